@@ -1,0 +1,38 @@
+"""Positions where the image bends: density by the norm of the Hessian. The default.
+
+A blend of Gaussians reproduces a ramp from few centres, and a straight edge from a few long ones; what costs Gaussians
+is curvature. At the same K this beats gradient density by 0.3 dB (benchmarks/LOG.md). The more Gaussians there are per
+pixel, the flatter the best density: flat regions then hold noise worth fitting too.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fastgs.gaussians import Gaussians
+from fastgs.initializers.attributes import gaussians_from_density
+from fastgs.initializers.filters import mix_with_uniform, second_derivatives, smooth
+
+SMOOTHING = 1.0  # pixels
+
+
+def density(image: Tensor, num_gaussians: int) -> Tensor:
+    """(H, W), sums to 1: Frobenius norm of the Hessian over space and colour, smoothed, to a power that falls with K.
+
+    Power and uniform share were fitted between 0.01 and 0.4 Gaussians per pixel (benchmarks/LOG.md).
+    """
+    xx, xy, yy = second_derivatives(image)
+    norm = torch.sqrt((xx * xx + 2 * xy * xy + yy * yy).sum(0, keepdim=True))
+    per_pixel = max(num_gaussians, 1) / norm.numel()
+    octaves = math.log2(per_pixel / 0.04)
+    power = min(1.1, max(0.5, 1.0 - 0.15 * octaves))
+    uniform = min(0.6, max(0.05, 0.05 + 0.1 * octaves))
+    return mix_with_uniform(smooth(norm, SMOOTHING)[0], power, uniform)
+
+
+def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+    """K positions error-diffused from the curvature density; see `fastgs.initializers.Initializer`."""
+    return gaussians_from_density(image, density(image, num_gaussians), num_gaussians, generator)

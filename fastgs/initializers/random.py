@@ -1,0 +1,16 @@
+"""Positions drawn uniformly and independently (GaussianImage, arXiv 2403.08551, starts from such positions)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fastgs.gaussians import Gaussians
+from fastgs.initializers.attributes import gaussians_at
+
+
+def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+    """K positions anywhere on the canvas; see `fastgs.initializers.Initializer`."""
+    _, height, width = image.shape
+    means = torch.rand(num_gaussians, 2, generator=generator) * torch.tensor([width, height])
+    return gaussians_at(means, image, torch.full((height, width), 1 / (height * width)))

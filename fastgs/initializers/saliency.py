@@ -1,0 +1,41 @@
+"""Positions where the eye is drawn: the spectral residual of Hou and Zhang (CVPR 2007), which needs no weights.
+
+Image-GS (arXiv 2407.01866) proposes sampling by saliency, from a trained network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fastgs.gaussians import Gaussians
+from fastgs.initializers.attributes import gaussians_from_density
+from fastgs.initializers.filters import mix_with_uniform, smooth
+
+WORKING_SIZE = 64  # the paper's: saliency is a matter of the coarse scale
+UNIFORM = 0.3
+
+
+def density(image: Tensor) -> Tensor:
+    """(H, W), sums to 1.
+
+    The log amplitude spectrum of the small gray image less its local 3 x 3 mean, with the phase kept, transformed back,
+    squared and smoothed.
+    """
+    _, height, width = image.shape
+    shrink = WORKING_SIZE / min(height, width)
+    small = [max(1, round(size * shrink)) for size in (height, width)]
+    gray = functional.interpolate(image.mean(0)[None, None], size=small, mode="area")[0, 0]
+    spectrum = torch.fft.fft2(gray)
+    log_amplitude = torch.log(spectrum.abs().clamp(min=1e-9))
+    mean = functional.avg_pool2d(functional.pad(log_amplitude[None, None], (1,) * 4, mode="circular"), 3, 1)[0, 0]
+    residual = torch.polar(torch.exp(log_amplitude - mean), spectrum.angle())
+    saliency = smooth(torch.fft.ifft2(residual).abs().square()[None], 2.5)
+    full = functional.interpolate(saliency[None], size=(height, width), mode="bilinear", align_corners=False)
+    return mix_with_uniform(full[0, 0], 1.0, UNIFORM)
+
+
+def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+    """K positions error-diffused from the saliency; see `fastgs.initializers.Initializer`."""
+    return gaussians_from_density(image, density(image), num_gaussians, generator)

@@ -1,0 +1,92 @@
+"""How alike two images are; each measure is defined here and nowhere else.
+
+The scores (`psnr`, `ssim`, `ms_ssim`) are taken on floating-point RGB images clamped to [0, 1], without rounding to
+8 bits, without a graph. torchmetrics takes seconds to import, so it is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+MAX_PSNR = 100.0
+MIN_SSIM_SIZE = 6  # the 11-tap window reflects 5 pixels at the border
+MIN_MS_SSIM_SIZE = 176  # the image is halved four times, and its coarsest scale must hold the 11-tap window
+
+
+@torch.no_grad()
+def psnr(image: Tensor, target: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB, `-10 log10(MSE)` with the mean over all pixels and channels.
+
+    Both (3, H, W) images are clamped to [0, 1] and not rounded. The MSE is summed in float64 and is taken as at least
+    1e-10, so that identical images give 100 dB. NaN gives NaN.
+
+    Raises:
+        ValueError: the shapes differ or are not (3, H, W).
+    """
+    image, target = _clamped(image, target)
+    mse = (image - target).square_().mean(dtype=torch.float64).item()
+    return -10 * math.log10(max(mse, 10 ** (-MAX_PSNR / 10)))
+
+
+@torch.no_grad()
+def ssim(image: Tensor, target: Tensor) -> float:
+    """Structural similarity (Wang et al. 2004), at most 1, of two (3, H, W) images clamped to [0, 1].
+
+    Gaussian window of 11 taps and sigma 1.5, K1 = 0.01, K2 = 0.03, borders reflected, mean over pixels and channels.
+
+    Raises:
+        ValueError: the shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
+    """
+    return 1 - ssim_loss(*_clamped(image, target)).item()
+
+
+@torch.no_grad()
+def ms_ssim(image: Tensor, target: Tensor) -> float | None:
+    """Multi-scale structural similarity (Wang et al. 2003) in [0, 1] of two (3, H, W) images clamped to [0, 1].
+
+    The five scales and weights of the paper, with the window of `ssim`; negative terms count as 0.
+
+    Returns:
+        The score, or None if the shorter side is under 176 pixels, where five scales do not fit.
+
+    Raises:
+        ValueError: the shapes differ or are not (3, H, W).
+    """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    image, target = _clamped(image, target)
+    if min(image.shape[1:]) < MIN_MS_SSIM_SIZE:
+        return None
+    score = multiscale_structural_similarity_index_measure(image[None], target[None], data_range=1.0)
+    return float(score)
+
+
+def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
+    """Differentiable `1 - SSIM`, a scalar; as `ssim`, but the (3, H, W) images are not clamped, so gradients pass.
+
+    Raises:
+        ValueError: the shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    _check(image, target)
+    if min(image.shape[1:]) < MIN_SSIM_SIZE:
+        raise ValueError(f"SSIM needs a shorter side of at least {MIN_SSIM_SIZE} pixels, got {tuple(image.shape)}")
+    score = structural_similarity_index_measure(image[None], target[None], data_range=1.0)
+    assert isinstance(score, Tensor)  # a tuple only when further maps are asked for
+    return 1 - score
+
+
+def _clamped(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both images as float32 in [0, 1], their shapes checked."""
+    _check(image, target)
+    return image.float().clamp(0, 1), target.float().clamp(0, 1)
+
+
+def _check(image: Tensor, target: Tensor) -> None:
+    """Refuse shapes that would broadcast."""
+    if image.ndim != 3 or len(image) != 3 or image.shape != target.shape or image.numel() == 0:
+        raise ValueError(f"expected two images of shape (3, H, W), got {tuple(image.shape)} and {tuple(target.shape)}")

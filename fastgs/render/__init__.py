@@ -1,0 +1,141 @@
+"""Gaussians to pixels: validation, and the choice of a backend.
+
+Two rules, both independent of the order of the Gaussians (reference.py has the equations):
+
+- "normalized": the weighted mean of the colours, as in Image-GS and Fast-2DGS;
+- "sum": the weighted sum, as in GaussianImage.
+
+Three backends with one meaning: "reference" (plain torch, any dtype and device), "cpu" (numba, float32) and "cuda".
+An image is a continuous function of the position on the canvas; rendering at another size samples the same function
+on a finer or coarser grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from fastgs.gaussians import Blend, Gaussians
+from fastgs.render import reference
+
+_T = TypeVar("_T")
+
+Backend = Literal["auto", "reference", "cpu", "cuda"]
+
+
+def render(
+    gaussians: Gaussians,
+    height: int | None = None,
+    width: int | None = None,
+    blend: Blend | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Render Gaussians to an image.
+
+    Args:
+        gaussians: K Gaussians, K from 0 up.
+        height, width: size of the image in pixels; by default that of the canvas. Another size scales the Gaussians.
+        blend: "normalized" or "sum"; by default the rule the Gaussians were fitted with.
+        backend: "auto" takes the fastest that keeps the precision of the tensors: "cpu" for float32 on the CPU,
+            else "reference".
+
+    Returns:
+        (3, H, W), not clamped; differentiable in all four tensors. No Gaussians give a black image.
+
+    Raises:
+        ValueError: a size below 1, an unknown rule or backend, or a backend that cannot serve these tensors.
+    """
+    return render_batch([gaussians], height, width, blend, backend)[0]
+
+
+def render_batch(
+    gaussians: Sequence[Gaussians],
+    height: int | None = None,
+    width: int | None = None,
+    blend: Blend | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Render a ragged batch, with a different K for each image, in one call.
+
+    Args:
+        gaussians: B sets of Gaussians, at least one, of one dtype and device.
+        height, width: size of every image; by default that of the canvases, which must then agree.
+        blend, backend: as for `render`; by default the rule the Gaussians were fitted with, which must then agree.
+
+    Returns:
+        (B, 3, H, W), not clamped; differentiable in all tensors.
+
+    Raises:
+        ValueError: as for `render`; or an empty batch, or sets that do not agree.
+    """
+    if not gaussians:
+        raise ValueError("gaussians: the batch is empty")
+    height = _agreed("height", height, [each.height for each in gaussians])
+    width = _agreed("width", width, [each.width for each in gaussians])
+    return rasterize(
+        *(torch.cat([getattr(each, name) for each in gaussians]) for name in ("means", "scales", "rotations", "colors")),
+        counts=[len(each) for each in gaussians],
+        pitches=[(each.height / height, each.width / width) for each in gaussians],
+        height=height,
+        width=width,
+        blend=_agreed("blend", blend, [each.blend for each in gaussians]),
+        backend=backend,
+    )
+
+
+def rasterize(
+    means: Tensor,
+    scales: Tensor,
+    rotations: Tensor,
+    colors: Tensor,
+    *,
+    counts: list[int],
+    pitches: list[tuple[float, float]],
+    height: int,
+    width: int,
+    blend: Blend = "normalized",
+    backend: Backend = "auto",
+) -> Tensor:
+    """Render a ragged batch from its concatenated tensors; the entry for code that holds parameters, not `Gaussians`.
+
+    Args:
+        means, scales, rotations, colors: (N, 2), (N, 2), (N,), (N, 3), units as in `Gaussians`; values are trusted.
+        counts: B numbers of Gaussians, summing to N.
+        pitches: B pairs: the distance of neighbouring pixels in y and x, in canvas pixels (1 for the fitted size).
+        height, width: size of every image.
+
+    Returns:
+        (B, 3, H, W).
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"height, width: must be at least 1, got {height} x {width}")
+    if blend not in get_args(Blend):
+        raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {blend!r}")
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if backend == "cuda":
+        raise ValueError("backend: 'cuda' is not in this version; use 'auto' or 'reference' for tensors on a GPU")
+    native = means.device.type == "cpu" and means.dtype == torch.float32
+    if backend == "cpu" and not native:
+        raise ValueError(f"backend: 'cpu' takes float32 tensors on the CPU, got {means.dtype} on {means.device}")
+    implementation = reference.rasterize
+    if native and backend != "reference":
+        # Deferred: numba takes longer to import than the rest of the package.
+        from fastgs.render import cpu
+
+        implementation = cpu.rasterize
+    return implementation(
+        means, scales, rotations, colors, counts, pitches, height, width, normalized=blend == "normalized"
+    )
+
+
+def _agreed(name: str, given: _T | None, values: list[_T]) -> _T:
+    """The given value, or the one that all sets share."""
+    if given is not None:
+        return given
+    if any(value != values[0] for value in values):
+        raise ValueError(f"{name}: the sets differ ({', '.join(map(str, sorted(set(values), key=str)))}); give one")
+    return values[0]

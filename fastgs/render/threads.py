@@ -1,0 +1,44 @@
+"""A thread pool for kernels that release the interpreter lock.
+
+numba's own parallel layers are not used: its OpenMP layer ends the process when a forked child (a DataLoader
+worker) enters a kernel, and its workqueue layer is not safe from several Python threads. Plain threads are both,
+and each kernel owns what it writes, so results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+# Threads do not survive a fork: the child makes its own pool.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def num_threads() -> int:
+    """As many as torch uses on the CPU (`torch.set_num_threads`)."""
+    return torch.get_num_threads()
+
+
+def run(kernel: Callable[..., None], shared: tuple[Any, ...], parts: list[tuple[int, int]]) -> None:
+    """Call `kernel(*shared, start, stop)` for every part, the first in this thread and the rest in the pool."""
+    global _pool
+    if len(parts) > 1 and _pool is None:
+        _pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="fastgs")
+    futures = [_pool.submit(kernel, *shared, *part) for part in parts[1:]] if _pool is not None else []
+    if parts:
+        kernel(*shared, *parts[0])
+    for future in futures:
+        future.result()

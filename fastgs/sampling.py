@@ -1,0 +1,147 @@
+"""From a density to exactly K positions.
+
+Every method takes a density over pixels (any scale), gives exactly K positions, and repeats for the same generator.
+K may exceed the number of pixels. Positions come in raster order, so that neighbours in the list are neighbours in
+the image, which the rasterizer's caches like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+Positions = NDArray[np.float64]
+
+LLOYD_ROUNDS = 3
+# Two Gaussians at one place would stay together for ever: further positions in a pixel lie anywhere in it.
+
+
+def sample(
+    density: Tensor, num_gaussians: int, method: str = "error_diffusion", generator: torch.Generator | None = None
+) -> Tensor:
+    """Place K positions by a density.
+
+    Args:
+        density: (H, W), finite, not negative, not all zero; its scale does not matter.
+        num_gaussians: K, from 0 up.
+        method: "multinomial" (independent draws: a pixel may be drawn again), "without_replacement" (a pixel is drawn
+            again only after all others), "error_diffusion" (Floyd and Steinberg 1976, on rows of alternating
+            direction: spacing follows the density closely), or "lloyd" (error diffusion relaxed towards the centroids
+            of its weighted Voronoi cells, Secord 2002: the most even, and the dearest).
+        generator: on the CPU; the source of everything random. By default torch's global one.
+
+    Returns:
+        (K, 2) float32 x, y in pixels, inside the canvas; a pixel's centre lies at half integers.
+
+    Raises:
+        ValueError: a bad density, a negative K or an unknown method.
+    """
+    if density.ndim != 2 or not density.numel():
+        raise ValueError(f"density: expected shape (H, W), got {tuple(density.shape)}")
+    if not torch.isfinite(density).all() or (density < 0).any() or not (density > 0).any():
+        raise ValueError("density: must be finite, not negative and not all zero")
+    if num_gaussians < 0:
+        raise ValueError(f"num_gaussians: must be 0 or more, got {num_gaussians}")
+    if method not in METHODS:
+        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    mass = density.detach().cpu().double().numpy()
+    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    positions = METHODS[method](mass / mass.sum(), num_gaussians, np.random.default_rng(seed))
+    order = np.lexsort((positions[:, 0], np.floor(positions[:, 1])))
+    return torch.from_numpy(positions[order].astype(np.float32))
+
+
+def _place(pixels: NDArray[np.int64], width: int, random: np.random.Generator) -> Positions:
+    """Flat pixel indices to positions: the pixel's centre the first time it is named, anywhere in it after that."""
+    pixels = np.sort(pixels)
+    corners = np.stack([pixels % width, pixels // width], axis=1).astype(np.float64)
+    again = np.zeros(len(pixels), dtype=bool)
+    again[1:] = pixels[1:] == pixels[:-1]
+    # Not quite to the right edge, so that rounding to float32 cannot leave the pixel.
+    inside = np.where(again[:, None], random.random((len(pixels), 2)) * 0.999, 0.5)
+    return corners + inside
+
+
+def _multinomial(mass: Positions, count: int, random: np.random.Generator) -> Positions:
+    cumulative = np.cumsum(mass)
+    pixels = np.searchsorted(cumulative, random.random(count) * cumulative[-1], side="right")
+    return _place(np.minimum(pixels, mass.size - 1), mass.shape[1], random)
+
+
+def _without_replacement(mass: Positions, count: int, random: np.random.Generator) -> Positions:
+    """Exponential races (Efraimidis and Spirakis 2006): the first arrivals are a draw without replacement."""
+    candidates = np.flatnonzero(mass)
+    rounds, rest = divmod(count, len(candidates))
+    arrivals = random.exponential(size=len(candidates)) / mass.ravel()[candidates]
+    first = candidates[np.argpartition(arrivals, rest)[:rest]] if rest else candidates[:0]
+    return _place(np.concatenate([np.repeat(candidates, rounds), first]), mass.shape[1], random)
+
+
+@njit(cache=True)
+def _diffuse(expected: Positions, noise: Positions, counts: NDArray[np.int64]) -> None:  # pragma: no cover
+    """Round the expected number per pixel to whole counts; the rounding error moves on to the neighbours."""
+    height, width = expected.shape
+    for y in range(height):
+        step = 1 if y % 2 == 0 else -1
+        x = 0 if step == 1 else width - 1
+        for _ in range(width):
+            wanted = expected[y, x]
+            given = max(0.0, np.floor(wanted + 0.5 + noise[y, x]))
+            counts[y, x] = int(given)
+            error = wanted - given
+            ahead, behind = 0 <= x + step < width, 0 <= x - step < width
+            if ahead:
+                expected[y, x + step] += error * (7 / 16)
+            if y + 1 < height:
+                if behind:
+                    expected[y + 1, x - step] += error * (3 / 16)
+                expected[y + 1, x] += error * (5 / 16)
+                if ahead:
+                    expected[y + 1, x + step] += error * (1 / 16)
+            x += step
+
+
+def _error_diffusion(mass: Positions, count: int, random: np.random.Generator) -> Positions:
+    counts = np.zeros(mass.shape, dtype=np.int64)
+    # A little noise on the threshold breaks up the worms and checkerboards of flat regions.
+    _diffuse(mass * count, random.uniform(-0.1, 0.1, mass.shape), counts)
+    pixels = np.repeat(np.arange(mass.size), counts.ravel())
+    # Error that left at the borders is a few positions at most; they are drawn at random.
+    if len(pixels) > count:
+        pixels = random.choice(pixels, count, replace=False)
+    elif len(pixels) < count:
+        pixels = np.concatenate([pixels, random.choice(mass.size, count - len(pixels), p=mass.ravel())])
+    return _place(pixels, mass.shape[1], random)
+
+
+def _lloyd(mass: Positions, count: int, random: np.random.Generator) -> Positions:
+    from scipy.spatial import cKDTree  # deferred: slow to import, needed by this method only
+
+    positions = _error_diffusion(mass, count, random)
+    if not count:
+        return positions
+    height, width = mass.shape
+    rows, columns = np.indices(mass.shape)
+    centers = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], axis=1)
+    # Centroidal cells of weight rho spread as rho^(1/2) in the plane (Gersho 1979), hence the square.
+    weights = (mass.ravel() / mass.max()) ** 2
+    for _ in range(LLOYD_ROUNDS):
+        _, owner = cKDTree(positions).query(centers, workers=-1)
+        total = np.bincount(owner, weights, minlength=count)
+        sums = np.stack([np.bincount(owner, weights * centers[:, axis], minlength=count) for axis in (0, 1)], axis=1)
+        positions = np.where(total[:, None] > 0, sums / np.maximum(total, 1e-300)[:, None], positions)
+    return positions
+
+
+METHODS: dict[str, Callable[[Any, int, np.random.Generator], Positions]] = {
+    "multinomial": _multinomial,
+    "without_replacement": _without_replacement,
+    "error_diffusion": _error_diffusion,
+    "lloyd": _lloyd,
+}

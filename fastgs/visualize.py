@@ -1,0 +1,239 @@
+"""One figure that shows a fit: what went in, where the Gaussians are, what came out, and how fast.
+
+Only `matplotlib.figure.Figure` is used, never pyplot, so this needs no display and keeps no global state. matplotlib
+is imported where it is used, because it is slow to import and a fit does not need it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastgs.files import atomic_write
+from fastgs.gaussians import Gaussians
+from fastgs.metrics import psnr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+History = Sequence[tuple[int, float, float]]
+Window = tuple[float, float, float, float]  # left, right, top, bottom in pixels
+
+PANEL_WIDTH = 4.0  # inches
+DPI = 160  # an image panel is 640 pixels wide
+MAX_ELLIPSES = 1500  # more than this in one panel, and single ellipses cannot be told apart
+TITLE = {"fontsize": 10.5, "loc": "left", "pad": 5, "y": 1.0}  # y is given so that a colour bar cannot push it up
+
+
+def figure(
+    target: Tensor,
+    image: Tensor,
+    gaussians: Gaussians,
+    initial: Gaussians | None = None,
+    density: Tensor | None = None,
+    history: History = (),
+) -> Figure:
+    """Draw a fit: input, density, sampled centres, Gaussians, reconstruction, error, and PSNR over time.
+
+    Args:
+        target: (3, H, W) input in [0, 1].
+        image: (3, H, W) reconstruction; clamped to [0, 1].
+        gaussians: the fitted Gaussians, on the canvas of the target; drawn as ellipses at one standard deviation in
+            their own colours. If there are too many to tell apart, only the most crowded part is shown, and outlined
+            in the input.
+        initial: the Gaussians that the fit began with, on the same canvas; None leaves out their panel.
+        density: (h, w) density the centres were sampled from, of any resolution; None leaves out its panel.
+        history: (iteration, seconds, PSNR in dB), in order; empty leaves out its panel.
+
+    Returns:
+        A figure of two rows; `Figure.savefig` or `save_figure` writes it.
+
+    Raises:
+        ValueError: target and image are not of one shape (3, H, W).
+    """
+    from matplotlib.figure import Figure
+
+    score = psnr(image, target)
+    window = _crowded_window(gaussians)
+    panels: list[Callable[[Axes], None]] = [lambda axes: _draw_input(axes, target, window)]
+    if density is not None:
+        panels.append(lambda axes: _draw_density(axes, density, target))
+    if initial is not None:
+        panels.append(lambda axes: _draw_centres(axes, initial, target))
+    panels.append(lambda axes: _draw_ellipses(axes, gaussians, window))
+    panels.append(lambda axes: _draw_image(axes, image, f"Reconstruction, K = {len(gaussians):,}, {score:.2f} dB"))
+    panels.append(lambda axes: _draw_error(axes, image, target))
+    if history:
+        panels.append(lambda axes: _draw_history(axes, history))
+
+    columns = math.ceil(len(panels) / 2)
+    height, width = target.shape[1:]
+    panel_height = PANEL_WIDTH * min(max(height / width, 0.4), 3.0)
+    drawing = Figure(figsize=(columns * PANEL_WIDTH, 2 * (panel_height + 0.35)), dpi=DPI, layout="constrained")
+    drawing.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr, call-arg]
+    grid = drawing.add_gridspec(2, columns)
+    for index, draw in enumerate(panels):
+        row, column = divmod(index, columns)
+        # The last panel, the curve, takes the room that an odd number of panels leaves.
+        last = column + 1 if index + 1 < len(panels) else columns
+        draw(drawing.add_subplot(grid[row, column:last]))
+    return drawing
+
+
+def save_figure(
+    path: str | Path,
+    target: Tensor,
+    image: Tensor,
+    gaussians: Gaussians,
+    initial: Gaussians | None = None,
+    density: Tensor | None = None,
+    history: History = (),
+) -> None:
+    """Write `figure` of the same arguments to a file, whole or not at all; the suffix (png, pdf, svg) is its format.
+
+    Raises:
+        ValueError: as `figure`, or matplotlib does not know the suffix.
+        OSError: the folder does not exist or is not writable, or the disk is full.
+    """
+    drawing = figure(target, image, gaussians, initial, density, history)
+    with atomic_write(path) as temporary:
+        drawing.savefig(temporary)
+
+
+def _crowded_window(gaussians: Gaussians) -> Window | None:
+    """A window of the canvas's shape around its most crowded spot with MAX_ELLIPSES centres; None: all fit in one."""
+    if len(gaussians) <= MAX_ELLIPSES:
+        return None
+    canvas = torch.tensor([gaussians.width, gaussians.height], dtype=torch.float64)
+    means = gaussians.means.detach().cpu().double() / canvas
+    cells = (means * 16).floor().clamp(0, 15).long()
+    crowded = torch.bincount(cells[:, 1] * 16 + cells[:, 0], minlength=256).argmax()
+    centre = (torch.stack([crowded % 16, crowded // 16]) + 0.5) / 16
+    distance = (means - centre).abs().amax(dim=1)
+    half = distance.kthvalue(MAX_ELLIPSES).values.clamp(max=0.5)
+    centre = centre.clamp(half, 1 - half)  # the window stays inside the canvas
+    (left, top), (right, bottom) = ((centre - half) * canvas).tolist(), ((centre + half) * canvas).tolist()
+    return left, right, top, bottom
+
+
+def _pixels(image: Tensor) -> NDArray[np.float32]:
+    """A (3, H, W) image as (H, W, 3) in [0, 1]."""
+    pixels: NDArray[np.float32] = image.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
+def _frame(axes: Axes, title: str) -> None:
+    """A title, and nothing else around the picture."""
+    axes.set_title(title, **TITLE)  # type: ignore[arg-type]
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _draw_image(axes: Axes, image: Tensor, title: str) -> None:
+    # Pixel (row i, column j) has its centre at (j + 0.5, i + 0.5), as for Gaussians.
+    axes.imshow(_pixels(image), extent=(0, image.shape[2], image.shape[1], 0))
+    _frame(axes, title)
+
+
+def _draw_input(axes: Axes, target: Tensor, window: Window | None) -> None:
+    from matplotlib.patches import Rectangle
+
+    _draw_image(axes, target, f"Input, {target.shape[2]} × {target.shape[1]}")
+    if window is not None:
+        left, right, top, bottom = window
+        for color, line in (("black", 2.4), ("white", 1.2)):  # legible on any photo
+            axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=color, linewidth=line))
+
+
+def _draw_density(axes: Axes, density: Tensor, target: Tensor) -> None:
+    values = density.detach().float().cpu().numpy()
+    # A few extreme peaks would turn all the rest black.
+    axes.imshow(values, extent=(0, target.shape[2], target.shape[1], 0), vmin=0, vmax=np.quantile(values, 0.995))
+    _frame(axes, "Density")
+
+
+def _draw_centres(axes: Axes, initial: Gaussians, target: Tensor) -> None:
+    dimmed = 0.35 * target.detach().clamp(0, 1).mean(dim=0, keepdim=True).expand(3, -1, -1)
+    _draw_image(axes, dimmed, "Sampled centres")
+    x, y = initial.means.detach().cpu().unbind(1)
+    # Dots cover about a tenth of the panel (in points, 1/72 inch), whatever their number.
+    area = 0.1 * (72 * PANEL_WIDTH) ** 2 * target.shape[1] / target.shape[2] / max(len(initial), 1)
+    axes.scatter(x, y, s=min(max(area, 0.05), 9), c="#ffd54a", linewidths=0, rasterized=True)
+    axes.set(xlim=(0, target.shape[2]), ylim=(target.shape[1], 0))
+
+
+def _draw_ellipses(axes: Axes, gaussians: Gaussians, window: Window | None) -> None:
+    from matplotlib.collections import EllipseCollection
+
+    left, right, top, bottom = window or (0, gaussians.width, 0, gaussians.height)
+    x, y = gaussians.means.detach().cpu().unbind(1)
+    reach = gaussians.scales.detach().cpu().amax(dim=1)
+    seen = (x + reach >= left) & (x - reach <= right) & (y + reach >= top) & (y - reach <= bottom)
+    # The largest first, so that they do not hide the small ones.
+    order = seen.nonzero().squeeze(1)[reach[seen].argsort(descending=True)]
+    means, scales, rotations, colors = (
+        getattr(gaussians, name).detach().cpu().double()[order].numpy()
+        for name in ("means", "scales", "rotations", "colors")
+    )
+    ellipses = EllipseCollection(
+        2 * scales[:, 0],
+        2 * scales[:, 1],
+        np.degrees(rotations),
+        units="xy",
+        offsets=means,
+        offset_transform=axes.transData,
+        facecolors=np.clip(colors, 0, 1),
+        edgecolors=(0, 0, 0, 0.35),
+        linewidths=0.25,
+        rasterized=True,
+    )
+    axes.add_collection(ellipses, autolim=False)
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", facecolor="0.15")
+    zoom = "" if window is None else f", densest part ({gaussians.width / (right - left):.1f}×)"
+    _frame(axes, f"Gaussians at 1σ{zoom}")
+
+
+def _draw_error(axes: Axes, image: Tensor, target: Tensor) -> None:
+    error = np.abs(_pixels(image) - _pixels(target)).mean(axis=2)
+    height, width = error.shape
+    limit = max(float(np.quantile(error, 0.998)), 1 / 255)
+    shown = axes.imshow(error, extent=(0, width, height, 0), cmap="magma", vmin=0, vmax=limit)
+    _frame(axes, f"Absolute error, mean {error.mean():.3f}")
+    # The colour bar lies beside the title, so that this picture is as large as the others.
+    inch = 1 / (PANEL_WIDTH * height / width)
+    bar = axes.figure.colorbar(
+        shown, cax=axes.inset_axes((0.6, 1 + 0.07 * inch, 0.4, 0.08 * inch)), orientation="horizontal", extend="max"
+    )
+    bar.ax.xaxis.set_ticks_position("top")
+    bar.ax.locator_params(nbins=4)
+    bar.ax.tick_params(labelsize=7, length=2, pad=1)
+    bar.outline.set_visible(False)
+
+
+def _draw_history(axes: Axes, history: History) -> None:
+    """PSNR over seconds; the ticks stand at round iterations and name both."""
+    from matplotlib.ticker import MaxNLocator
+
+    iterations, seconds, scores = np.array(history, dtype=np.float64).T
+    axes.plot(seconds, scores, color="#2a6f97", linewidth=1.8)
+    axes.plot(seconds[-1], scores[-1], "o", color="#2a6f97")
+    axes.annotate(f"{scores[-1]:.2f}", (seconds[-1], scores[-1]), (0, -14), textcoords="offset points", ha="right")
+    axes.set_title("PSNR in dB over iterations and seconds", **TITLE)  # type: ignore[arg-type]
+    ticks = MaxNLocator(5, integer=True).tick_values(iterations[0], iterations[-1])
+    ticks = ticks[(ticks >= iterations[0]) & (ticks <= iterations[-1])]
+    times = np.interp(ticks, iterations, seconds)
+    axes.set_xticks(times, [f"{tick:,.0f}\n{time:.3g} s" for tick, time in zip(ticks, times, strict=True)])
+    axes.tick_params(labelsize=8, length=0)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)

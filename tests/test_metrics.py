@@ -1,0 +1,107 @@
+"""Each measure against its closed form or an independent implementation."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from fastgs.metrics import ms_ssim, psnr, ssim, ssim_loss
+
+
+@pytest.fixture
+def pair() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(3, 24, 32, generator=generator)
+    return target + 0.1 * torch.randn(3, 24, 32, generator=generator), target
+
+
+def test_psnr_closed_forms():
+    black = torch.zeros(3, 4, 5)
+    assert psnr(black + 0.1, black) == pytest.approx(20, abs=1e-5)
+    assert psnr(black + 1, black) == 0
+    assert psnr(black, black) == pytest.approx(100)
+    assert psnr(black + 1e-7, black) == pytest.approx(100)  # the floor, not 140 dB
+    one_pixel = black.clone()
+    one_pixel[1, 2, 3] = 0.5
+    assert psnr(one_pixel, black) == pytest.approx(10 * math.log10(60 / 0.25), abs=1e-5)
+
+
+def test_psnr_clamps_and_does_not_round():
+    black = torch.zeros(3, 4, 5)
+    assert psnr(black - 3, black) == pytest.approx(100)
+    assert psnr(black + 7, black + 1) == pytest.approx(100)
+    assert psnr(black + 0.4 / 255, black) == pytest.approx(-20 * math.log10(0.4 / 255), abs=1e-4)
+
+
+def test_psnr_sums_in_float64():
+    black = torch.zeros(3, 1500, 1500)
+    assert psnr(black + 0.01, black) == pytest.approx(40, abs=1e-6)
+    assert math.isnan(psnr(torch.full((3, 2, 2), math.nan), torch.zeros(3, 2, 2)))
+
+
+def test_ssim_of_flat_images():
+    # Without variance only the luminance term is left: (2ab + C1) / (a^2 + b^2 + C1) with C1 = 0.01^2.
+    a, b = torch.full((3, 16, 16), 0.4), torch.full((3, 16, 16), 0.8)
+    assert ssim(a, b) == pytest.approx((2 * 0.32 + 1e-4) / (0.16 + 0.64 + 1e-4), abs=1e-4)
+    assert ssim(a, a) == pytest.approx(1)
+    assert ssim(a - 2, a * 0) == pytest.approx(1)  # clamped
+
+
+def test_ssim_agrees_with_scikit_image(pair):
+    image, target = (tensor.clamp(0, 1) for tensor in pair)
+    wanted = structural_similarity(
+        image.double().numpy(),
+        target.double().numpy(),
+        channel_axis=0,
+        data_range=1.0,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )[1].mean()  # over the whole map; its own score leaves out the border
+    assert ssim(image, target) == pytest.approx(wanted, abs=2e-3)  # the two reflect borders differently
+
+
+def test_ssim_loss_has_gradients_beyond_the_range(pair):
+    image, target = pair
+    image = (image + 1).requires_grad_()
+    loss = ssim_loss(image, target)
+    loss.backward()
+    assert loss.shape == () and image.grad is not None
+    assert torch.isfinite(image.grad).all() and (image.grad != 0).all()
+    assert ssim_loss(target, target).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_ms_ssim():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(3, 176, 180, generator=generator)
+    near = target + 0.05 * torch.randn(target.shape, generator=generator)
+    far = target + 0.3 * torch.randn(target.shape, generator=generator)
+    assert ms_ssim(target, target) == pytest.approx(1)
+    scores = ms_ssim(near, target), ms_ssim(far, target)
+    assert 0 < scores[1] < scores[0] < 1
+    assert ms_ssim(target[:, :175], target[:, :175]) is None
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim, ms_ssim, ssim_loss])
+def test_shapes_are_checked(metric):
+    image = torch.rand(3, 8, 8)
+    for other in (image[:, :1], image[:1], image[None], torch.rand(3, 0, 8)):
+        with pytest.raises(ValueError, match=r"expected two images of shape \(3, H, W\)"):
+            metric(other, image)
+    with pytest.raises(ValueError, match="expected two images"):
+        metric(image[:1], image[:1])
+
+
+def test_ssim_of_tiny_images():
+    with pytest.raises(ValueError, match="at least 6 pixels"):
+        ssim(torch.rand(3, 5, 9), torch.rand(3, 5, 9))
+    ssim(torch.rand(3, 6, 9), torch.rand(3, 6, 9))
+
+
+def test_torchmetrics_is_imported_late():
+    code = "import sys, fastgs.metrics; assert 'torchmetrics' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,135 @@
+"""The figure has the panels it was given, draws ellipses where Gaussians are, and needs no display."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import EllipseCollection
+from PIL import Image
+
+from fastgs.gaussians import Gaussians
+from fastgs.visualize import MAX_ELLIPSES, figure, save_figure
+
+HEIGHT, WIDTH = 24, 36
+
+
+def random_gaussians(count: int, height: int = HEIGHT, width: int = WIDTH) -> Gaussians:
+    generator = torch.Generator().manual_seed(0)
+    means = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
+    scales = 0.5 + torch.rand(count, 2, generator=generator)
+    colors = 1.4 * torch.rand(count, 3, generator=generator) - 0.2  # beyond [0, 1], as after a fit
+    return Gaussians(means, scales, torch.zeros(count), colors, height, width)
+
+
+@pytest.fixture
+def target() -> torch.Tensor:
+    return torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+def titles(drawing) -> list[str]:
+    return [axes.get_title("left") for axes in drawing.axes]
+
+
+def test_panels(target):
+    gaussians = random_gaussians(50)
+    image = (target + 0.1).clamp(0, 1).requires_grad_()
+    history = [(0, 0.5, 20.0), (10, 1.0, 25.0)]
+    full = titles(figure(target, image, gaussians, gaussians, torch.rand(12, 18), history))
+    assert [title.split(",")[0] for title in full] == [
+        "Input",
+        "Density",
+        "Sampled centres",
+        "Gaussians at 1σ",
+        "Reconstruction",
+        "Absolute error",
+        "PSNR in dB over iterations and seconds",
+    ]
+    assert full[0] == "Input, 36 × 24" and full[4].startswith("Reconstruction, K = 50, 2") and full[4].endswith(" dB")
+    assert len(titles(figure(target, image, gaussians))) == 4
+    assert len(titles(figure(target, image, gaussians, history=history[:1]))) == 5
+    assert len(titles(figure(target, image, random_gaussians(0), random_gaussians(0)))) == 5
+
+
+def test_gaussians_turn_from_x_towards_y_down():
+    red, canvas = torch.tensor([[1.0, 0, 0]]), torch.ones(3, 64, 64)
+    one = Gaussians(torch.tensor([[32.0, 24]]), torch.tensor([[16.0, 2]]), torch.tensor([math.pi / 6]), red, 64, 64)
+    drawing = figure(canvas, canvas, one)
+    agg = FigureCanvasAgg(drawing)
+    agg.draw()
+    pixels = np.asarray(agg.buffer_rgba())
+    panel = drawing.axes[1]
+
+    def color(x: float, y: float) -> tuple[int, ...]:
+        column, row = panel.transData.transform((x, y))
+        return tuple(pixels[len(pixels) - 1 - int(row), int(column), :3].tolist())
+
+    cosine, sine = math.cos(math.pi / 6), math.sin(math.pi / 6)
+    assert color(32 + 14 * cosine, 24 + 14 * sine) == (255, 0, 0)  # down and to the right
+    assert color(32 - 14 * cosine, 24 - 14 * sine) == (255, 0, 0)
+    for x, y in [
+        (32 + 18 * cosine, 24 + 18 * sine),  # beyond one standard deviation
+        (32 + 14 * cosine, 24 - 14 * sine),
+        (32 - 3 * sine, 24 + 3 * cosine),
+    ]:
+        assert color(x, y) != (255, 0, 0)
+
+
+def test_many_gaussians_are_shown_in_a_window_on_the_crowd():
+    crowd, rest = random_gaussians(MAX_ELLIPSES, 20, 30), random_gaussians(MAX_ELLIPSES, 200, 300)
+    means = torch.cat([crowd.means + torch.tensor([250.0, 20]), rest.means])
+    both = [torch.cat([getattr(crowd, name), getattr(rest, name)]) for name in ("scales", "rotations", "colors")]
+    target = torch.rand(3, 200, 300)
+    drawing = figure(target, target, Gaussians(means, *both, 200, 300))
+    panel = drawing.axes[1]
+    (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+    assert 230 < left < 265 < right < 300 and 0 <= top < 30 < bottom < 60
+    assert (right - left) / (bottom - top) == pytest.approx(1.5)
+    assert f"densest part ({300 / (right - left):.1f}×)" in panel.get_title("left")
+    assert len(drawing.axes[0].patches) == 2  # its outline
+    (ellipses,) = (item for item in panel.collections if isinstance(item, EllipseCollection))
+    assert MAX_ELLIPSES <= len(ellipses.get_offsets()) < 2 * MAX_ELLIPSES
+    assert not drawing.axes[0].patches[0].get_fill()
+
+
+def test_error_is_the_mean_over_channels(target):
+    image = target.clone()
+    image[0] = (target[0] + 0.5) % 1
+    panel = figure(target, image, random_gaussians(5)).axes[-1]
+    np.testing.assert_allclose(panel.images[0].get_array(), 0.5 / 3, atol=1e-6)
+    assert panel.get_title("left") == "Absolute error, mean 0.167"
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+def test_save_figure(tmp_path, target, suffix):
+    gaussians = random_gaussians(20)
+    path = tmp_path / f"fit.{suffix}"
+    save_figure(path, target, target, gaussians, gaussians, torch.zeros(HEIGHT, WIDTH), [(0, 0.1, 20.0)])
+    assert list(tmp_path.iterdir()) == [path]
+    if suffix == "png":
+        assert Image.open(path).width == 2560
+    else:
+        assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_failures_leave_no_file(tmp_path, target):
+    with pytest.raises(ValueError, match="not supported"):
+        save_figure(tmp_path / "fit.nonsense", target, target, random_gaussians(5))
+    with pytest.raises(ValueError, match="expected two images"):
+        save_figure(tmp_path / "fit.png", target, target[:, 1:], random_gaussians(5))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pyplot_is_never_imported_and_matplotlib_late(tmp_path):
+    code = f"""
+import sys, torch, fastgs.visualize
+assert "matplotlib" not in sys.modules
+from fastgs.gaussians import Gaussians
+gaussians = Gaussians(torch.ones(2, 2), torch.ones(2, 2), torch.zeros(2), torch.ones(2, 3), 8, 8)
+fastgs.visualize.save_figure({str(tmp_path / "fit.png")!r}, torch.ones(3, 8, 8), torch.ones(3, 8, 8), gaussians)
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
