@@ -51,6 +51,9 @@ SLACK = np.float32(0.02)
 # the mean, is WIDEST columns to either side at dy = 0, and vanishes at |dy| = REACH.
 UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(7)
 
+# Parts of the work per thread.
+PARTS = int(__import__('os').environ.get('PARTS','4'))
+
 RED, GREEN, BLUE = 1, 2, 3  # planes of an accumulated row; plane 0 is the weight
 
 
@@ -290,8 +293,8 @@ class _Rasterize(torch.autograd.Function):
 
         frames, rows = np.empty((total, 7), np.float32), np.empty((total, 2), np.int64)
         shared = (mean_array, scale_array, cosines, sines, offsets, pitch_array, height, frames, rows)
-        threads.run(_prepare, shared, _parts(total, workers))
-        edges = np.empty(workers + 1, np.int64)
+        threads.run(_prepare, shared, _parts(total, 2 * workers))
+        edges = np.empty(PARTS * workers + 1, np.int64)
         _bands(frames, rows, np.zeros(rows_total + 1), edges)
         bands = [(int(top), int(bottom)) for top, bottom in zip(edges[:-1], edges[1:], strict=True) if top < bottom]
 
@@ -316,8 +319,7 @@ class _Rasterize(torch.autograd.Function):
         inputs = [tensor.detach().contiguous().numpy() for tensor in (means, scales, colors)]
         shared = (inputs[0], inputs[1], frames, rows, inputs[2], offsets, pitches, height, width, stride, gradients)
         shared += tuple(result.numpy() for result in results)
-        # More parts than threads, since some regions hold larger Gaussians than others.
-        threads.run(_backward, shared, _parts(len(means), 4 * threads.num_threads()))
+        threads.run(_backward, shared, _parts(len(means), PARTS * threads.num_threads()))
         return *results, None, None, None, None, None
 
 

@@ -8,8 +8,10 @@ and each kernel owns what it writes, so results do not depend on the number of t
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -33,12 +35,24 @@ def num_threads() -> int:
 
 
 def run(kernel: Callable[..., None], shared: tuple[Any, ...], parts: list[tuple[int, int]]) -> None:
-    """Call `kernel(*shared, start, stop)` for every part, the first in this thread and the rest in the pool."""
+    """Call `kernel(*shared, start, stop)` for every part, in this thread and in the pool.
+
+    Threads take the next part when they are done with one, so give several parts per thread: a worker may need a
+    millisecond to wake up, and one that comes too late is not waited for.
+    """
     global _pool
-    if len(parts) > 1 and _pool is None:
+    workers = min(num_threads(), len(parts)) - 1
+    if workers > 0 and _pool is None:
         _pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="fastgs")
-    futures = [_pool.submit(kernel, *shared, *part) for part in parts[1:]] if _pool is not None else []
-    if parts:
-        kernel(*shared, *parts[0])
+    pending = deque(parts)
+
+    def drain() -> None:
+        with suppress(IndexError):
+            while True:
+                kernel(*shared, *pending.popleft())
+
+    futures = [_pool.submit(drain) for _ in range(workers)] if _pool is not None else []
+    drain()
     for future in futures:
-        future.result()
+        if not future.cancel():
+            future.result()
