@@ -118,7 +118,7 @@ class _Parameters:
             width=self.start.width,
             blend=self.start.blend,
             backend=backend,
-        )[0]
+        ).squeeze(0)  # not [0], whose gradient is a copy of the whole image
 
     def step(self, loss: Tensor, factor: float) -> None:
         for group, rate in zip(self.optimizer.param_groups, self.full_rates, strict=True):

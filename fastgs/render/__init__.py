@@ -48,7 +48,7 @@ def render(
     Raises:
         ValueError: a size below 1, an unknown rule or backend, or a backend that cannot serve these tensors.
     """
-    return render_batch([gaussians], height, width, blend, backend)[0]
+    return render_batch([gaussians], height, width, blend, backend).squeeze(0)
 
 
 def render_batch(
