@@ -19,7 +19,6 @@ from torch import Tensor
 Positions = NDArray[np.float64]
 
 LLOYD_ROUNDS = 3
-# Two Gaussians at one place would stay together for ever: further positions in a pixel lie anywhere in it.
 
 
 def sample(
@@ -58,7 +57,10 @@ def sample(
 
 
 def _place(pixels: NDArray[np.int64], width: int, random: np.random.Generator) -> Positions:
-    """Flat pixel indices to positions: the pixel's centre the first time it is named, anywhere in it after that."""
+    """Flat pixel indices to positions: the pixel's centre the first time it is named, anywhere in it after that.
+
+    Two Gaussians at one place would get the same gradients and stay together for ever.
+    """
     pixels = np.sort(pixels)
     corners = np.stack([pixels % width, pixels // width], axis=1).astype(np.float64)
     again = np.zeros(len(pixels), dtype=bool)
@@ -111,7 +113,8 @@ def _error_diffusion(mass: Positions, count: int, random: np.random.Generator) -
     counts = np.zeros(mass.shape, dtype=np.int64)
     # A little noise on the threshold breaks up the worms and checkerboards of flat regions.
     _diffuse(mass * count, random.uniform(-0.1, 0.1, mass.shape), counts)
-    pixels = np.repeat(np.arange(mass.size), counts.ravel())
+    chosen = np.flatnonzero(counts)
+    pixels = np.repeat(chosen, counts.ravel()[chosen])
     # Error that left at the borders is a few positions at most; they are drawn at random.
     if len(pixels) > count:
         pixels = random.choice(pixels, count, replace=False)

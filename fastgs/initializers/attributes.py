@@ -41,8 +41,7 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor) -> Gaussians:
     _, height, width = image.shape
     columns = means[:, 0].long().clamp(0, width - 1)
     rows = means[:, 1].long().clamp(0, height - 1)
-    dx, dy = first_derivatives(image)
-    xx, xy, yy = smooth(torch.stack([(dx * dx).sum(0), (dx * dy).sum(0), (dy * dy).sum(0)]), 1.0)[:, rows, columns]
+    xx, xy, yy = (smooth(plane, 1.0)[rows, columns] for plane in _structure_tensor(image))
     spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
     elongation = torch.exp(ELONGATION * spread / (xx + yy + NOISE**2))
     spacing = (len(means) * density[rows, columns]).rsqrt()
@@ -56,3 +55,14 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor) -> Gaussians:
         height=height,
         width=width,
     )
+
+
+def _structure_tensor(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Products of the first derivatives of (3, H, W), summed over colour: xx, xy, yy, each (H, W)."""
+    xx, xy, yy = (torch.zeros_like(image[0]) for _ in range(3))
+    for plane in image:
+        dx, dy = first_derivatives(plane)
+        xx += dx * dx
+        xy += dx * dy
+        yy += dy * dy
+    return xx, xy, yy

@@ -24,13 +24,15 @@ def density(image: Tensor, num_gaussians: int) -> Tensor:
 
     Power and uniform share were fitted between 0.01 and 0.4 Gaussians per pixel (benchmarks/LOG.md).
     """
-    xx, xy, yy = second_derivatives(image)
-    norm = torch.sqrt((xx * xx + 2 * xy * xy + yy * yy).sum(0, keepdim=True))
-    per_pixel = max(num_gaussians, 1) / norm.numel()
+    squared = torch.zeros_like(image[0])
+    for plane in image:
+        xx, xy, yy = second_derivatives(plane)
+        squared += xx * xx + 2 * xy * xy + yy * yy
+    per_pixel = max(num_gaussians, 1) / squared.numel()
     octaves = math.log2(per_pixel / 0.04)
     power = min(1.1, max(0.5, 1.0 - 0.15 * octaves))
     uniform = min(0.6, max(0.05, 0.05 + 0.1 * octaves))
-    return mix_with_uniform(smooth(norm, SMOOTHING)[0], power, uniform)
+    return mix_with_uniform(smooth(squared.sqrt_(), SMOOTHING), power, uniform)
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

@@ -1,4 +1,7 @@
-"""Derivatives and smoothing of images, for densities and attributes."""
+"""Derivatives and smoothing of single planes, for densities and attributes.
+
+They take one (H, W) plane at a time: a photo of 24 megapixels fills gigabytes with derivatives of all channels at once.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,34 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def smooth(channels: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (C, H, W) with a standard deviation in pixels; borders repeat their last pixel."""
+def smooth(plane: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur of (H, W) with a standard deviation in pixels; borders repeat their last pixel."""
     radius = math.ceil(3 * sigma)
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=channels.dtype) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).to(channels.device)
-    padded = functional.pad(channels[:, None], (radius,) * 4, mode="replicate")
-    return functional.conv2d(functional.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
+    taps = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    for axis, borders in ((0, (0, 0, radius, radius)), (1, (radius, radius, 0, 0))):
+        padded = functional.pad(plane[None, None], borders, mode="replicate")[0, 0]
+        plane = torch.zeros_like(plane)
+        for start, tap in enumerate(taps):
+            plane.add_(padded.narrow(axis, start, plane.shape[axis]), alpha=tap / sum(taps))
+    return plane
 
 
-def first_derivatives(image: Tensor) -> tuple[Tensor, Tensor]:
-    """d/dx and d/dy of (C, H, W) by central differences, per pixel."""
-    padded = functional.pad(image[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-    return (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2, (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2
+def _pad(plane: Tensor) -> Tensor:
+    return functional.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
 
 
-def second_derivatives(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """d2/dx2, d2/dxdy and d2/dy2 of (C, H, W) on the 3 x 3 neighbourhood, per squared pixel."""
-    padded = functional.pad(image[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-    center = padded[:, 1:-1, 1:-1]
-    xx = padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2] - 2 * center
-    yy = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] - 2 * center
-    xy = (padded[:, 2:, 2:] + padded[:, :-2, :-2] - padded[:, 2:, :-2] - padded[:, :-2, 2:]) / 4
+def first_derivatives(plane: Tensor) -> tuple[Tensor, Tensor]:
+    """d/dx and d/dy of (H, W) by central differences, per pixel."""
+    padded = _pad(plane)
+    return (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2, (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
+
+
+def second_derivatives(plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """d2/dx2, d2/dxdy and d2/dy2 of (H, W) on the 3 x 3 neighbourhood, per squared pixel."""
+    padded = _pad(plane)
+    xx = padded[1:-1, 2:] + padded[1:-1, :-2] - 2 * plane
+    yy = padded[2:, 1:-1] + padded[:-2, 1:-1] - 2 * plane
+    xy = (padded[2:, 2:] + padded[:-2, :-2] - padded[2:, :-2] - padded[:-2, 2:]) / 4
     return xx, xy, yy
 
 
@@ -40,6 +49,7 @@ def mix_with_uniform(feature: Tensor, power: float, uniform: float) -> Tensor:
     A feature that is zero everywhere (a flat image) gives the uniform density.
     """
     shaped = feature.clamp(min=0) ** power
-    total = shaped.sum()
-    flat = torch.full_like(feature, 1 / feature.numel())
-    return (1 - uniform) * shaped / total + uniform * flat if total > 0 else flat
+    total = shaped.sum(dtype=torch.float64).item()
+    if not total > 0:
+        return torch.full_like(feature, 1 / feature.numel())
+    return shaped.mul_((1 - uniform) / total).add_(uniform / feature.numel())

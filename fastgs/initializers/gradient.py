@@ -14,9 +14,11 @@ UNIFORM = 0.2  # share of the Gaussians that are spread evenly; measured in benc
 
 def density(image: Tensor) -> Tensor:
     """(H, W), sums to 1: the gradient's norm over space and colour, smoothed over a pixel, plus a uniform share."""
-    dx, dy = first_derivatives(image)
-    magnitude = torch.sqrt((dx * dx + dy * dy).sum(0, keepdim=True))
-    return mix_with_uniform(smooth(magnitude, 1.0)[0], 1.0, UNIFORM)
+    squared = torch.zeros_like(image[0])
+    for plane in image:
+        dx, dy = first_derivatives(plane)
+        squared += dx * dx + dy * dy
+    return mix_with_uniform(smooth(squared.sqrt_(), 1.0), 1.0, UNIFORM)
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

@@ -31,8 +31,8 @@ def density(image: Tensor) -> Tensor:
     log_amplitude = torch.log(spectrum.abs().clamp(min=1e-9))
     mean = functional.avg_pool2d(functional.pad(log_amplitude[None, None], (1,) * 4, mode="circular"), 3, 1)[0, 0]
     residual = torch.polar(torch.exp(log_amplitude - mean), spectrum.angle())
-    saliency = smooth(torch.fft.ifft2(residual).abs().square()[None], 2.5)
-    full = functional.interpolate(saliency[None], size=(height, width), mode="bilinear", align_corners=False)
+    saliency = smooth(torch.fft.ifft2(residual).abs().square(), 2.5)
+    full = functional.interpolate(saliency[None, None], size=(height, width), mode="bilinear", align_corners=False)
     return mix_with_uniform(full[0, 0], 1.0, UNIFORM)
 
 

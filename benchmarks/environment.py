@@ -1,0 +1,55 @@
+"""Where and with what a result was measured, and how results are written."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastgs.files import atomic_write
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("fastgs", "torch", "numba", "llvmlite", "numpy", "pillow")
+
+
+def describe() -> dict[str, Any]:
+    """Machine, versions, commit and time."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "modified": bool(_git("status", "--porcelain", "--untracked-files=no", "fastgs", "benchmarks/*.py")),
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def write_results(name: str, settings: dict[str, Any], records: list[dict[str, Any]]) -> Path:
+    """Write benchmarks/results/NAME.json, whole or not at all."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    with atomic_write(path) as temporary:
+        content = {"environment": describe(), "settings": settings, "records": records}
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _git(*arguments: str) -> str:
+    run = subprocess.run(["git", *arguments], cwd=RESULTS.parent.parent, capture_output=True, text=True, check=False)
+    return run.stdout.strip()

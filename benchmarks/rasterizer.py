@@ -1,0 +1,131 @@
+"""Time of the rasterizer, forward and backward, by backend, size and K, beside the C++ yardstick.
+
+    python benchmarks/rasterizer.py [PHOTO]
+
+The Gaussians are those of a short fit of the photo, so that shapes and sizes are real. At 512 x 512 the yardstick
+(benchmarks/yardstick.cpp) runs in turn with ours, as does one whole iteration of a fit, because machines drift. Medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yardstick
+from environment import write_results
+from rich.progress import track
+from torch import Tensor
+
+from fastgs.fitting import fit
+from fastgs.gaussians import Gaussians
+from fastgs.images import load_image
+from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.render import Backend, render
+
+SAMPLE = Path(__file__).parent.parent / "assets" / "coffee.png"
+CASES = [(512, 10_000), (512, 50_000), (512, 100_000), (2048, 50_000), (2048, 200_000)]
+REFERENCE_CASE = (128, 1_000)  # the reference visits every pixel for every Gaussian
+REPEATS = 15
+
+
+def in_turn(functions: dict[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
+    """Median milliseconds of each function; they take turns, after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: round(statistics.median(values[1:]), 3) for name, values in times.items()}
+
+
+def leaves(gaussians: Gaussians) -> Gaussians:
+    """The same Gaussians, asking for gradients."""
+    names = ("means", "scales", "rotations", "colors")
+    tensors = {name: getattr(gaussians, name).detach().clone().requires_grad_() for name in names}
+    return Gaussians(**tensors, height=gaussians.height, width=gaussians.width)
+
+
+def ours(gaussians: Gaussians, backend: Backend, upstream: Tensor) -> dict[str, Callable[[], object]]:
+    """Forward and backward of one backend."""
+    parameters = leaves(gaussians)
+    rendered: list[Tensor] = []
+
+    def forward() -> None:
+        rendered[:] = [render(parameters, backend=backend)]
+
+    def backward() -> None:
+        rendered[0].backward(upstream)  # type: ignore[no-untyped-call]
+
+    return {"forward": forward, "backward": backward}
+
+
+def theirs(gaussians: Gaussians, upstream: Tensor) -> dict[str, Callable[[], object]]:
+    """Forward and backward of the C++ yardstick, and Adam's step on as many parameters as a fit has."""
+    cosine, sine = torch.cos(gaussians.rotations), torch.sin(gaussians.rotations)
+    first, second = gaussians.scales.square().reciprocal().unbind(1)
+    conics = torch.stack(
+        [
+            cosine**2 * first + sine**2 * second,
+            cosine * sine * (first - second),
+            sine**2 * first + cosine**2 * second,
+        ],
+        dim=1,
+    )
+    arrays = (gaussians.means.numpy(), conics.numpy(), gaussians.colors.numpy())
+    size, threads, kept = (gaussians.height, gaussians.width), torch.get_num_threads(), []
+
+    parameters = [torch.zeros_like(tensor, requires_grad=True) for tensor in (gaussians.means, conics, gaussians.colors)]
+    for parameter in parameters:
+        parameter.grad = torch.rand_like(parameter)
+    adam = torch.optim.Adam(parameters, lr=0.01, fused=True)
+
+    def forward() -> None:
+        kept[:] = yardstick.forward(*arrays, *size, threads)
+
+    def backward() -> None:
+        yardstick.backward(*arrays, *kept, upstream.numpy(), threads)
+
+    return {"yardstick_forward": forward, "yardstick_backward": backward, "adam": adam.step}
+
+
+def measure(photo: Tensor, size: int, num_gaussians: int, backend: Backend) -> dict[str, Any]:
+    """One case, as a record in milliseconds."""
+    target = load_image(torch.nn.functional.interpolate(photo[None], size=(size, size), mode="area")[0])
+    gaussians = INITIALIZERS[DEFAULT](target, num_gaussians, torch.Generator().manual_seed(0))
+    if backend != "reference":
+        gaussians = fit(target, gaussians, iterations=30).gaussians
+    upstream = torch.randn(3, size, size, generator=torch.Generator().manual_seed(0))
+    functions = ours(gaussians, backend, upstream)
+    if backend == "cpu" and size == 512:
+        functions |= theirs(gaussians, upstream)
+        functions["ten_iterations"] = lambda: fit(target, gaussians, iterations=10)
+    times = in_turn(functions)
+    if "adam" in times:
+        times["iteration"] = round(times.pop("ten_iterations") / 10, 3)
+        bar = times["yardstick_forward"] + times["yardstick_backward"] + times["adam"]
+        times["iteration_over_yardstick"] = round(times["iteration"] / bar, 3)
+    return {"backend": backend, "size": size, "num_gaussians": num_gaussians, "milliseconds": times}
+
+
+def main() -> None:
+    """Measure, print, write benchmarks/results/rasterizer.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="?", default=str(SAMPLE))
+    arguments = parser.parse_args()
+    photo = load_image(arguments.photo)
+    cases: list[tuple[int, int, Backend]] = [(*REFERENCE_CASE, "reference"), (*REFERENCE_CASE, "cpu")]
+    cases += [(size, num_gaussians, "cpu") for size, num_gaussians in CASES]
+    records = [measure(photo, *case) for case in track(cases, description="timing")]
+    for record in records:
+        print(record)
+    print(write_results("rasterizer", {"photo": Path(arguments.photo).name, "repeats": REPEATS}, records))
+
+
+if __name__ == "__main__":
+    main()
