@@ -50,7 +50,8 @@ def figure(
             their own colours. If there are too many to tell apart, only the most crowded part is shown, and outlined
             in the input.
         initial: the Gaussians that the fit began with, on the same canvas; None leaves out their panel.
-        density: (h, w) density the centres were sampled from, of any resolution; None leaves out its panel.
+        density: (h, w) density the centres were sampled from, of any resolution; None shows that of the initial
+            centres, blurred over their mean spacing.
         history: (iteration, seconds, PSNR in dB), in order; empty leaves out its panel.
 
     Returns:
@@ -65,7 +66,9 @@ def figure(
     window = _crowded_window(gaussians)
     panels: list[Callable[[Axes], None]] = [lambda axes: _draw_input(axes, target, window)]
     if density is not None:
-        panels.append(lambda axes: _draw_density(axes, density, target))
+        panels.append(lambda axes: _draw_density(axes, density, target, "Density"))
+    elif initial is not None and len(initial):
+        panels.append(lambda axes: _draw_density(axes, density_of_centres(initial), target, "Density of centres"))
     if initial is not None:
         panels.append(lambda axes: _draw_centres(axes, initial, target))
     panels.append(lambda axes: _draw_ellipses(axes, gaussians, window))
@@ -106,6 +109,24 @@ def save_figure(
     drawing = figure(target, image, gaussians, initial, density, history)
     with atomic_write(path) as temporary:
         drawing.savefig(temporary)
+
+
+def density_of_centres(gaussians: Gaussians) -> Tensor:
+    """(h, w) Gaussians per cell, on cells of about a quarter of the mean spacing, blurred over that spacing.
+
+    It shows where an initializer put its K >= 1 Gaussians, whatever drew them.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    per_spacing = 4
+    spacing = math.sqrt(gaussians.height * gaussians.width / len(gaussians))
+    # One cell per pixel is enough, however many Gaussians there are.
+    cell = max(spacing / per_spacing, 1.0)
+    shape = [max(1, round(size / cell)) for size in (gaussians.height, gaussians.width)]
+    x, y = gaussians.means.detach().cpu().double().numpy().T
+    canvas = ((0, gaussians.height), (0, gaussians.width))
+    counts, _, _ = np.histogram2d(y, x, bins=shape, range=canvas)
+    return torch.from_numpy(gaussian_filter(counts, max(spacing / cell, 1.0)))
 
 
 def _crowded_window(gaussians: Gaussians) -> Window | None:
@@ -155,11 +176,11 @@ def _draw_input(axes: Axes, target: Tensor, window: Window | None) -> None:
             axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=color, linewidth=line))
 
 
-def _draw_density(axes: Axes, density: Tensor, target: Tensor) -> None:
+def _draw_density(axes: Axes, density: Tensor, target: Tensor, title: str) -> None:
     values = density.detach().float().cpu().numpy()
     # A few extreme peaks would turn all the rest black.
     axes.imshow(values, extent=(0, target.shape[2], target.shape[1], 0), vmin=0, vmax=np.quantile(values, 0.995))
-    _frame(axes, "Density")
+    _frame(axes, title)
 
 
 def _draw_centres(axes: Axes, initial: Gaussians, target: Tensor) -> None:

@@ -7,16 +7,18 @@ Two rules, both independent of the order of the Gaussians (reference.py has the 
 
 Three backends with one meaning: "reference" (plain torch, any dtype and device), "cpu" (numba, float32) and "cuda".
 An image is a continuous function of the position on the canvas; rendering at another size samples the same function
-on a finer or coarser grid.
+on a finer or coarser grid. Sampling on a much coarser one aliases, as with any image; `antialias` averages instead.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.render import reference
@@ -32,6 +34,7 @@ def render(
     width: int | None = None,
     blend: Blend | None = None,
     backend: Backend = "auto",
+    antialias: bool = False,
 ) -> Tensor:
     """Render Gaussians to an image.
 
@@ -41,6 +44,8 @@ def render(
         blend: "normalized" or "sum"; by default the rule the Gaussians were fitted with.
         backend: "auto" takes the fastest that keeps the precision of the tensors: "cpu" for float32 on the CPU,
             else "reference".
+        antialias: make each pixel the mean over its area where the image is smaller than the canvas, not the value at
+            its centre; takes as long as rendering at about the size of the canvas.
 
     Returns:
         (3, H, W), not clamped; differentiable in all four tensors. No Gaussians give a black image.
@@ -48,7 +53,7 @@ def render(
     Raises:
         ValueError: a size below 1, an unknown rule or backend, or a backend that cannot serve these tensors.
     """
-    return render_batch([gaussians], height, width, blend, backend).squeeze(0)
+    return render_batch([gaussians], height, width, blend, backend, antialias).squeeze(0)
 
 
 def render_batch(
@@ -57,13 +62,15 @@ def render_batch(
     width: int | None = None,
     blend: Blend | None = None,
     backend: Backend = "auto",
+    antialias: bool = False,
 ) -> Tensor:
     """Render a ragged batch, with a different K for each image, in one call.
 
     Args:
         gaussians: B sets of Gaussians, at least one, of one dtype and device.
         height, width: size of every image; by default that of the canvases, which must then agree.
-        blend, backend: as for `render`; by default the rule the Gaussians were fitted with, which must then agree.
+        blend: by default the rule the Gaussians were fitted with, which must then agree.
+        backend, antialias: as for `render`.
 
     Returns:
         (B, 3, H, W), not clamped; differentiable in all tensors.
@@ -75,15 +82,22 @@ def render_batch(
         raise ValueError("gaussians: the batch is empty")
     height = _agreed("height", height, [each.height for each in gaussians])
     width = _agreed("width", width, [each.width for each in gaussians])
-    return rasterize(
+    _check_size(height, width)
+    # Each pixel is the mean of rows x columns samples.
+    rows, columns = 1, 1
+    if antialias:
+        rows = max(math.ceil(each.height / height) for each in gaussians)
+        columns = max(math.ceil(each.width / width) for each in gaussians)
+    images = rasterize(
         *(torch.cat([getattr(each, name) for each in gaussians]) for name in ("means", "scales", "rotations", "colors")),
         counts=[len(each) for each in gaussians],
-        pitches=[(each.height / height, each.width / width) for each in gaussians],
-        height=height,
-        width=width,
+        pitches=[(each.height / (height * rows), each.width / (width * columns)) for each in gaussians],
+        height=height * rows,
+        width=width * columns,
         blend=_agreed("blend", blend, [each.blend for each in gaussians]),
         backend=backend,
     )
+    return functional.avg_pool2d(images, (rows, columns)) if rows * columns > 1 else images
 
 
 def rasterize(
@@ -110,8 +124,7 @@ def rasterize(
     Returns:
         (B, 3, H, W).
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"height, width: must be at least 1, got {height} x {width}")
+    _check_size(height, width)
     if blend not in get_args(Blend):
         raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {blend!r}")
     if backend not in get_args(Backend):
@@ -130,6 +143,11 @@ def rasterize(
     return implementation(
         means, scales, rotations, colors, counts, pitches, height, width, normalized=blend == "normalized"
     )
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ValueError(f"height, width: must be at least 1, got {height} x {width}")
 
 
 def _agreed(name: str, given: _T | None, values: list[_T]) -> _T:

@@ -51,8 +51,8 @@ SLACK = np.float32(0.02)
 # the mean, is WIDEST columns to either side at dy = 0, and vanishes at |dy| = REACH.
 UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(7)
 
-# Parts of the work per thread.
-PARTS = int(__import__('os').environ.get('PARTS','4'))
+# Parts of the work per thread: regions differ in cost, and threads wake up late.
+PARTS = 4
 
 RED, GREEN, BLUE = 1, 2, 3  # planes of an accumulated row; plane 0 is the weight
 
@@ -95,7 +95,9 @@ def _prepare(means, scales, cosines, sines, offsets, pitches, height, frames, ro
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
             s1, s2, cosine, sine = scales[k, 0], scales[k, 1], cosines[k], sines[k]
-            ux, uy, vx, vy = cosine / s1, sine / s1, -sine / s2, cosine / s2
+            inverse1, inverse2 = ONE / s1, ONE / s2
+            ux, uy, vx, vy = cosine * inverse1, sine * inverse1, -sine * inverse2, cosine * inverse2
+            # 1 / sqrt of this is the standard deviation along the row through the mean.
             xx = ux * ux + vx * vx
             reach = np.float32(CUTOFF) * math.sqrt((s1 * sine) * (s1 * sine) + (s2 * cosine) * (s2 * cosine))
             frames[k, UX], frames[k, UY], frames[k, VX], frames[k, VY] = ux, uy, vx, vy

@@ -1,0 +1,92 @@
+"""Put the measured numbers into the README: benchmarks/results/*.json between its result markers.
+
+python benchmarks/table.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from environment import RESULTS
+
+from fastgs.files import atomic_write
+
+README = Path(__file__).parent.parent / "README.md"
+START, END = "<!-- results: written by benchmarks/table.py -->", "<!-- end of results -->"
+
+
+def mean(records: list[dict[str, Any]], key: str, **cell: object) -> float:
+    """Mean of one field over the records of a cell."""
+    values = [record[key] for record in records if all(record[name] == value for name, value in cell.items())]
+    return float(sum(values) / len(values))
+
+
+def quality_table(content: dict[str, Any]) -> list[str]:
+    """One row for each initializer and K, one column for each number of iterations."""
+    settings, records = content["settings"], content["records"]
+    budgets = settings["iterations"]
+    photos = len({record["image"] for record in records})
+    lines = [
+        f"PSNR in dB, mean over {photos} Kodak photos at {settings['size']} x {settings['size']}; every cell is a run of "
+        "that many iterations:",
+        "",
+        "| init | K | at once | " + " | ".join(f"{budget} iterations" for budget in budgets) + " |",
+        "|---|---|---|" + "---|" * len(budgets),
+    ]
+    for init in settings["init"]:
+        for count in settings["num_gaussians"]:
+            cells = [
+                f"{mean(records, 'psnr', init=init, num_gaussians=count, iterations=budget):.2f} "
+                f"({mean(records, 'seconds_fit', init=init, num_gaussians=count, iterations=budget):.1f} s)"
+                for budget in budgets
+            ]
+            at_once = mean(records, "psnr_init", init=init, num_gaussians=count)
+            lines.append(f"| {init} | {count:,} | {at_once:.2f} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def rasterizer_table(content: dict[str, Any]) -> list[str]:
+    """Milliseconds of the cpu backend."""
+    lines = [
+        "Milliseconds of the rasterizer, and of one whole iteration against the C++ yardstick with Adam:",
+        "",
+        "| size | K | forward | backward | iteration | yardstick and Adam |",
+        "|---|---|---|---|---|---|",
+    ]
+    for record in content["records"]:
+        times = record["milliseconds"]
+        if record["backend"] == "cpu" and record["size"] >= 512:
+            whole = ["", ""]
+            if "adam" in times:
+                bar = times["yardstick_forward"] + times["yardstick_backward"] + times["adam"]
+                whole = [f"{times['iteration']:.1f}", f"{bar:.1f}"]
+            cells = [f"{times['forward']:.1f}", f"{times['backward']:.1f}", *whole]
+            lines.append(
+                f"| {record['size']} x {record['size']} | {record['num_gaussians']:,} | " + " | ".join(cells) + " |"
+            )
+    return lines
+
+
+def main() -> None:
+    """Rewrite the part of the README between the markers."""
+    quality = json.loads((RESULTS / "quality.json").read_text())
+    rasterizer = json.loads((RESULTS / "rasterizer.json").read_text())
+    machine = quality["environment"]
+    versions = ", ".join(f"{name} {machine['packages'][name]}" for name in ("torch", "numba"))
+    lines = [
+        *quality_table(quality),
+        "",
+        *rasterizer_table(rasterizer),
+        "",
+        f"Measured on {machine['cores']} cores of an {machine['processor']} with {versions}; no GPU.",
+    ]
+    before, _, rest = README.read_text().partition(START)
+    _, _, after = rest.partition(END)
+    with atomic_write(README) as temporary:
+        temporary.write_text(f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""The numba backend is the reference, faster: values and gradients, extremes, threads, forks."""
+
+import math
+import multiprocessing
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from fastgs.render import rasterize
+
+BLENDS = pytest.mark.parametrize("blend", ["normalized", "sum"])
+
+
+@pytest.fixture(autouse=True)
+def _restore_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def random_tensors(count, height, width, seed=0, means=None, scales=None):
+    """Means anywhere, any angle, scales from 0.05 to 50 px (log-uniform); colours beyond [0, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator)
+
+    return (
+        uniform(count, 2) * torch.tensor([width, height]) if means is None else means(uniform),
+        0.05 * 1000 ** uniform(count, 2) if scales is None else scales(uniform),
+        10 * uniform(count) - 5,
+        1.4 * uniform(count, 3) - 0.2,
+    )
+
+
+def render_with_gradients(tensors, height, width, blend, backend, counts=None, pitches=None):
+    """The images, and the gradients of a random linear function of them."""
+    counts = counts or [len(tensors[0])]
+    tensors = [tensor.detach().requires_grad_() for tensor in tensors]
+    images = rasterize(
+        *tensors,
+        counts=counts,
+        pitches=pitches or [(1.0, 1.0)] * len(counts),
+        height=height,
+        width=width,
+        blend=blend,
+        backend=backend,
+    )
+    upstream = torch.randn(images.shape, generator=torch.Generator().manual_seed(9)).to(images)
+    return images.detach(), torch.autograd.grad((images * upstream).sum(), tensors)
+
+
+def assert_equal_to_reference(tensors, height, width, blend, value=5e-6, gradient=2e-4, **batch):
+    """Values relative to the brightest; the gradient of each Gaussian relative to its norm.
+
+    A gradient is a sum of terms of both signs, so one far smaller than its neighbours' is held to 1% of theirs.
+    """
+    images, gradients = render_with_gradients(tensors, height, width, blend, "cpu", **batch)
+    doubles = [tensor.double() for tensor in tensors]
+    images64, gradients64 = render_with_gradients(doubles, height, width, blend, "reference", **batch)
+    assert (images - images64).abs().max() <= value * images64.abs().max()
+    for name, ours, wanted in zip(("means", "scales", "rotations", "colors"), gradients, gradients64, strict=True):
+        norms = wanted.flatten(1).norm(dim=1) if wanted.ndim > 1 else wanted.abs()
+        errors = (ours - wanted).flatten(1).norm(dim=1) if wanted.ndim > 1 else (ours - wanted).abs()
+        if len(norms):
+            worst = (errors / (norms + 1e-2 * norms.max() + 1e-30)).max().item()
+            assert worst <= gradient, f"{name}: {worst:.1e}"
+
+
+NEEDLES = torch.tensor([[0.05, 500.0], [500.0, 0.05]]).repeat(50, 1)
+BROAD_AND_SHARP = torch.tensor([[0.05, 1.0], [300.0, 2.0], [2000.0, 900.0], [30.0, 30.0]])
+CASES = {
+    "mixed": random_tensors(300, 33, 47),
+    "ordinary": random_tensors(300, 33, 47, scales=lambda uniform: 0.3 + 3 * uniform(300, 2)),
+    "narrower than a pixel": random_tensors(300, 33, 47, scales=lambda uniform: 0.05 + 0.1 * uniform(300, 2)),
+    "1 to 1000 times the image": random_tensors(40, 33, 47, scales=lambda uniform: 47 * 1000 ** uniform(40, 2)),
+    "off the canvas": random_tensors(
+        200,
+        33,
+        47,
+        means=lambda uniform: 400 * uniform(200, 2) - 180,
+        scales=lambda uniform: 0.5 + 80 * uniform(200, 2),
+    ),
+    "needles": random_tensors(100, 64, 80, scales=lambda _: NEEDLES),
+    "few on a big canvas": random_tensors(4, 300, 700, seed=4, scales=lambda _: BROAD_AND_SHARP),
+    "5000 in a corner": random_tensors(
+        5000,
+        24,
+        24,
+        means=lambda uniform: 4 + 16 * uniform(5000, 2),
+        scales=lambda uniform: 0.5 + 5 * uniform(5000, 2),
+    ),
+}
+SIZES = {"needles": (64, 80), "few on a big canvas": (300, 700), "5000 in a corner": (24, 24)}
+# The offset along a needle of 0.05 px is thousands of its widths, of which float32 keeps four decimals.
+TOLERANCES = {"needles": {"value": 1e-4, "gradient": 2e-3}}
+
+
+@BLENDS
+@pytest.mark.parametrize("case", CASES)
+def test_equal_to_reference(case, blend):
+    height, width = SIZES.get(case, (33, 47))
+    assert_equal_to_reference(CASES[case], height, width, blend, **TOLERANCES.get(case, {}))
+
+
+@BLENDS
+def test_every_width(blend):
+    """Eight pixels are computed at a time: none may be missing at the right edge, nor leak into the next row."""
+    for width in range(1, 21):
+        assert_equal_to_reference(random_tensors(12, 3, width, seed=width), 3, width, blend)
+
+
+@BLENDS
+@pytest.mark.parametrize("pitch", [(0.37, 1.9), (1 / 3, 1 / 3), (7.0, 0.1)])
+def test_pitches(blend, pitch):
+    tensors = random_tensors(200, 25 * pitch[0], 31 * pitch[1], scales=lambda uniform: 0.2 + 5 * uniform(200, 2))
+    assert_equal_to_reference(tensors, 25, 31, blend, pitches=[pitch])
+
+
+@BLENDS
+def test_ragged_batch(blend):
+    """Neither rows nor Gaussians of one image touch another, with canvases of different sizes."""
+    counts, pitches = [40, 0, 1, 100, 0], [(1.0, 1.0), (1.0, 1.0), (0.5, 2.0), (1.3, 0.7), (1.0, 1.0)]
+    assert_equal_to_reference(random_tensors(141, 20, 27), 20, 27, blend, counts=counts, pitches=pitches)
+
+
+@BLENDS
+def test_one_pixel(blend):
+    assert_equal_to_reference(random_tensors(50, 1, 1), 1, 1, blend)
+
+
+def test_none_is_dropped():
+    """100 000 Gaussians at one place weigh 100 000 times as much as one, and each has its gradient."""
+    count = 100_000
+    one = (torch.tensor([[8.3, 7.9]]), torch.tensor([[3.0, 1.5]]), torch.tensor([0.5]), torch.ones(1, 3))
+    image, _ = render_with_gradients(one, 16, 16, "sum", "cpu")
+    images, gradients = render_with_gradients([each.repeat_interleave(count, 0) for each in one], 16, 16, "sum", "cpu")
+    torch.testing.assert_close(images / count, image, rtol=1e-3, atol=1e-6)  # float32 sums of as many terms
+    for gradient in gradients:
+        assert torch.equal(gradient, gradient[:1].expand_as(gradient))
+        assert (gradient != 0).all()
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-4, 0.02, math.pi / 4, math.pi / 2, 100.3])
+def test_extreme_ellipses_seen_anywhere_along_them(angle):
+    """Up to 60 km by 0.05 px, and centres up to 3.4 long axes away: rounding may blur them, but none is lost."""
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.tensor([0.05, 0.3, 14, 1e3, 6e4])
+    scales = torch.cartesian_prod(axes, axes).repeat(8, 1)
+    along, across = 3.4 * scales.T * (2 * torch.rand(2, len(scales), generator=generator) - 1)
+    direction = torch.tensor([math.cos(angle), math.sin(angle)])
+    means = torch.rand(len(scales), 2, generator=generator) * torch.tensor([56, 40])
+    means += along[:, None] * direction + across[:, None] * torch.tensor([-direction[1], direction[0]])
+    tensors = means, scales, torch.full((len(scales),), angle), torch.ones(len(scales), 3)
+    batch = {"counts": [1] * len(scales), "pitches": [(1.0, 1.0)] * len(scales), "height": 40, "width": 56}
+    images = rasterize(*tensors, **batch, blend="sum", backend="cpu")
+    wanted = rasterize(*(each.double() for each in tensors), **batch, blend="sum", backend="reference")
+    assert (wanted.amax(dim=(1, 2, 3)) > 0.1).sum() > 100
+    assert (images - wanted).abs().max() < 2e-2
+    ordinary = scales.amax(1) < 1e4
+    assert (images - wanted)[ordinary].abs().max() < 1e-3
+
+
+@BLENDS
+def test_the_number_of_threads_changes_no_bit(blend):
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        images, gradients = render_with_gradients(
+            random_tensors(2000, 61, 45), 61, 45, blend, "cpu", counts=[700, 0, 1300]
+        )
+        results.append([images, *gradients])
+    for result in results[1:]:
+        assert all(torch.equal(ours, first) for ours, first in zip(result, results[0], strict=True))
+
+
+def test_any_layout():
+    tensors = random_tensors(50, 20, 24)
+    table = torch.cat([tensor.reshape(50, -1) for tensor in tensors], dim=1)
+    views = table[:, 0:2], table[:, 2:4], table[:, 4], table[:, 5:8]
+    assert not any(view.is_contiguous() for view in views)
+    image, gradients = render_with_gradients(tensors, 20, 24, "normalized", "cpu")
+    again, gradients_again = render_with_gradients(views, 20, 24, "normalized", "cpu")
+    assert torch.equal(image, again)
+    assert all(torch.equal(ours, other) for ours, other in zip(gradients_again, gradients, strict=True))
+
+    # The upstream gradient may be a view, too: here an expanded scalar and a transposed image.
+    colors = tensors[3].requires_grad_()
+    batch = {"counts": [50], "pitches": [(1.0, 1.0)], "height": 20, "width": 24, "backend": "cpu"}
+    rasterize(*tensors[:3], colors, **batch).sum().backward()
+    expanded, colors.grad = colors.grad, None
+    rasterize(*tensors[:3], colors, **batch).transpose(2, 3).contiguous().sum().backward()
+    torch.testing.assert_close(colors.grad, expanded)
+
+
+def test_only_what_needs_a_gradient_gets_one():
+    means, scales, rotations, colors = random_tensors(50, 20, 24)
+    _, wanted = render_with_gradients((means, scales, rotations, colors), 20, 24, "normalized", "cpu")
+    scales.requires_grad_()
+    batch = {"counts": [50], "pitches": [(1.0, 1.0)], "height": 20, "width": 24, "backend": "cpu"}
+    image = rasterize(means, scales, rotations, colors, **batch)
+    upstream = torch.randn(image.shape, generator=torch.Generator().manual_seed(9))
+    for _ in range(2):  # and a graph that is kept can be walked again
+        (gradient,) = torch.autograd.grad((image * upstream).sum(), [scales], retain_graph=True)
+        assert torch.equal(gradient, wanted[1])
+
+
+def _render_into(pipe):
+    images, gradients = render_with_gradients(random_tensors(500, 40, 50), 40, 50, "normalized", "cpu")
+    pipe.send([tensor.numpy() for tensor in (images, *gradients)])
+
+
+class _Renderings(torch.utils.data.Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return render_with_gradients(random_tensors(500, 40, 50, seed=index), 40, 50, "normalized", "cpu")[0]
+
+
+needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+
+
+@needs_fork
+def test_a_forked_child_can_render():
+    torch.set_num_threads(2)
+    images, gradients = render_with_gradients(random_tensors(500, 40, 50), 40, 50, "normalized", "cpu")
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_render_into, args=(sender,), daemon=True)
+    child.start()
+    try:
+        assert receiver.poll(60), "the child hangs"
+        for ours, theirs in zip((images, *gradients), receiver.recv(), strict=True):
+            assert torch.equal(ours, torch.from_numpy(theirs))
+        child.join(60)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+
+
+@needs_fork
+def test_a_data_loader_can_render():
+    torch.set_num_threads(2)
+    wanted = [_Renderings()[index] for index in range(3)]
+    loader = torch.utils.data.DataLoader(
+        _Renderings(), batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=60
+    )
+    for image, other in zip(loader, wanted, strict=True):
+        assert torch.equal(image, other)
+
+
+def test_many_threads_may_render_at_once():
+    torch.set_num_threads(2)
+
+    def work(seed):
+        return render_with_gradients(random_tensors(400, 60, 50, seed=seed), 60, 50, "normalized", "cpu")
+
+    wanted = [work(seed) for seed in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        for (image, gradients), (image0, gradients0) in zip(pool.map(work, range(12)), wanted, strict=True):
+            assert torch.equal(image, image0)
+            assert all(torch.equal(ours, other) for ours, other in zip(gradients, gradients0, strict=True))
+
+
+def test_nonsense_is_memory_safe():
+    """NaN, infinity and the largest numbers in any tensor: whatever comes out, the process lives and others are whole."""
+    code = """
+import itertools, math, torch
+from fastgs.render import rasterize
+generator = torch.Generator().manual_seed(0)
+sound = [torch.rand(shape, generator=generator) * 9 + 0.1 for shape in ((8, 2), (8, 2), (8,), (8, 3))]
+batch = dict(pitches=[(1.0, 1.0), (0.3, 3.0)], height=7, width=9, backend="cpu")
+wanted = rasterize(*(tensor[1:] for tensor in sound), counts=[3, 4], **batch)
+values = [math.nan, math.inf, -math.inf, 3e38, -3e38, 1e-40, 0.0, -1.0, 1e10, 2.0**31, 2.0**63]
+for which, value in itertools.product(range(4), values):
+    for column in range(-1, 2 if which in (0, 1) else 0):
+        tensors = [tensor.clone() for tensor in sound]
+        tensors[which][0].view(-1)[slice(None) if column < 0 else column] = value
+        tensors = [tensor.requires_grad_() for tensor in tensors]
+        images = rasterize(*tensors, counts=[4, 4], **batch)
+        images.sum().backward()
+        assert torch.equal(images[1], wanted[1]), (which, value)
+        for tensor, other in zip(tensors, sound):
+            assert torch.isfinite(tensor.grad[4:]).all(), (which, value)
+print("alive")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr[-2000:]
