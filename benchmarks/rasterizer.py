@@ -80,7 +80,9 @@ def theirs(gaussians: Gaussians, upstream: Tensor) -> dict[str, Callable[[], obj
     arrays = (gaussians.means.numpy(), conics.numpy(), gaussians.colors.numpy())
     size, threads, kept = (gaussians.height, gaussians.width), torch.get_num_threads(), []
 
-    parameters = [torch.zeros_like(tensor, requires_grad=True) for tensor in (gaussians.means, conics, gaussians.colors)]
+    parameters = [
+        torch.zeros_like(tensor, requires_grad=True) for tensor in (gaussians.means, conics, gaussians.colors)
+    ]
     for parameter in parameters:
         parameter.grad = torch.rand_like(parameter)
     adam = torch.optim.Adam(parameters, lr=0.01, fused=True)

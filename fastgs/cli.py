@@ -72,11 +72,10 @@ def _parser() -> _Parser:
 
 
 def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
-    summary = "fit Gaussians to images"
     parser = commands.add_parser(
         "predict",
-        help=summary,
-        description=f"{summary.capitalize()}. For each image, STEM.png (the reconstruction) and STEM.safetensors (the "
+        help="fit Gaussians to images",
+        description="Fit Gaussians to images. For each image, STEM.png (the reconstruction) and STEM.safetensors (the "
         "Gaussians) go to the output folder; report.json there has one record per image of this run.",
         allow_abbrev=False,
     )
@@ -91,8 +90,8 @@ def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
     add("--size", type=int, metavar="N", help="shorter side to N pixels, then centre crop (default: size of the image)")
     add("--blend", default="normalized", help=f"{' or '.join(get_args(Blend))} (default: normalized)")
     add("--loss", default="mse", help=f"{', '.join(LOSSES)} (default: mse)")
-    add("--background", type=_color, default=WHITE, metavar="COLOR", help="behind transparency: a name, #RRGGBB or R,G,B"
-        " (default: white)")  # fmt: skip
+    behind = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: white)"
+    add("--background", type=_color, default=WHITE, metavar="COLOR", help=behind)
     add("--backend", default="auto", help=f"of the renderer: {', '.join(get_args(Backend))} (default: auto)")
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
     add("--output", type=Path, default=Path("output"), metavar="DIR", help="folder to write to (default: output)")
@@ -100,8 +99,38 @@ def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _predict(parser: _Parser, arguments: argparse.Namespace) -> int:
-    """Fit every image that can be; say which could not."""
+    """Fit every image that can be, say which could not, and keep the report up to date."""
     options = {name: getattr(arguments, name) for name in _FIT_OPTIONS}
+    predictor = _check_usage(parser, arguments, options)
+    failures: list[Path] = []
+    paths: list[Path] = []
+    for given in arguments.images:
+        with _reporting(Path(given), failures):
+            paths += find_images(given)
+
+    inputs = {_identity(path) for path in paths} - {None}
+    written: dict[Path, Path] = {}
+    records: list[Record] = []
+    for index, path in enumerate(paths, start=1):
+        label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
+        with _reporting(path, failures):
+            outputs = _outputs(path, arguments)
+            _check_outputs(outputs, inputs, written)
+            with _progress(label, arguments.iterations, arguments.seconds) as callback:
+                result = predictor(path, **options, callback=callback)
+                record = _record(path, arguments, result)
+                _write(outputs, result)
+            written |= dict.fromkeys(outputs, path)
+            records.append(record)
+            with _reporting(arguments.output / "report.json", failures):
+                _write_report(arguments.output / "report.json", records)
+            with _reporting(Path("standard output"), failures):
+                _announce(path, outputs[0], result)
+    return FAILED if failures else 0
+
+
+def _check_usage(parser: _Parser, arguments: argparse.Namespace, options: dict[str, Any]) -> Predictor:
+    """End with one line about the first wrong option; else make the output folder and the predictor."""
     try:
         predictor = Predictor(arguments.init)
         check_arguments(**options)
@@ -113,32 +142,163 @@ def _predict(parser: _Parser, arguments: argparse.Namespace) -> int:
         tempfile.TemporaryFile(dir=arguments.output).close()
     except OSError as error:
         parser.error(f"argument --output: cannot write to {arguments.output} ({error.strerror})")
+    return predictor
 
-    failures = 0
-    paths: list[Path] = []
-    for given in arguments.images:
-        with _reporting(given) as outcome:
-            paths += find_images(given)
-        failures += outcome.failed
 
-    inputs = {identity for path in paths if (identity := _identity(path))}
-    written: dict[Path, Path] = {}
-    records: list[Record] = []
-    for index, path in enumerate(paths, start=1):
-        progress = _progress(f"{path.name} ({index} of {len(paths)})", arguments.iterations, arguments.seconds)
-        with _reporting(path) as outcome:
-            outputs = _outputs(path, arguments.output, arguments.plots, inputs, written)
-            with progress as callback:
-                result = predictor(path, **options, callback=callback)
-                record = _record(path, arguments, result)
-                _write(outputs, result)
-            written |= dict.fromkeys(outputs, path)
-            records.append(record)
-            _announce(path, outputs[0], result)
-        failures += outcome.failed
-        if not outcome.failed:
-            report = arguments.output / "report.json"
-            with _reporting(report) as outcome:
-                _write_report(report, records)
-            failures += outcome.failed
-    return FAILED if failures else 0
+@contextmanager
+def _reporting(subject: Path, failures: list[Path]) -> Iterator[None]:
+    """Turn what users can mend into one line on stderr, note it, and go on; a bug keeps its traceback."""
+    try:
+        yield
+    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+        match error:
+            case OSError():
+                # Reading raises ImageError, so this is about the output.
+                reason = f"cannot be written ({error.strerror or error})"
+            case ValueError():
+                reason = str(error).removeprefix(f"{subject}: ")
+            case _ if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's is a RuntimeError
+                reason = "not enough memory; try a smaller --size or fewer Gaussians"
+            case _:
+                raise
+        print(f"fastgs: error: {_one_line(f'{subject}: {reason}')}", file=sys.stderr)
+        failures.append(subject)
+
+
+def _outputs(path: Path, arguments: argparse.Namespace) -> list[Path]:
+    """The files that an image gives: reconstruction, Gaussians and, if asked for, the figure."""
+    endings = [".png", ".safetensors"] + (["-plots.png"] if arguments.plots else [])
+    return [arguments.output / f"{path.stem}{ending}" for ending in endings]
+
+
+def _check_outputs(outputs: list[Path], inputs: set[tuple[int, int] | None], written: dict[Path, Path]) -> None:
+    """Refuse to overwrite an input, or what this run has written for another image."""
+    for output in outputs:
+        if output in written:
+            raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
+        if _identity(output) in inputs:
+            raise ValueError(f"would overwrite the input {output}; choose another --output")
+        if output.is_dir():
+            raise ValueError(f"cannot write {output}, which is a folder; choose another --output")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, however its path is spelled; None if there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _write(outputs: list[Path], result: Result) -> None:
+    """Write all files of an image, or none: they are made in a folder beside, then moved."""
+    with tempfile.TemporaryDirectory(dir=outputs[0].parent, prefix=".fastgs-") as folder:
+        image, gaussians, *plots = staged = [Path(folder) / output.name for output in outputs]
+        save_image(image, result.image)
+        result.gaussians.save(gaussians)
+        for plot in plots:
+            # Deferred: brings in matplotlib, which few runs need.
+            from fastgs.visualize import save_figure
+
+            save_figure(
+                plot, result.target, result.image, result.gaussians, initial=result.initial, history=result.history
+            )
+        moved: list[Path] = []
+        try:
+            for source, output in zip(staged, outputs, strict=True):
+                os.replace(source, output)
+                moved.append(output)
+        except OSError:
+            for output in moved:
+                output.unlink(missing_ok=True)
+            raise
+
+
+def _record(path: Path, arguments: argparse.Namespace, result: Result) -> Record:
+    """What report.json says of an image; ms_ssim is null where the image is too small for it."""
+    from fastgs.metrics import ms_ssim
+
+    _, height, width = result.target.shape
+    return {
+        "image": str(path),
+        "height": height,
+        "width": width,
+        "num_gaussians": len(result.gaussians),
+        "iterations": result.history[-1].iteration,
+        "init": arguments.init,
+        "seed": arguments.seed,
+        "blend": arguments.blend,
+        "loss": arguments.loss,
+        "psnr_init": result.psnr_init,
+        "psnr": result.psnr,
+        "ms_ssim": ms_ssim(result.image, result.target),
+        "seconds_init": result.seconds_init,
+        "seconds_fit": result.seconds_fit,
+        "history": result.history,
+        "fastgs": _version(),
+    }
+
+
+def _write_report(path: Path, records: list[Record]) -> None:
+    """One record per line, so that long histories stay readable."""
+    lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
+    with atomic_write(path) as temporary:
+        temporary.write_text(f"[\n{lines}\n]\n")
+
+
+def _announce(path: Path, output: Path, result: Result) -> None:
+    seconds = result.seconds_init + result.seconds_fit
+    line = f"{path} -> {output}  {result.psnr:.2f} dB  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
+    try:
+        print(_one_line(line), flush=True)
+    except OSError:
+        # Python would try to write the same again, and fail, when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+@contextmanager
+def _progress(
+    label: str, iterations: int | None, seconds: float | None
+) -> Iterator[Callable[[HistoryEntry], None] | None]:
+    """A bar on stderr with iteration and PSNR, and the callback that moves it; None if stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    if iterations is None and seconds is None:
+        iterations = 200
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[state]}"))
+    # Results go to stdout, which the bar must not redirect to stderr.
+    console = Console(stderr=True)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(label, total=None, state="starting")  # no total: the bar pulses
+
+        def advance(entry: HistoryEntry) -> None:
+            shares = [entry.iteration / iterations if iterations else 0, entry.seconds / seconds if seconds else 0]
+            state = f"iteration {entry.iteration}  {entry.psnr:.2f} dB"
+            bar.update(task, total=1, completed=min(1, max(shares)), state=state)
+
+        yield advance
+
+
+def _color(text: str) -> tuple[float, ...]:
+    """R, G, B from a colour name, #RRGGBB or R,G,B; their range is checked with the other options."""
+    try:
+        return ImageColor.getrgb(f"rgb({text})" if text[:1].isdigit() else text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a colour name, #RRGGBB or R,G,B, got {text!r}") from error
+
+
+def _version() -> str:
+    try:
+        return version("fastgs")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())

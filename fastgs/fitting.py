@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from fastgs.gaussians import Gaussians
 from fastgs.metrics import psnr, ssim_loss
-from fastgs.render import Backend, rasterize
+from fastgs.render import Backend, rasterize, threads
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -157,6 +157,7 @@ class _Parameters:
         )
 
 
+@threads.reserved()
 def fit(
     target: Tensor,
     gaussians: Gaussians,

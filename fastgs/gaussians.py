@@ -105,7 +105,9 @@ class Gaussians:
                 if metadata.get("format") != FORMAT:
                     raise ValueError("holds no Gaussians (not written by fastgs)")
                 if metadata.get("version") != VERSION:
-                    raise ValueError(f"is of version {metadata.get('version')!r}; this fastgs reads version {VERSION!r}")
+                    raise ValueError(
+                        f"is of version {metadata.get('version')!r}; this fastgs reads version {VERSION!r}"
+                    )
                 missing = set(_COLUMNS) - set(file.keys())
                 if missing:
                     raise ValueError(f"lacks {', '.join(sorted(missing))}")

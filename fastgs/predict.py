@@ -195,8 +195,8 @@ def check_arguments(
     # These two know best themselves what they take.
     load_image(torch.zeros(3, 1, 1), background=background)
     if backend != "auto":
-        nothing = [torch.zeros(0, *columns) for columns in ((2,), (2,), (), (3,))]
-        render(Gaussians(*nothing, height=1, width=1), backend=backend)
+        none, pairs = torch.zeros(0), torch.zeros(0, 2)
+        render(Gaussians(pairs, pairs, none, torch.zeros(0, 3), height=1, width=1), backend=backend)
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

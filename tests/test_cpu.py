@@ -53,7 +53,7 @@ def render_with_gradients(tensors, height, width, blend, backend, counts=None, p
     return images.detach(), torch.autograd.grad((images * upstream).sum(), tensors)
 
 
-def assert_equal_to_reference(tensors, height, width, blend, value=5e-6, gradient=2e-4, **batch):
+def assert_equal_to_reference(tensors, height, width, blend, value=1e-5, gradient=2e-4, **batch):
     """Values relative to the brightest; the gradient of each Gaussian relative to its norm.
 
     A gradient is a sum of terms of both signs, so one far smaller than its neighbours' is held to 1% of theirs.
@@ -133,12 +133,12 @@ def test_one_pixel(blend):
 
 
 def test_none_is_dropped():
-    """100 000 Gaussians at one place weigh 100 000 times as much as one, and each has its gradient."""
+    """100 000 Gaussians on one pixel centre, where each has weight 1: the sum is exact, and each has its gradient."""
     count = 100_000
-    one = (torch.tensor([[8.3, 7.9]]), torch.tensor([[3.0, 1.5]]), torch.tensor([0.5]), torch.ones(1, 3))
-    image, _ = render_with_gradients(one, 16, 16, "sum", "cpu")
-    images, gradients = render_with_gradients([each.repeat_interleave(count, 0) for each in one], 16, 16, "sum", "cpu")
-    torch.testing.assert_close(images / count, image, rtol=1e-3, atol=1e-6)  # float32 sums of as many terms
+    one = (torch.tensor([[8.5, 7.5]]), torch.tensor([[3.0, 1.5]]), torch.tensor([0.5]), torch.ones(1, 3))
+    stack = [each.repeat_interleave(count, 0) for each in one]
+    images, gradients = render_with_gradients(stack, 16, 16, "sum", "cpu")
+    assert (images[0, :, 7, 8] == count).all()
     for gradient in gradients:
         assert torch.equal(gradient, gradient[:1].expand_as(gradient))
         assert (gradient != 0).all()
@@ -158,7 +158,7 @@ def test_extreme_ellipses_seen_anywhere_along_them(angle):
     batch = {"counts": [1] * len(scales), "pitches": [(1.0, 1.0)] * len(scales), "height": 40, "width": 56}
     images = rasterize(*tensors, **batch, blend="sum", backend="cpu")
     wanted = rasterize(*(each.double() for each in tensors), **batch, blend="sum", backend="reference")
-    assert (wanted.amax(dim=(1, 2, 3)) > 0.1).sum() > 100
+    assert (wanted.amax(dim=(1, 2, 3)) > 0.1).sum() > 60
     assert (images - wanted).abs().max() < 2e-2
     ordinary = scales.amax(1) < 1e4
     assert (images - wanted)[ordinary].abs().max() < 1e-3
@@ -208,6 +208,8 @@ def test_only_what_needs_a_gradient_gets_one():
         assert torch.equal(gradient, wanted[1])
 
 
+# In the child, torch may not wake its own threads (torch.exp, or a product of 40 000 numbers, would wait for ever): what
+# is tested is that the rasterizer does not make it.
 def _render_into(pipe):
     images, gradients = render_with_gradients(random_tensors(500, 40, 50), 40, 50, "normalized", "cpu")
     pipe.send([tensor.numpy() for tensor in (images, *gradients)])
@@ -233,10 +235,10 @@ def test_a_forked_child_can_render():
     child = context.Process(target=_render_into, args=(sender,), daemon=True)
     child.start()
     try:
-        assert receiver.poll(60), "the child hangs"
+        assert receiver.poll(20), "the child hangs"
         for ours, theirs in zip((images, *gradients), receiver.recv(), strict=True):
             assert torch.equal(ours, torch.from_numpy(theirs))
-        child.join(60)
+        child.join(20)
         assert child.exitcode == 0
     finally:
         child.kill()

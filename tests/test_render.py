@@ -72,7 +72,15 @@ def test_the_support_fades_from_3_to_3_and_a_half_standard_deviations(backend, d
         """Of a Gaussian of scale 2, seen from a canvas of one pixel."""
         return render(single((0.5, 0.5 - 2 * distance), (2, 2), 0.3, dtype=dtype), backend=backend)[0, 0, 0].item()
 
-    for distance, fade in [(0.0, 1), (2.9, 1), (3.0, 1), (math.sqrt((9 + 12.25) / 2), 0.5), (3.5, 0), (3.51, 0), (50, 0)]:
+    for distance, fade in [
+        (0.0, 1),
+        (2.9, 1),
+        (3.0, 1),
+        (math.sqrt((9 + 12.25) / 2), 0.5),
+        (3.5, 0),
+        (3.51, 0),
+        (50, 0),
+    ]:
         assert weight(distance) == pytest.approx(math.exp(-(distance**2) / 2) * fade, abs=tolerance)
     assert weight(3.51) == 0
     assert weight(3.45) > 0
@@ -233,7 +241,9 @@ def test_gradcheck_of_the_reference(blend, pitch):
     pixels = torch.cartesian_prod(torch.arange(7) + 0.5, torch.arange(5) + 0.5).flip(1).double()
     means, scales, rotations, _ = (tensor.detach() for tensor in tensors)
     grid = torch.stack([pixels] * 4 + [pixels * torch.tensor([pitch[1], pitch[0]])] * 2)  # (6, P, 2)
-    angle = torch.stack([torch.cos(rotations), torch.sin(rotations), -torch.sin(rotations), torch.cos(rotations)], dim=1)
+    angle = torch.stack(
+        [torch.cos(rotations), torch.sin(rotations), -torch.sin(rotations), torch.cos(rotations)], dim=1
+    )
     d2 = (torch.einsum("kij,kpj->kpi", angle.view(6, 2, 2), grid - means[:, None]) / scales[:, None]).square().sum(2)
     assert min((d2 - kink).abs().min() for kink in (9.0, 12.25)) > 1e-4
     assert ((d2 > 9) & (d2 < 12.25)).any()

@@ -89,7 +89,10 @@ def render_batch(
         rows = max(math.ceil(each.height / height) for each in gaussians)
         columns = max(math.ceil(each.width / width) for each in gaussians)
     images = rasterize(
-        *(torch.cat([getattr(each, name) for each in gaussians]) for name in ("means", "scales", "rotations", "colors")),
+        *(
+            torch.cat([getattr(each, name) for each in gaussians])
+            for name in ("means", "scales", "rotations", "colors")
+        ),
         counts=[len(each) for each in gaussians],
         pitches=[(each.height / (height * rows), each.width / (width * columns)) for each in gaussians],
         height=height * rows,

@@ -205,7 +205,11 @@ def _pixel_gradients(planes, images, upstream, stride, normalized, gradients, to
         inverses, of_weight = planes[base : base + width], gradients[base : base + width]
         for channel in range(3):
             start = base + (1 + channel) * stride
-            of_color, value, above = gradients[start : start + width], images[image, channel, y], upstream[image, channel, y]
+            of_color, value, above = (
+                gradients[start : start + width],
+                images[image, channel, y],
+                upstream[image, channel, y],
+            )
             for x in range(width):
                 of_color[x] = above[x] * inverses[x]
             if normalized:
@@ -302,7 +306,18 @@ class _Rasterize(torch.autograd.Function):
 
         planes = np.empty(rows_total * 4 * stride, np.float32)
         images = torch.empty(len(counts), 3, height, width)
-        shared = (mean_array, frames, rows, color_array, offsets, pitch_array, stride, planes, images.numpy(), normalized)
+        shared = (
+            mean_array,
+            frames,
+            rows,
+            color_array,
+            offsets,
+            pitch_array,
+            stride,
+            planes,
+            images.numpy(),
+            normalized,
+        )
         threads.run(_forward, shared, bands)
         ctx.save_for_backward(means, scales, colors, images)
         ctx.kept = frames, rows, offsets, pitch_array, planes, bands, normalized
@@ -315,7 +330,14 @@ class _Rasterize(torch.autograd.Function):
         _, _, height, width = images.shape
         stride = width + LANES - 1
         gradients = np.empty_like(planes)
-        shared: tuple[Any, ...] = (planes, images.numpy(), upstream[0].contiguous().numpy(), stride, normalized, gradients)
+        shared: tuple[Any, ...] = (
+            planes,
+            images.numpy(),
+            upstream[0].contiguous().numpy(),
+            stride,
+            normalized,
+            gradients,
+        )
         threads.run(_pixel_gradients, shared, bands)
         results = [torch.empty(shape) for shape in (means.shape, scales.shape, means.shape[:1], colors.shape)]
         inputs = [tensor.detach().contiguous().numpy() for tensor in (means, scales, colors)]

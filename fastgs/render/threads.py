@@ -8,30 +8,58 @@ and each kernel owns what it writes, so results do not depend on the number of t
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 
 _pool: ThreadPoolExecutor | None = None
+_lock = threading.Lock()
+_reserved: int | None = None
+_inside = 0
 
 
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
+def _after_fork() -> None:
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
 
 
 # Threads do not survive a fork: the child makes its own pool.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def num_threads() -> int:
-    """As many as torch uses on the CPU (`torch.set_num_threads`)."""
-    return torch.get_num_threads()
+    """As many as torch uses on the CPU (`torch.set_num_threads`), or used when `reserved` was entered."""
+    return _reserved or torch.get_num_threads()
+
+
+@contextmanager
+def reserved() -> Iterator[None]:
+    """Keep the cores for kernels: torch's own operators run on one thread meanwhile.
+
+    OpenMP's idle threads spin for a while after every operator, on the cores that the next kernel needs, and its
+    barriers wait for the slowest. For the small operators of a fit one thread is faster: 5.8 ms instead of 7.8 for an
+    iteration with 10,000 Gaussians on two cores, and many times faster if another process is using one of them.
+    """
+    global _reserved, _inside
+    with _lock:
+        if not _inside:
+            _reserved = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside and _reserved is not None:
+                torch.set_num_threads(_reserved)
+                _reserved = None
 
 
 def run(kernel: Callable[..., None], shared: tuple[Any, ...], parts: list[tuple[int, int]]) -> None:

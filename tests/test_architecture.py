@@ -1,0 +1,103 @@
+"""The rules of the house that no single file can keep: what is imported, by whom, and how long that takes."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import fastgs
+
+PACKAGE = Path(fastgs.__file__).parent
+
+# Imports go to the same line or one further up. A new module takes its place here.
+LAYERS = [
+    {"files", "metrics", "images"},
+    {"gaussians"},
+    {"render", "visualize"},
+    {"sampling", "initializers", "models"},
+    {"fitting"},
+    {"targets", "codec", "predict"},
+    {"evaluate", "data"},
+    {"stages"},
+    {"cli", "__main__", ""},  # "": fastgs/__init__.py
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+LIGHTNING = {"lightning", "pytorch_lightning", "lightning_utilities"}
+
+
+def modules():
+    """(dotted name, syntax tree) of every module; the tree includes imports inside functions."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = [part for part in path.relative_to(PACKAGE.parent).with_suffix("").parts if part != "__init__"]
+        yield ".".join(parts), ast.parse(path.read_text())
+
+
+def imports(tree):
+    """Dotted names that a module imports; `from a import b` gives a.b, which may be a module or a name in one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of_house(name):
+    """The file or folder directly under fastgs/ that a dotted name lies in; "" for fastgs/__init__.py itself."""
+    part = [*name.split("."), ""][1]
+    return part if (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").is_file() else ""
+
+
+def test_imports_flow_one_way():
+    for module, tree in modules():
+        importer = part_of_house(module)
+        assert importer in RANK, f"{module}: give it a line in LAYERS"
+        for name in imports(tree):
+            if name.split(".")[0] == "fastgs":
+                imported = part_of_house(name)
+                assert RANK[imported] <= RANK[importer], f"{module} imports {name}"
+
+
+def test_no_import_cycles():
+    """Inside a layer, too: folders and files count as one each."""
+    graph = {}
+    for module, tree in modules():
+        importer = part_of_house(module)
+        targets = {part_of_house(name) for name in imports(tree) if name.split(".")[0] == "fastgs"}
+        graph.setdefault(importer, set()).update(targets - {importer})
+    while graph:
+        leaves = {name for name, targets in graph.items() if not targets & graph.keys()}
+        assert leaves, f"a cycle among {sorted(graph)}"
+        graph = {name: targets for name, targets in graph.items() if name not in leaves}
+
+
+def test_heavy_libraries_stay_in_their_rooms():
+    for module, tree in modules():
+        libraries = {name.split(".")[0] for name in imports(tree)}
+        if part_of_house(module) not in ("stages", "data"):
+            assert not libraries & LIGHTNING, f"{module} imports lightning"
+        if module != "fastgs.render.cuda":
+            assert "gsplat" not in libraries, f"{module} imports gsplat"
+
+
+def test_no_rooms_without_a_name():
+    names = {path.stem for path in PACKAGE.rglob("*")}
+    assert not names & {"utils", "util", "misc", "helpers", "helper", "common"}
+
+
+def test_import_is_quick_and_light():
+    """The time of the import alone, the best of two: the first may find the disk cold or the machine busy."""
+    code = """
+import sys, time
+start = time.perf_counter()
+import fastgs
+print(time.perf_counter() - start)
+print(*sorted({"gsplat", "wandb", "lightning", "pytorch_lightning", "matplotlib", "torchmetrics"} & set(sys.modules)))
+"""
+    outputs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+        for _ in range(2)
+    ]
+    assert outputs[0][1:] == [""]
+    assert min(float(seconds) for seconds, *_ in outputs) < 3

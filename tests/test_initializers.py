@@ -1,0 +1,165 @@
+"""Every initializer gives exactly K valid Gaussians for any image, repeats for a seed, and looks where it says."""
+
+import math
+
+import pytest
+import torch
+
+from fastgs.initializers import DEFAULT, INITIALIZERS, curvature, gradient, saliency
+from fastgs.initializers.attributes import gaussians_at
+from fastgs.initializers.filters import first_derivatives, second_derivatives, smooth
+
+EVERY_INITIALIZER = pytest.mark.parametrize("name", list(INITIALIZERS))
+DENSITIES = pytest.mark.parametrize(
+    "density",
+    [lambda image: curvature.density(image, 50), gradient.density, saliency.density],
+    ids=["curvature", "gradient", "saliency"],
+)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(height, width):
+    return torch.rand(3, height, width, generator=seeded(1))
+
+
+def edge(height=64, width=64, angle=0.0, slope=1.5):
+    """A smooth step through the middle whose gradient points along `angle`."""
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    across = (x - width / 2) * math.cos(angle) + (y - height / 2) * math.sin(angle)
+    return torch.sigmoid(across / slope).expand(3, -1, -1).contiguous()
+
+
+IMAGES = {
+    "noise": noise(24, 31),
+    "1x1": noise(1, 1),
+    "1x7": noise(1, 7),
+    "3x2": noise(3, 2),
+    "black": torch.zeros(3, 16, 16),
+    "gray": torch.full((3, 16, 20), 0.3),
+    "white": torch.ones(3, 5, 40),
+}
+
+
+@EVERY_INITIALIZER
+@pytest.mark.parametrize("image", IMAGES.values(), ids=list(IMAGES))
+def test_exactly_k_valid_gaussians(name, image):
+    _, height, width = image.shape
+    for count in (0, 1, 10, 1000):
+        gaussians = INITIALIZERS[name](image, count, seeded())  # which also validates itself
+        assert len(gaussians) == count
+        assert (gaussians.height, gaussians.width, gaussians.blend) == (height, width, "normalized")
+        assert (gaussians.means >= 0).all()
+        assert (gaussians.means <= torch.tensor([width, height])).all()
+        assert (gaussians.colors >= 0).all()
+        assert (gaussians.colors <= 1).all()
+        assert gaussians.means.dtype == torch.float32
+        assert len(torch.unique(gaussians.means, dim=0)) == count
+        if count == 1000:
+            assert gaussians.scales.max() < max(height, width)
+
+
+@EVERY_INITIALIZER
+def test_seeds(name):
+    def means(seed):
+        return INITIALIZERS[name](noise(24, 31), 60, seeded(seed)).means
+
+    assert torch.equal(means(5), means(5))
+    assert torch.equal(means(5), means(6)) == (name == "grid")
+
+
+def test_the_default_is_one_of_them():
+    assert DEFAULT in INITIALIZERS
+
+
+@DENSITIES
+@pytest.mark.parametrize("image", IMAGES.values(), ids=list(IMAGES))
+def test_densities_are_positive_and_sum_to_one(density, image):
+    result = density(image)
+    assert result.shape == image.shape[1:]
+    assert (result > 0).all()
+    assert result.double().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@DENSITIES
+def test_flat_images_have_a_uniform_density(density):
+    if density is saliency.density:
+        pytest.skip("the spectrum of a flat image is all rounding")
+    torch.testing.assert_close(density(torch.full((3, 8, 10), 0.3)), torch.full((8, 10), 1 / 80))
+
+
+@pytest.mark.parametrize("count", [20, 200, 2000, 20_000])
+def test_the_curvature_density_holds_at_every_k(count):
+    result = curvature.density(noise(24, 31), count)
+    assert (result > 0).all()
+    assert result.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["curvature", "gradient"])
+def test_more_centres_at_an_edge(name):
+    gaussians = INITIALIZERS[name](edge(), 300, seeded())
+    near = (gaussians.means[:, 0] - 32).abs() < 8  # a quarter of the image
+    assert near.sum() > 2 * (~near).sum()
+    # Where they are dense they are small.
+    assert gaussians.scales[near].mean() < gaussians.scales[~near].mean()
+
+
+def test_the_saliency_finds_what_stands_out():
+    image = 0.4 + 0.02 * noise(96, 96)
+    image[:, 60:68, 20:28] = 0.9
+    peak = int(saliency.density(image).argmax())
+    assert 56 <= peak // 96 < 72
+    assert 16 <= peak % 96 < 32
+
+
+def test_the_grid_is_regular():
+    gaussians = INITIALIZERS["grid"](noise(30, 40), 12)
+    columns, rows = gaussians.means.T
+    assert torch.allclose(rows.view(3, 4), torch.tensor([5.0, 15, 25])[:, None].expand(3, 4))
+    assert torch.allclose(columns.view(3, 4), torch.tensor([5.0, 15, 25, 35]).expand(3, 4))
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, math.pi / 3, math.pi / 2, 2.5])
+def test_ellipses_lie_along_an_edge(angle):
+    """The first axis, across the edge, is the short one."""
+    image = edge(angle=angle)
+    means = torch.tensor([[32.0, 32.0]]) + torch.linspace(-15, 15, 9)[:, None] * torch.tensor(
+        [-math.sin(angle), math.cos(angle)]
+    )
+    gaussians = gaussians_at(means, image, torch.full((64, 64), 1 / 64**2))
+    # Modulo pi, and at most a degree off.
+    assert torch.sin(gaussians.rotations - angle).abs().max() < 0.02
+    assert (gaussians.scales[:, 1] > 1.2 * gaussians.scales[:, 0]).all()
+
+
+def test_flat_regions_have_round_gaussians_of_the_local_colour_and_spacing():
+    image = torch.full((3, 32, 32), 0.25)
+    image[0] = 0.75
+    density = torch.ones(32, 32)
+    density[:, 16:] = 4  # half the spacing on the right
+    means = torch.tensor([[4.0, 16.0], [28.0, 16.0]])
+    gaussians = gaussians_at(means.repeat(20, 1), image, density / density.sum())
+    torch.testing.assert_close(gaussians.scales[:, 0], gaussians.scales[:, 1])
+    torch.testing.assert_close(gaussians.scales[0], 2 * gaussians.scales[1])
+    assert torch.equal(gaussians.colors[0], torch.tensor([0.75, 0.25, 0.25]))
+
+
+def test_filters_on_polynomials():
+    """Exact, away from the border, on 3 + 2x - y + x^2 + 3xy - 2y^2; smoothing keeps a ramp and the sum."""
+    y, x = torch.meshgrid(torch.arange(12.0), torch.arange(15.0), indexing="ij")
+    plane = 3 + 2 * x - y + x * x + 3 * x * y - 2 * y * y
+    dx, dy = first_derivatives(plane)
+    torch.testing.assert_close(dx[1:-1, 1:-1], (2 + 2 * x + 3 * y)[1:-1, 1:-1])
+    torch.testing.assert_close(dy[1:-1, 1:-1], (-1 + 3 * x - 4 * y)[1:-1, 1:-1])
+    for derivative, value in zip(second_derivatives(plane), (2.0, 3.0, -4.0), strict=True):
+        torch.testing.assert_close(derivative[1:-1, 1:-1], torch.full((10, 13), value))
+    ramp = 2 * x - y
+    torch.testing.assert_close(smooth(ramp, 1.0)[3:-3, 3:-3], ramp[3:-3, 3:-3])
+    spike = torch.zeros(15, 15)
+    spike[7, 7] = 1
+    blurred = smooth(spike, 1.0)
+    assert blurred.sum().item() == pytest.approx(1)
+    assert (blurred[7, 9] / blurred[7, 7]).item() == pytest.approx(math.exp(-2), rel=1e-5)
+    torch.testing.assert_close(smooth(torch.full((1, 3), 0.5), 2.5), torch.full((1, 3), 0.5))

@@ -1,0 +1,179 @@
+"""Exactly K positions, where the density wants them, and as even as each method promises."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from scipy.spatial import cKDTree
+
+from fastgs.sampling import METHODS, sample
+
+EVERY_METHOD = pytest.mark.parametrize("method", list(METHODS))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def uneven(height=12, width=17):
+    return torch.rand(height, width, generator=seeded(9)) ** 4 + 1e-4
+
+
+def counts_per_pixel(positions, height, width):
+    counts = torch.zeros(height, width, dtype=torch.int64)
+    columns, rows = positions.floor().long().T
+    counts.index_put_((rows, columns), torch.ones(len(positions), dtype=torch.int64), accumulate=True)
+    return counts
+
+
+def nearest_distances(positions):
+    return cKDTree(positions.numpy()).query(positions.numpy(), k=2)[0][:, 1]
+
+
+@EVERY_METHOD
+@pytest.mark.parametrize(("height", "width"), [(12, 17), (1, 1), (1, 9), (8, 1)])
+def test_exactly_k_inside_the_canvas(method, height, width):
+    pixels = height * width
+    for count in (0, 1, 7, pixels - 1, pixels, pixels + 1, 3 * pixels + 5):
+        positions = sample(uneven(height, width), count, method, seeded())
+        assert positions.shape == (count, 2)
+        assert positions.dtype == torch.float32
+        assert (positions >= 0).all()
+        assert (positions < torch.tensor([width, height])).all()
+        assert len(torch.unique(positions, dim=0)) == count, "two coincide"
+
+
+@EVERY_METHOD
+def test_seeds(method):
+    first, again, other = (sample(uneven(), 80, method, seeded(seed)) for seed in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    torch.manual_seed(3)
+    unseeded = sample(uneven(), 80, method)
+    torch.manual_seed(3)
+    assert torch.equal(unseeded, sample(uneven(), 80, method))
+
+
+@EVERY_METHOD
+def test_scale_and_precision_of_the_density_do_not_matter(method):
+    powers_of_two = torch.randint(0, 4, (12, 17), generator=seeded()).exp2()
+    first = sample(powers_of_two, 50, method, seeded())
+    assert torch.equal(first, sample(powers_of_two.double() * 2.0**70, 50, method, seeded()))
+    assert torch.equal(first, sample(powers_of_two.half() / 1024, 50, method, seeded()))
+
+
+@EVERY_METHOD
+def test_positions_are_in_raster_order(method):
+    columns, rows = sample(uneven(), 100, method, seeded()).double().T
+    assert ((rows.floor() * 17 + columns).diff() >= 0).all()
+
+
+@EVERY_METHOD
+def test_all_mass_in_one_pixel(method):
+    """A pixel far from the border takes what it is given, though error diffusion may round some to its neighbours."""
+    density = torch.zeros(9, 11)
+    density[4, 5] = 1e-30
+    for count in (1, 40):
+        counts = counts_per_pixel(sample(density, count, method, seeded()), 9, 11)
+        assert counts.sum() == count
+        assert counts[4, 5] >= count - 1
+        assert counts[3:6, 4:7].sum() == count
+
+
+def test_zero_density_stays_empty():
+    density = uneven(20, 20)
+    density[:, 5:15] = 0
+    density[3] = 0
+    allowed = int((density > 0).sum())
+    for method, count in [("multinomial", 5000), ("without_replacement", allowed), ("without_replacement", 5000)]:
+        counts = counts_per_pixel(sample(density, count, method, seeded()), 20, 20)
+        assert not counts[density == 0].any()
+
+
+def test_multinomial_counts_follow_the_density():
+    density, count = uneven(6, 7) + 0.02, 20_000
+    counts = counts_per_pixel(sample(density, count, "multinomial", seeded()), 6, 7)
+    expected = density.double() / density.double().sum() * count
+    # A wrong density would give p = 0; of right ones a thousandth fails, and this seed does not.
+    assert stats.chisquare(counts.ravel(), expected.ravel()).pvalue > 1e-3
+    assert stats.chisquare(counts.ravel(), expected.flip(0).ravel()).pvalue < 1e-9
+
+
+def test_without_replacement_draws_by_the_density_and_never_twice():
+    density = torch.tensor([[8.0, 4.0, 2.0, 1.0, 1.0]])
+    draws = [counts_per_pixel(sample(density, 2, "without_replacement", seeded(seed)), 1, 5)[0] for seed in range(2000)]
+    assert max(int(draw.max()) for draw in draws) == 1
+    # The chance that pixel i is one of two: first, or second after some j.
+    p = density[0].double() / density.sum()
+    chance = p + torch.stack([sum(p[j] * p[i] / (1 - p[j]) for j in range(5) if j != i) for i in range(5)])
+    deviations = (torch.stack(draws).double().mean(0) - chance) / (chance * (1 - chance) / 2000).sqrt()
+    assert deviations.abs().max() < 4
+
+
+@pytest.mark.parametrize("count", [1, 100, 203, 204])
+def test_without_replacement_never_repeats_a_pixel_while_there_are_others(count):
+    positions = sample(uneven(), count, "without_replacement", seeded())
+    assert counts_per_pixel(positions, 12, 17).max() == 1
+    assert (positions % 1 == 0.5).all()  # each at the centre
+    counts = counts_per_pixel(sample(uneven(), 204 + count, "without_replacement", seeded()), 12, 17)
+    assert counts.min() >= 1
+    assert counts.max() <= 2
+
+
+def block_counts(method, density, count, block=16):
+    counts = counts_per_pixel(sample(density, count, method, seeded()), *density.shape)
+    height, width = density.shape
+    return counts.view(height // block, block, width // block, block).sum((1, 3)).double()
+
+
+def test_error_diffusion_is_even():
+    """Counts in blocks of 16 x 16 of a uniform density: independent draws vary as Poisson, diffused ones 10 times less."""
+    density, count = torch.ones(128, 128), 128 * 128 // 5
+    variance = {method: block_counts(method, density, count).var() for method in METHODS}
+    assert variance["multinomial"] > 25  # 51.2 expected
+    assert variance["error_diffusion"] < 51.2 / 10  # 2.7 measured
+    assert variance["lloyd"] < 51.2 / 10  # 3.0 measured
+
+
+@pytest.mark.parametrize("method", ["error_diffusion", "lloyd"])
+def test_even_methods_follow_a_ramp(method):
+    ramp = torch.linspace(0.1, 1, 128).repeat(128, 1)
+    blocks = block_counts(method, ramp, 3000)
+    expected = ramp.view(8, 16, 8, 16).sum((1, 3)) / ramp.sum() * 3000
+    assert (blocks - expected).abs().max() < 8
+    columns, wanted = blocks.sum(0), expected.sum(0)
+    # The thin end starts slowly: error has to build up before the first position is placed.
+    assert ((columns - wanted).abs() / wanted)[0] < 0.2
+    assert ((columns - wanted).abs() / wanted)[1:].max() < 0.04
+
+
+def test_lloyd_keeps_positions_apart():
+    """The distance to the nearest neighbour, in units of the spacing of a square grid."""
+    density, count = torch.ones(96, 96), 96 * 96 // 12
+    distances = {
+        method: nearest_distances(sample(density, count, method, seeded())) / 12**0.5
+        for method in ("multinomial", "error_diffusion", "lloyd")
+    }
+    for quantity in (np.min, np.mean):
+        values = {method: quantity(each) for method, each in distances.items()}
+        assert values["multinomial"] < values["error_diffusion"] < values["lloyd"]
+    assert distances["lloyd"].min() > 0.5
+
+
+BAD = [
+    (torch.ones(3), 1, "lloyd", r"density: expected shape \(H, W\), got \(3,\)"),
+    (torch.ones(1, 3, 3), 1, "lloyd", r"density: expected shape \(H, W\), got \(1, 3, 3\)"),
+    (torch.ones(0, 3), 1, "lloyd", r"density: expected shape \(H, W\), got \(0, 3\)"),
+    (torch.zeros(3, 3), 1, "lloyd", "density: must be finite, not negative and not all zero"),
+    (torch.tensor([[1.0, -1e-9]]), 1, "lloyd", "density: must be finite"),
+    (torch.tensor([[1.0, float("nan")]]), 1, "lloyd", "density: must be finite"),
+    (torch.tensor([[1.0, float("inf")]]), 1, "lloyd", "density: must be finite"),
+    (torch.ones(3, 3), -1, "lloyd", "num_gaussians: must be 0 or more, got -1"),
+    (torch.ones(3, 3), 1, "dice", "method: expected one of multinomial, .*, got 'dice'"),
+]
+
+
+@pytest.mark.parametrize(("density", "count", "method", "message"), BAD)
+def test_refusals(density, count, method, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        sample(density, count, method)
