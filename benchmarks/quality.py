@@ -56,8 +56,8 @@ def main() -> None:
     cells = list(product(arguments.init, arguments.num_gaussians, arguments.iterations))
     measure(photos[0], DEFAULT, 100, 1, arguments.size, 0)  # compiles or loads the kernels
     records = [
-        measure(photo, *cell, arguments.size, arguments.seed)
-        for cell, photo in track(list(product(cells, photos)), description="fitting")
+        measure(photo, init, num_gaussians, iterations, arguments.size, arguments.seed)
+        for (init, num_gaussians, iterations), photo in track(list(product(cells, photos)), description="fitting")
     ]
     for init, num_gaussians, iterations in cells:
         chosen = [

@@ -3,7 +3,7 @@
     python benchmarks/rasterizer.py [PHOTO]
 
 The Gaussians are those of a short fit of the photo, so that shapes and sizes are real. At 512 x 512 the yardstick
-(benchmarks/yardstick.cpp) runs in turn with ours, as does one whole iteration of a fit, because machines drift. Medians.
+(benchmarks/yardstick.cpp) runs in turn with ours, as does one whole iteration of a fit, since machines drift. Medians.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def theirs(gaussians: Gaussians, upstream: Tensor) -> dict[str, Callable[[], obj
         dim=1,
     )
     arrays = (gaussians.means.numpy(), conics.numpy(), gaussians.colors.numpy())
-    size, threads, kept = (gaussians.height, gaussians.width), torch.get_num_threads(), []
+    threads = torch.get_num_threads()
+    kept: list[yardstick.Array] = []
 
     parameters = [
         torch.zeros_like(tensor, requires_grad=True) for tensor in (gaussians.means, conics, gaussians.colors)
@@ -88,10 +89,11 @@ def theirs(gaussians: Gaussians, upstream: Tensor) -> dict[str, Callable[[], obj
     adam = torch.optim.Adam(parameters, lr=0.01, fused=True)
 
     def forward() -> None:
-        kept[:] = yardstick.forward(*arrays, *size, threads)
+        kept[:] = yardstick.forward(*arrays, gaussians.height, gaussians.width, threads)
 
     def backward() -> None:
-        yardstick.backward(*arrays, *kept, upstream.numpy(), threads)
+        image, inverse = kept
+        yardstick.backward(*arrays, image, inverse, upstream.numpy(), threads)
 
     return {"yardstick_forward": forward, "yardstick_backward": backward, "adam": adam.step}
 

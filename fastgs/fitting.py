@@ -83,7 +83,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Fit:
-    """What `fit` returns: the Gaussians, detached; their image (3, H, W), not clamped; the history, both ends included."""
+    """What `fit` returns: the Gaussians, detached; their image (3, H, W), not clamped; the whole history."""
 
     gaussians: Gaussians
     image: Tensor
@@ -173,7 +173,8 @@ def fit(
     """Optimize Gaussians so that they render as `target`.
 
     The run ends after `iterations`, after `seconds` or at `target_psnr`, whichever comes first; the schedule follows
-    whichever of the first two is nearer its end. The result repeats exactly on the same machine unless `seconds` is given.
+    whichever of the first two is nearer its end. On one machine the result
+    repeats exactly unless `seconds` is given.
 
     Args:
         target: (3, H, W) in [0, 1], of the size of the canvas.

@@ -116,7 +116,7 @@ class Gaussians:
                 **tensors,
                 height=int(metadata["height"]),
                 width=int(metadata["width"]),
-                blend=metadata["blend"],  # type: ignore[arg-type]  # checked on construction
+                blend=metadata["blend"],
             )
         except safetensors.SafetensorError as error:
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error

@@ -140,7 +140,8 @@ def _scale_array(source: NDArray[Any]) -> NDArray[np.float32]:
         raise ImageError(f"source: expected an array of shape (H, W) or (H, W, 1 to 4), got {source.shape}")
     if source.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"source: expected an array of uint8 or uint16, got {source.dtype}; give floats as a tensor")
-    return pixels.astype(np.float32) / np.float32(np.iinfo(source.dtype).max)
+    scaled: NDArray[np.float32] = pixels.astype(np.float32) / np.float32(np.iinfo(source.dtype).max)
+    return scaled
 
 
 def _read(path: str | Path) -> NDArray[np.float32]:
@@ -165,7 +166,8 @@ def _decode(image: Image.Image, name: str) -> NDArray[np.float32]:
         if image.mode in ("F", "I") or image.mode.startswith("I;16"):
             return _scale_gray(image, name)
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        return np.asarray(image, dtype=np.float32) / np.float32(255)
+        pixels: NDArray[np.float32] = np.asarray(image, dtype=np.float32) / np.float32(255)
+        return pixels
     except ImageError:
         raise
     except Exception as error:  # Damaged bytes make decoders raise nearly anything, from SyntaxError to IndexError.

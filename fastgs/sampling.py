@@ -129,7 +129,6 @@ def _lloyd(mass: Positions, count: int, random: np.random.Generator) -> Position
     positions = _error_diffusion(mass, count, random)
     if not count:
         return positions
-    height, width = mass.shape
     rows, columns = np.indices(mass.shape)
     centers = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], axis=1)
     # Centroidal cells of weight rho spread as rho^(1/2) in the plane (Gersho 1979), hence the square.

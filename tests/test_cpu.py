@@ -86,15 +86,14 @@ CASES = {
     ),
     "needles": random_tensors(100, 64, 80, scales=lambda _: NEEDLES),
     "few on a big canvas": random_tensors(4, 300, 700, seed=4, scales=lambda _: BROAD_AND_SHARP),
-    "5000 in a corner": random_tensors(
+    "5000 on 16 x 16": random_tensors(
         5000,
-        24,
-        24,
-        means=lambda uniform: 4 + 16 * uniform(5000, 2),
+        16,
+        16,
         scales=lambda uniform: 0.5 + 5 * uniform(5000, 2),
     ),
 }
-SIZES = {"needles": (64, 80), "few on a big canvas": (300, 700), "5000 in a corner": (24, 24)}
+SIZES = {"needles": (64, 80), "few on a big canvas": (300, 700), "5000 on 16 x 16": (16, 16)}
 # The offset along a needle of 0.05 px is thousands of its widths, of which float32 keeps four decimals.
 TOLERANCES = {"needles": {"value": 1e-4, "gradient": 2e-3}}
 
@@ -149,7 +148,7 @@ def test_extreme_ellipses_seen_anywhere_along_them(angle):
     """Up to 60 km by 0.05 px, and centres up to 3.4 long axes away: rounding may blur them, but none is lost."""
     generator = torch.Generator().manual_seed(0)
     axes = torch.tensor([0.05, 0.3, 14, 1e3, 6e4])
-    scales = torch.cartesian_prod(axes, axes).repeat(8, 1)
+    scales = torch.cartesian_prod(axes, axes).repeat(4, 1)
     along, across = 3.4 * scales.T * (2 * torch.rand(2, len(scales), generator=generator) - 1)
     direction = torch.tensor([math.cos(angle), math.sin(angle)])
     means = torch.rand(len(scales), 2, generator=generator) * torch.tensor([56, 40])
@@ -158,7 +157,7 @@ def test_extreme_ellipses_seen_anywhere_along_them(angle):
     batch = {"counts": [1] * len(scales), "pitches": [(1.0, 1.0)] * len(scales), "height": 40, "width": 56}
     images = rasterize(*tensors, **batch, blend="sum", backend="cpu")
     wanted = rasterize(*(each.double() for each in tensors), **batch, blend="sum", backend="reference")
-    assert (wanted.amax(dim=(1, 2, 3)) > 0.1).sum() > 60
+    assert (wanted.amax(dim=(1, 2, 3)) > 0.1).sum() > 30
     assert (images - wanted).abs().max() < 2e-2
     ordinary = scales.amax(1) < 1e4
     assert (images - wanted)[ordinary].abs().max() < 1e-3

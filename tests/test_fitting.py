@@ -52,8 +52,8 @@ def test_history(target, gaussians, iterations):
     torch.testing.assert_close(render(result.gaussians), result.image)
 
 
-def test_default_number_of_iterations(target, gaussians):
-    assert fit(target, gaussians).history[-1].iteration == 200
+def test_default_number_of_iterations(target):
+    assert fit(target, start(target, 5)).history[-1].iteration == 200
 
 
 def test_no_iterations_return_the_start(target, gaussians):
@@ -113,13 +113,13 @@ def test_every_loss_improves(target, gaussians, loss):
     assert measure(result.image, target) < 0.6 * measure(render(gaussians), target)
 
 
-@pytest.mark.parametrize("backend", ["auto", "reference"])
-def test_the_sum_rule_improves(target, backend):
+@pytest.mark.parametrize(("backend", "iterations"), [("auto", 60), ("reference", 10)])
+def test_the_sum_rule_improves(target, backend, iterations):
     tensors = [getattr(start(target, 100, "grid"), name) for name in TENSORS]
-    result = fit(target, Gaussians(*tensors, 48, 48, "sum"), iterations=60, backend=backend)
+    result = fit(target, Gaussians(*tensors, 48, 48, "sum"), iterations=iterations, backend=backend)
     assert result.gaussians.blend == "sum"
     assert result.history[-1].psnr > result.history[0].psnr + 3
-    assert result.history[-1].psnr > 18
+    assert result.history[-1].psnr > 16
 
 
 def test_double_precision(target, gaussians):
@@ -172,14 +172,14 @@ def test_refusals(target, gaussians, change, message):
 
 @pytest.mark.parametrize("which", ["means", "scales", "rotations", "colors"])
 def test_divergence_is_an_error(target, gaussians, which):
-    """Never NaN as a result, whichever tensor it starts in."""
+    """Whichever tensor it starts in; the renderer leaves out Gaussians at NaN, so the image alone does not tell."""
     with pytest.raises(ValueError, match="diverged"):
         fit(target, gaussians, iterations=30, rates=Rates(**{which: math.inf}))
 
 
 def test_a_loss_that_turns_nan_is_an_error(target, gaussians):
     with pytest.raises(ValueError, match="diverged"):
-        fit(target, gaussians, iterations=30, loss=lambda image, target: (image - target).mean().sub(1e3).log())
+        fit(target, gaussians, iterations=30, loss=lambda image, target: (image - target).mean() * math.nan)
 
 
 @pytest.mark.parametrize(("hold", "decay"), [(0.7, 30.0), (0.0, 4.0), (0.5, 1.0)])
@@ -213,7 +213,7 @@ def test_size_and_scale_free_rates(target):
 
 
 # About 1 dB under what was measured when the test was written.
-FLOORS = [("astronaut", 0, 128, 2000, 0.0), ("coffee", 70, 150, 2000, 0.0)]
+FLOORS = [("astronaut", 0, 128, 2000, 37.1), ("coffee", 70, 150, 2000, 38.3)]
 
 
 @pytest.mark.slow
@@ -221,6 +221,5 @@ FLOORS = [("astronaut", 0, 128, 2000, 0.0), ("coffee", 70, 150, 2000, 0.0)]
 def test_a_photo_reaches_its_floor(name, top, left, count, floor):
     target = photo(name, 256, top, left)
     result = fit(target, start(target, count), iterations=100)
-    print(name, [(e.iteration, round(e.psnr, 2)) for e in result.history])
     assert len(result.gaussians) == count
     assert result.history[-1].psnr > floor

@@ -24,7 +24,9 @@ class Initializer(Protocol):
         generator: the source of everything random; by default torch's global one.
     """
 
-    def __call__(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians: ...
+    def __call__(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+        """Make `num_gaussians` Gaussians on the canvas of `image`."""
+        ...
 
 
 INITIALIZERS: dict[str, Initializer] = {

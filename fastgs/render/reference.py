@@ -65,10 +65,10 @@ def rasterize(
     grid_y = torch.arange(height, dtype=means.dtype, device=means.device) + 0.5
     grid_x = torch.arange(width, dtype=means.dtype, device=means.device) + 0.5
     images = []
-    parameters = zip(*(tensor.split(counts) for tensor in (means, scales, rotations, colors)), strict=True)
+    parameters = zip(*(torch.split(tensor, counts) for tensor in (means, scales, rotations, colors)), strict=True)
     for gaussians, (pitch_y, pitch_x) in zip(parameters, pitches, strict=True):
         pixels = torch.cartesian_prod(grid_y * pitch_y, grid_x * pitch_x).flip(1)
-        chunks = pixels.split(max(1, CHUNK // max(1, len(gaussians[0]))))
+        chunks = torch.split(pixels, max(1, CHUNK // max(1, len(gaussians[0]))))
         blended = [checkpoint(_blend, *gaussians, chunk, normalized, use_reentrant=False) for chunk in chunks]
         images.append(torch.cat(blended).T.reshape(3, height, width))
     return torch.stack(images)

@@ -39,9 +39,9 @@ float32x8 = Float32x8()
 
 
 @register_model(Float32x8)
-class _Float32x8Model(models.PrimitiveModel):  # type: ignore[misc]
+class _Float32x8Model(models.PrimitiveModel):
     def __init__(self, manager: Any, numba_type: Any) -> None:
-        super().__init__(manager, numba_type, _vector)
+        super().__init__(manager, numba_type, _vector)  # type: ignore[no-untyped-call]
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
@@ -163,7 +163,7 @@ def _elementwise(operation: str) -> Callable[..., Any]:
 
 def _register_operator(operation: Callable[..., Any], instruction: Callable[..., Any]) -> None:
     # numba compares the signatures of the two functions to the letter, so neither is annotated.
-    def choose(a, b):  # type: ignore[no-untyped-def]
+    def choose(a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         if isinstance(a, Float32x8) and isinstance(b, Float32x8):
             return lambda a, b: instruction(a, b)
         return None

@@ -1,0 +1,260 @@
+"""The numba kernels of the CPU rasterizer: float32, forward and backward.
+
+There are no tiles. Forward, each thread owns a band of rows and walks the Gaussians that reach it; backward, each
+thread owns Gaussians and gathers their gradients from the pixels. So nothing is shared, nothing is atomic, and the
+result is the same to the bit for any number of threads. A batch is one tall image: its rows are numbered on from
+image to image, and a Gaussian never leaves the rows of its own.
+
+A Gaussian is evaluated in its own whitened frame: `u, v` are the coordinates of a pixel along its axes in standard
+deviations, and `d2 = u^2 + v^2`. That keeps its digits where a conic `a dx^2 + 2 b dx dy + c dy^2` would lose them
+(needles of 0.05 px by 1000 px), and the gradients with respect to scales and rotation are plain moments of u and v.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from fastgs.render.reference import CUTOFF, EPSILON, FADE_START
+from fastgs.render.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
+
+# NaN and infinity keep their meaning; contraction allows fused multiply-add.
+_jit = njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
+
+CUTOFF2 = np.float32(CUTOFF**2)
+FADE_SLOPE = np.float32(1 / (CUTOFF**2 - FADE_START**2))
+TWO_FADE_SLOPE = np.float32(2 / (CUTOFF**2 - FADE_START**2))
+EPS = np.float32(EPSILON)
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+
+# exp(z) on [-0.77, 0], z = -d2 / 16: a least-squares polynomial in relative error that is exact at 0. Its eighth power
+# is exp(-d2 / 2) on the whole support to 3e-6, without splitting off an exponent.
+Z_SCALE = np.float32(-1 / 16)
+E1, E2, E3, E4, E5 = (
+    np.float32(c)
+    for c in (0.9999914765357971, 0.4998544752597809, 0.16583117842674255, 0.039508603513240814, 0.0056833806447684765)
+)
+
+# Rows of Gaussians whose widest half chord is at most this many pixels are walked as if each were the widest: the
+# pixels beyond the ellipse have weight 0 and cost less than a square root and a mispredicted loop exit per row.
+LONG_CHORD = np.float32(14)
+# Widening of every chord in pixels, against rounding.
+SLACK = np.float32(0.02)
+
+# Columns of the array `frames`: u = UX dx + UY dy, v = VX dx + VY dy; the chord at dy is SLOPE * dy columns off the
+# mean, reaches WIDEST columns to either side at dy = 0, and vanishes at |dy| = REACH.
+UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(7)
+
+RED, GREEN, BLUE = 1, 2, 3  # planes of an accumulated row; plane 0 is the weight
+
+
+@_jit
+def _gaussian(d2):
+    """exp(-d2 / 2)."""
+    z = d2 * splat(Z_SCALE)
+    power = fma(z, splat(E5), splat(E4))
+    power = fma(power, z, splat(E3))
+    power = fma(power, z, splat(E2))
+    power = fma(power, z, splat(E1))
+    power = fma(power, z, splat(ONE))
+    power = power * power
+    power = power * power
+    return power * power
+
+
+@_jit
+def _weight(d2):
+    """w(d2) as in reference.py."""
+    d2 = minimum(d2, splat(CUTOFF2))
+    fade = minimum((splat(CUTOFF2) - d2) * splat(FADE_SLOPE), splat(ONE))
+    return _gaussian(d2) * fade
+
+
+@_jit
+def _weight_and_slope(d2):
+    """w(d2) and -2 dw/d(d2)."""
+    fade = minimum((splat(CUTOFF2) - d2) * splat(FADE_SLOPE), splat(ONE))
+    gaussian = where_below(d2, splat(CUTOFF2), _gaussian(d2))
+    weight = gaussian * fade
+    return weight, fma(where_below(fade, splat(ONE), gaussian), splat(TWO_FADE_SLOPE), weight)
+
+
+@_jit
+def prepare(means, scales, cosines, sines, offsets, pitches, height, frames, rows, start, stop):
+    """Fill `frames` (columns above) and `rows`: first and last row of the batch that each Gaussian reaches."""
+    for image in range(len(pitches)):
+        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
+        for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
+            s1, s2, cosine, sine = scales[k, 0], scales[k, 1], cosines[k], sines[k]
+            inverse1, inverse2 = ONE / s1, ONE / s2
+            ux, uy, vx, vy = cosine * inverse1, sine * inverse1, -sine * inverse2, cosine * inverse2
+            # 1 / sqrt of this is the standard deviation along the row through the mean.
+            xx = ux * ux + vx * vx
+            reach = np.float32(CUTOFF) * math.sqrt((s1 * sine) * (s1 * sine) + (s2 * cosine) * (s2 * cosine))
+            frames[k, UX], frames[k, UY], frames[k, VX], frames[k, VY] = ux, uy, vx, vy
+            frames[k, SLOPE] = -(ux * uy + vx * vy) / (xx * pitch_x)
+            frames[k, WIDEST] = np.float32(CUTOFF) / (math.sqrt(xx) * pitch_x)
+            frames[k, REACH] = reach
+            first = max(math.ceil((means[k, 1] - reach) / pitch_y - HALF), ZERO)
+            last = min(math.floor((means[k, 1] + reach) / pitch_y - HALF), np.float32(height - 1))
+            # Also false for NaN, which must not become an index.
+            if first <= last and math.isfinite(means[k, 0] + frames[k, SLOPE] + frames[k, WIDEST]):
+                rows[k, 0] = image * height + int(first)
+                rows[k, 1] = image * height + int(last)
+            else:
+                rows[k, 0], rows[k, 1] = 0, -1
+
+
+@_jit
+def bands(frames, rows, costs, edges):
+    """Split the rows so that bands cost about the same. costs: (rows + 1,) zeros; edges: (bands + 1,), filled."""
+    total = 0.0
+    for k in range(len(rows)):
+        if rows[k, 0] <= rows[k, 1]:
+            blocks = 2.0 + frames[k, WIDEST] * (2.0 / LANES)
+            costs[rows[k, 0]] += blocks
+            costs[rows[k, 1] + 1] -= blocks
+            total += blocks * (rows[k, 1] + 1 - rows[k, 0])
+    count, band, row_cost, done = len(edges) - 1, 1, 0.0, 0.0
+    edges[:] = len(costs) - 1
+    edges[0] = 0
+    for row in range(len(costs) - 1):
+        row_cost += costs[row]
+        done += row_cost
+        while band < count and done >= total * band / count:
+            edges[band] = row + 1
+            band += 1
+
+
+@_jit
+def _columns(frame, mean_x, dy, pitch_x, width):
+    """First and last column of the chord in the row at distance dy from the mean; first > last if there is none."""
+    half = frame[WIDEST]
+    if half > LONG_CHORD:
+        share = dy / frame[REACH]
+        half *= math.sqrt(max(ONE - share * share, ZERO))
+    half += SLACK
+    center = mean_x / pitch_x - HALF + frame[SLOPE] * dy
+    first = min(max(center - half, ZERO), np.float32(width))
+    last = max(min(center + half, np.float32(width - 1)), np.float32(-1))
+    return int(first), int(last)
+
+
+@_jit
+def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, stride, planes, top, bottom):
+    """Add weights and weighted colours into rows [top, bottom) of planes: (rows, 4, stride), flat."""
+    for image in range(top // height, (bottom - 1) // height + 1):
+        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
+        ramp, step = lane_index() * splat(pitch_x), splat(np.float32(LANES) * pitch_x)
+        for k in range(offsets[image], offsets[image + 1]):
+            frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
+            ux, vx = splat(frame[UX]), splat(frame[VX])
+            red, green, blue = splat(colors[k, 0]), splat(colors[k, 1]), splat(colors[k, 2])
+            for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
+                dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
+                first, last = _columns(frame, mean_x, dy, pitch_x, width)
+                dx = splat((np.float32(first) + HALF) * pitch_x - mean_x) + ramp
+                u_row, v_row = splat(frame[UY] * dy), splat(frame[VY] * dy)
+                base = row * 4 * stride
+                for x in range(base + first, base + last + 1, LANES):
+                    u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
+                    weight = _weight(fma(u, u, v * v))
+                    store(planes, x, load(planes, x) + weight)
+                    store(planes, x + RED * stride, fma(weight, red, load(planes, x + RED * stride)))
+                    store(planes, x + GREEN * stride, fma(weight, green, load(planes, x + GREEN * stride)))
+                    store(planes, x + BLUE * stride, fma(weight, blue, load(planes, x + BLUE * stride)))
+                    dx = dx + step
+
+
+@_jit
+def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top, bottom):
+    """Rows [top, bottom) of images (B, 3, H, W). Plane 0 is left holding 1 / (weight + EPSILON), or 1 for sums."""
+    height, width = images.shape[2], images.shape[3]
+    planes[top * 4 * stride : bottom * 4 * stride] = ZERO
+    _accumulate(means, frames, rows, colors, offsets, pitches, height, width, stride, planes, top, bottom)
+    for row in range(top, bottom):
+        inverses = planes[row * 4 * stride : row * 4 * stride + width]
+        for x in range(width):
+            inverses[x] = ONE / (inverses[x] + EPS) if normalized else ONE
+        for channel in range(3):
+            base = (row * 4 + 1 + channel) * stride
+            numerators, image = planes[base : base + width], images[row // height, channel, row % height]
+            for x in range(width):
+                image[x] = numerators[x] * inverses[x]
+
+
+@_jit
+def pixel_gradients(planes, images, upstream, stride, normalized, gradients, top, bottom):
+    """Gradients with respect to the accumulated planes, from those with respect to the image.
+
+    With N = sum w c, D = sum w + EPSILON and I = N / D: dL/dN = dL/dI / D, dL/dD = -sum_c dL/dI_c I_c / D.
+    """
+    height, width = images.shape[2], images.shape[3]
+    for row in range(top, bottom):
+        base, image, y = row * 4 * stride, row // height, row % height
+        gradients[base : base + 4 * stride] = ZERO
+        inverses, of_weight = planes[base : base + width], gradients[base : base + width]
+        for channel in range(3):
+            start = base + (1 + channel) * stride
+            of_color, value, above = (
+                gradients[start : start + width],
+                images[image, channel, y],
+                upstream[image, channel, y],
+            )
+            for x in range(width):
+                of_color[x] = above[x] * inverses[x]
+            if normalized:
+                for x in range(width):
+                    of_weight[x] -= of_color[x] * value[x]
+
+
+@_jit
+def backward(
+    means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients,
+    d_means, d_scales, d_rotations, d_colors, start, stop,
+):  # fmt: skip
+    """Gradients of Gaussians [start, stop). With t = -2 dw/d(d2) dL/dw the chain rule gives, summed over pixels:
+
+    d mean = (t u, t v) in the frame, d s1 = t u^2 / s1, d s2 = t v^2 / s2, d theta = t u v (s1 / s2 - s2 / s1).
+    """
+    zero = splat(ZERO)
+    for image in range(len(pitches)):
+        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
+        ramp, step = lane_index() * splat(pitch_x), splat(np.float32(LANES) * pitch_x)
+        for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
+            frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
+            ux, vx = splat(frame[UX]), splat(frame[VX])
+            red, green, blue = splat(colors[k, 0]), splat(colors[k, 1]), splat(colors[k, 2])
+            tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
+            d_red, d_green, d_blue = zero, zero, zero
+            for row in range(rows[k, 0], rows[k, 1] + 1):
+                dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
+                first, last = _columns(frame, mean_x, dy, pitch_x, width)
+                dx = splat((np.float32(first) + HALF) * pitch_x - mean_x) + ramp
+                u_row, v_row = splat(frame[UY] * dy), splat(frame[VY] * dy)
+                base = row * 4 * stride
+                for x in range(base + first, base + last + 1, LANES):
+                    u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
+                    weight, slope = _weight_and_slope(fma(u, u, v * v))
+                    above_red = load(gradients, x + RED * stride)
+                    above_green = load(gradients, x + GREEN * stride)
+                    above_blue = load(gradients, x + BLUE * stride)
+                    d_red = fma(weight, above_red, d_red)
+                    d_green = fma(weight, above_green, d_green)
+                    d_blue = fma(weight, above_blue, d_blue)
+                    d_weight = fma(red, above_red, fma(green, above_green, fma(blue, above_blue, load(gradients, x))))
+                    t = slope * d_weight
+                    t_u, t_v = t * u, t * v
+                    tu, tv = tu + t_u, tv + t_v
+                    tuu, tuv, tvv = fma(t_u, u, tuu), fma(t_u, v, tuv), fma(t_v, v, tvv)
+                    dx = dx + step
+            along, across = horizontal_sum(tu), horizontal_sum(tv)
+            s1, s2 = scales[k, 0], scales[k, 1]
+            d_means[k, 0] = frame[UX] * along + frame[VX] * across
+            d_means[k, 1] = frame[UY] * along + frame[VY] * across
+            d_scales[k, 0], d_scales[k, 1] = horizontal_sum(tuu) / s1, horizontal_sum(tvv) / s2
+            d_rotations[k] = horizontal_sum(tuv) * (s1 / s2 - s2 / s1)
+            d_colors[k, 0], d_colors[k, 1] = horizontal_sum(d_red), horizontal_sum(d_green)
+            d_colors[k, 2] = horizontal_sum(d_blue)
