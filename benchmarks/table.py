@@ -29,7 +29,7 @@ def quality_table(content: dict[str, Any]) -> list[str]:
     budgets = settings["iterations"]
     photos = len({record["image"] for record in records})
     lines = [
-        f"PSNR in dB, mean over {photos} Kodak photos at {settings['size']} x {settings['size']}; each cell is a run of "
+        f"PSNR in dB, mean of {photos} Kodak photos at {settings['size']} x {settings['size']}; each cell is a run of "
         "that many iterations:",
         "",
         "| init | K | at once | " + " | ".join(f"{budget} iterations" for budget in budgets) + " |",

@@ -1,8 +1,8 @@
 """The per-image optimization loop: render, compare, step. Everything that fits Gaussians to pixels calls `fit`.
 
-Adam with one rate per attribute, in natural units, held and then decayed exponentially. What the rates mean does not
-depend on the size of the image or on K: centres move in units of the size of their own Gaussian, scales in logarithms,
-rotations in radians, colours in units of the colour range. benchmarks/LOG.md tells how they were found.
+Adam with one rate per attribute, held and then decayed exponentially. What the rates mean does not depend on the size of
+the image, on its contrast or on K: centres move in units of the size of their own Gaussian, scales in logarithms,
+rotations in radians, colours in units of the error at the start. benchmarks/LOG.md tells how they were found.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Rates:
         means: in diameters (two standard deviations, the geometric mean of the axes) of the initial Gaussian.
         scales: in natural logarithms of the standard deviation.
         rotations: in radians.
-        colors: in units of the colour range.
+        colors: in units of the root mean square error of the first image.
         betas: Adam's decay of the mean and of the squared gradient.
         hold: share of the run at full rates.
         decay: factor by which the rates have fallen at the end.
@@ -65,7 +65,7 @@ class Rates:
     means: float = 0.12
     scales: float = 0.12
     rotations: float = 0.09
-    colors: float = 0.022
+    colors: float = 0.3
     betas: tuple[float, float] = (0.9, 0.9)
     hold: float = 0.7
     decay: float = 30.0
@@ -98,6 +98,7 @@ class _Parameters:
 
     def __init__(self, gaussians: Gaussians, rates: Rates) -> None:
         self.start = gaussians
+        self.rates = rates
         self.unit = 2 * gaussians.scales.detach().prod(1, keepdim=True).sqrt()
         self.offsets = torch.zeros_like(gaussians.means, requires_grad=True)
         scales = gaussians.scales.detach()
@@ -105,15 +106,10 @@ class _Parameters:
         self.log_scales = (0.5 * (scales.square() - self.floors.square()).log()).requires_grad_()
         self.rotations = gaussians.rotations.detach().clone().requires_grad_()
         self.colors = gaussians.colors.detach().clone().requires_grad_()
-        groups = [
-            {"params": [self.offsets], "lr": rates.means},
-            {"params": [self.log_scales], "lr": rates.scales},
-            {"params": [self.rotations], "lr": rates.rotations},
-            {"params": [self.colors], "lr": rates.colors},
-        ]
+        self.color_unit: float | None = None  # known once an image is
+        groups = [{"params": [each]} for each in (self.offsets, self.log_scales, self.rotations, self.colors)]
         # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
         self.optimizer = torch.optim.Adam(groups, betas=rates.betas, eps=1e-15, fused=True)
-        self.full_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     def means(self) -> Tensor:
         return self.start.means + self.unit * self.offsets
@@ -135,13 +131,17 @@ class _Parameters:
             backend=backend,
         ).squeeze(0)  # not [0], whose gradient is a copy of the whole image
 
-    def step(self, image: Tensor, target: Tensor, loss: Loss, factor: float) -> None:
-        for group, rate in zip(self.optimizer.param_groups, self.full_rates, strict=True):
-            group["lr"] = rate * factor
+    def step(self, image: Tensor, target: Tensor, loss: Loss, progress: float) -> None:
+        error = image.detach() - target
+        if self.color_unit is None:
+            self.color_unit = error.square().mean().sqrt().item()
+        full = (self.rates.means, self.rates.scales, self.rates.rotations, self.rates.colors * self.color_unit)
+        for group, rate in zip(self.optimizer.param_groups, full, strict=True):
+            group["lr"] = rate * self.rates.factor(progress)
         self.optimizer.zero_grad()
         if loss is functional.mse_loss:
             # Its gradient up to a factor, to which Adam is blind: this spares three passes over the image.
-            image.backward(image.detach() - target)  # type: ignore[no-untyped-call]
+            image.backward(error)  # type: ignore[no-untyped-call]
         else:
             loss(image, target).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -224,7 +224,7 @@ def fit(
             image = parameters.render(backend)
         if (last or iteration % HISTORY_INTERVAL == 0) and (record(iteration, image) or last):
             return Fit(parameters.gaussians(), image.detach(), history)
-        parameters.step(image, target, measure, rates.factor(progress))
+        parameters.step(image, target, measure, progress)
         iteration += 1
 
 
@@ -246,7 +246,7 @@ def _planned_steps(
     elapsed = math.inf
     for _ in range(3):  # the first also compiles
         start = time.perf_counter()
-        trial.step(trial.render(backend), target, measure, 1.0)
+        trial.step(trial.render(backend), target, measure, 0.0)
         elapsed = time.perf_counter() - start
     steps = int(seconds / elapsed)
     return steps if iterations is None else min(steps, iterations)

@@ -4,12 +4,13 @@ import math
 import multiprocessing
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from fastgs.render import rasterize
+from fastgs.render import rasterize, threads
 
 BLENDS = pytest.mark.parametrize("blend", ["normalized", "sum"])
 
@@ -53,7 +54,7 @@ def render_with_gradients(tensors, height, width, blend, backend, counts=None, p
     return images.detach(), torch.autograd.grad((images * upstream).sum(), tensors)
 
 
-def assert_equal_to_reference(tensors, height, width, blend, value=1e-5, gradient=2e-4, **batch):
+def assert_equal_to_reference(tensors, height, width, blend, value=2e-5, gradient=2e-4, **batch):
     """Values relative to the brightest; the gradient of each Gaussian relative to its norm.
 
     A gradient is a sum of terms of both signs, so one far smaller than its neighbours' is held to 1% of theirs.
@@ -95,7 +96,7 @@ CASES = {
 }
 SIZES = {"needles": (64, 80), "few on a big canvas": (300, 700), "5000 on 16 x 16": (16, 16)}
 # The offset along a needle of 0.05 px is thousands of its widths, of which float32 keeps four decimals.
-TOLERANCES = {"needles": {"value": 1e-4, "gradient": 2e-3}}
+TOLERANCES = {"needles": {"value": 1e-4, "gradient": 4e-3}}
 
 
 @BLENDS
@@ -166,8 +167,8 @@ def test_extreme_ellipses_seen_anywhere_along_them(angle):
 @BLENDS
 def test_the_number_of_threads_changes_no_bit(blend):
     results = []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
         images, gradients = render_with_gradients(
             random_tensors(2000, 61, 45), 61, 45, blend, "cpu", counts=[700, 0, 1300]
         )
@@ -207,8 +208,8 @@ def test_only_what_needs_a_gradient_gets_one():
         assert torch.equal(gradient, wanted[1])
 
 
-# In the child, torch may not wake its own threads (torch.exp, or a product of 40 000 numbers, would wait for ever): what
-# is tested is that the rasterizer does not make it.
+# In a forked child an operator of torch that wants several threads waits for ever (torch.cos of 500 numbers does, a
+# product of as many does not). The rasterizer must call none.
 def _render_into(pipe):
     images, gradients = render_with_gradients(random_tensors(500, 40, 50), 40, 50, "normalized", "cpu")
     pipe.send([tensor.numpy() for tensor in (images, *gradients)])
@@ -267,8 +268,34 @@ def test_many_threads_may_render_at_once():
             assert all(torch.equal(ours, other) for ours, other in zip(gradients, gradients0, strict=True))
 
 
+def test_reserved_threads_are_given_back():
+    """To every thread that lent them, in whichever order they leave."""
+    torch.set_num_threads(2)
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def second():
+        torch.set_num_threads(2)
+        first_is_in.wait(10)
+        with threads.reserved():
+            second_is_in.set()
+            first_is_out.wait(10)
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(second)
+        with threads.reserved():
+            inside = threads.num_threads(), torch.get_num_threads()
+            first_is_in.set()
+            second_is_in.wait(10)
+        first_is_out.set()
+        assert inside == (2, 1)
+        assert future.result() == 2
+    assert torch.get_num_threads() == 2
+    assert threads.num_threads() == 2
+
+
 def test_nonsense_is_memory_safe():
-    """NaN, infinity and the largest numbers in any tensor: whatever comes out, the process lives and others are whole."""
+    """NaN, infinity and the largest numbers in any tensor: the process lives, and the other images are whole."""
     code = """
 import itertools, math, torch
 from fastgs.render import rasterize

@@ -8,7 +8,7 @@ import pytest
 import skimage.data
 import torch
 
-from fastgs.fitting import HISTORY_INTERVAL, LOSSES, Rates, fit
+from fastgs.fitting import HISTORY_INTERVAL, LOSSES, MIN_SCALE, Rates, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.metrics import psnr
@@ -120,6 +120,14 @@ def test_the_sum_rule_improves(target, backend, iterations):
     assert result.gaussians.blend == "sum"
     assert result.history[-1].psnr > result.history[0].psnr + 3
     assert result.history[-1].psnr > 16
+
+
+def test_no_gaussian_gets_thinner_than_the_floor(target, gaussians):
+    """Unless it was given so: thin ones keep 0.9 of their scales."""
+    thin = Gaussians(gaussians.means, gaussians.scales * 0.2, gaussians.rotations, gaussians.colors, 48, 48)
+    for given in (gaussians, thin):
+        scales = fit(target, given, iterations=60).gaussians.scales
+        assert (scales >= (0.9 * given.scales).clamp(max=MIN_SCALE) * (1 - 1e-5)).all()
 
 
 def test_double_precision(target, gaussians):

@@ -1,4 +1,4 @@
-"""The container refuses what is inconsistent, and a file is either a whole set of Gaussians or an error that names it."""
+"""The container refuses what is inconsistent; a file is either a whole set of Gaussians or an error that names it."""
 
 import errno
 import math

@@ -1,4 +1,4 @@
-"""What a rendering means: closed forms, the support, sizes, batches, and refusals. test_cpu.py compares the backends."""
+"""What a rendering means: closed forms, the support, sizes, batches, refusals. test_cpu.py compares the backends."""
 
 import math
 from dataclasses import replace
@@ -157,6 +157,17 @@ def test_zoom_scales_the_gaussians(backend, dtype, tolerance, height, width):
 
 
 @BACKENDS
+def test_antialiasing_averages_each_pixel(backend, dtype, tolerance):
+    gaussians = random_gaussians(40, 12, 20, dtype=dtype)
+    image = render(gaussians, 4, 5, backend=backend, antialias=True)
+    mean = render(gaussians, backend=backend).view(3, 4, 3, 5, 4).mean((2, 4))
+    torch.testing.assert_close(image, mean, rtol=0, atol=max(tolerance, 1e-12))
+    for height, width in [(12, 20), (30, 33)]:  # nothing to average
+        images = [render(gaussians, height, width, backend=backend, antialias=each) for each in (False, True)]
+        assert torch.equal(*images)
+
+
+@BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
 def test_a_batch_equals_its_images(backend, dtype, tolerance, blend):
     batch = [random_gaussians(count, seed=count, dtype=dtype, blend=blend) for count in (5, 0, 1, 70, 0)]
@@ -206,7 +217,7 @@ REFUSALS = [
     (lambda g: render(g, width=-4), "height, width: must be at least 1"),
     (lambda g: render(g, blend="max"), "blend: expected one of normalized, sum, got 'max'"),
     (lambda g: render(g, backend="metal"), "backend: expected one of auto, reference, cpu, cuda, got 'metal'"),
-    (lambda g: render(g.to(torch.float64), backend="cpu"), "backend: 'cpu' takes float32 tensors on the CPU, got torch.float64"),
+    (lambda g: render(g.to(torch.float64), backend="cpu"), "'cpu' takes float32 tensors on the CPU, got torch.float64"),
     (lambda g: render_batch([]), "gaussians: the batch is empty"),
     (lambda g: render_batch([g, replace(g, height=12)]), r"height: the sets differ \(11, 12\); give one"),
     (lambda g: render_batch([g, replace(g, width=9)]), r"width: the sets differ \(13, 9\); give one"),

@@ -127,7 +127,7 @@ def block_counts(method, density, count, block=16):
 
 
 def test_error_diffusion_is_even():
-    """Counts in blocks of 16 x 16 of a uniform density: independent draws vary as Poisson, diffused ones 10 times less."""
+    """Counts in blocks of 16 x 16 of a uniform density: independent draws vary as Poisson, diffused 10 times less."""
     density, count = torch.ones(128, 128), 128 * 128 // 5
     variance = {method: block_counts(method, density, count).var() for method in METHODS}
     assert variance["multinomial"] > 25  # 51.2 expected

@@ -14,7 +14,7 @@ SCALE = 0.42
 # Smaller than this a Gaussian would lie between the pixel centres and see none of them.
 MIN_SCALE = 0.3
 # Axis ratio exp(2 ELONGATION) where the local gradients all point one way: long along an edge, short across it.
-ELONGATION = 0.4
+ELONGATION = 0.5
 # Gradients of less than this (in units of the colour range per pixel) are noise and elongate nothing.
 NOISE = 0.01
 

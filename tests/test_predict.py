@@ -1,0 +1,158 @@
+"""Predictor: an image in, exactly K Gaussians out, the same for the same seed; one line for every wrong argument."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+import fastgs
+from fastgs import predict
+from fastgs.initializers import INITIALIZERS
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76
+HEIGHT, WIDTH, _ = PHOTO.shape
+TENSORS = ("means", "scales", "rotations", "colors")
+
+
+def test_result_is_consistent():
+    entries = []
+    result = fastgs.Predictor()(PHOTO, 200, 15, callback=entries.append)
+    assert len(result.gaussians) == len(result.initial) == 200
+    assert (result.gaussians.height, result.gaussians.width) == (HEIGHT, WIDTH)
+    assert result.image.shape == result.target.shape == (3, HEIGHT, WIDTH)
+    assert result.image.min() >= 0 and result.image.max() <= 1
+    assert torch.equal(result.image, fastgs.render(result.gaussians).clamp(0, 1))
+    mse = (result.image.double() - result.target.double()).square().mean().item()
+    assert result.psnr == pytest.approx(-10 * math.log10(mse), abs=1e-6)
+    assert result.psnr > result.psnr_init + 3
+    assert result.history == entries
+    assert [entry.iteration for entry in result.history] == [0, 10, 15]
+    assert (result.psnr_init, result.psnr) == (result.history[0].psnr, result.history[-1].psnr)
+    assert result.seconds_fit == result.history[-1].seconds > 0 and result.seconds_init > 0
+
+
+@pytest.mark.parametrize("init", INITIALIZERS)
+def test_every_initializer_gives_exactly_k(init):
+    for count in (1, 137, HEIGHT * WIDTH + 1):
+        assert len(fastgs.Predictor(init)(PHOTO, count, 1).gaussians) == count
+
+
+def test_smallest_image():
+    result = fastgs.Predictor()(np.full((1, 1, 3), 90, np.uint8), 2, 20)
+    assert result.image.shape == (3, 1, 1) and result.psnr > 40
+
+
+@pytest.mark.parametrize("blend", ["normalized", "sum"])
+def test_blend_starts_from_the_same_gaussians(blend):
+    result = fastgs.Predictor()(PHOTO, 150, 20, blend=blend)
+    start = fastgs.Predictor()(PHOTO, 150, 0)
+    assert result.gaussians.blend == result.initial.blend == blend
+    assert all(torch.equal(getattr(result.initial, name), getattr(start.initial, name)) for name in TENSORS)
+    assert result.psnr > result.psnr_init + 2
+
+
+def test_seed_decides():
+    first, again, other = (fastgs.Predictor()(PHOTO, 150, 12, seed=seed) for seed in (3, 3, 4))
+    for name in TENSORS:
+        assert torch.equal(getattr(first.gaussians, name), getattr(again.gaussians, name))
+    assert not torch.equal(first.gaussians.means, other.gaussians.means)
+    assert torch.initial_seed() != 3  # the global generator is left alone
+
+
+def test_limits():
+    none = fastgs.Predictor()(PHOTO, 100, 0)
+    assert none.psnr == none.psnr_init and len(none.history) == 1
+    assert fastgs.Predictor()(PHOTO, 100).history[-1].iteration == 200
+    timed = fastgs.Predictor()(PHOTO, 100, seconds=0.3)
+    assert 0.3 <= timed.seconds_fit < 3 and timed.history[-1].iteration > 0
+    goal = none.psnr + 1
+    early = fastgs.Predictor()(PHOTO, 100, target_psnr=goal)
+    assert early.psnr >= goal and early.history[-1].iteration < 200
+
+
+def test_numpy_integers_are_integers():
+    result = fastgs.Predictor()(PHOTO, np.int64(20), np.int32(1), seed=np.uint8(1), size=np.int64(16))
+    assert len(result.gaussians) == 20 and result.image.shape == (3, 16, 16)
+
+
+def test_background_lies_behind_transparency():
+    nothing = np.zeros((20, 30, 4), np.uint8)
+    result = fastgs.Predictor()(nothing, 4, 0, background=(255, 0, 51))
+    assert torch.allclose(result.target.mean((1, 2)), torch.tensor([1, 0, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_gaussians": 0}, "num_gaussians: must be at least 1, got 0"),
+        ({"num_gaussians": 2.5}, "num_gaussians: expected an integer, got 2.5"),
+        ({"num_gaussians": True}, "num_gaussians: expected an integer, got True"),
+        ({"iterations": -1}, "iterations: must be at least 0, got -1"),
+        ({"seconds": 0}, "seconds: must be more than 0 and finite, got 0"),
+        ({"seconds": math.inf}, "seconds: must be more than 0 and finite, got inf"),
+        ({"target_psnr": math.nan}, "target_psnr: must be finite, got nan"),
+        ({"seed": -1}, "seed: must be at least 0, got -1"),
+        ({"seed": 2**64}, f"seed: must be below 2^64, got {2**64}"),
+        ({"size": 0}, "size: must be at least 1, got 0"),
+        ({"blend": "over"}, "blend: expected one of normalized, sum, got 'over'"),
+        ({"loss": "l3"}, "loss: expected one of mse, l1, mse+ssim, l1+ssim, got 'l3'"),
+        ({"background": (0, 0, 256)}, "background: expected three numbers in [0, 255], got (0, 0, 256)"),
+        ({"backend": "tpu"}, "backend: expected one of auto, reference, cpu, cuda, got 'tpu'"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        fastgs.Predictor()(**({"image": PHOTO, "num_gaussians": 10} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.full((3, 4, 4), math.nan), "source: the tensor holds NaN or infinity"),
+        (torch.full((3, 4, 4), math.inf), "source: the tensor holds NaN or infinity"),
+        (torch.full((3, 4, 4), 255.0), r"source: expected values in \[0, 1\]"),
+        (torch.zeros(4, 4, 3), r"source: expected a floating-point tensor of shape \(3, H, W\)"),
+        (np.zeros((4, 4, 7), np.uint8), "source: expected an array of shape"),
+        ("nowhere.png", "nowhere.png: no such file"),
+        (None, "source: expected a path"),
+    ],
+)
+def test_wrong_images(image, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fastgs.Predictor()(image, 10, 1)
+
+
+def test_wrong_init():
+    with pytest.raises(ValueError, match=r"^init: expected one of curvature, .* got 'best'$"):
+        fastgs.Predictor("best")
+    with pytest.raises(ValueError, match=r"^init: no trained weights .* choose one of curvature, "):
+        fastgs.Predictor("learned")
+
+
+def test_from_pretrained_says_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "CHECKPOINTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^base: no such weights .*none yet.*Predictor\(init='curvature'\)"):
+        fastgs.Predictor.from_pretrained("base")
+    (tmp_path / "small.safetensors").touch()
+    with pytest.raises(FileNotFoundError, match=r"in checkpoints/: small"):
+        fastgs.Predictor.from_pretrained("base")
+    with pytest.raises(ValueError, match=r"^small: this version of fastgs cannot read trained weights"):
+        fastgs.Predictor.from_pretrained("small")
+
+
+README = ROOT / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if README.exists() else []
+
+
+@pytest.mark.skipif(not BLOCKS, reason="README.md has no Python block")
+def test_readme_code_runs(tmp_path, monkeypatch):
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    for block in BLOCKS:  # one after the other, as a reader would type them
+        exec(block, namespace)
