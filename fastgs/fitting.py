@@ -1,7 +1,7 @@
 """The per-image optimization loop: render, compare, step. Everything that fits Gaussians to pixels calls `fit`.
 
-Adam with one rate per attribute, held and then decayed exponentially. What the rates mean does not depend on the size of
-the image, on its contrast or on K: centres move in units of the size of their own Gaussian, scales in logarithms,
+Adam with one rate per attribute, held and then decayed exponentially. What the rates mean does not depend on the size
+of the image, on its contrast or on K: centres move in units of the size of their own Gaussian, scales in logarithms,
 rotations in radians, colours in units of the error at the start. benchmarks/LOG.md tells how they were found.
 """
 
@@ -117,6 +117,11 @@ class _Parameters:
     def scales(self) -> Tensor:
         return torch.hypot(self.log_scales.exp(), self.floors)
 
+    def finite(self) -> bool:
+        return all(
+            bool(torch.isfinite(each).all()) for each in (self.means(), self.scales(), self.rotations, self.colors)
+        )
+
     def render(self, backend: Backend) -> Tensor:
         return rasterize(
             self.means(),
@@ -209,7 +214,8 @@ def fit(
     def record(iteration: int, image: Tensor) -> bool:
         """Note where the fit stands; True if that is good enough."""
         entry = HistoryEntry(iteration, time.perf_counter() - start, psnr(image.detach(), target))
-        if math.isnan(entry.psnr):
+        # The rasterizer cannot draw a Gaussian at NaN, so the image alone would not show it.
+        if math.isnan(entry.psnr) or not parameters.finite():
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
         history.append(entry)
         if callback is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -50,6 +51,8 @@ class Gaussians:
             tensor = getattr(self, name)
             if not isinstance(tensor, Tensor):
                 raise ValueError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+            if self.means.ndim != 2:
+                raise ValueError(f"means: expected shape (K, 2), got {tuple(self.means.shape)}")
             expected = (len(self.means),) if columns is None else (len(self.means), columns)
             if tuple(tensor.shape) != expected:
                 raise ValueError(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}")
@@ -79,7 +82,10 @@ class Gaussians:
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file: the four tensors; canvas, rule and version in its metadata. Atomic."""
-        tensors = {name: getattr(self, name).detach().cpu().contiguous() for name in _COLUMNS}
+        # Copies, since safetensors refuses tensors that share memory.
+        tensors = {
+            name: getattr(self, name).detach().cpu().clone(memory_format=torch.contiguous_format) for name in _COLUMNS
+        }
         metadata = {
             "format": FORMAT,
             "version": VERSION,
@@ -88,7 +94,7 @@ class Gaussians:
             "blend": self.blend,
         }
         with atomic_write(path) as temporary:
-            temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+            temporary.write_bytes(_sort_header(safetensors.torch.save(tensors, metadata)))
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Gaussians:
@@ -122,3 +128,14 @@ class Gaussians:
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
         except (ValueError, KeyError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _sort_header(file: bytes) -> bytes:
+    """A safetensors file with its header in order, so that equal Gaussians give equal files: safetensors shuffles it.
+
+    The format: the header's length in 8 bytes, the header in JSON padded with spaces to a multiple of 8, the tensors.
+    """
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + file[end:]

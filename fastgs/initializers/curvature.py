@@ -17,6 +17,7 @@ from fastgs.initializers.attributes import gaussians_from_density
 from fastgs.initializers.filters import mix_with_uniform, second_derivatives, smooth
 
 SMOOTHING = 1.0  # pixels
+NOISE = 1e-3  # of the colour range per squared pixel: curvature of less is rounding, and draws nothing
 
 
 def density(image: Tensor, num_gaussians: int) -> Tensor:
@@ -32,7 +33,7 @@ def density(image: Tensor, num_gaussians: int) -> Tensor:
     octaves = math.log2(per_pixel / 0.04)
     power = min(1.1, max(0.5, 1.0 - 0.15 * octaves))
     uniform = min(0.6, max(0.05, 0.05 + 0.1 * octaves))
-    return mix_with_uniform(smooth(squared.sqrt_(), SMOOTHING), power, uniform)
+    return mix_with_uniform(smooth(squared.sqrt_(), SMOOTHING) + NOISE, power, uniform)
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

@@ -25,7 +25,13 @@ def smooth(plane: Tensor, sigma: float) -> Tensor:
 
 
 def _pad(plane: Tensor) -> Tensor:
-    return functional.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    """One pixel more on each side, in line with the two next to it, so that a ramp does not bend at the border."""
+    padded = functional.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    if plane.shape[0] > 1:
+        padded[0], padded[-1] = 2 * padded[1] - padded[2], 2 * padded[-2] - padded[-3]
+    if plane.shape[1] > 1:
+        padded[:, 0], padded[:, -1] = 2 * padded[:, 1] - padded[:, 2], 2 * padded[:, -2] - padded[:, -3]
+    return padded
 
 
 def first_derivatives(plane: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,8 @@ def density(image: Tensor) -> Tensor:
     """
     _, height, width = image.shape
     shrink = WORKING_SIZE / min(height, width)
-    small = [max(1, round(size * shrink)) for size in (height, width)]
+    # At most four times as long as wide: a strip 3 pixels high must not become a hundred thousand wide.
+    small = [min(max(1, round(size * shrink)), 4 * WORKING_SIZE) for size in (height, width)]
     gray = functional.interpolate(image.mean(0)[None, None], size=small, mode="area")[0, 0]
     spectrum = torch.fft.fft2(gray)
     log_amplitude = torch.log(spectrum.abs().clamp(min=1e-9))

@@ -80,6 +80,8 @@ def render_batch(
     """
     if not gaussians:
         raise ValueError("gaussians: the batch is empty")
+    _agreed("dtype", None, [each.means.dtype for each in gaussians])
+    _agreed("device", None, [each.means.device for each in gaussians])
     height = _agreed("height", height, [each.height for each in gaussians])
     width = _agreed("width", width, [each.width for each in gaussians])
     _check_size(height, width)
@@ -158,5 +160,5 @@ def _agreed(name: str, given: _T | None, values: list[_T]) -> _T:
     if given is not None:
         return given
     if any(value != values[0] for value in values):
-        raise ValueError(f"{name}: the sets differ ({', '.join(map(str, sorted(set(values), key=str)))}); give one")
+        raise ValueError(f"{name}: the sets differ ({', '.join(sorted({str(value) for value in values}))}); use one")
     return values[0]

@@ -44,7 +44,7 @@ def _lay_out(
     workers = threads.num_threads()
     frames, rows = np.empty((len(means), 7), np.float32), np.empty((len(means), 2), np.int64)
     offsets, pitch_array = np.cumsum([0, *counts]), np.asarray(pitches, np.float32)
-    inputs = (_array(means), _array(scales), _array(torch.cos(rotations)), _array(torch.sin(rotations)))
+    inputs = (_array(means), _array(scales), _array(rotations))
     threads.run(kernels.prepare, (*inputs, offsets, pitch_array, height, frames, rows), _parts(len(means), 2 * workers))
     edges = np.empty(PARTS * workers + 1, np.int64)
     kernels.bands(frames, rows, np.zeros(len(counts) * height + 1), edges)

@@ -82,12 +82,13 @@ def _weight_and_slope(d2):
 
 
 @_jit
-def prepare(means, scales, cosines, sines, offsets, pitches, height, frames, rows, start, stop):
+def prepare(means, scales, rotations, offsets, pitches, height, frames, rows, start, stop):
     """Fill `frames` (columns above) and `rows`: first and last row of the batch that each Gaussian reaches."""
     for image in range(len(pitches)):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
-            s1, s2, cosine, sine = scales[k, 0], scales[k, 1], cosines[k], sines[k]
+            s1, s2 = scales[k, 0], scales[k, 1]
+            cosine, sine = math.cos(rotations[k]), math.sin(rotations[k])
             inverse1, inverse2 = ONE / s1, ONE / s2
             ux, uy, vx, vy = cosine * inverse1, sine * inverse1, -sine * inverse2, cosine * inverse2
             # 1 / sqrt of this is the standard deviation along the row through the mean.
