@@ -16,7 +16,7 @@ from typing import Any, NoReturn, get_args
 from PIL import ImageColor
 
 from fastgs.files import atomic_write
-from fastgs.fitting import LOSSES, HistoryEntry
+from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES, HistoryEntry
 from fastgs.gaussians import Blend
 from fastgs.images import SUFFIXES, find_images, save_image
 from fastgs.initializers import DEFAULT, INITIALIZERS
@@ -82,7 +82,12 @@ def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help=f"image files, or folders of {' '.join(sorted(SUFFIXES))}")
     add("-k", "--num-gaussians", type=int, default=10_000, metavar="K", help="how many Gaussians (default: 10000)")
-    add("--iterations", type=int, metavar="N", help="number of steps (default: 200, or no limit with --seconds)")
+    add(
+        "--iterations",
+        type=int,
+        metavar="N",
+        help=f"number of steps (default: {DEFAULT_ITERATIONS}, or no limit with --seconds)",
+    )
     add("--seconds", type=float, metavar="S", help="stop after this time per image (default: no limit)")
     add("--target-psnr", type=float, metavar="DB", help="stop at this PSNR in dB (default: no target)")
     add("--init", default=DEFAULT, help=f"where to start: {', '.join(INITIALIZERS)} (default: {DEFAULT})")
@@ -270,7 +275,7 @@ def _progress(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     if iterations is None and seconds is None:
-        iterations = 200
+        iterations = DEFAULT_ITERATIONS
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[state]}"))
     # Results go to stdout, which the bar must not redirect to stderr.
     console = Console(stderr=True)

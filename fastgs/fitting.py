@@ -36,6 +36,8 @@ LOSSES: dict[str, Loss] = {
 # at the fitted size and shows as a hairline when zoomed in. Given narrower ones, it keeps 0.9 of their scales.
 MIN_SCALE = 0.3
 
+DEFAULT_ITERATIONS = 200
+
 # PSNR is measured, written to the history and compared with the target this often.
 HISTORY_INTERVAL = 10
 
@@ -198,7 +200,7 @@ def fit(
     """
     target = _check_target(target, gaussians)
     if iterations is None and seconds is None:
-        iterations = 200
+        iterations = DEFAULT_ITERATIONS
     for name, limit in (("iterations", iterations), ("seconds", seconds)):
         if limit is not None and not limit >= 0:
             raise ValueError(f"{name}: must be 0 or more, got {limit}")

@@ -1,17 +1,20 @@
 """How alike two images are; each measure is defined here and nowhere else.
 
 The scores (`psnr`, `ssim`, `ms_ssim`) are taken on floating-point RGB images clamped to [0, 1], without rounding to
-8 bits, without a graph. torchmetrics takes seconds to import, so it is imported where it is used.
+8 bits, without a graph. SSIM and MS-SSIM of images of more than 1536 pixels a side are means over tiles. torchmetrics
+takes seconds to import, so it is imported where it is used.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 MAX_PSNR = 100.0
+MAX_TILE = 1536  # pixels; torchmetrics takes some 800 bytes for each: 19 GB for a photo of 24 megapixels in one piece
 MIN_SSIM_SIZE = 6  # the 11-tap window reflects 5 pixels at the border
 MIN_MS_SSIM_SIZE = 176  # the image is halved four times, and its coarsest scale must hold the 11-tap window
 
@@ -40,7 +43,7 @@ def ssim(image: Tensor, target: Tensor) -> float:
     Raises:
         ValueError: the shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
     """
-    return 1 - ssim_loss(*_clamped(image, target)).item()
+    return _mean_over_tiles(lambda a, b: 1 - ssim_loss(a, b).item(), *_clamped(image, target))
 
 
 @torch.no_grad()
@@ -60,8 +63,11 @@ def ms_ssim(image: Tensor, target: Tensor) -> float | None:
     image, target = _clamped(image, target)
     if min(image.shape[1:]) < MIN_MS_SSIM_SIZE:
         return None
-    score = multiscale_structural_similarity_index_measure(image[None], target[None], data_range=1.0)
-    return float(score)
+
+    def score(a: Tensor, b: Tensor) -> float:
+        return float(multiscale_structural_similarity_index_measure(a[None], b[None], data_range=1.0))
+
+    return _mean_over_tiles(score, image, target)
 
 
 def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
@@ -78,6 +84,16 @@ def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
     score = structural_similarity_index_measure(image[None], target[None], data_range=1.0)
     assert isinstance(score, Tensor)  # a tuple only when further maps are asked for
     return 1 - score
+
+
+def _mean_over_tiles(score: Callable[[Tensor, Tensor], float], image: Tensor, target: Tensor) -> float:
+    """The score, of images of more than MAX_TILE pixels a side as the mean over equal tiles, weighted by their area."""
+    rows, columns = (-(-size // MAX_TILE) for size in image.shape[1:])
+    total = 0.0
+    for strips in zip(image.tensor_split(rows, dim=1), target.tensor_split(rows, dim=1), strict=True):
+        for a, b in zip(*(strip.tensor_split(columns, dim=2) for strip in strips), strict=True):
+            total += score(a, b) * a.numel()
+    return total / image.numel()
 
 
 def _clamped(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

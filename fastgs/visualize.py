@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from fastgs.files import atomic_write
 from fastgs.gaussians import Gaussians
@@ -146,8 +147,10 @@ def _crowded_window(gaussians: Gaussians) -> Window | None:
 
 
 def _pixels(image: Tensor) -> NDArray[np.float32]:
-    """A (3, H, W) image as (H, W, 3) in [0, 1]."""
-    pixels: NDArray[np.float32] = image.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    """A (C, H, W) image as (H, W, C), no finer than a panel can show: matplotlib would spend gigabytes on the rest."""
+    shrink = max(1, image.shape[2] // int(2 * PANEL_WIDTH * DPI))
+    shown = avg_pool2d(image.detach().float(), shrink, ceil_mode=True) if min(image.shape[1:]) >= shrink else image
+    pixels: NDArray[np.float32] = shown.permute(1, 2, 0).cpu().numpy()
     return pixels
 
 
@@ -162,7 +165,7 @@ def _frame(axes: Axes, title: str) -> None:
 
 def _draw_image(axes: Axes, image: Tensor, title: str) -> None:
     # Pixel (row i, column j) has its centre at (j + 0.5, i + 0.5), as for Gaussians.
-    axes.imshow(_pixels(image), extent=(0, image.shape[2], image.shape[1], 0))
+    axes.imshow(_pixels(image.detach().clamp(0, 1)), extent=(0, image.shape[2], image.shape[1], 0))
     _frame(axes, title)
 
 
@@ -225,10 +228,11 @@ def _draw_ellipses(axes: Axes, gaussians: Gaussians, window: Window | None) -> N
 
 
 def _draw_error(axes: Axes, image: Tensor, target: Tensor) -> None:
-    error = np.abs(_pixels(image) - _pixels(target)).mean(axis=2)
-    height, width = error.shape
-    limit = max(float(np.quantile(error, 0.998)), 1 / 255)
-    shown = axes.imshow(error, extent=(0, width, height, 0), cmap="magma", vmin=0, vmax=limit)
+    height, width = target.shape[1:]
+    error = (image.detach().clamp(0, 1) - target).abs().mean(dim=0, keepdim=True)
+    pixels = _pixels(error)
+    limit = max(float(np.quantile(pixels, 0.998)), 1 / 255)
+    shown = axes.imshow(pixels, extent=(0, width, height, 0), cmap="magma", vmin=0, vmax=limit)
     _frame(axes, f"Absolute error, mean {error.mean():.3f}")
     # The colour bar lies beside the title, so that this picture is as large as the others.
     inch = 1 / (PANEL_WIDTH * height / width)

@@ -271,10 +271,12 @@ def test_many_threads_may_render_at_once():
 def test_reserved_threads_are_given_back():
     """To every thread that lent them, in whichever order they leave."""
     torch.set_num_threads(2)
-    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+    ready, first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(4))
 
     def second():
         torch.set_num_threads(2)
+        assert torch.get_num_threads() == 2
+        ready.set()
         first_is_in.wait(10)
         with threads.reserved():
             second_is_in.set()
@@ -283,6 +285,7 @@ def test_reserved_threads_are_given_back():
 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(second)
+        ready.wait(10)
         with threads.reserved():
             inside = threads.num_threads(), torch.get_num_threads()
             first_is_in.set()

@@ -219,9 +219,9 @@ REFUSALS = [
     (lambda g: render(g, backend="metal"), "backend: expected one of auto, reference, cpu, cuda, got 'metal'"),
     (lambda g: render(g.to(torch.float64), backend="cpu"), "'cpu' takes float32 tensors on the CPU, got torch.float64"),
     (lambda g: render_batch([]), "gaussians: the batch is empty"),
-    (lambda g: render_batch([g, replace(g, height=12)]), r"height: the sets differ \(11, 12\); give one"),
-    (lambda g: render_batch([g, replace(g, width=9)]), r"width: the sets differ \(13, 9\); give one"),
-    (lambda g: render_batch([g, replace(g, blend="sum")]), r"blend: the sets differ \(normalized, sum\); give one"),
+    (lambda g: render_batch([g, replace(g, height=12)]), r"height: the sets differ \(11, 12\); use one"),
+    (lambda g: render_batch([g, replace(g, width=9)]), r"width: the sets differ \(13, 9\); use one"),
+    (lambda g: render_batch([g, replace(g, blend="sum")]), r"blend: the sets differ \(normalized, sum\); use one"),
     (lambda g: render_batch([g, g.to(torch.float64)]), "float64"),
 ]  # fmt: skip
 
