@@ -37,5 +37,5 @@ INITIALIZERS: dict[str, Initializer] = {
     "random": random.initialize,
 }
 
-# The best at every K and budget in benchmarks/results/quality.json.
+# The best at every K and number of iterations in benchmarks/results/quality.json.
 DEFAULT = "curvature"

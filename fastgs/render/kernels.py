@@ -30,12 +30,9 @@ EPS = np.float32(EPSILON)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 # exp(z) on [-0.77, 0], z = -d2 / 16: a least-squares polynomial in relative error that is exact at 0. Its eighth power
-# is exp(-d2 / 2) on the whole support to 3e-6, without splitting off an exponent.
-Z_SCALE = np.float32(-1 / 16)
-E1, E2, E3, E4, E5 = (
-    np.float32(c)
-    for c in (0.9999914765357971, 0.4998544752597809, 0.16583117842674255, 0.039508603513240814, 0.0056833806447684765)
-)
+# is exp(-d2 / 2) on the whole support to 3e-6, without splitting off an exponent. Coefficients of z, then of d2:
+_OF_Z = (0.9999914765357971, 0.4998544752597809, 0.16583117842674255, 0.039508603513240814, 0.0056833806447684765)
+E1, E2, E3, E4, E5 = (np.float32(c * (-1 / 16) ** n) for n, c in enumerate(_OF_Z, start=1))
 
 # Rows of Gaussians whose widest half chord is at most this many pixels are walked as if each were the widest: the
 # pixels beyond the ellipse have weight 0 and cost less than a square root and a mispredicted loop exit per row.
@@ -53,12 +50,11 @@ RED, GREEN, BLUE = 1, 2, 3  # planes of an accumulated row; plane 0 is the weigh
 @_jit
 def _gaussian(d2):
     """exp(-d2 / 2)."""
-    z = d2 * splat(Z_SCALE)
-    power = fma(z, splat(E5), splat(E4))
-    power = fma(power, z, splat(E3))
-    power = fma(power, z, splat(E2))
-    power = fma(power, z, splat(E1))
-    power = fma(power, z, splat(ONE))
+    power = fma(d2, splat(E5), splat(E4))
+    power = fma(power, d2, splat(E3))
+    power = fma(power, d2, splat(E2))
+    power = fma(power, d2, splat(E1))
+    power = fma(power, d2, splat(ONE))
     power = power * power
     power = power * power
     return power * power
