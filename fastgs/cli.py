@@ -130,7 +130,7 @@ def _predict(parser: _Parser, arguments: argparse.Namespace) -> int:
             with _reporting(arguments.output / "report.json", failures):
                 _write_report(arguments.output / "report.json", records)
             with _reporting(Path("standard output"), failures):
-                _announce(path, outputs[0], result)
+                _announce(path, outputs[0], result, arguments.target_psnr)
     return FAILED if failures else 0
 
 
@@ -252,9 +252,11 @@ def _write_report(path: Path, records: list[Record]) -> None:
         temporary.write_text(f"[\n{lines}\n]\n")
 
 
-def _announce(path: Path, output: Path, result: Result) -> None:
+def _announce(path: Path, output: Path, result: Result, target_psnr: float | None) -> None:
     seconds = result.seconds_init + result.seconds_fit
     line = f"{path} -> {output}  {result.psnr:.2f} dB  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
+    if target_psnr is not None and result.psnr < target_psnr:
+        line += f"  (below the target of {target_psnr:g} dB)"
     try:
         print(_one_line(line), flush=True)
     except OSError:

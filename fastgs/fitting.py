@@ -109,6 +109,8 @@ class _Parameters:
         self.rotations = gaussians.rotations.detach().clone().requires_grad_()
         self.colors = gaussians.colors.detach().clone().requires_grad_()
         self.color_unit: float | None = None  # known once an image is
+        # Reused: memory for a new one in every step would be mapped anew.
+        self.error = torch.empty(3, gaussians.height, gaussians.width, dtype=self.unit.dtype, device=self.unit.device)
         groups = [{"params": [each]} for each in (self.offsets, self.log_scales, self.rotations, self.colors)]
         # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
         self.optimizer = torch.optim.Adam(groups, betas=rates.betas, eps=1e-15, fused=True)
@@ -139,7 +141,7 @@ class _Parameters:
         ).squeeze(0)  # not [0], whose gradient is a copy of the whole image
 
     def step(self, image: Tensor, target: Tensor, loss: Loss, progress: float) -> None:
-        error = image.detach() - target
+        error = torch.sub(image.detach(), target, out=self.error)
         if self.color_unit is None:
             self.color_unit = error.square().mean().sqrt().item()
         full = (self.rates.means, self.rates.scales, self.rates.rotations, self.rates.colors * self.color_unit)
