@@ -69,16 +69,28 @@ def rasterizer_table(content: dict[str, Any]) -> list[str]:
     return lines
 
 
+def memory_line(content: dict[str, Any]) -> str:
+    """Peaks of the whole command."""
+    peaks = [
+        f"{record['peak_gigabytes']:.1f} GB ({record['width']} x {record['height']}, K = {record['num_gaussians']:,})"
+        for record in content["records"]
+    ]
+    return f"Peak memory of the whole command, figure included: {', '.join(peaks)}."
+
+
 def main() -> None:
     """Rewrite the part of the README between the markers."""
     quality = json.loads((RESULTS / "quality.json").read_text())
     rasterizer = json.loads((RESULTS / "rasterizer.json").read_text())
+    memory = json.loads((RESULTS / "memory.json").read_text())
     machine = quality["environment"]
     versions = ", ".join(f"{name} {machine['packages'][name]}" for name in ("torch", "numba"))
     lines = [
         *quality_table(quality),
         "",
         *rasterizer_table(rasterizer),
+        "",
+        memory_line(memory),
         "",
         f"Measured on {machine['cores']} cores of an {machine['processor']} with {versions}; no GPU.",
     ]

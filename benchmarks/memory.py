@@ -1,0 +1,61 @@
+"""Peak memory of the whole command on a small and on a very large photo.
+
+python benchmarks/memory.py [PHOTO]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from environment import write_results
+from rasterizer import SAMPLE
+
+from fastgs.images import load_image, save_image
+
+ROOT = Path(__file__).parent.parent
+CASES = [(512, 512, 100_000), (4000, 6000, 200_000)]
+ITERATIONS = 10
+
+
+def measure(photo: Path, height: int, width: int, num_gaussians: int) -> dict[str, Any]:
+    """Enlarge the photo, run the command on it in a process of its own, and read that process's peak."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = torch.nn.functional.interpolate(load_image(photo)[None], size=(height, width), mode="bicubic")[0]
+        path = Path(folder) / "photo.png"
+        save_image(path, image)
+        command = [sys.executable, str(ROOT / "infer.py"), str(path), "--output", folder + "/out"]
+        command += ["--num-gaussians", str(num_gaussians), "--iterations", str(ITERATIONS), "--plots"]
+        process = subprocess.Popen(command)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed")
+    # Linux counts in kilobytes.
+    return {
+        "height": height,
+        "width": width,
+        "num_gaussians": num_gaussians,
+        "peak_gigabytes": round(usage.ru_maxrss / 1e6, 3),
+    }
+
+
+def main() -> None:
+    """Measure, print, write benchmarks/results/memory.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="?", type=Path, default=SAMPLE)
+    arguments = parser.parse_args()
+    records = [measure(arguments.photo, *case) for case in CASES]
+    for record in records:
+        print(record)
+    print(write_results("memory", {"photo": arguments.photo.name, "iterations": ITERATIONS, "plots": True}, records))
+
+
+if __name__ == "__main__":
+    main()
