@@ -20,7 +20,7 @@ PACKAGES = ("fastgs", "torch", "numba", "llvmlite", "numpy", "pillow")
 
 
 def describe() -> dict[str, Any]:
-    """Machine, versions, commit and time."""
+    """Machine, versions, time, commit, and whether the package differed from it."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -29,7 +29,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "commit": _git("rev-parse", "--short", "HEAD"),
-        "modified": bool(_git("status", "--porcelain", "--untracked-files=no", "fastgs", "benchmarks/*.py")),
+        "modified": bool(_git("status", "--porcelain", "fastgs")),
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 

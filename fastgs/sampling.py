@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from fastgs.jit import jit
 
 Positions = NDArray[np.float64]
 
@@ -85,7 +86,7 @@ def _without_replacement(mass: Positions, count: int, random: np.random.Generato
     return _place(np.concatenate([np.repeat(candidates, rounds), first]), mass.shape[1], random)
 
 
-@njit(cache=True)
+@jit
 def _diffuse(expected: Positions, noise: Positions, counts: NDArray[np.int64]) -> None:  # pragma: no cover
     """Round the expected number per pixel to whole counts; the rounding error moves on to the neighbours."""
     height, width = expected.shape

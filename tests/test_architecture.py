@@ -11,7 +11,7 @@ PACKAGE = Path(fastgs.__file__).parent
 
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
-    {"files", "metrics", "images"},
+    {"files", "jit", "metrics", "images"},
     {"gaussians"},
     {"render", "visualize"},
     {"sampling", "initializers", "models"},

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.render import reference
+from fastgs.render import cpu, reference
 
 _T = TypeVar("_T")
 
@@ -139,12 +139,7 @@ def rasterize(
     native = means.device.type == "cpu" and means.dtype == torch.float32
     if backend == "cpu" and not native:
         raise ValueError(f"backend: 'cpu' takes float32 tensors on the CPU, got {means.dtype} on {means.device}")
-    implementation = reference.rasterize
-    if native and backend != "reference":
-        # Deferred: numba takes longer to import than the rest of the package.
-        from fastgs.render import cpu
-
-        implementation = cpu.rasterize
+    implementation = cpu.rasterize if native and backend != "reference" else reference.rasterize
     return implementation(
         means, scales, rotations, colors, counts, pitches, height, width, normalized=blend == "normalized"
     )

@@ -15,13 +15,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from fastgs.jit import jit
 from fastgs.render.reference import CUTOFF, EPSILON, FADE_START
 from fastgs.render.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
-
-# NaN and infinity keep their meaning; contraction allows fused multiply-add.
-_jit = njit(nogil=True, cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
 
 CUTOFF2 = np.float32(CUTOFF**2)
 FADE_SLOPE = np.float32(1 / (CUTOFF**2 - FADE_START**2))
@@ -47,7 +44,7 @@ UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(7)
 RED, GREEN, BLUE = 1, 2, 3  # planes of an accumulated row; plane 0 is the weight
 
 
-@_jit
+@jit
 def _gaussian(d2):
     """exp(-d2 / 2)."""
     power = fma(d2, splat(E5), splat(E4))
@@ -60,7 +57,7 @@ def _gaussian(d2):
     return power * power
 
 
-@_jit
+@jit
 def _weight(d2):
     """w(d2) as in reference.py."""
     d2 = minimum(d2, splat(CUTOFF2))
@@ -68,7 +65,7 @@ def _weight(d2):
     return _gaussian(d2) * fade
 
 
-@_jit
+@jit
 def _weight_and_slope(d2):
     """w(d2) and -2 dw/d(d2)."""
     fade = minimum((splat(CUTOFF2) - d2) * splat(FADE_SLOPE), splat(ONE))
@@ -77,7 +74,7 @@ def _weight_and_slope(d2):
     return weight, fma(where_below(fade, splat(ONE), gaussian), splat(TWO_FADE_SLOPE), weight)
 
 
-@_jit
+@jit
 def prepare(means, scales, rotations, offsets, pitches, height, frames, rows, start, stop):
     """Fill `frames` (columns above) and `rows`: first and last row of the batch that each Gaussian reaches."""
     for image in range(len(pitches)):
@@ -104,7 +101,7 @@ def prepare(means, scales, rotations, offsets, pitches, height, frames, rows, st
                 rows[k, 0], rows[k, 1] = 0, -1
 
 
-@_jit
+@jit
 def bands(frames, rows, costs, edges):
     """Split the rows so that bands cost about the same. costs: (rows + 1,) zeros; edges: (bands + 1,), filled."""
     total = 0.0
@@ -125,7 +122,7 @@ def bands(frames, rows, costs, edges):
             band += 1
 
 
-@_jit
+@jit
 def _columns(frame, mean_x, dy, pitch_x, width):
     """First and last column of the chord in the row at distance dy from the mean; first > last if there is none."""
     half = frame[WIDEST]
@@ -139,7 +136,7 @@ def _columns(frame, mean_x, dy, pitch_x, width):
     return int(first), int(last)
 
 
-@_jit
+@jit
 def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, stride, planes, top, bottom):
     """Add weights and weighted colours into rows [top, bottom) of planes: (rows, 4, stride), flat."""
     for image in range(top // height, (bottom - 1) // height + 1):
@@ -165,7 +162,7 @@ def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, st
                     dx = dx + step
 
 
-@_jit
+@jit
 def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top, bottom):
     """Rows [top, bottom) of images (B, 3, H, W). Plane 0 is left holding 1 / (weight + EPSILON), or 1 for sums."""
     height, width = images.shape[2], images.shape[3]
@@ -182,7 +179,7 @@ def forward(means, frames, rows, colors, offsets, pitches, stride, planes, image
                 image[x] = numerators[x] * inverses[x]
 
 
-@_jit
+@jit
 def pixel_gradients(planes, images, upstream, stride, normalized, gradients, top, bottom):
     """Gradients with respect to the accumulated planes, from those with respect to the image.
 
@@ -207,7 +204,7 @@ def pixel_gradients(planes, images, upstream, stride, normalized, gradients, top
                     of_weight[x] -= of_color[x] * value[x]
 
 
-@_jit
+@jit
 def backward(
     means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients,
     d_means, d_scales, d_rotations, d_colors, start, stop,
