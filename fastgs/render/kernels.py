@@ -137,6 +137,14 @@ def _columns(frame, mean_x, dy, pitch_x, width):
 
 
 @jit
+def _enter_row(frame, mean_x, dy, pitch_x, width, ramp):
+    """First and last column of a row's chord; dx of the first eight pixels; the parts of u and v that dy gives."""
+    first, last = _columns(frame, mean_x, dy, pitch_x, width)
+    dx = splat((np.float32(first) + HALF) * pitch_x - mean_x) + ramp
+    return first, last, dx, splat(frame[UY] * dy), splat(frame[VY] * dy)
+
+
+@jit
 def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, stride, planes, top, bottom):
     """Add weights and weighted colours into rows [top, bottom) of planes: (rows, 4, stride), flat."""
     for image in range(top // height, (bottom - 1) // height + 1):
@@ -148,9 +156,7 @@ def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, st
             red, green, blue = splat(colors[k, 0]), splat(colors[k, 1]), splat(colors[k, 2])
             for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
                 dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
-                first, last = _columns(frame, mean_x, dy, pitch_x, width)
-                dx = splat((np.float32(first) + HALF) * pitch_x - mean_x) + ramp
-                u_row, v_row = splat(frame[UY] * dy), splat(frame[VY] * dy)
+                first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
                 base = row * 4 * stride
                 for x in range(base + first, base + last + 1, LANES):
                     u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
@@ -225,9 +231,7 @@ def backward(
             d_red, d_green, d_blue = zero, zero, zero
             for row in range(rows[k, 0], rows[k, 1] + 1):
                 dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
-                first, last = _columns(frame, mean_x, dy, pitch_x, width)
-                dx = splat((np.float32(first) + HALF) * pitch_x - mean_x) + ramp
-                u_row, v_row = splat(frame[UY] * dy), splat(frame[VY] * dy)
+                first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
                 base = row * 4 * stride
                 for x in range(base + first, base + last + 1, LANES):
                     u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
