@@ -1,0 +1,170 @@
+"""Gaussians by the two networks: predict a density, sample it, look up the attributes (Fast-2DGS, arXiv 2512.12774).
+
+Both networks correct the best heuristic, and correct nothing until trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from fastgs.gaussians import Gaussians
+from fastgs.initializers import curvature
+from fastgs.initializers.attributes import gaussians_at
+from fastgs.models import AttributeNetwork, PositionNetwork, correct
+from fastgs.models.attribute import CHANNELS
+from fastgs.render import rasterize, threads
+from fastgs.sampling import sample
+
+Generators = Sequence[torch.Generator | None]
+
+# Brings the forces to about unit range.
+FORCE = 20.0
+
+
+class LearnedInitializer(nn.Module):
+    """(image, K) -> K Gaussians in one forward pass.
+
+    Args:
+        position: predicts the density.
+        attribute: corrects the attributes; without it they are those of the heuristics.
+    """
+
+    def __init__(self, position: PositionNetwork, attribute: AttributeNetwork | None = None) -> None:
+        super().__init__()
+        self.position = position
+        self.attribute = attribute
+
+    def log_densities(self, images: Tensor, counts: Sequence[int]) -> Tensor:
+        """(B, H, W) logarithms of densities, each summing to 1, for B counts on (B, 3, H, W) images."""
+        with torch.no_grad(), threads.reserved():
+            prior = torch.stack([curvature.density(image, count) for image, count in zip(images, counts, strict=True)])
+        result: Tensor = self.position(images, prior, torch.tensor(counts, device=images.device))
+        return result
+
+    @torch.no_grad()
+    def place(
+        self, images: Tensor, densities: Tensor, counts: Sequence[int], generators: Generators
+    ) -> list[Gaussians]:
+        """Sample (B, H, W) densities; attributes are those of the heuristics."""
+        with threads.reserved():
+            return [
+                gaussians_at(sample(density, count, generator=generator).to(image.device), image, density)
+                for image, density, count, generator in zip(images, densities, counts, generators, strict=True)
+            ]
+
+    def correct(self, images: Tensor, densities: Tensor, gaussians: Sequence[Gaussians]) -> list[list[Gaussians]]:
+        """Let the attribute network correct placed Gaussians.
+
+        Gradients go to its weights; those of a pass do not reach back into the pass before (as in RAFT, Teed and Deng
+        2020): each learns to improve on what it finds.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1].
+            densities: (B, H, W), that the Gaussians were drawn from.
+            gaussians: B sets.
+
+        Returns:
+            The B sets after each pass.
+        """
+        assert self.attribute is not None
+        counts = [len(each) for each in gaussians]
+        num_gaussians = torch.tensor(counts, device=images.device)
+        base = _join(gaussians)
+        scatter = _Scatter(base.means, num_gaussians, images.shape)
+        corrections = base.means.new_zeros(len(base), CHANNELS)
+        passes = []
+        for _ in range(self.attribute.passes):
+            corrections = corrections.detach()
+            errors, forces = _errors_and_forces(images, base, corrections, counts)
+            state = scatter.means(torch.cat([corrections / self.attribute.units, FORCE * forces], dim=1))
+            planes = self.attribute(images, densities, errors, state, num_gaussians)
+            corrections = corrections + scatter.gather(planes)
+            passes.append(_split(correct(base, corrections), counts))
+        return passes
+
+    def forward(self, images: Tensor, counts: Sequence[int], generators: Generators) -> list[Gaussians]:
+        """Gaussians for a batch.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1].
+            counts: B numbers of Gaussians; exactly as many are made.
+            generators: B sources of everything random, on the CPU.
+        """
+        with torch.no_grad():
+            densities = self.log_densities(images, counts).exp()
+        placed = self.place(images, densities, counts, generators)
+        return placed if self.attribute is None else self.correct(images, densities, placed)[-1]
+
+    @torch.no_grad()
+    def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+        """One image; see `fastgs.initializers.Initializer`."""
+        gaussians: Gaussians = self(image[None], [num_gaussians], [generator])[0]
+        return gaussians
+
+
+class _Scatter:
+    """From values per Gaussian to planes over pixels and back, for a ragged batch."""
+
+    def __init__(self, means: Tensor, num_gaussians: Tensor, shape: torch.Size) -> None:
+        batch, _, self.height, self.width = shape
+        columns = means[:, 0].long().clamp(0, self.width - 1)
+        rows = means[:, 1].long().clamp(0, self.height - 1)
+        image = torch.repeat_interleave(torch.arange(batch, device=means.device), num_gaussians)
+        self.pixels = (image * self.height + rows) * self.width + columns
+        self.occupancy = torch.bincount(self.pixels, minlength=batch * self.height * self.width).to(means)
+
+    def means(self, values: Tensor) -> Tensor:
+        """(N, C) to (B, 1 + C, H, W): number of Gaussians in each pixel, and the mean of their values."""
+        sums = values.new_zeros(len(self.occupancy), values.shape[1]).index_add_(0, self.pixels, values)
+        means = sums / self.occupancy.clamp(min=1)[:, None]
+        planes = torch.cat([self.occupancy[:, None], means], dim=1)
+        return planes.view(-1, self.height, self.width, planes.shape[1]).permute(0, 3, 1, 2)
+
+    def gather(self, planes: Tensor) -> Tensor:
+        """(B, C, H, W) to (N, C): the values at each Gaussian's pixel."""
+        return planes.permute(0, 2, 3, 1).reshape(-1, planes.shape[1])[self.pixels]
+
+
+def _errors_and_forces(
+    images: Tensor, base: Gaussians, corrections: Tensor, counts: list[int]
+) -> tuple[Tensor, Tensor]:
+    """What corrected Gaussians lack as images, and how that pulls at each correction.
+
+    Returns:
+        (B, 3, H, W) image minus rendering, and (N, 8) minus half the gradient of the sum of its squares in the
+        corrections, per area 2 pi s1 s2 of the uncorrected Gaussian.
+    """
+    height, width = images.shape[-2:]
+    with threads.reserved(), torch.enable_grad():
+        variables = corrections.clone().requires_grad_()
+        gaussians = correct(base, variables)
+        rendered = rasterize(
+            gaussians.means,
+            gaussians.scales,
+            gaussians.rotations,
+            gaussians.colors,
+            counts=counts,
+            pitches=[(1.0, 1.0)] * len(counts),
+            height=height,
+            width=width,
+        )
+        errors = images - rendered.detach()
+        (forces,) = torch.autograd.grad(rendered, variables, errors)
+    return errors, forces / (2 * torch.pi * base.scales.prod(1, keepdim=True))
+
+
+def _join(gaussians: Sequence[Gaussians]) -> Gaussians:
+    """Sets of one canvas as one, in their order."""
+    names = ("means", "scales", "rotations", "colors")
+    return replace(gaussians[0], **{name: torch.cat([getattr(each, name) for each in gaussians]) for name in names})
+
+
+def _split(gaussians: Gaussians, counts: list[int]) -> list[Gaussians]:
+    """The sets that `_join` joined."""
+    names = ("means", "scales", "rotations", "colors")
+    parts = zip(*(getattr(gaussians, name).split(counts) for name in names), strict=True)
+    return [replace(gaussians, **dict(zip(names, part, strict=True))) for part in parts]

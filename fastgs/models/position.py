@@ -1,0 +1,50 @@
+"""The position network: where Gaussians should go, given an image and how many there will be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastgs.models.film import density_condition
+from fastgs.models.unet import UNet
+
+
+class PositionNetwork(nn.Module):
+    """The deep Gaussian prior: a correction, in logarithms, of a heuristic density; none until trained.
+
+    Args:
+        encoder, depth, width, blocks, encoder_weights: see `fastgs.models.unet.UNet`.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "tu-resnet18",
+        depth: int = 4,
+        width: int = 32,
+        blocks: int = 1,
+        encoder_weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.arguments: dict[str, Any] = {"encoder": encoder, "depth": depth, "width": width, "blocks": blocks}
+        self.unet = UNet(
+            4, 1, encoder=encoder, depth=depth, width=width, blocks=blocks, encoder_weights=encoder_weights
+        )
+
+    def forward(self, images: Tensor, prior: Tensor, num_gaussians: Tensor) -> Tensor:
+        """Log density over pixels.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1].
+            prior: (B, H, W), positive, each summing to 1: the density to correct.
+            num_gaussians: (B,) how many will be drawn on this canvas.
+
+        Returns:
+            (B, H, W); its exponential sums to 1 over each image.
+        """
+        height, width = images.shape[-2:]
+        relative = (prior * (height * width)).log()  # 0 where the prior is at its mean
+        condition = density_condition(num_gaussians, height, width)
+        correction = self.unet(torch.cat([images - 0.5, relative[:, None]], dim=1), condition)
+        return (relative + correction[:, 0]).flatten(1).log_softmax(1).view_as(relative)

@@ -1,0 +1,99 @@
+"""The U-Net of both networks: a U-Net of segmentation-models-pytorch with FiLM, beside a path that keeps the detail.
+
+Where a Gaussian goes and how it looks is decided by single pixels, which an encoder that halves the image at once has
+lost. So pixels are first folded into channels (2 x 2 into one, nothing lost), and residual blocks at that half
+resolution take what the U-Net says of the surroundings and answer for each of the four pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+from segmentation_models_pytorch.encoders import get_encoder
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fastgs.models.film import FiLM
+
+FOLD = 2
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions added to their input; the identity until trained."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+        nn.init.zeros_(self.convolutions[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.convolutions[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        residual: Tensor = self.convolutions(functional.silu(features))
+        return features + residual
+
+
+class UNet(nn.Module):
+    """(B, in, H, W) and a (B,) condition to (B, out, H, W), for any H and W; zero until trained.
+
+    Batch normalization in the encoder never uses batch statistics (it scales and shifts by what was trained or, at
+    first, by nothing): crops in training and whole photos later would differ in them, and so would ranks.
+
+    Args:
+        in_channels, out_channels: of the images.
+        encoder: a name known to segmentation-models-pytorch, whose first feature has half its input's resolution.
+        depth: number of halvings in the encoder, 2 to 5.
+        width: channels of the detail path.
+        blocks: residual blocks of the detail path.
+        encoder_weights: pretrained weights by the name segmentation-models-pytorch has for them; downloads them.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        encoder: str = "tu-resnet18",
+        depth: int = 3,
+        width: int = 48,
+        blocks: int = 3,
+        encoder_weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.multiple = FOLD * 2**depth
+        self.encoder = get_encoder(encoder, FOLD**2 * in_channels, depth, encoder_weights)
+        self.film = FiLM(self.encoder.out_channels[-1])
+        channels = [max(width, 16 * 2**level) for level in reversed(range(depth))]
+        self.decoder = UnetDecoder(self.encoder.out_channels, channels, depth, use_norm="identity")
+        self.detail = nn.Conv2d(FOLD**2 * in_channels, width, 3, padding=1)
+        self.merge = nn.Conv2d(channels[-1] + width, width, 1)
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+        self.head = nn.Conv2d(width, FOLD**2 * out_channels, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.to(memory_format=torch.channels_last)  # up to four times faster on CPUs
+        self.train()
+
+    def train(self, mode: bool = True) -> UNet:
+        """As of any module, but batch normalization stays as in evaluation."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
+        """Map (B, in, H, W) under a (B,) condition of about [0, 1] to (B, out, H, W)."""
+        height, width = images.shape[-2:]
+        padding = (0, -width % self.multiple, 0, -height % self.multiple)
+        folded = functional.pixel_unshuffle(functional.pad(images, padding, mode="replicate"), FOLD)
+        folded = folded.contiguous(memory_format=torch.channels_last)
+        features = self.encoder(folded)
+        features[-1] = self.film(features[-1], condition)
+        features = torch.cat([self.decoder(features), self.detail(folded)], dim=1)
+        features = self.blocks(self.merge(features))
+        result: Tensor = functional.pixel_shuffle(self.head(functional.silu(features)), FOLD)
+        return result[..., :height, :width].float()

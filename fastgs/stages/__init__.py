@@ -1,0 +1,6 @@
+"""LightningModules: the steps and the logging of training; what they compute lies elsewhere."""
+
+from fastgs.stages.attribute import AttributeStage
+from fastgs.stages.position import PositionStage
+
+__all__ = ["AttributeStage", "PositionStage"]

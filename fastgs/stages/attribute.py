@@ -1,0 +1,62 @@
+"""Stage II: the attribute network, trained end to end through the rasterizer; the position network is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastgs.data import Batch
+from fastgs.initializers.learned import LearnedInitializer
+from fastgs.models import AttributeNetwork
+from fastgs.render import render_batch
+from fastgs.stages.base import Stage, draw_count, generators
+from fastgs.weights import load_weights
+
+
+class AttributeStage(Stage):
+    """Trains the attribute network.
+
+    Args:
+        position_weights: what Stage I exported: a name in checkpoints/ or a path.
+        encoder, depth, width, blocks, passes, encoder_weights: see `fastgs.models.AttributeNetwork`.
+        learning_rate, weight_decay, warmup_steps, val_counts, val_iterations: see `Stage`.
+    """
+
+    def __init__(
+        self,
+        position_weights: str,
+        encoder: str = "tu-resnet18",
+        depth: int = 2,
+        width: int = 32,
+        blocks: int = 1,
+        passes: int = 4,
+        encoder_weights: str | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-2,
+        warmup_steps: int = 100,
+        val_counts: Sequence[int] = (10_000, 50_000),
+        val_iterations: int = 20,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
+        self.save_hyperparameters()
+        position = load_weights(position_weights).position.requires_grad_(False)
+        self.networks = LearnedInitializer(
+            position, AttributeNetwork(encoder, depth, width, blocks, passes, encoder_weights)
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Place Gaussians by the frozen network, correct them, and compare their rendering after each pass."""
+        _, _, height, width = batch.images.shape
+        sources = generators(batch.seeds)
+        counts = [draw_count(height, width, source) for source in sources]
+        with torch.no_grad():
+            densities = self.networks.log_densities(batch.images, counts).exp()
+        placed = self.networks.place(batch.images, densities, counts, sources)
+        passes = self.networks.correct(batch.images, densities, placed)
+        errors = [(render_batch(each) - batch.images).square().flatten(1).mean(1) for each in passes]
+        # The mean of logarithms, as in the mean PSNR: every image and every K weighs the same.
+        decibels = torch.stack([-10 * error.log10().mean() for error in errors])
+        self.log("train/psnr", decibels[-1], prog_bar=True, batch_size=len(batch.images))
+        return -decibels.mean()

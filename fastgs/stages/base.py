@@ -1,0 +1,104 @@
+"""What the training stages share: how K is drawn, the optimizer, and what is measured on validation images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from fastgs.data import Batch
+from fastgs.fitting import fit
+from fastgs.initializers.learned import LearnedInitializer
+from fastgs.models.film import MAX_GAUSSIANS, REFERENCE_PIXELS
+
+MIN_GAUSSIANS = 2_500
+
+
+def generators(seeds: Tensor) -> list[torch.Generator]:
+    """One source of everything random about each sample, from the (B,) seeds of its batch."""
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+
+def draw_count(
+    height: int, width: int, generator: torch.Generator, lowest: int = MIN_GAUSSIANS, highest: int = MAX_GAUSSIANS
+) -> int:
+    """How many Gaussians a training image gets: log-uniform from `lowest` to `highest` at 512 x 512, by area."""
+    share = torch.rand((), generator=generator).item()
+    equivalent = lowest * (highest / lowest) ** share
+    return count_at(equivalent, height, width)
+
+
+def count_at(equivalent: float, height: int, width: int) -> int:
+    """The number of Gaussians on a canvas of the density that `equivalent` of them have at 512 x 512."""
+    return max(1, round(equivalent * height * width / REFERENCE_PIXELS))
+
+
+def relative_entropy(log_densities: Tensor) -> Tensor:
+    """(B, H, W) log densities to (B,) entropies less that of the uniform density, in nats: 0 uniform, else negative."""
+    flat = log_densities.flatten(1)
+    return -(flat.exp() * flat).sum(1) - math.log(flat.shape[1])
+
+
+class Stage(lightning.LightningModule):
+    """AdamW with a linear warm-up and a cosine decay to a hundredth over the whole run.
+
+    Args:
+        learning_rate: at its peak.
+        weight_decay: of AdamW.
+        warmup_steps: optimizer steps of the linear rise.
+        val_counts: K at 512 x 512 for which validation images are predicted; on other sizes, of the same density.
+        val_iterations: of the fit that follows, as what a prediction is worth shows only after it.
+    """
+
+    networks: LearnedInitializer
+
+    def __init__(
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        warmup_steps: int,
+        val_counts: Sequence[int],
+        val_iterations: int,
+    ) -> None:
+        super().__init__()
+        self.val_counts = val_counts
+        self.val_iterations = val_iterations
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log PSNR at once and after a short fit, and the entropy of the density, for each K."""
+        _, _, height, width = batch.images.shape
+        for equivalent in self.val_counts:
+            counts = [count_at(equivalent, height, width)] * len(batch.images)
+            starts = self.networks(batch.images, counts, generators(batch.seeds))
+            log_densities = self.networks.log_densities(batch.images, counts)
+            self._log_validation(f"entropy_{equivalent}", relative_entropy(log_densities).mean(), batch)
+            for image, start in zip(batch.images, starts, strict=True):
+                # Lightning validates in inference mode, in which nothing can be fitted.
+                with torch.inference_mode(False), torch.enable_grad():
+                    history = fit(image.clone(), start.to(copy=True), iterations=self.val_iterations).history
+                for entry in (history[0], history[-1]):
+                    self._log_validation(f"psnr_{equivalent}_at_{entry.iteration}", entry.psnr, batch)
+
+    def _log_validation(self, name: str, value: Tensor | float, batch: Batch) -> None:
+        self.log(f"val/{name}", value, batch_size=len(batch.images), sync_dist=True, on_epoch=True)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what is trained, and its schedule by step."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+
+        def factor(step: int) -> float:
+            rise = (step + 1) / (self.warmup_steps + 1)
+            progress = min(1.0, max(0, step - self.warmup_steps) / max(1, total - self.warmup_steps))
+            return min(1.0, rise) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,115 @@
+"""Stage I: the position network, trained on where an optimizer takes its samples: optimize, project, repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fastgs.data import Batch
+from fastgs.gaussians import Gaussians
+from fastgs.initializers.learned import LearnedInitializer
+from fastgs.models import PositionNetwork
+from fastgs.stages.base import Stage, draw_count, generators
+from fastgs.targets import TargetStore, optimize, project
+
+DensityLoss = Literal["cross_entropy", "mse"]
+
+
+def density_loss(log_densities: Tensor, targets: Tensor, kind: DensityLoss) -> Tensor:
+    """Mean over a batch of the loss of predicted densities.
+
+    "cross_entropy" is `-sum_x target log prediction` less its value for the uniform density, in nats: a proper score
+    of a distribution. "mse" is as published (Fast-2DGS, equation 6): the mean squared difference of both scaled to a
+    maximum of 1.
+
+    Args:
+        log_densities: (B, H, W); exponentials sum to 1.
+        targets: (B, H, W); sum to 1.
+    """
+    if kind == "cross_entropy":
+        uniform = torch.tensor(float(targets[0].numel())).log()
+        return -(targets * (log_densities + uniform)).sum((1, 2)).mean()
+    predictions = (log_densities - log_densities.amax((1, 2), keepdim=True)).exp()
+    return functional.mse_loss(predictions, targets / targets.amax((1, 2), keepdim=True))
+
+
+class PositionStage(Stage):
+    """Trains the position network.
+
+    The images must be the same in every epoch (`random_crop: false, flip: false`), since the optimizer goes on from
+    where it stood when an image was last seen with the same K.
+
+    Args:
+        targets: folder where the optimized Gaussians are kept, about 32 bytes for each.
+        slots: different K for each image.
+        iterations: of the optimizer, each time a target is visited.
+        loss: see `density_loss`.
+        encoder, depth, width, blocks, encoder_weights: see `fastgs.models.PositionNetwork`.
+        learning_rate, weight_decay, warmup_steps: see `Stage`.
+        val_counts: K at 512 x 512 for which the density is judged.
+        val_iterations: of the fit that judges a density by the PSNR it leads to.
+    """
+
+    def __init__(
+        self,
+        targets: str = "targets",
+        slots: int = 4,
+        iterations: int = 200,
+        loss: DensityLoss = "cross_entropy",
+        encoder: str = "tu-resnet18",
+        depth: int = 4,
+        width: int = 32,
+        blocks: int = 1,
+        encoder_weights: str | None = None,
+        learning_rate: float = 5e-4,
+        weight_decay: float = 1e-2,
+        warmup_steps: int = 100,
+        val_counts: Sequence[int] = (10_000, 50_000),
+        val_iterations: int = 20,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
+        self.save_hyperparameters()
+        self.loss: DensityLoss = loss
+        self.slots = slots
+        self.iterations = iterations
+        self.store = TargetStore(Path(targets))
+        self.networks = LearnedInitializer(PositionNetwork(encoder, depth, width, blocks, encoder_weights))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Visit the target of each image, carry it on, and compare its projection with the prediction."""
+        _, _, height, width = batch.images.shape
+        slot, visit = self.current_epoch % self.slots, self.current_epoch // self.slots
+        # What K an image has in a slot does not depend on the epoch, or nothing could be kept.
+        counts = [
+            draw_count(height, width, torch.Generator().manual_seed(int(index) * self.slots + slot))
+            for index in batch.indices
+        ]
+        targets = torch.stack(
+            [
+                project(self._optimize(batch, i, count, slot, visit).means, height, width)
+                for i, count in enumerate(counts)
+            ]
+        )
+        # The targets belong to the image as it is; what is learned from them holds for its mirror images too.
+        axes = [axis for axis in (-1, -2) if torch.rand((), generator=generators(batch.seeds[:1])[0]) < 0.5]
+        log_densities = self.networks.log_densities(batch.images.flip(axes), counts)
+        loss = density_loss(log_densities, targets.flip(axes), self.loss)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.images))
+        return loss
+
+    @torch.no_grad()
+    def _optimize(self, batch: Batch, i: int, count: int, slot: int, visit: int) -> Gaussians:
+        """Carry the Gaussians of sample `i` on, from the last visit or else from the network's prediction."""
+        index, generator = int(batch.indices[i]), generators(batch.seeds)[i]
+        start = self.store.load(index, slot, visit - 1)
+        if start is None or len(start) != count:
+            start = self.networks(batch.images[i : i + 1], [count], [generator])[0]
+        with torch.enable_grad():
+            optimized = optimize(batch.images[i], start, self.iterations, generator=generator)
+        self.store.save(index, slot, visit, optimized)
+        return optimized

@@ -1,0 +1,293 @@
+"""The download of DIV2K, from a server of our own: it resumes, verifies, and leaves nothing half done."""
+
+import errno
+import hashlib
+import http.server
+import io
+import os
+import re
+import sys
+import threading
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from fastgs import cli
+from fastgs.data import div2k
+from fastgs.data.div2k import Archive, DownloadError, download
+
+NAME = "DIV2K_test_HR"
+
+
+def make_zip(entries):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in entries:
+            archive.writestr(name, os.urandom(20_000))
+    return buffer.getvalue()
+
+
+def describe(content, count=3):
+    return Archive(NAME, len(content), hashlib.sha256(content).hexdigest(), count)
+
+
+CONTENT = make_zip([f"{NAME}/{index}.png" for index in range(3)])
+ARCHIVE = describe(CONTENT)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves one file under any name, and remembers what it was asked for.
+
+    Attributes:
+        content: of the file.
+        ranges: whether ranges are understood.
+        cuts: after how many bytes each of the next responses breaks off.
+        statuses: what the next requests are answered with.
+        asked: the Range header of each request.
+    """
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.ranges, self.cuts, self.statuses, self.asked = CONTENT, True, [], [], []
+        self.url = f"http://127.0.0.1:{self.server_port}/mirror"
+
+    def handle_error(self, request, address):
+        """Quiet: clients here leave as they please."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        asked = self.headers["Range"]
+        self.server.asked.append(asked)
+        if self.server.statuses:
+            return self.send_error(self.server.statuses.pop(0))
+        match = re.match(r"bytes=(\d+)-$", asked or "") if self.server.ranges else None
+        start, size = int(match[1]) if match else 0, len(self.server.content)
+        self.send_response(206 if match else 200)
+        self.send_header("Content-Length", str(size - start))
+        if match:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        end = start + self.server.cuts.pop(0) if self.server.cuts else size
+        self.wfile.write(self.server.content[start:end])
+        return None
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def fetch(server, tmp_path):
+    def run(archive=ARCHIVE, folder=tmp_path, **options):
+        return download(archive, folder, server.url, wait=0, **options)
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def check_images(folder):
+    with zipfile.ZipFile(io.BytesIO(CONTENT)) as archive:
+        assert names(folder) == ["0.png", "1.png", "2.png"]
+        assert all((folder / name).read_bytes() == archive.read(f"{NAME}/{name}") for name in names(folder))
+
+
+# What arrives
+
+
+def test_whole_download_happens_once(server, fetch, tmp_path):
+    told = []
+    folder = fetch(folder=tmp_path / "deeper", progress=lambda *entry: told.append(entry))
+    assert folder == tmp_path / "deeper" / NAME and names(folder.parent) == [NAME]
+    check_images(folder)
+    assert [action for action in dict.fromkeys(entry[0] for entry in told)] == ["downloading", "checking", "extracting"]
+    assert all(done <= total for _, done, total in told) and told[-1][1] == told[-1][2] == 60_000
+    server.statuses = [500]
+    assert fetch(folder=tmp_path / "deeper") == folder
+    assert server.asked == [None]
+
+
+def test_only_the_rest_is_transferred(server, fetch, tmp_path):
+    (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
+    check_images(fetch())
+    assert server.asked == ["bytes=25000-"] and names(tmp_path) == [NAME]
+
+
+def test_dropped_connections_are_taken_up_again(server, fetch):
+    server.cuts = [10_000, 15_000, 0, 1]
+    check_images(fetch())
+    assert server.asked == [None, "bytes=10000-", "bytes=25000-", "bytes=25000-", "bytes=25001-"]
+
+
+def test_a_busy_server_is_asked_again(server, fetch):
+    server.statuses = [503, 429]
+    check_images(fetch())
+    assert len(server.asked) == 3
+
+
+def test_server_without_ranges_begins_again(server, fetch, tmp_path):
+    (tmp_path / f"{NAME}.zip.part").write_bytes(b"x" * 25_000)
+    server.ranges = False
+    check_images(fetch())
+
+
+def test_complete_part_needs_no_request(server, fetch, tmp_path):
+    (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT)
+    check_images(fetch(keep_archive=True))
+    assert server.asked == [] and names(tmp_path) == [NAME, f"{NAME}.zip"]
+
+
+def test_interrupt_keeps_what_was_received(server, fetch, tmp_path):
+    def interrupt(action, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(progress=interrupt)
+    received = (tmp_path / f"{NAME}.zip.part").read_bytes()
+    assert received and CONTENT.startswith(received)
+    check_images(fetch())
+
+
+# What does not
+
+
+def refused(fetch, match, **options):
+    with pytest.raises(DownloadError, match=match) as error:
+        fetch(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_wrong_checksum_removes_the_file(fetch, tmp_path):
+    refused(
+        fetch, r"\.part: did not have the right checksum and was removed", archive=replace(ARCHIVE, sha256="0" * 64)
+    )
+    assert names(tmp_path) == []
+
+
+def test_file_of_the_user_with_wrong_checksum_stays(fetch, tmp_path):
+    (tmp_path / f"{NAME}.zip").write_text("mine")
+    refused(fetch, "is not the official archive")
+    assert names(tmp_path) == [f"{NAME}.zip"]
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_refusal_is_final(server, fetch, tmp_path, status):
+    server.statuses = [status]
+    refused(fetch, f"refuses it \\(HTTP {status}")
+    assert len(server.asked) == 1 and names(tmp_path) == []
+
+
+def test_another_file_is_not_received(server, fetch, tmp_path):
+    server.content = b"<html>We are sorry</html>"
+    refused(fetch, "offers 25 bytes instead of")
+    assert names(tmp_path) == []
+
+
+def test_no_network(server, fetch, tmp_path):
+    server.shutdown()
+    server.server_close()
+    refused(fetch, "cannot be fetched \\(.+\\); try again later")
+    assert names(tmp_path) == []
+
+
+def test_address_that_is_none(tmp_path):
+    for url in ("ftp://host", "/local", "http://[half", "http://host:port", "http://a b"):
+        with pytest.raises(DownloadError, match="is no address"):
+            download(ARCHIVE, tmp_path, url, wait=0)
+
+
+@pytest.mark.parametrize("entry", ["../evil.png", "/evil.png", f"{NAME}/../../evil.png", "other/evil.png", "C:\\evil"])
+def test_entries_that_lead_elsewhere_are_refused(server, fetch, tmp_path, entry):
+    server.content = make_zip([f"{NAME}/0.png", entry])
+    refused(fetch, "has an entry outside of", archive=describe(server.content, count=2), folder=tmp_path / "a" / "b")
+    assert (
+        names(tmp_path / "a" / "b") == [f"{NAME}.zip"] and names(tmp_path) == ["a"] and names(tmp_path / "a") == ["b"]
+    )
+
+
+def test_links_are_refused(server, fetch, tmp_path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        link = zipfile.ZipInfo(f"{NAME}/0.png")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    server.content = buffer.getvalue()
+    refused(fetch, "has an entry outside of", archive=describe(server.content, count=1))
+
+
+def test_incomplete_folders_and_archives(fetch, tmp_path):
+    refused(fetch, "holds 3 images instead of 4", archive=replace(ARCHIVE, count=4))
+    assert names(tmp_path) == [f"{NAME}.zip"]
+    (tmp_path / NAME).mkdir()
+    refused(fetch, "holds 0 of 3 images")
+
+
+def test_disk_that_is_too_small(server, fetch, tmp_path):
+    refused(fetch, "needs 2000000.0 GB but has .* GB free", archive=replace(ARCHIVE, size=10**15))
+    assert server.asked == []
+
+
+# The command
+
+
+@pytest.fixture
+def command(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(div2k, "ARCHIVES", {"train": ARCHIVE, "valid": replace(ARCHIVE, name="DIV2K_other_HR")})
+
+    def run(*arguments):
+        return cli.main(["download", "div2k", "--output", str(tmp_path / "data"), "--url", server.url, *arguments])
+
+    return run
+
+
+def test_command(command, tmp_path, capsys):
+    assert command("--split", "train") == 0
+    check_images(tmp_path / "data" / NAME)
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'data' / NAME}  3 images\n"
+    assert said.err == f"{div2k.LICENSE}\n" and "academic research only" in said.err  # no bar: stderr is no terminal
+
+
+def test_command_shows_progress_on_a_terminal(command, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    assert command("--split", "train") == 0
+    assert f"{NAME}: " in capsys.readouterr().err
+
+
+def test_command_fails_in_one_line(command, server, tmp_path, capsys, monkeypatch):
+    server.statuses = [404]
+    assert command() == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[1].startswith(f"fastgs: error: {server.url}/{NAME}.zip: the server refuses it")
+
+    (tmp_path / "file").write_text("")
+    assert command("--output", str(tmp_path / "file")) == 1
+    assert (
+        capsys.readouterr().err.splitlines()[1].startswith(f"fastgs: error: {tmp_path / 'file'}: cannot be written (")
+    )
+
+    def full_disk(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(div2k, "_extract", full_disk)
+    assert command() == 1
+    assert capsys.readouterr().err.splitlines()[1].endswith("cannot be written (No space left on device)")
+
+
+def test_wrong_usage(command, capsys):
+    assert command("--split", "test") == 2 and cli.main(["download", "imagenet"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
