@@ -89,16 +89,15 @@ class PositionStage(Stage):
             draw_count(height, width, torch.Generator().manual_seed(int(index) * self.slots + slot))
             for index in batch.indices
         ]
-        targets = torch.stack(
-            [
-                project(self._optimize(batch, i, count, slot, visit).means, height, width)
-                for i, count in enumerate(counts)
-            ]
-        )
-        # The targets belong to the image as it is; what is learned from them holds for its mirror images too.
-        axes = [axis for axis in (-1, -2) if torch.rand((), generator=generators(batch.seeds[:1])[0]) < 0.5]
-        log_densities = self.networks.log_densities(batch.images.flip(axes), counts)
-        loss = density_loss(log_densities, targets.flip(axes), self.loss)
+        images, targets = [], []
+        for i, (count, generator) in enumerate(zip(counts, generators(batch.seeds), strict=True)):
+            target = project(self._optimize(batch, i, count, slot, visit).means, height, width)
+            # The target belongs to the image as it is, but what is learned from it holds for the mirror images too.
+            axes = [axis for axis in (-1, -2) if torch.rand((), generator=generator) < 0.5]
+            images.append(batch.images[i].flip(axes))
+            targets.append(target.flip(axes))
+        log_densities = self.networks.log_densities(torch.stack(images), counts)
+        loss = density_loss(log_densities, torch.stack(targets), self.loss)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.images))
         return loss
 
