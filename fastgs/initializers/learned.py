@@ -21,9 +21,6 @@ from fastgs.sampling import sample
 
 Generators = Sequence[torch.Generator | None]
 
-# Brings the forces to about unit range.
-FORCE = 20.0
-
 
 class LearnedInitializer(nn.Module):
     """(image, K) -> K Gaussians in one forward pass.
@@ -80,7 +77,7 @@ class LearnedInitializer(nn.Module):
         for _ in range(self.attribute.passes):
             corrections = corrections.detach()
             errors, forces = _errors_and_forces(images, base, corrections, counts)
-            state = scatter.means(torch.cat([corrections / self.attribute.units, FORCE * forces], dim=1))
+            state = scatter.means(torch.cat([corrections, forces], dim=1))
             planes = self.attribute(images, densities, errors, state, num_gaussians)
             corrections = corrections + scatter.gather(planes)
             passes.append(_split(correct(base, corrections), counts))

@@ -15,6 +15,8 @@ from fastgs.models.unet import UNet
 # The corrections of a Gaussian: offset x, y; logarithm of its size; elongation along x and along the diagonal; R, G, B.
 CHANNELS = 8
 MIN_SCALE = 0.3  # pixels, as of the heuristics
+MAX_CHANGE = 2.0  # of log sizes and elongations; no network may make a Gaussian that covers everything
+GEOMETRY_UNIT = 0.3  # what an answer of 1 means for an offset or a log scale, so that first steps are small
 
 
 class AttributeNetwork(nn.Module):
@@ -29,12 +31,10 @@ class AttributeNetwork(nn.Module):
         passes: how often it is applied.
     """
 
-    units: Tensor
-
     def __init__(
         self,
-        encoder: str = "tu-resnet18",
-        depth: int = 2,
+        encoder: str = "tu-resnet18d",
+        depth: int = 3,
         width: int = 32,
         blocks: int = 1,
         passes: int = 4,
@@ -50,7 +50,7 @@ class AttributeNetwork(nn.Module):
         }
         self.passes = passes
         self.unet = UNet(
-            8 + 2 * CHANNELS,
+            9 + 2 * CHANNELS,
             CHANNELS,
             encoder=encoder,
             depth=depth,
@@ -58,8 +58,6 @@ class AttributeNetwork(nn.Module):
             blocks=blocks,
             encoder_weights=encoder_weights,
         )
-        # What a correction of a unit means: geometry in scales, logarithms; colours in parts of their range.
-        self.register_buffer("units", torch.tensor([0.3] * 5 + [0.1] * 3), persistent=False)
 
     def forward(
         self, images: Tensor, densities: Tensor, errors: Tensor, state: Tensor, num_gaussians: Tensor
@@ -70,26 +68,37 @@ class AttributeNetwork(nn.Module):
             images: (B, 3, H, W) in [0, 1].
             densities: (B, H, W), positive, each summing to 1.
             errors: (B, 3, H, W) image minus rendering.
-            state: (B, 17, H, W): number of Gaussians in each pixel; the means over them of their corrections, in
-                `units`; and of the forces on them.
+            state: (B, 17, H, W): number of Gaussians in each pixel; the means over them of their corrections and of
+                the forces on them.
             num_gaussians: (B,).
 
         Returns:
             (B, 8, H, W).
         """
         spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()  # logarithm of pixels
-        planes = [images - 0.5, spacing[:, None] - 1, 20 * errors, state]
-        condition = density_condition(num_gaussians, *images.shape[-2:])
-        result: Tensor = self.units[:, None, None] * self.unet(torch.cat(planes, dim=1), condition)
-        return result
+        # Errors fall by a factor of ten from pass to pass and from few to many Gaussians: their size is told apart.
+        size = errors.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-4)
+        occupancy, corrections, forces = state.split([1, CHANNELS, CHANNELS], dim=1)
+        planes = [
+            images - 0.5,
+            spacing[:, None] - 1,
+            errors / size,
+            (size.log() + 3).expand_as(occupancy),
+            occupancy,
+            corrections,
+            forces / size,
+        ]
+        answer = self.unet(torch.cat(planes, dim=1), density_condition(num_gaussians, *images.shape[-2:]))
+        return torch.cat([GEOMETRY_UNIT * answer[:, :5], size * answer[:, 5:]], dim=1)
 
 
 def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
     """Apply corrections to Gaussians.
 
-    Offsets are bounded by the geometric mean of the two scales. Size and elongation are corrected together, as the
-    logarithm of `Sigma^(1/2)`, a symmetric matrix `[[m + p, q], [q, m - p]]`: that has no branch cut and no order of
-    the axes, as two log scales and an angle have. Colours are added.
+    Offsets are bounded by the geometric mean of the two scales, changes of log size and elongation by MAX_CHANGE.
+    Size and elongation are corrected together, as the logarithm of `Sigma^(1/2)`, a symmetric matrix
+    `[[m + p, q], [q, m - p]]`: that has no branch cut and no order of the axes, as two log scales and an angle have.
+    Colours are added.
 
     Args:
         gaussians: K of them.
@@ -99,9 +108,10 @@ def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
     means = gaussians.means + size * torch.tanh(corrections[:, :2])
     log_scales, angle = gaussians.scales.log(), 2 * gaussians.rotations
     half_ratio = 0.5 * (log_scales[:, 0] - log_scales[:, 1])
-    m = log_scales.mean(1) + corrections[:, 2]
-    p = half_ratio * torch.cos(angle) + corrections[:, 3]
-    q = half_ratio * torch.sin(angle) + corrections[:, 4]
+    changes = MAX_CHANGE * torch.tanh(corrections[:, 2:5] / MAX_CHANGE)
+    m = log_scales.mean(1) + changes[:, 0]
+    p = half_ratio * torch.cos(angle) + changes[:, 1]
+    q = half_ratio * torch.sin(angle) + changes[:, 2]
     # A circle has no direction: keep away from zero, where the derivatives are infinite.
     radius = torch.sqrt(p.square() + q.square() + 1e-12)
     scales = torch.stack([m + radius, m - radius], dim=1).exp().clamp(min=MIN_SCALE)

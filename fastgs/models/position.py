@@ -20,7 +20,7 @@ class PositionNetwork(nn.Module):
 
     def __init__(
         self,
-        encoder: str = "tu-resnet18",
+        encoder: str = "tu-resnet18d",
         depth: int = 4,
         width: int = 32,
         blocks: int = 1,

@@ -56,7 +56,7 @@ class UNet(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
-        encoder: str = "tu-resnet18",
+        encoder: str = "tu-resnet18d",
         depth: int = 3,
         width: int = 48,
         blocks: int = 3,
@@ -64,7 +64,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.multiple = FOLD * 2**depth
-        self.encoder = get_encoder(encoder, FOLD**2 * in_channels, depth, encoder_weights)
+        self.encoder = get_encoder(encoder, width, depth, encoder_weights)
         self.film = FiLM(self.encoder.out_channels[-1])
         channels = [max(width, 16 * 2**level) for level in reversed(range(depth))]
         self.decoder = UnetDecoder(self.encoder.out_channels, channels, depth, use_norm="identity")
@@ -91,9 +91,10 @@ class UNet(nn.Module):
         padding = (0, -width % self.multiple, 0, -height % self.multiple)
         folded = functional.pixel_unshuffle(functional.pad(images, padding, mode="replicate"), FOLD)
         folded = folded.contiguous(memory_format=torch.channels_last)
-        features = self.encoder(folded)
+        detail = self.detail(folded)
+        features = self.encoder(detail)
         features[-1] = self.film(features[-1], condition)
-        features = torch.cat([self.decoder(features), self.detail(folded)], dim=1)
+        features = torch.cat([self.decoder(features), detail], dim=1)
         features = self.blocks(self.merge(features))
         result: Tensor = functional.pixel_shuffle(self.head(functional.silu(features)), FOLD)
         return result[..., :height, :width].float()

@@ -27,8 +27,8 @@ class AttributeStage(Stage):
     def __init__(
         self,
         position_weights: str,
-        encoder: str = "tu-resnet18",
-        depth: int = 2,
+        encoder: str = "tu-resnet18d",
+        depth: int = 3,
         width: int = 32,
         blocks: int = 1,
         passes: int = 4,

@@ -61,7 +61,7 @@ class PositionStage(Stage):
         slots: int = 4,
         iterations: int = 200,
         loss: DensityLoss = "cross_entropy",
-        encoder: str = "tu-resnet18",
+        encoder: str = "tu-resnet18d",
         depth: int = 4,
         width: int = 32,
         blocks: int = 1,
