@@ -21,11 +21,13 @@ from fastgs.render import Backend, rasterize, render
 from fastgs.render.reference import EPSILON
 from fastgs.sampling import sample
 
-# Standard deviation of the blur that makes a density of positions, in units of the mean spacing sqrt(H W / K).
-SIGMA = 0.5
+# Standard deviation of the blur that makes a density of positions, in units of the mean spacing sqrt(H W / K). Narrow,
+# since cross-entropy needs none: its minimum is the expected density of the points themselves, and a wide blur would
+# teach densities flatter than those (benchmarks/LOG.md).
+SIGMA = 0.25
 # Share of the Gaussians that each relocation moves, and how many relocations an optimization has.
 SHARE = 0.05
-ROUNDS = 4
+ROUNDS = 2
 
 
 def project(means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Tensor:
@@ -100,7 +102,7 @@ def relocate(
     stay = removal_errors(gaussians).argsort()[count:].sort().values
     error = (render(gaussians) - target).square().sum(0)
     spacing = (error.numel() / len(gaussians)) ** 0.5
-    places = sample(smooth(error, SIGMA * spacing), count, generator=generator).to(error.device)
+    places = sample(smooth(error, 0.5 * spacing), count, generator=generator).to(error.device)
     means = torch.cat([gaussians.means[stay], places])
     density = project(means, *error.shape)
     fresh = gaussians_at(means, target, density)
