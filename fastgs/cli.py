@@ -19,8 +19,8 @@ from fastgs.files import atomic_write
 from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES, HistoryEntry
 from fastgs.gaussians import Blend
 from fastgs.images import SUFFIXES, find_images, save_image
-from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.predict import WHITE, Predictor, Result, check_arguments
+from fastgs.initializers import DEFAULT
+from fastgs.predict import INITS, LEARNED, WEIGHTS, WHITE, Predictor, Result, check_arguments, check_init
 from fastgs.render import Backend
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -91,7 +91,9 @@ def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     add("--seconds", type=float, metavar="S", help="stop after this time per image (default: no limit)")
     add("--target-psnr", type=float, metavar="DB", help="stop at this PSNR in dB (default: no target)")
-    add("--init", default=DEFAULT, help=f"where to start: {', '.join(INITIALIZERS)} (default: {DEFAULT})")
+    add("--init", help=f"where to start: {', '.join(INITS)} (default: {DEFAULT}, or {LEARNED} with --weights)")
+    trained = f"trained networks that predict the start: a name in checkpoints/ or a path (default: {WEIGHTS})"
+    add("--weights", metavar="NAME_OR_PATH", help=trained)
     add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     add("--size", type=int, metavar="N", help="shorter side to N pixels, then centre crop (default: size of the image)")
     add("--blend", default="normalized", help=f"{' or '.join(get_args(Blend))} (default: normalized)")
@@ -141,7 +143,7 @@ def _predict(parser: _Parser, arguments: argparse.Namespace) -> int:
             _check_outputs(outputs, inputs, written)
             with _progress(label, arguments.iterations, arguments.seconds) as callback:
                 result = predictor(path, **options, callback=callback)
-                record = _record(path, arguments, result)
+                record = _record(path, arguments, predictor, result)
                 _write(outputs, result)
             written |= dict.fromkeys(outputs, path)
             records.append(record)
@@ -155,11 +157,15 @@ def _predict(parser: _Parser, arguments: argparse.Namespace) -> int:
 def _check_usage(parser: _Parser, arguments: argparse.Namespace, options: dict[str, Any]) -> Predictor:
     """End with one line about the first wrong option; else make the output folder and the predictor."""
     try:
-        predictor = Predictor(arguments.init)
+        check_init(arguments.init, arguments.weights)
         check_arguments(**options)
     except ValueError as error:
         name, _, reason = str(error).partition(": ")
         parser.error(f"argument --{name.replace('_', '-')}: {reason}")
+    try:
+        predictor = Predictor(arguments.init, arguments.weights)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(f"argument {'--init' if arguments.weights is None else '--weights'}: {error}")
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=arguments.output).close()
@@ -238,8 +244,8 @@ def _write(outputs: list[Path], result: Result) -> None:
             raise
 
 
-def _record(path: Path, arguments: argparse.Namespace, result: Result) -> Record:
-    """What report.json says of an image; ms_ssim is null where the image is too small for it."""
+def _record(path: Path, arguments: argparse.Namespace, predictor: Predictor, result: Result) -> Record:
+    """What report.json says of an image; weights is null for a heuristic, ms_ssim where the image is too small."""
     from fastgs.metrics import ms_ssim
 
     _, height, width = result.target.shape
@@ -249,7 +255,8 @@ def _record(path: Path, arguments: argparse.Namespace, result: Result) -> Record
         "width": width,
         "num_gaussians": len(result.gaussians),
         "iterations": result.history[-1].iteration,
-        "init": arguments.init,
+        "init": predictor.init,
+        "weights": predictor.weights,
         "seed": arguments.seed,
         "blend": arguments.blend,
         "loss": arguments.loss,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor
@@ -19,7 +19,12 @@ from fastgs.images import ImageSource, load_image
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.render import Backend, render
 
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+if TYPE_CHECKING:
+    from fastgs.initializers.learned import LearnedInitializer
+
+LEARNED = "learned"
+INITS = (*INITIALIZERS, LEARNED)
+WEIGHTS = "base"  # those of `LEARNED` unless others are named
 WHITE = (255.0, 255.0, 255.0)
 
 
@@ -53,33 +58,37 @@ class Predictor:
     """Fits Gaussians to images, from one kind of initialization.
 
     Args:
-        init: a name in `fastgs.initializers.INITIALIZERS`.
+        init: "learned" or a name in `fastgs.initializers.INITIALIZERS`; by default the best of the latter, or "learned"
+            if weights are given.
+        weights: of "learned": a name in checkpoints/ or a path; by default "base".
+
+    Attributes:
+        init: as above.
+        weights: as given or by default; None unless `init` is "learned".
 
     Raises:
-        ValueError: the name is unknown, or "learned", for which no trained weights ship yet.
+        ValueError: the name is unknown, or weights are given for another `init` than "learned"; or the weights cannot
+            be read, see `fastgs.weights.load_weights`.
+        FileNotFoundError: there are no such weights.
     """
 
-    def __init__(self, init: str = DEFAULT) -> None:
-        names = ", ".join(INITIALIZERS)
-        if init == "learned":
-            raise ValueError(f"init: no trained weights for 'learned' ship with this version; choose one of {names}")
-        if init not in INITIALIZERS:
-            raise ValueError(f"init: expected one of {names}, got {init!r}")
-        self.init = init
+    def __init__(self, init: str | None = None, weights: str | Path | None = None) -> None:
+        self.init = check_init(init, weights)
+        self.weights = (WEIGHTS if weights is None else str(weights)) if self.init == LEARNED else None
+        self._networks: LearnedInitializer | None = None
+        if self.weights is not None:
+            from fastgs.weights import load_weights  # deferred: importing the networks takes seconds
+
+            self._networks = load_weights(self.weights)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path) -> Predictor:
-        """Load trained weights: a name in checkpoints/, or a path.
+        """A predictor that starts from trained networks: a name in checkpoints/, or the path of what train.py wrote.
 
         Raises:
-            FileNotFoundError: there are no such weights. None ship yet, so this version has nothing that reads them.
-            ValueError: there are, but they are for another version of fastgs.
+            FileNotFoundError, ValueError: see `fastgs.weights.load_weights`.
         """
-        meanwhile = f"use fastgs.Predictor(init={DEFAULT!r}) meanwhile"
-        if Path(name_or_path).exists() or (CHECKPOINTS / f"{name_or_path}.safetensors").exists():
-            raise ValueError(f"{name_or_path}: this version of fastgs cannot read trained weights; {meanwhile}")
-        names = ", ".join(sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))) or "none yet"
-        raise FileNotFoundError(f"{name_or_path}: no such weights (in checkpoints/: {names}); {meanwhile}")
+        return cls(LEARNED, name_or_path)
 
     def __call__(
         self,
@@ -132,7 +141,7 @@ class Predictor:
 
         start = time.perf_counter()
         generator = torch.Generator().manual_seed(int(seed))
-        initial = replace(INITIALIZERS[self.init](target, int(num_gaussians), generator), blend=blend)
+        initial = replace(self._initialize(target, int(num_gaussians), generator), blend=blend)
         seconds_init = time.perf_counter() - start
 
         fitted = fit(
@@ -156,6 +165,26 @@ class Predictor:
             seconds_init=seconds_init,
             seconds_fit=fitted.history[-1].seconds,
         )
+
+    def _initialize(self, target: Tensor, num_gaussians: int, generator: torch.Generator) -> Gaussians:
+        if self._networks is None:
+            return INITIALIZERS[self.init](target, num_gaussians, generator)
+        return self._networks.to(target.device).initialize(target, num_gaussians, generator)
+
+
+def check_init(init: str | None = None, weights: str | Path | None = None) -> str:
+    """What `init` and `weights` of `Predictor` come to; they are not loaded.
+
+    Raises:
+        ValueError: as of `Predictor`; the message begins with the name of the argument.
+    """
+    if init is None:
+        return DEFAULT if weights is None else LEARNED
+    if init not in INITS:
+        raise ValueError(f"init: expected one of {', '.join(INITS)}, got {init!r}")
+    if weights is not None and init != LEARNED:
+        raise ValueError(f"weights: are for init {LEARNED!r}, not {init!r}; leave one of the two out")
+    return init
 
 
 def check_arguments(

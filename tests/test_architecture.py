@@ -15,7 +15,7 @@ LAYERS = [
     {"gaussians"},
     {"render", "visualize"},
     {"sampling", "initializers", "models"},
-    {"fitting"},
+    {"fitting", "weights"},
     {"targets", "codec", "predict"},
     {"evaluate", "data"},
     {"stages"},

@@ -111,8 +111,8 @@ class FolderDataModule(lightning.LightningDataModule):
         self.datasets: dict[str, ImageFolder] = {}
 
     def setup(self, stage: str) -> None:
-        """List the images of a stage of Lightning: fit, validate or predict."""
-        needed = {"fit": ["train"], "validate": ["val"], "predict": ["predict"]}.get(stage, [])
+        """List the images of a stage of Lightning: fit, validate, test or predict."""
+        needed = {"fit": ["train"], "validate": ["val"], "test": ["predict"], "predict": ["predict"]}.get(stage, [])
         if stage == "fit" and self.folders["val"] is not None:
             needed.append("val")
         for name in needed:
@@ -138,7 +138,16 @@ class FolderDataModule(lightning.LightningDataModule):
 
     def predict_dataloader(self) -> EpochLoader:
         """The images to predict, in order and each just once."""
+        dataset, devices = self.datasets["predict"], 1 if self.trainer is None else self.trainer.world_size
+        if len(dataset) < devices:  # a device without an image would not wait for the others
+            raise ValueError(
+                f"data.predict: {len(dataset)} images are too few for {devices} devices; use fewer devices"
+            )
         return self._evaluation_loader("predict", "keep")
+
+    def test_dataloader(self) -> EpochLoader:
+        """The images to predict: a stage that measures what it predicts is run by `Trainer.test`."""
+        return self.predict_dataloader()
 
     def _dataset(self, name: str) -> ImageFolder:
         """The images of data.NAME."""

@@ -73,18 +73,22 @@ class Stage(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log PSNR at once and after a short fit, and the entropy of the density, for each K."""
+        # `Trainer.validate` is in inference mode, in which nothing can be fitted, nor what was made in it.
+        with torch.inference_mode(False), torch.no_grad():
+            for equivalent in self.val_counts:
+                self._validate(batch._replace(images=batch.images.clone()), equivalent)
+
+    def _validate(self, batch: Batch, equivalent: int) -> None:
         _, _, height, width = batch.images.shape
-        for equivalent in self.val_counts:
-            counts = [count_at(equivalent, height, width)] * len(batch.images)
-            starts = self.networks(batch.images, counts, generators(batch.seeds))
-            log_densities = self.networks.log_densities(batch.images, counts)
-            self._log_validation(f"entropy_{equivalent}", relative_entropy(log_densities).mean(), batch)
-            for image, start in zip(batch.images, starts, strict=True):
-                # Lightning validates in inference mode, in which nothing can be fitted.
-                with torch.inference_mode(False), torch.enable_grad():
-                    history = fit(image.clone(), start.to(copy=True), iterations=self.val_iterations).history
-                for entry in (history[0], history[-1]):
-                    self._log_validation(f"psnr_{equivalent}_at_{entry.iteration}", entry.psnr, batch)
+        counts = [count_at(equivalent, height, width)] * len(batch.images)
+        starts = self.networks(batch.images, counts, generators(batch.seeds))
+        log_densities = self.networks.log_densities(batch.images, counts)
+        self._log_validation(f"entropy_{equivalent}", relative_entropy(log_densities).mean(), batch)
+        for image, start in zip(batch.images, starts, strict=True):
+            with torch.enable_grad():
+                history = fit(image, start, iterations=self.val_iterations).history
+            for entry in (history[0], history[-1]):
+                self._log_validation(f"psnr_{equivalent}_at_{entry.iteration}", entry.psnr, batch)
 
     def _log_validation(self, name: str, value: Tensor | float, batch: Batch) -> None:
         self.log(f"val/{name}", value, batch_size=len(batch.images), sync_dist=True, on_epoch=True)

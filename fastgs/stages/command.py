@@ -1,0 +1,154 @@
+"""The command behind train.py: Lightning's, for all stages, with errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from fastgs.data import FolderDataModule
+from fastgs.images import ImageError
+from fastgs.stages.checkpoint import CheckpointError
+from fastgs.stages.export import ExportWeights
+
+FAILED, WRONG_USAGE = 1, 2
+
+# What Lightning warns of in every run, though it is meant so or does not matter.
+_MEANT = (
+    ".*exists and is not empty",  # a run is resumed
+    ".*in eval mode at the start of training",  # batch normalization, see UNet
+    ".*is not supported by the model summary",
+    ".*LeafSpec.* is deprecated",
+)
+
+
+class Parser(LightningArgumentParser):
+    """Says what is wrong in one line, without the usage, which has hundreds."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with one line on stderr."""
+        if not self.exit_on_error:  # the parser of a class inside another parser, which will say where it is
+            super().error(message, ex)
+        self.exit(WRONG_USAGE, _line(_first_reason(message)))
+
+
+class KeepConfig(SaveConfigCallback):
+    """Keeps the resolved configuration beside the checkpoints, whatever the logger: fit.yaml, test.yaml, ..."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write it, over the one of an earlier run."""
+        path = Path(trainer.default_root_dir, f"{TrainerFn(stage).value}.yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, path, skip_unset=False, overwrite=True, multifile=False)
+
+
+class Command(LightningCLI):
+    """Any stage on folders of images; all that a run leaves lies in `trainer.default_root_dir`."""
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        super().__init__(
+            datamodule_class=FolderDataModule,
+            save_config_callback=KeepConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults={
+                "plugins": [{"class_path": "fastgs.stages.checkpoint.AtomicCheckpointIO"}],
+                "use_distributed_sampler": False,  # the samplers of the data module know the ranks
+            },
+            seed_everything_default=0,
+            parser_class=Parser,
+            auto_configure_optimizers=False,
+            args=None if args is None else list(args),
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Give every run its checkpoint and its exported weights."""
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.set_defaults({"checkpoint.filename": "last", "checkpoint.save_on_train_epoch_end": True})
+        parser.link_arguments("trainer.default_root_dir", "checkpoint.dirpath")
+        parser.add_lightning_class_args(ExportWeights, "export")
+        parser.link_arguments("trainer.default_root_dir", "model.init_args.targets", _targets)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Log to CSV files there, too, if no logger is given."""
+        settings = self._get(self.config_init, "trainer")
+        if settings.logger in (None, True):
+            kwargs["logger"] = CSVLogger(settings.default_root_dir or ".", name="logs")
+        return super().instantiate_trainer(**kwargs)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration as it is. Lightning would replace its model by that of the checkpoint, silently."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: by default those of the process.
+
+    Returns:
+        The exit code: 0 all good, 1 something failed that users can mend, 2 wrong usage; both said on stderr. What
+        else goes wrong is a bug, and keeps its traceback.
+    """
+    for message in _MEANT:
+        warnings.filterwarnings("ignore", message)
+    try:
+        Command(arguments)
+    except SystemExit as stop:  # the way that the parser ends, and Lightning after Ctrl-C
+        return stop.code if isinstance(stop.code, int) else FAILED
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        sys.stderr.write(_line(reason))
+        return FAILED
+    return 0
+
+
+def _targets(folder: str | None) -> str:
+    """Where a run keeps the targets of Stage I: they are its own, as they go on from visit to visit."""
+    return str(Path(folder or ".", "targets"))
+
+
+def _reason(error: BaseException) -> str | None:
+    """What users are told of an error; None if it is not theirs to mend."""
+    message = str(error)
+    match error:
+        case ValueError() if message.startswith("Does not validate") and error.__cause__:  # raised by a constructor
+            return str(error.__cause__) if isinstance(error.__cause__, ValueError) else _reason(error.__cause__)
+        case OSError():
+            return f"{error.filename}: {error.strerror}" if error.filename else message
+        case ImageError() | CheckpointError() | MisconfigurationException():
+            return message
+        case ValueError() if re.match(r"(data|model)\.\w+: ", message):
+            return message
+        case RuntimeError() if message.startswith("Error(s) in loading state_dict"):
+            place = re.search(r'(?:size mismatch for |")([\w.]+)', message)
+            differs = f" (it differs in {place[1]})" if place else ""
+            return f"--ckpt_path: is of another network than the model{differs}; train with the fit.yaml beside it"
+        case torch.OutOfMemoryError():
+            return "not enough memory on the device; lower data.batch_size or data.crop"
+        case _:
+            return None
+
+
+def _first_reason(message: str) -> str:
+    """Of jsonargparse's list of all types that a value was tried as, the first with its reason."""
+    message = re.sub(r"Does not validate .*\n *Subtypes: .*\n *Errors:\n *- ", "", message)
+    message = re.split(r"\n *- ", message)[0]
+    message = re.sub(r"Problem with given class_path '([\w.]+)':", r"\1:", message)
+    return re.sub(r'Parser key "([\w.]+)":', r"\1:", message)
+
+
+def _line(message: str) -> str:
+    return f"train.py: error: {' '.join(message.split())}\n"

@@ -1,0 +1,70 @@
+"""Trained weights, written after each epoch in the form that `fastgs.weights.load_weights` reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, WeightAveraging
+
+from fastgs.data import FolderDataModule
+from fastgs.stages.base import Stage
+from fastgs.weights import save_weights
+
+
+class ExportWeights(Callback):
+    """Writes the networks and what they were trained on at the end of each epoch; their averages, if a run has them.
+
+    Args:
+        path: of the weights, without suffix; relative to the trainer's default_root_dir.
+    """
+
+    def __init__(self, path: str = "weights") -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write PATH.safetensors and PATH.json; in the first process only, and not in a mere trial."""
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        assert isinstance(pl_module, Stage)
+        path = Path(trainer.default_root_dir, self.path)
+        with _averaged(trainer, pl_module):
+            try:
+                save_weights(path, pl_module.networks, describe(trainer, pl_module))
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def describe(trainer: Trainer, stage: Stage) -> dict[str, Any]:
+    """What made the weights, as plain values. There is no date in it: the same run gives the same file."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, FolderDataModule)
+    return {
+        "stage": type(stage).__name__,
+        "hyperparameters": {name: value for name, value in stage.hparams.items() if not name.startswith("_")},
+        "data": {
+            name: {"folders": data.folders[name], "images": len(dataset)} for name, dataset in data.datasets.items()
+        },
+        "batch_size": data.batch_size * trainer.world_size,
+        "epochs": trainer.current_epoch + 1,
+        "steps": trainer.global_step,
+        "seed": int(os.environ.get("PL_GLOBAL_SEED", 0)),  # where Lightning keeps it
+        "metrics": {name: float(value) for name, value in sorted(trainer.callback_metrics.items())},
+        "versions": {name: version(name) for name in ("fastgs", "torch")},
+    }
+
+
+@contextmanager
+def _averaged(trainer: Trainer, stage: Stage) -> Iterator[None]:
+    """While this lasts, the weights are their averages, as in validation, if a callback keeps averages."""
+    averages = [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
+    for callback in averages:
+        callback.on_validation_epoch_start(trainer, stage)
+    yield
+    for callback in averages:
+        callback.on_validation_epoch_end(trainer, stage)

@@ -1,0 +1,120 @@
+"""The learned initializer: exactly K, repeatable, the heuristic when untrained; forces are derivatives."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from networks import attribute_network, disturbed, initializer, position_network
+
+from fastgs.initializers import curvature
+from fastgs.initializers.attributes import gaussians_at
+from fastgs.initializers.learned import LearnedInitializer, _errors_and_forces
+from fastgs.models import correct
+from fastgs.models.attribute import CHANNELS
+from fastgs.render import render
+
+TENSORS = ("means", "scales", "rotations", "colors")
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def photo(height=24, width=30, seed=1):
+    """Smooth in places, rough in others."""
+    image = torch.rand(3, height, width, generator=seeded(seed))
+    image[:, :, width // 2 :] = image.mean((1, 2), keepdim=True)
+    return image
+
+
+def agree(first, second, **tolerance):
+    for name in TENSORS:
+        torch.testing.assert_close(getattr(first, name), getattr(second, name), **tolerance)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    return initializer()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 17), (24, 30)])
+@pytest.mark.parametrize("count", [0, 1, 37, 1000])
+def test_exactly_k_valid_gaussians(learned, size, count):
+    """More than pixels, too: some share one."""
+    gaussians = learned.initialize(photo(*size), count, seeded())  # which also validates itself
+    assert len(gaussians) == count and (gaussians.height, gaussians.width) == size
+    assert render(gaussians).isfinite().all() and not gaussians.means.requires_grad
+
+
+def test_seeds(learned):
+    first, again, other = (learned.initialize(photo(), 60, seeded(seed)) for seed in (5, 5, 6))
+    agree(first, again, rtol=0, atol=0)
+    assert not torch.equal(first.means, other.means)
+
+
+@pytest.mark.parametrize("attribute", [False, True])
+def test_untrained_it_is_the_best_heuristic(attribute):
+    untrained = LearnedInitializer(position_network(), attribute_network() if attribute else None)
+    gaussians, heuristic = (
+        initialize(photo(), 80, seeded()) for initialize in (untrained.initialize, curvature.initialize)
+    )
+    torch.testing.assert_close(gaussians.means, heuristic.means)
+    torch.testing.assert_close(render(gaussians), render(heuristic), rtol=0, atol=1e-5)
+
+
+def test_trained_it_differs(learned):
+    """Or the tests here would test nothing."""
+    placed = learned.initialize(photo(), 80, seeded())
+    assert (render(placed) - render(curvature.initialize(photo(), 80, seeded()))).abs().max() > 1e-2
+
+
+def test_a_ragged_batch_is_as_one_by_one(learned):
+    images, counts = torch.stack([photo(seed=seed) for seed in (1, 2, 3)]), [5, 90, 900]
+    together = learned(images, counts, [seeded(seed) for seed in (1, 2, 3)])
+    for image, count, seed, gaussians in zip(images, counts, (1, 2, 3), together, strict=True):
+        # A density that differs by rounding may be sampled elsewhere, so placing is compared by what comes of it.
+        agree(gaussians, learned.initialize(image, count, seeded(seed)), rtol=1e-3, atol=1e-3)
+
+
+def test_gaussians_of_one_pixel_are_corrected_alike(learned):
+    """They share what the network says of their pixel, and keep their own places."""
+    image, density = photo(), torch.full((24, 30), 1 / 720)
+    means = torch.tensor([[4.5, 7.5], [4.2, 7.9], [20.5, 3.5]])
+    placed = gaussians_at(means, image, density)
+    colors = learned.correct(image[None], density[None], [placed])[0][0].colors - placed.colors
+    torch.testing.assert_close(colors[0], colors[1])
+    assert (colors[0] - colors[2]).abs().max() > 1e-4
+
+
+def test_every_pass_can_learn_and_the_placing_does_not(learned):
+    networks = disturbed(LearnedInitializer(position_network(), attribute_network()))
+    images = photo()[None]
+    densities = networks.log_densities(images, [50]).exp().detach()
+    passes = networks.correct(images, densities, networks.place(images, densities, [50], [seeded()]))
+    assert len(passes) == networks.attribute.passes == 2
+    for each in passes:
+        networks.zero_grad()
+        (render(each[0]) - images[0]).square().mean().backward()
+        assert all(parameter.grad.any() for parameter in networks.attribute.parameters())
+    assert all(parameter.grad is None for parameter in networks.position.parameters())
+
+
+def test_forces_are_derivatives_of_the_squared_error():
+    """Against central differences, in float64."""
+    image = photo(9, 11).double()
+    placed = gaussians_at(11 * torch.rand(6, 2, generator=seeded()), image.float(), torch.full((9, 11), 1 / 99))
+    placed = placed.to(torch.float64)
+    placed = replace(placed, scales=1 + placed.scales)  # away from the smallest that is allowed
+    corrections = 0.1 * torch.randn(6, CHANNELS, generator=seeded(), dtype=torch.float64)
+
+    def half_error(index, change):
+        moved = corrections.clone()
+        moved.view(-1)[index] += change
+        return 0.5 * (render(correct(placed, moved)) - image).square().sum()
+
+    errors, forces = _errors_and_forces(image[None], placed, corrections, [6])
+    torch.testing.assert_close(errors[0], image - render(correct(placed, corrections)))
+    step = 1e-5
+    slopes = torch.stack([half_error(i, step) - half_error(i, -step) for i in range(corrections.numel())]) / (2 * step)
+    areas = 2 * torch.pi * placed.scales.prod(1, keepdim=True)
+    torch.testing.assert_close(forces * areas, -slopes.view(6, CHANNELS), rtol=1e-5, atol=1e-6)

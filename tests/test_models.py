@@ -1,0 +1,220 @@
+"""The networks: nothing but the best heuristic until trained, for any size, and every parameter learns."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from networks import SMALL, attribute_network, disturbed, position_network
+
+from fastgs.gaussians import Gaussians
+from fastgs.models import AttributeNetwork, FiLM, PositionNetwork, correct, density_condition
+from fastgs.models.attribute import CHANNELS, MAX_CHANGE
+from fastgs.models.unet import UNet
+
+# Of the corrections, in their order.
+NAMES = ["x", "y", "size", "x_elongation", "diagonal_elongation", "red", "green", "blue"]
+
+SIZES = [(1, 1), (7, 33), (31, 37), (64, 64)]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def position_inputs(batch, height, width):
+    images = torch.rand(batch, 3, height, width, generator=seeded(1))
+    prior = torch.rand(batch, height, width, generator=seeded(2)) + 0.1
+    counts = torch.tensor([10 * (index + 1) for index in range(batch)])
+    return images, prior / prior.sum((1, 2), keepdim=True), counts
+
+
+def attribute_inputs(batch, height, width):
+    images, densities, counts = position_inputs(batch, height, width)
+    errors = 0.1 * torch.randn(batch, 3, height, width, generator=seeded(3))
+    state = torch.randn(batch, 1 + 2 * CHANNELS, height, width, generator=seeded(4))
+    return images, densities, errors, state, counts
+
+
+NETWORKS = pytest.mark.parametrize(
+    ("make", "inputs"),
+    [(position_network, position_inputs), (attribute_network, attribute_inputs)],
+    ids=["position", "attribute"],
+)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_untrained_the_density_is_the_prior(size):
+    images, prior, counts = position_inputs(2, *size)
+    densities = position_network()(images, prior, counts).exp()
+    torch.testing.assert_close(densities, prior, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_trained_it_is_another_one_that_sums_to_one(size):
+    images, prior, counts = position_inputs(2, *size)
+    densities = disturbed(position_network())(images, prior, counts).exp()
+    torch.testing.assert_close(densities.sum((1, 2)), torch.ones(2))
+    assert size == (1, 1) or (densities / prior - 1).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_corrections_of_any_size(size):
+    inputs = attribute_inputs(2, *size)
+    untrained, trained = attribute_network()(*inputs), disturbed(attribute_network())(*inputs)
+    assert untrained.shape == trained.shape == (2, CHANNELS, *size)
+    assert not untrained.any() and trained.isfinite().all() and trained.abs().max() > 1e-4
+
+
+@NETWORKS
+def test_samples_of_a_batch_do_not_touch(make, inputs):
+    network, batch = disturbed(make()), inputs(3, 20, 26)
+    together = network(*batch)
+    for index in range(3):
+        alone = network(*(each[index : index + 1] for each in batch))
+        torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+@NETWORKS
+def test_training_mode_changes_nothing(make, inputs):
+    network, batch = disturbed(make()), inputs(2, 20, 26)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert torch.equal(network.train()(*batch), network.eval()(*batch))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+@NETWORKS
+def test_every_parameter_gets_a_gradient(make, inputs):
+    """Processes that share gradients wait for all of them."""
+    network, batch = disturbed(make()), inputs(2, 32, 32)
+    output = network(*batch)
+    (output * torch.randn(output.shape, generator=seeded(5))).sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+@NETWORKS
+def test_the_number_of_gaussians_matters(make, inputs):
+    *planes, counts = inputs(1, 20, 26)
+    network = disturbed(make(), size=0.3)
+    few, many = (network(*planes, counts * factor) for factor in (1, 30))
+    assert (few - many).abs().max() > 1e-3
+
+
+def test_the_condition_is_the_density():
+    same = [density_condition(torch.tensor([count]), height, width) for count, height, width in
+            [(5_000, 512, 256), (40_000, 1024, 1024), (10_000, 512, 512)]]  # fmt: skip
+    torch.testing.assert_close(same[0], same[2])
+    torch.testing.assert_close(same[1], same[2])
+    assert density_condition(torch.tensor([0, 100_000]), 512, 512).tolist() == pytest.approx([0, 1])
+
+
+def test_film_begins_as_the_identity_and_learns():
+    film, features = FiLM(6), torch.randn(2, 6, 3, 4, generator=seeded())
+    condition = torch.tensor([0.3, 0.9])
+    assert torch.equal(film(features, condition), features)
+    film(features, condition).square().sum().backward()
+    assert film.gamma.weight.grad.any() and film.beta.bias.grad.any()
+    trained = disturbed(film, size=0.3)(features, condition) - features
+    assert not torch.allclose(trained[0] / features[0], trained[1] / features[1], atol=1e-3)
+
+
+def test_the_shift_of_a_condition_is_of_its_own_sample():
+    network = disturbed(UNet(3, 1, **SMALL), size=0.3)
+    images = torch.rand(1, 3, 16, 16, generator=seeded()).expand(2, -1, -1, -1)
+    first, second = network(images, torch.tensor([0.2, 0.8]))
+    assert (first - second).abs().max() > 1e-4
+
+
+def test_size_of_the_networks_that_ship():
+    """29 MB, as published."""
+    tensors = [
+        tensor for network in (PositionNetwork(), AttributeNetwork()) for tensor in network.state_dict().values()
+    ]
+    assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) <= 29e6
+
+
+def some_gaussians(count=12, dtype=torch.float64):
+    """Ellipses of all kinds; the first three are circles."""
+    generator = seeded(7)
+    scales = 0.5 + 4 * torch.rand(count, 2, generator=generator, dtype=dtype)
+    scales[:3, 1] = scales[:3, 0]
+    return Gaussians(
+        means=20 * torch.rand(count, 2, generator=generator, dtype=dtype),
+        scales=scales,
+        rotations=7 * torch.rand(count, generator=generator, dtype=dtype) - 3,
+        colors=torch.rand(count, 3, generator=generator, dtype=dtype),
+        height=20,
+        width=20,
+    )
+
+
+def covariances(gaussians):
+    cosine, sine = gaussians.rotations.cos(), gaussians.rotations.sin()
+    rotation = torch.stack([cosine, -sine, sine, cosine], dim=1).view(-1, 2, 2)
+    return rotation @ torch.diag_embed(gaussians.scales.square()) @ rotation.mT
+
+
+def test_no_correction_changes_no_ellipse():
+    gaussians = some_gaussians()
+    same = correct(gaussians, torch.zeros(len(gaussians), CHANNELS, dtype=torch.float64))
+    torch.testing.assert_close(covariances(same), covariances(gaussians), rtol=1e-5, atol=1e-5)
+    assert torch.equal(same.means, gaussians.means) and torch.equal(same.colors, gaussians.colors)
+
+
+def some_corrections(**values):
+    """(12, 8), zero but for the named ones."""
+    corrections = torch.zeros(12, CHANNELS, dtype=torch.float64)
+    for name, value in values.items():
+        corrections[:, NAMES.index(name)] = value
+    return corrections
+
+
+def test_a_correction_of_size_scales_the_ellipse():
+    gaussians = some_gaussians()
+    larger = correct(gaussians, some_corrections(size=0.01))
+    torch.testing.assert_close(covariances(larger), covariances(gaussians) * math.exp(0.02), rtol=1e-5, atol=1e-5)
+
+
+def test_a_correction_of_elongation_stretches_and_keeps_the_area():
+    circles = replace(some_gaussians(), scales=torch.full((12, 2), 2.0, dtype=torch.float64))
+    along_x = correct(circles, some_corrections(x_elongation=0.5))
+    assert (covariances(along_x)[:, 0, 0] > 1.5 * covariances(along_x)[:, 1, 1]).all()
+    diagonal = correct(circles, some_corrections(diagonal_elongation=0.5))
+    torch.testing.assert_close(covariances(diagonal)[:, 0, 0], covariances(diagonal)[:, 1, 1])
+    assert (covariances(diagonal)[:, 0, 1] > 1).all()
+    for stretched in (along_x, diagonal):
+        torch.testing.assert_close(stretched.scales.prod(1), circles.scales.prod(1), rtol=1e-5, atol=1e-5)
+
+
+def test_colours_are_added():
+    gaussians = some_gaussians()
+    corrected = correct(gaussians, some_corrections(red=0.1, blue=-0.2))
+    expected = gaussians.colors + torch.tensor([0.1, 0, -0.2], dtype=torch.float64)
+    torch.testing.assert_close(corrected.colors, expected)
+
+
+def test_no_network_can_make_a_gaussian_that_leaves_or_covers_everything():
+    gaussians = some_gaussians()
+    reach = gaussians.scales.prod(1, keepdim=True).sqrt()
+    wild = correct(gaussians, some_corrections(x=50, y=-50, size=1e4, x_elongation=-1e4, diagonal_elongation=1e4))
+    assert ((wild.means - gaussians.means).abs() <= reach * (1 + 1e-9)).all()
+    assert (wild.scales <= gaussians.scales.max() * math.exp(3 * MAX_CHANGE)).all()
+
+
+def test_the_gradient_of_corrections_is_right_for_circles_too():
+    gaussians = some_gaussians()
+
+    def shape(corrections):
+        """What is seen; the angle itself is of no meaning on a circle."""
+        corrected = correct(gaussians, corrections)
+        return corrected.means, covariances(corrected), corrected.colors
+
+    corrections = 0.2 * torch.randn(len(gaussians), CHANNELS, generator=seeded(8), dtype=torch.float64)
+    assert torch.autograd.gradcheck(shape, corrections.requires_grad_())
+    zero = torch.zeros_like(corrections, requires_grad=True)
+    sum(
+        (each * torch.randn(each.shape, generator=seeded(9), dtype=each.dtype)).sum() for each in shape(zero)
+    ).backward()
+    assert zero.grad.isfinite().all()
+    assert zero.grad.abs().max() < 1e3

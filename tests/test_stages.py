@@ -1,0 +1,375 @@
+"""Training: it learns, it repeats, it goes on where it stopped, and two processes do what one does.
+
+Run as a program, this file is one of the two processes: `python tests/test_stages.py FOLDER`.
+"""
+
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
+from safetensors.torch import load_file
+from skimage import data as photos
+
+import fastgs
+from fastgs.data import FolderDataModule
+from fastgs.images import load_image
+from fastgs.initializers.attributes import gaussians_at
+from fastgs.initializers.learned import LearnedInitializer
+from fastgs.metrics import psnr
+from fastgs.models import AttributeNetwork, PositionNetwork
+from fastgs.sampling import sample
+from fastgs.stages import AttributeStage, FinetuneStage, PositionStage, base, position
+from fastgs.targets import project
+from fastgs.weights import load_weights, save_weights
+
+SIZE = 32
+TINY = {"encoder": "tu-resnet10t", "depth": 2, "width": 8, "blocks": 1}
+SOON = {"learning_rate": 5e-3, "warmup_steps": 0, "val_iterations": 10}
+COUNTS = (100, 200)  # of FinetuneStage
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The networks are so small that more threads are slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """weights.safetensors of networks whose corrections are not zero, and images/ with 8 different photos."""
+    folder = tmp_path_factory.mktemp("stages")
+    (folder / "images").mkdir()
+    for index in range(8):
+        corner = slice(40 + 30 * index, None, 2), slice(60 + 40 * index, None, 2)
+        Image.fromarray(photos.coffee()[corner][:SIZE, :SIZE]).save(folder / "images" / f"{index}.png")
+    torch.manual_seed(0)
+    networks = LearnedInitializer(PositionNetwork(**TINY), AttributeNetwork(**TINY, passes=2))
+    for network in (networks.position, networks.attribute):
+        torch.nn.init.normal_(network.unet.head.weight, std=0.02)
+    save_weights(folder / "weights", networks, {})
+    return folder
+
+
+def make(stage, folder, targets="targets", **options):
+    """A small stage, always with the same weights."""
+    torch.manual_seed(1)
+    if stage is AttributeStage:
+        return AttributeStage(str(folder / "weights"), **TINY, passes=2, **{**SOON, **options})
+    options = {"slots": 2, "iterations": 10, **SOON, **options}
+    return PositionStage(str(folder / targets), **TINY, **options)
+
+
+def prepare(folder, count=8, batch_size=4, **options):
+    """The first images, in another order each epoch."""
+    images = folder / f"images{count}"
+    images.mkdir(exist_ok=True)
+    for index in range(count):
+        (images / f"{index}.png").write_bytes((folder / "images" / f"{index}.png").read_bytes())
+    folders = dict.fromkeys(("train", "val", "predict"), str(images)) | options
+    return FolderDataModule(**folders, crop=SIZE, batch_size=batch_size, random_crop=False, flip=False, num_workers=0,
+                            val_size=None)  # fmt: skip
+
+
+def trainer(epochs=1, callbacks=(), **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    checkpoints = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    return lightning.Trainer(max_epochs=epochs, accelerator="cpu", enable_checkpointing=checkpoints,
+                             num_sanity_val_steps=0, callbacks=list(callbacks), **{**quiet, **options})  # fmt: skip
+
+
+def fit(stage, data, checkpoint=None, **options):
+    used = trainer(**options)
+    used.fit(stage, data, ckpt_path=checkpoint)
+    return used
+
+
+class Losses(Callback):
+    def __init__(self, name):
+        self.name, self.values = name, []
+
+    def on_train_batch_end(self, trainer, *arguments):
+        self.values.append(trainer.callback_metrics[self.name].item())
+
+
+# What is learned
+
+
+def test_cross_entropy_is_least_at_the_target():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 5, generator=generator)
+    log_densities = logits.flatten(1).log_softmax(1).view_as(logits)
+    targets = log_densities.exp()
+
+    def loss(logits):
+        return position.density_loss(logits.flatten(1).log_softmax(1).view_as(logits), targets, "cross_entropy")
+
+    least = loss(logits)
+    assert least == pytest.approx(base.relative_entropy(log_densities).mean().item(), abs=1e-6) and least < 0
+    assert all(loss(logits + 0.3 * torch.randn(2, 4, 5, generator=generator)) > least for _ in range(10))
+    assert loss(torch.zeros(2, 4, 5)) == pytest.approx(0, abs=1e-6)  # the uniform density
+
+
+def test_mse_is_of_densities_scaled_to_a_maximum_of_1():
+    predictions, targets = torch.tensor([[[0.25, 0.75]]]), torch.tensor([[[0.5, 0.5]]])
+    loss = position.density_loss(predictions.log(), targets, "mse")
+    assert loss == pytest.approx(((1 / 3 - 1) ** 2 + 0) / 2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(512, 512), (256, 128)])
+def test_counts_are_log_uniform_by_area(height, width):
+    generator = torch.Generator().manual_seed(0)
+    counts = np.sort([base.draw_count(height, width, generator) for _ in range(2000)])
+    equivalents = counts * 512**2 / (height * width)
+    expected = np.log(equivalents / 2_500) / np.log(100_000 / 2_500)
+    distance = np.abs(expected - (np.arange(2000) + 0.5) / 2000).max()  # Kolmogorov and Smirnov's
+    assert distance < 1.63 / 2000**0.5  # exceeded by one in a hundred
+
+
+def test_position_stage_learns_fixed_targets(folder, monkeypatch):
+    """Targets that no heuristic makes: dark places. Half of what there is to learn is learned."""
+
+    def dark(self, batch, i, count, slot, visit):
+        density = (1.05 - batch.images[i].mean(0)).pow(4)
+        places = sample(density, count, generator=torch.Generator().manual_seed(int(batch.indices[i])))
+        floors[int(batch.indices[i])] = base.relative_entropy((project(places, SIZE, SIZE) + 1e-30).log()[None]).item()
+        return gaussians_at(places, batch.images[i], density)
+
+    floors = {}
+    monkeypatch.setattr(PositionStage, "_optimize", dark)
+    losses = Losses("train/loss")
+    fit(make(PositionStage, folder, slots=1), prepare(folder, 2, 2, val=None), epochs=60, callbacks=[losses])
+    floor = sum(floors.values()) / 2
+    assert floor < np.mean(losses.values[-5:]) < floor + 0.5 * (losses.values[0] - floor)
+
+
+def test_attribute_stage_overfits_two_images(folder):
+    stage, data = make(AttributeStage, folder), prepare(folder, 2, 2, val=None)
+
+    def quality():
+        scores = []
+        for index, count in ((0, 60), (0, 240), (1, 60), (1, 240)):
+            target = load_image(folder / "images2" / f"{index}.png")
+            gaussians = stage.networks.initialize(target, count, torch.Generator().manual_seed(7))
+            scores.append(psnr(fastgs.render(gaussians), target))
+        return np.mean(scores)
+
+    before, frozen = quality(), {name: value.clone() for name, value in stage.networks.position.state_dict().items()}
+    fit(stage, data, epochs=60)
+    assert quality() > before + 1.5
+    after = stage.networks.position.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in frozen.items())
+
+
+def test_targets_are_carried_on_from_visit_to_visit(folder, tmp_path, monkeypatch):
+    starts = []
+
+    def spy(image, start, *arguments, **options):
+        starts.append(start)
+        return optimize(image, start, *arguments, **options)
+
+    optimize = position.optimize
+    monkeypatch.setattr(position, "optimize", spy)
+    stage = make(PositionStage, folder, tmp_path, iterations=100, learning_rate=0.0)
+    fit(stage, prepare(folder, 2, 2, val=None), epochs=4)
+    assert len(starts) == 8
+    for index in (0, 1):
+        image = load_image(folder / "images2" / f"{index}.png")
+        first, second = [[stage.store.load(index, slot, visit) for slot in (0, 1)] for visit in (0, 1)]
+        for before, after in zip(first, second, strict=True):
+            assert len(before) == len(after)  # K belongs to image and slot, whatever the epoch
+            assert any(torch.equal(start.means, before.means) for start in starts[4:])
+            assert not torch.equal(before.means, after.means)
+            assert psnr(fastgs.render(after), image) > psnr(fastgs.render(before), image)
+        assert len(first[0]) != len(first[1])
+
+
+# What is measured
+
+
+@pytest.mark.parametrize("stage", [PositionStage, AttributeStage])
+def test_validation(folder, stage):
+    made = make(stage, folder, val_counts=[10_000, 50_000])
+    names = {f"val/{name}_{k}{at}" for k in (10_000, 50_000)
+             for name, at in (("entropy", ""), ("psnr", "_at_0"), ("psnr", "_at_10"))}  # fmt: skip
+    during = fit(made, prepare(folder, 2, 2)).callback_metrics
+    assert names == {name for name in during if name.startswith("val/")}
+    assert all(math.isfinite(value) for value in during.values())
+    data = prepare(folder, 2)
+    (after,) = trainer().validate(made, data, verbose=False)
+    assert after == pytest.approx({name: during[name].item() for name in names}, rel=1e-5)
+    assert all(after[f"val/psnr_{k}_at_10"] > after[f"val/psnr_{k}_at_0"] + 1 for k in (10_000, 50_000))
+
+    k = round(50_000 * SIZE**2 / 512**2)
+    expected = [psnr(fastgs.render(made.networks.initialize(image, k, torch.Generator().manual_seed(seed))), image)
+                for image, _, seed in (data.datasets["val"][0], data.datasets["val"][1])]  # fmt: skip
+    assert after["val/psnr_50000_at_0"] == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+# Runs that were broken off
+
+
+class PowerCut(Callback):
+    def on_train_batch_start(self, trainer, stage, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (3, 1):
+            raise RuntimeError("power cut")
+
+
+@pytest.mark.parametrize("stage", [PositionStage, AttributeStage])
+def test_resumed_run_reaches_the_same_weights(folder, tmp_path, stage):
+    data = {"folder": folder, "count": 4, "batch_size": 2, "val": None}
+    whole = make(stage, folder, tmp_path / "whole")
+    fit(whole, prepare(**data), epochs=5)
+    keep = ModelCheckpoint(tmp_path, filename="last")
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(make(stage, folder, tmp_path / "broken"), prepare(**data), epochs=5, callbacks=[keep, PowerCut()])
+    resumed = make(stage, folder, tmp_path / "broken")
+    used = fit(resumed, prepare(**data), tmp_path / "last.ckpt", epochs=5)
+    assert used.global_step == 10
+    expected = whole.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.state_dict().items())
+    start = make(stage, folder).state_dict()
+    assert any(not torch.equal(value, expected[name]) for name, value in start.items())
+
+
+# Refinement
+
+
+def finetune(folder, output, **options):
+    stage = FinetuneStage(str(folder / "weights"), counts=COUNTS, iterations=20, output=str(output))
+    used = trainer(**options)
+    (metrics,) = used.test(stage, FolderDataModule(predict=str(folder / "predict"), val_size=None, num_workers=0),
+                           verbose=False)  # fmt: skip
+    return metrics
+
+
+@pytest.fixture(scope="module")
+def refined(folder):
+    """(metrics, folder of the results) of 5 images of different sizes, and one that cannot be read."""
+    (folder / "predict").mkdir()
+    for index in range(5):
+        Image.fromarray(photos.chelsea()[50:90, 100 : 130 + 3 * index]).save(folder / "predict" / f"{index}.png")
+    (folder / "predict" / "2a.png").write_bytes(b"no image")
+    metrics = finetune(folder, folder / "refined", logger=CSVLogger(folder / "logs", name="", version=""))
+    return metrics, folder / "refined"
+
+
+def test_refinement_improves_and_is_reported(folder, refined):
+    metrics, output = refined
+    records = json.loads((output / "report.json").read_text())
+    expected = [(f"{index}.png", count) for index in range(5) for count in COUNTS]
+    assert [(Path(record["image"]).name, record["num_gaussians"]) for record in records] == expected
+    assert sorted(path.name for path in output.iterdir()) == sorted(
+        [*(f"{index}-{count}.safetensors" for index in range(5) for count in COUNTS), "report.json"]
+    )
+    for record in records:
+        image = load_image(record["image"])
+        gaussians = fastgs.Gaussians.load(output / f"{Path(record['image']).stem}-{record['num_gaussians']}.safetensors")
+        assert len(gaussians) == record["num_gaussians"] and (record["height"], record["width"]) == image.shape[1:]
+        assert psnr(fastgs.render(gaussians), image) == pytest.approx(record["psnr"], abs=1e-3)
+        assert [entry[0] for entry in record["history"]] == [0, 10, 20]
+        assert (record["psnr_init"], record["psnr"]) == (record["history"][0][2], record["history"][-1][2])
+        assert record["seconds_init"] > 0 and record["seconds_fit"] > 0 and record["iterations"] == 20
+        again = load_weights(folder / "weights").initialize(
+            image, record["num_gaussians"], torch.Generator().manual_seed(record["seed"])
+        )
+        assert psnr(fastgs.render(again), image) == pytest.approx(record["psnr_init"], abs=1e-3)
+    for count in COUNTS:
+        curve = [metrics[f"test/psnr_{count}_at_{iteration}"] for iteration in (0, 10, 20)]
+        assert curve[0] + 2 < curve[1] < curve[2]
+        finals = [record["psnr"] for record in records if record["num_gaussians"] == count]
+        assert curve[2] == pytest.approx(np.mean(finals), abs=1e-3)
+        with open(folder / "logs" / "metrics.csv") as file:
+            rows = [(int(row["step"]), float(row[f"test/psnr_{count}"])) for row in csv.DictReader(file)
+                    if row[f"test/psnr_{count}"]]  # fmt: skip
+        assert rows == [(10 * i, pytest.approx(value, abs=1e-3)) for i, value in enumerate(curve)]
+    assert metrics["test/seconds_100"] > 0 and metrics["test/images_per_second"] > 0
+
+
+def test_refinement_says_what_is_wrong(folder, tmp_path):
+    for arguments, message in (
+        ({"counts": []}, "model.counts: "),
+        ({"counts": [100, 0]}, "model.counts: "),
+        ({"iterations": -1}, "model.iterations: must be at least 0, got -1"),
+        ({"loss": "l3"}, "model.loss: expected one of mse, "),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            FinetuneStage(str(folder / "weights"), **arguments)
+    with pytest.raises((OSError, ValueError), match="nowhere"):
+        FinetuneStage(str(tmp_path / "nowhere"))
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ValueError, match="model.output: cannot write to "):
+        finetune(folder, tmp_path / "file")
+
+
+# Two processes
+
+
+@pytest.fixture(scope="module")
+def two_ranks(folder, refined):
+    """The folder to which two processes have written what they made of `folder`."""
+    command = [sys.executable, __file__, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def train_both(folder, name, **options):
+    """Both stages for 2 epochs of 2 steps of 4 images in all; their weights."""
+    batch_size = 4 // options.get("devices", 1)
+    for stage in (PositionStage, AttributeStage):
+        made = make(stage, folder, f"targets-{name}")
+        used = fit(made, prepare(folder, batch_size=batch_size, val=None), epochs=2, **options)
+        save_weights(folder / f"{stage.__name__}-{name}-{used.global_rank}", made.networks, {})
+
+
+def test_two_ranks_match_one_process(folder, two_ranks):
+    train_both(folder, "one")
+    for stage in (PositionStage, AttributeStage):
+        names = [f"{stage.__name__}-{name}.safetensors" for name in ("one-0", "two-0", "two-1")]
+        one, first, second = (load_file(two_ranks / name) for name in names)
+        start = make(stage, folder).networks.state_dict()
+        moved = max((start[name] - value).abs().max().item() for name, value in one.items())
+        difference = max((first[name] - value).abs().max().item() for name, value in one.items())
+        print(stage, moved, difference)
+        assert all(torch.equal(first[name], value) for name, value in second.items())
+        # Sums over images are taken in another order; Adam's first steps divide by what may be all but zero.
+        assert difference < 1e-4 < 1e-2 < moved
+
+
+def test_two_ranks_refine_every_image_once(refined, two_ranks):
+    metrics, output = refined
+    other = two_ranks / "refined-two"
+    assert sorted(path.name for path in other.iterdir()) == sorted(path.name for path in output.iterdir())
+    for path in output.glob("*.safetensors"):
+        assert path.read_bytes() == (other / path.name).read_bytes()
+    reports = [json.loads((each / "report.json").read_text()) for each in (output, other)]
+    ours, theirs = ([(each["image"], each["num_gaussians"], each["psnr"]) for each in report] for report in reports)
+    assert ours == theirs
+    gathered = json.loads((two_ranks / "metrics-two.json").read_text())
+    assert gathered.keys() == metrics.keys()
+    for name in gathered:
+        assert "second" in name or gathered[name] == pytest.approx(metrics[name], abs=1e-3)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    shared, two = Path(sys.argv[1]), {"devices": 2, "strategy": "ddp"}
+    train_both(shared, "two", **two)
+    results = finetune(shared, shared / "refined-two", **two)
+    if torch.distributed.get_rank() == 0:
+        (shared / "metrics-two.json").write_text(json.dumps(results))
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,282 @@
+"""Training through the real command line: every configuration, killed and resumed runs, and what users get wrong."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file
+
+from fastgs.stages import PositionStage
+from fastgs.stages.command import main
+from fastgs.weights import load_weights
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+
+# Above smoke.yaml: four epochs of two steps on images of its own.
+SMALL = [
+    *("--trainer.max_epochs=4", "--trainer.limit_train_batches=null", "--trainer.enable_progress_bar=false"),
+    *("--trainer.enable_model_summary=false", "--data.crop=32", "--data.size=32", "--data.val_size=32"),
+    *("--model.warmup_steps=2", "--model.val_counts=[2000]", "--model.val_iterations=2"),
+]
+POSITION = ["--model.iterations=10", "--model.slots=2"]
+DONE = ("last.ckpt", "fit.yaml", "weights.safetensors", "weights.json")
+
+KILLER = """
+import os, signal
+from lightning.pytorch.callbacks import Callback
+
+class Killer(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (2, 0):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Here as in the subprocesses: how many there are decides how sums are rounded."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder of four photos of a kind: a disc before noise."""
+    folder = tmp_path_factory.mktemp("images")
+    for i in range(4):
+        noise = np.random.default_rng(i).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+        image = Image.fromarray(noise)
+        ImageDraw.Draw(image).ellipse((4, 4, 24 + 3 * i, 30), fill="orange")
+        image.save(folder / f"{i}.png")
+    return folder
+
+
+def arguments(name, folder, images, *more, command="fit"):
+    """The command for a configuration, made small."""
+    small = [] if name == "finetune" else [f"--config={CONFIGS / 'smoke.yaml'}", *SMALL]
+    small += POSITION if name == "position" else []
+    data = ["predict"] if name == "finetune" else ["train", "val"]
+    return [
+        *(command, f"--config={CONFIGS / name}.yaml", *small, f"--trainer.default_root_dir={folder}"),
+        *(f"--data.{key}={images}" for key in data),
+        *map(str, more),
+    ]
+
+
+def train_py(arguments, launcher=(), **options):
+    """train.py in a process of its own."""
+    command = [sys.executable, *launcher, str(ROOT / "train.py"), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {})
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, **options)
+
+
+def said(capsys):
+    """The line that a failed command ends with."""
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and error.count("train.py: error: ") == 1, error
+    return error[error.index("train.py: error: ") :].removeprefix("train.py: error: ")
+
+
+@pytest.fixture(scope="module")
+def position(tmp_path_factory, images):
+    """What an uninterrupted run of Stage I leaves."""
+    folder = tmp_path_factory.mktemp("position")
+    assert main(arguments("position", folder, images)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def attribute(tmp_path_factory, images, position):
+    """What an uninterrupted run of Stage II leaves, with averaged weights."""
+    folder = tmp_path_factory.mktemp("attribute")
+    assert main([*arguments("attribute", folder, images, *averaged(position))]) == 0
+    return folder
+
+
+def averaged(position):
+    return [f"--config={CONFIGS / 'ema.yaml'}", f"--model.position_weights={position / 'weights'}"]
+
+
+# A run
+
+
+def test_position(position):
+    assert all((position / name).is_file() for name in DONE)
+    training = json.loads((position / "weights.json").read_text())["training"]
+    assert (training["stage"], training["epochs"], training["steps"]) == ("PositionStage", 4, 8)
+    assert training["hyperparameters"]["width"] == 8 and training["data"]["train"]["images"] == 4
+    assert {"train/loss", "val/psnr_2000_at_2"} <= training["metrics"].keys()
+    assert list((position / "logs").glob("*/metrics.csv")) and list((position / "targets").iterdir())
+    state = torch.load(position / "last.ckpt", weights_only=True)["state_dict"]
+    exported = load_weights(position / "weights").state_dict()
+    assert all(torch.equal(state[f"networks.{name}"], tensor) for name, tensor in exported.items())
+
+
+def test_attribute_exports_averages(attribute, position):
+    checkpoint = torch.load(attribute / "last.ckpt", weights_only=True)
+    exported = load_weights(attribute / "weights").state_dict()
+    assert all(torch.equal(checkpoint["state_dict"][f"networks.{name}"], each) for name, each in exported.items())
+    now = checkpoint["current_model_state"]
+    assert not all(torch.equal(now[f"networks.{name}"], tensor) for name, tensor in exported.items())
+    for name, tensor in load_file(position / "weights.safetensors").items():
+        assert torch.allclose(exported[name], tensor, rtol=1e-6, atol=0)  # frozen, but for the rounding of averages
+
+
+def test_finetune(attribute, images, tmp_path):
+    options = [f"--model.weights={attribute / 'weights'}", "--model.counts=[50, 80]", "--model.iterations=3"]
+    options += [f"--model.output={tmp_path}", "--trainer.accelerator=cpu", "--data.num_workers=0"]
+    assert main(arguments("finetune", tmp_path, images, *options, command="test")) == 0
+    assert len(json.loads((tmp_path / "report.json").read_text())) == 8 and (tmp_path / "test.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", ["gpus8", "nodes"])
+def test_two_processes(name, position, images, tmp_path):
+    """The overlays of many GPUs, with two processes on the CPU in their place."""
+    options = [*("--config", CONFIGS / f"{name}.yaml"), "--trainer.accelerator=cpu", "--trainer.devices=2"]
+    options += ["--trainer.num_nodes=1", "--trainer.max_epochs=1", "--data.batch_size=1"]
+    options += ["--model.position_weights", position / "weights"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"] if name == "nodes" else []
+    done = train_py(arguments("attribute", tmp_path, images, *options), launcher)
+    assert done.returncode == 0, done.stderr
+    training = json.loads((tmp_path / "weights.json").read_text())["training"]
+    assert (training["batch_size"], training["steps"]) == (2, 2)
+    exported, frozen = (load_file(folder / "weights.safetensors") for folder in (tmp_path, position))
+    assert all(torch.equal(exported[name], tensor) for name, tensor in frozen.items())
+
+
+def test_every_configuration_is_run_here():
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} - {"wandb"} == {
+        *("position", "attribute", "finetune", "ema", "smoke", "gpus8", "nodes"),
+    }
+
+
+def test_saved_configuration_repeats_the_run(position, tmp_path):
+    done = main(["fit", f"--config={position / 'fit.yaml'}", f"--trainer.default_root_dir={tmp_path}"])
+    assert done == 0
+    assert (tmp_path / "weights.safetensors").read_bytes() == (position / "weights.safetensors").read_bytes()
+
+
+# Killed and resumed
+
+
+@pytest.mark.parametrize("name", ["position", "attribute"])
+def test_killed_and_resumed_equals_uninterrupted(name, request, position, images, tmp_path):
+    """Killed in the third epoch, after some of its targets have been written; resumed from the end of the second."""
+    options = averaged(position) if name == "attribute" else []
+    (tmp_path / "killer.py").write_text(KILLER)
+    command = arguments(name, tmp_path, images, *options)
+    done = train_py([*command, "--trainer.callbacks+=killer.Killer"], env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 1
+    assert main([*command, "--ckpt_path=last"]) == 0
+    uninterrupted = request.getfixturevalue(name)
+    for file in ("weights.safetensors", "weights.json"):
+        ours, theirs = ((folder / file).read_text(errors="replace") for folder in (tmp_path, uninterrupted))
+        assert ours.replace(str(tmp_path), "") == theirs.replace(str(uninterrupted), "")
+
+
+def test_disk_full_while_checkpointing(position, images, tmp_path, capsys, monkeypatch):
+    write, written = Path.write_bytes, []
+
+    def fill(path, content):
+        if path.suffix == ".ckpt":
+            written.append(path)
+            if len(written) == 2:
+                write(path, content[: len(content) // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, content)
+
+    command = arguments("position", tmp_path, images)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill)
+        assert main(command) == 1
+    assert said(capsys) == f"{tmp_path / 'last.ckpt'}: No space left on device\n"
+    assert [path.name for path in tmp_path.glob("*.ckpt")] == ["last.ckpt"]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert main([*command, "--ckpt_path", str(tmp_path / "last.ckpt")]) == 0
+    assert (tmp_path / "weights.safetensors").read_bytes() == (position / "weights.safetensors").read_bytes()
+
+
+# What users get wrong: one line each
+
+
+def test_checkpoint_of_another_network(position, images, tmp_path, capsys):
+    for name, options in {"position": ["--model.width=16"], "attribute": averaged(position)[1:]}.items():
+        command = arguments(name, tmp_path, images, *options, "--ckpt_path", position / "last.ckpt")
+        assert main(command) == 1
+        line = said(capsys)
+        assert line.startswith("--ckpt_path: is of another network than the model (it differs in networks.")
+        assert line.count("\n") == 1
+
+
+class Attack:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("content", ["attack", "cut", "other", "absent"])
+def test_bad_checkpoint(position, images, tmp_path, capsys, content):
+    path = tmp_path / "bad.ckpt"
+    if content == "attack":
+        torch.save({"state_dict": Attack(str(tmp_path / "owned")), "loops": {}}, path)
+    elif content == "cut":
+        path.write_bytes((position / "last.ckpt").read_bytes()[:5000])
+    elif content == "other":
+        torch.save([1, 2], path)
+    command = arguments("position", tmp_path, images, "--ckpt_path", path, "--weights_only=false")
+    assert main(command) == 1
+    line = said(capsys)
+    assert line.startswith(f"{path}: ") and line.endswith("check --ckpt_path\n") and line.count("\n") == 1
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code", "message"),
+    [
+        ("position", "--data.train=nowhere", 1, "data.train: nowhere: no such folder"),
+        ("position", "--data.train={tmp}", 1, "data.train: {tmp}: holds no image"),
+        ("position", "--data.crop=64", 1, "data.crop: 64 pixels do not fit"),
+        ("position", "--data.batch_size=9", 1, "data.batch_size: 9 is more than the 4 images"),
+        ("position", "--trainer.accelerator=cuda --trainer.devices=99", 1, ""),
+        ("position", "--trainer.default_root_dir={tmp}/file", 1, "{tmp}/file"),
+        ("position", "--config={tmp}/typo.yaml", 2, "model: fastgs.stages.PositionStage: Option 'widht' is not accep"),
+        ("position", "--data.bacth_size=9", 2, "Subcommand 'fit' does not accept option 'data.bacth_size'"),
+        ("position", "--trainer.max_epochs=many", 2, "trainer.max_epochs: Expected a <class 'int'>"),
+        ("position", "--model.loss=l3", 2, "model: fastgs.stages.PositionStage: loss: Expected"),
+        ("position", "--config=nowhere.yaml", 2, "config: File does not exist"),
+        ("attribute", "--model.position_weights=nowhere", 1, "nowhere: no such weights"),
+        ("attribute", "--model.position_weights=null", 2, "model: fastgs.stages.AttributeStage: "),
+        ("finetune", "--model.weights=nowhere", 1, "nowhere: no such weights"),
+    ],
+)
+def test_wrong_option(images, tmp_path, capsys, name, options, code, message):
+    (tmp_path / "typo.yaml").write_text("model:\n  init_args:\n    widht: 8\n")
+    (tmp_path / "file").touch()
+    command = "test" if name == "finetune" else "fit"
+    options = options.format(tmp=tmp_path).split()
+    assert main(arguments(name, tmp_path / "out", images, *options, command=command)) == code
+    line = said(capsys)
+    assert line.startswith(message.format(tmp=tmp_path)) and line.count("\n") == 1
+
+
+def test_bugs_keep_their_traceback(images, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(PositionStage, "training_step", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(arguments("position", tmp_path, images))

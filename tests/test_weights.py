@@ -1,0 +1,229 @@
+"""Weights on disk: what is saved is loaded, and one line for every file that is not what it should be."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from networks import SMALL, disturbed, initializer, position_network
+from skimage import data
+
+import fastgs
+from fastgs import weights
+from fastgs.initializers.learned import LearnedInitializer
+from fastgs.weights import load_weights, save_weights
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pair")
+    save_weights(folder / "small", initializer(), {"data": "noise"})
+    return folder
+
+
+@pytest.fixture
+def saved(pair, tmp_path) -> Path:
+    shutil.copytree(pair, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "small.safetensors"
+
+
+def edit(path: Path, **changes) -> None:
+    """Change the JSON beside `path`."""
+    path = path.with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def rewrite(path: Path, change) -> None:
+    """Change the tensors in `path`, and the JSON so that it belongs to them."""
+    tensors = safetensors.torch.load_file(path)
+    change(tensors)
+    path.write_bytes(safetensors.torch.save(tensors))
+    edit(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def equal(first, second) -> bool:
+    first, second = first.state_dict(), second.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("ending", ["", ".safetensors", ".json"])
+def test_what_is_saved_is_loaded(tmp_path, ending):
+    networks = initializer()
+    save_weights(tmp_path / f"deeper/v1.2{ending}", networks, {"data": "noise"})
+    assert sorted(path.name for path in (tmp_path / "deeper").iterdir()) == ["v1.2.json", "v1.2.safetensors"]
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    loaded = load_weights(tmp_path / f"deeper/v1.2{ending}")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert equal(loaded, networks) and not loaded.training and not loaded.attribute.unet.training
+    assert next(loaded.parameters()).requires_grad
+    info = json.loads((tmp_path / "deeper/v1.2.json").read_text())
+    assert info["training"] == {"data": "noise"} and info["position"] == SMALL
+    assert info["attribute"] == SMALL | {"passes": 2}
+
+
+def test_a_position_network_alone(tmp_path):
+    save_weights(tmp_path / "position", LearnedInitializer(disturbed(position_network())), {})
+    loaded = load_weights(tmp_path / "position")
+    assert loaded.attribute is None and equal(loaded.position, disturbed(position_network()))
+
+
+def test_equal_weights_give_equal_bytes(tmp_path, saved):
+    again = load_weights(saved)
+    save_weights(tmp_path / "again", again, {"data": "noise"})
+    for suffix in (".safetensors", ".json"):
+        assert (tmp_path / f"again{suffix}").read_bytes() == saved.with_suffix(suffix).read_bytes()
+
+
+def test_names_come_from_checkpoints_before_this_folder(tmp_path, saved, monkeypatch):
+    monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path)
+    here = tmp_path / "here"
+    save_weights(here / "small", initializer(seed=1), {})
+    monkeypatch.chdir(here)
+    assert equal(load_weights("small"), initializer())
+    for path in ("./small", "small.json", here / "small"):
+        assert equal(load_weights(path), initializer(seed=1))
+
+
+def test_a_full_disk_leaves_the_old_pair(saved, monkeypatch):
+    before = {path.name: path.read_bytes() for path in saved.parent.iterdir()}
+    write = Path.write_bytes
+
+    def fill(path, content):
+        write(path, content[:1000])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(saved, initializer(seed=1), {})
+    assert {path.name: path.read_bytes() for path in saved.parent.iterdir()} == before
+
+
+def test_what_diverged_is_not_saved(saved):
+    before = saved.read_bytes()
+    networks = initializer()
+    networks.attribute.unet.head.weight.data[0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match=rf"^{saved}: not written, since the weights hold NaN"):
+        save_weights(saved, networks, {})
+    assert saved.read_bytes() == before
+
+
+def test_missing_files(tmp_path, saved, monkeypatch):
+    monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^nothing: no such weights; .* in checkpoints/ \(small\)$"):
+        load_weights("nothing")
+    monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path / "empty")
+    for missing in ("", "nothing", tmp_path, tmp_path / "nothing.safetensors"):
+        message = f"^{missing}: no such weights; .* in checkpoints/ \\(none there yet\\)$"
+        with pytest.raises(FileNotFoundError, match=message):
+            load_weights(missing)
+    saved.with_suffix(".json").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"^{saved.with_suffix('.json')}: no such file; it belongs to small"):
+        load_weights(saved)
+
+
+HEAD = "attribute.unet.head.weight"
+OTHER_SIZE = SMALL | {"width": 9}
+# What is done to a good pair, and the line that says so; {stem} is the path without suffix.
+DAMAGES = {
+    "json cut": (lambda path: path.with_suffix(".json").write_text('{"format": '), "{stem}.json: not a readable JSON"),
+    "json of bytes": (lambda path: path.with_suffix(".json").write_bytes(b"\xff\x00"), "{stem}.json: not a readable "),
+    "json too deep": (lambda path: path.with_suffix(".json").write_text("[" * 10**6), "{stem}.json: not a readable "),
+    "json foreign": (lambda path: path.with_suffix(".json").write_text("[1]"), "{stem}.json: describes no weights"),
+    "format": (lambda path: edit(path, format="pt"), "{stem}.json: describes no weights (not written by fastgs)"),
+    "version": (lambda path: edit(path, version="2"), "{stem}.json: is of version '2'; this fastgs reads version '1'"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "{stem}.safetensors: not a readable safetensors"),
+    "empty": (lambda path: path.write_bytes(b""), "{stem}.safetensors: not a readable safetensors file"),
+    "text": (lambda path: path.write_bytes(b"no weights at all"), "{stem}.safetensors: not a readable safetensors"),
+    "one byte": (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"), "{stem}.safetensors: is not the file "),
+    "other weights": (lambda path: save_weights(path.with_name("new"), initializer(1), {})
+                      or path.with_name("new.safetensors").replace(path), "{stem}.safetensors: is not the file that "
+                      "small.json describes"),
+    "no digest": (lambda path: edit(path, sha256=None), "{stem}.safetensors: is not the file that small.json "),
+    "lacking": (lambda path: rewrite(path, lambda tensors: tensors.pop(HEAD)), f"{{stem}}.safetensors: lacks {HEAD}"),
+    "extra": (lambda path: rewrite(path, lambda tensors: tensors.update(more=torch.zeros(1))),
+              "{stem}.safetensors: holds more, which the networks of small.json lack"),
+    "shape": (lambda path: rewrite(path, lambda tensors: tensors.update({HEAD: torch.zeros(3)})),
+              f"{{stem}}.safetensors: {HEAD}: expected torch.float32 of shape (32, 8, 3, 3), got torch.float32 of "
+              "shape (3,)"),
+    "type": (lambda path: rewrite(path, lambda tensors: tensors.update({HEAD: tensors[HEAD].half()})),
+             f"{{stem}}.safetensors: {HEAD}: expected torch.float32"),
+    "nan": (lambda path: rewrite(path, lambda tensors: tensors[HEAD].fill_(torch.nan)),
+            f"{{stem}}.safetensors: {HEAD}: holds NaN"),
+    "no position": (lambda path: edit(path, position=None), "{stem}.json: position: expected just encoder (str), "),
+    "no attribute": (lambda path: edit(path, attribute=None), "{stem}.safetensors: holds attribute."),
+    "other size": (lambda path: edit(path, position=OTHER_SIZE), "{stem}.safetensors: position.unet."),
+    "more arguments": (lambda path: edit(path, position=SMALL | {"encoder_weights": "imagenet"}),
+                       "{stem}.json: position: expected just encoder (str), depth (int), width (int), blocks (int); "),
+    "fewer arguments": (lambda path: edit(path, position={"encoder": "resnet18"}), "{stem}.json: position: expected "),
+    "argument of another type": (lambda path: edit(path, position=SMALL | {"blocks": True}), "{stem}.json: position: "),
+    "impossible depth": (lambda path: edit(path, position=SMALL | {"depth": 9}), "{stem}.json: position: no network "),
+    "impossible width": (lambda path: edit(path, position=SMALL | {"width": -1}), "{stem}.json: position: no network "),
+    "encoder": (lambda path: edit(path, position=SMALL | {"encoder": "tu-nothing"}),
+                "{stem}.json: position: segmentation-models-pytorch knows no encoder 'tu-nothing'"),
+    "encoder to download": (lambda path: edit(path, position=SMALL | {"encoder": "tu-hf-hub:some/one"}),
+                            "{stem}.json: position: segmentation-models-pytorch knows no encoder 'tu-hf-hub:some/one'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_files(saved, damage):
+    spoil, message = DAMAGES[damage]
+    spoil(saved)
+    with pytest.raises(ValueError, match="^" + re.escape(message.format(stem=saved.with_suffix("")))) as raised:
+        load_weights(saved)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_may_not_be_read(saved, monkeypatch):
+    """Root, who may run the tests, may read everything; so the system's refusal is made."""
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ValueError, match=rf"^{saved.with_suffix('.json')}: cannot be read \(Permission denied\)$"):
+        load_weights(saved)
+
+
+@pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs the source tree")
+def test_wheels_have_the_weights(tmp_path, saved):
+    """A wheel of a copy of the project, unpacked: the weights in it are found by name, and no module is left out."""
+    pytest.importorskip("setuptools", minversion="77")
+    source, unpacked = tmp_path / "source", tmp_path / "unpacked"
+    shutil.copytree(ROOT / "fastgs", source / "fastgs", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    (source / "checkpoints").mkdir()
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(saved.with_suffix(suffix), source / "checkpoints")
+    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+    shipped = {str(path.relative_to(unpacked)) for path in (unpacked / "fastgs").rglob("*.py")}
+    assert shipped == {str(path.relative_to(ROOT)) for path in (ROOT / "fastgs").rglob("*.py")}
+    code = "import fastgs, fastgs.weights as w; print(fastgs.__file__); w.load_weights('small')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=unpacked, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(unpacked))
+
+
+BASE = ROOT / "checkpoints" / "base.safetensors"
+
+
+@pytest.mark.skipif(not BASE.exists(), reason="no weights ship")
+def test_the_weights_that_ship_beat_the_heuristic():
+    photo = np.ascontiguousarray(data.chelsea()[:256, 100:356])
+    learned, heuristic = (fastgs.Predictor(init)(photo, 2500, 0).psnr for init in ("learned", "curvature"))
+    assert learned > heuristic + 2
