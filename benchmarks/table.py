@@ -43,7 +43,29 @@ def quality_table(content: dict[str, Any]) -> list[str]:
                 for budget in budgets
             ]
             at_once = mean(records, "psnr_init", init=init, num_gaussians=count)
-            lines.append(f"| {init} | {count:,} | {at_once:.2f} | " + " | ".join(cells) + " |")
+            ready = mean(records, "seconds_init", init=init, num_gaussians=count)
+            lines.append(f"| {init} | {count:,} | {at_once:.2f} ({ready:.2f} s) | " + " | ".join(cells) + " |")
+    return lines
+
+
+def density_table(content: dict[str, Any]) -> list[str]:
+    """One row for each density, one column for each K."""
+    settings, records = content["settings"], content["records"]
+    counts, budget = settings["num_gaussians"], str(settings["iterations"][-1])
+    lines = [
+        f"What the position network does by itself: PSNR after {budget} iterations from heuristic attributes, and in "
+        "brackets the entropy of its density in nats, less that of the uniform one:",
+        "",
+        "| density | " + " | ".join(f"K = {count:,}" for count in counts) + " |",
+        "|---|" + "---|" * len(counts),
+    ]
+    for name in ("curvature", "learned"):
+        cells = []
+        for count in counts:
+            chosen = [each for each in records if (each["density"], each["num_gaussians"]) == (name, count)]
+            psnr = sum(each["psnr"][budget] for each in chosen) / len(chosen)
+            cells.append(f"{psnr:.2f} ({mean(chosen, 'entropy'):.2f})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -83,10 +105,13 @@ def main() -> None:
     quality = json.loads((RESULTS / "quality.json").read_text())
     rasterizer = json.loads((RESULTS / "rasterizer.json").read_text())
     memory = json.loads((RESULTS / "memory.json").read_text())
+    density = json.loads((RESULTS / "density.json").read_text())
     machine = quality["environment"]
     versions = ", ".join(f"{name} {machine['packages'][name]}" for name in ("torch", "numba"))
     lines = [
         *quality_table(quality),
+        "",
+        *density_table(density),
         "",
         *rasterizer_table(rasterizer),
         "",

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from fastgs.fitting import Rates, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.attributes import gaussians_at
-from fastgs.initializers.filters import smooth
+from fastgs.initializers.filters import mix_with_uniform, smooth
 from fastgs.render import Backend, rasterize, render
 from fastgs.render.reference import EPSILON
 from fastgs.sampling import sample
@@ -31,13 +32,17 @@ ROUNDS = 2
 
 
 def project(means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Tensor:
-    """(K, 2) positions in pixels to their (H, W) density: impulses blurred by `sigma` mean spacings; sums to 1."""
+    """(K, 2) positions in pixels, K from 1 up, to their (H, W) density: impulses blurred by `sigma` mean spacings.
+
+    It sums to 1, to which each position adds the same: the borders are mirrors, so that nothing leaves the canvas.
+    """
     columns = means[:, 0].long().clamp(0, width - 1)
     rows = means[:, 1].long().clamp(0, height - 1)
     impulses = torch.zeros(height * width, device=means.device)
     impulses.index_add_(0, rows * width + columns, torch.ones(len(means), device=means.device))
-    spacing = (height * width / max(len(means), 1)) ** 0.5
-    density = smooth(impulses.view(height, width), sigma * spacing)
+    spacing = (height * width / len(means)) ** 0.5
+    blurred = gaussian_filter(impulses.view(height, width).cpu().numpy(), sigma * spacing, truncate=3, mode="reflect")
+    density = torch.from_numpy(blurred).to(means.device)
     return density / density.sum()
 
 
@@ -102,7 +107,9 @@ def relocate(
     stay = removal_errors(gaussians).argsort()[count:].sort().values
     error = (render(gaussians) - target).square().sum(0)
     spacing = (error.numel() / len(gaussians)) ** 0.5
-    places = sample(smooth(error, 0.5 * spacing), count, generator=generator).to(error.device)
+    # Uniform where nothing is wrong, as with a black image.
+    wanted = mix_with_uniform(smooth(error, 0.5 * spacing), power=1.0, uniform=0.0)
+    places = sample(wanted, count, generator=generator).to(error.device)
     means = torch.cat([gaussians.means[stay], places])
     density = project(means, *error.shape)
     fresh = gaussians_at(means, target, density)
@@ -152,8 +159,10 @@ class TargetStore:
 
     def load(self, index: int, slot: int, visit: int) -> Gaussians | None:
         """What a visit left; None if there was none."""
-        path = self._path(index, slot, visit)
-        return Gaussians.load(path) if path.exists() else None
+        try:
+            return Gaussians.load(self._path(index, slot, visit))
+        except FileNotFoundError:
+            return None
 
     def save(self, index: int, slot: int, visit: int, gaussians: Gaussians) -> None:
         """Keep what a visit leaves, for the next; forget the one before the last."""

@@ -1,4 +1,6 @@
-"""One figure that shows a fit: what went in, where the Gaussians are, what came out, and how fast.
+"""Pictures of Gaussians: one figure that shows a fit, and plain images of a density, of centres and of an error.
+
+The figure tells what went in, where the Gaussians are, what came out, and how fast.
 
 Only `matplotlib.figure.Figure` is used, never pyplot, so this needs no display and keeps no global state. matplotlib
 is imported where it is used, because it is slow to import and a fit does not need it.
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -31,6 +34,9 @@ Window = tuple[float, float, float, float]  # left, right, top, bottom in pixels
 PANEL_WIDTH = 4.0  # inches
 DPI = 160  # an image panel is 640 pixels wide
 MAX_ELLIPSES = 1500  # more than this in one panel, and single ellipses cannot be told apart
+DOT = "#ffd54a"  # a centre
+DIM = 0.35  # of the photo behind centres
+STRIP_SIDE = (256, 512)  # pixels that the longer side of a picture in a strip has at least and at most
 TITLE = {"fontsize": 10.5, "loc": "left", "pad": 5, "y": 1.0}  # y is given so that a colour bar cannot push it up
 
 
@@ -130,6 +136,80 @@ def density_of_centres(gaussians: Gaussians) -> Tensor:
     return torch.from_numpy(gaussian_filter(counts, max(spacing / cell, 1.0)))
 
 
+def density_image(density: Tensor) -> Tensor:
+    """A (H, W) density of any scale as a (3, H, W) picture in [0, 1], from dark (0) to bright (its highest values)."""
+    values = density.detach().float().cpu().numpy()
+    return _colored(values, "viridis", _density_limit(values))
+
+
+def error_image(image: Tensor, target: Tensor) -> Tensor:
+    """The absolute error, mean over channels, of (3, H, W) images as a (3, H, W) picture in [0, 1]; bright is large."""
+    error = (image.detach().clamp(0, 1) - target).abs().mean(dim=0).float().cpu().numpy()
+    return _colored(error, "magma", _error_limit(error))
+
+
+def centres_image(gaussians: Gaussians, target: Tensor) -> Tensor:
+    """The pixels that hold centres, on the dimmed (3, H, W) target of the same canvas, as a picture in [0, 1]."""
+    from matplotlib.colors import to_rgb
+
+    picture = _dimmed(target).cpu().clone()
+    columns, rows = gaussians.means.detach().cpu().long().unbind(1)
+    inside = (columns >= 0) & (columns < gaussians.width) & (rows >= 0) & (rows < gaussians.height)
+    picture[:, rows[inside], columns[inside]] = torch.tensor(to_rgb(DOT))[:, None]
+    return picture
+
+
+def strip(panels: Sequence[tuple[str, Tensor]]) -> Image.Image:
+    """Pictures of one size beside each other, under their titles.
+
+    Args:
+        panels: (title, (3, H, W) picture), each clamped to [0, 1]; small ones are enlarged, large ones reduced.
+    """
+    margin, heading = 4, 20
+    pictures = [_sized(picture) for _, picture in panels]
+    width, height = pictures[0].size
+    result = Image.new("RGB", (len(panels) * (width + margin) - margin, heading + height), "white")
+    writer, font = ImageDraw.Draw(result), ImageFont.load_default(13)
+    for column, ((title, _), picture) in enumerate(zip(panels, pictures, strict=True)):
+        left = column * (width + margin)
+        writer.text((left, 2), title, "black", font)
+        result.paste(picture, (left, heading))
+    return result
+
+
+def _sized(picture: Tensor) -> Image.Image:
+    """A (3, H, W) picture for a strip; enlarged so that its pixels can still be seen."""
+    lowest, highest = STRIP_SIDE
+    pixels = picture.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    result = Image.fromarray(pixels)
+    factor = lowest // max(result.size)
+    if factor > 1:
+        return result.resize((factor * result.width, factor * result.height), Image.Resampling.NEAREST)
+    result.thumbnail((highest, highest))
+    return result
+
+
+def _colored(values: NDArray[np.float32], colormap: str, limit: float) -> Tensor:
+    """(H, W) values from 0 to limit as (3, H, W) colours."""
+    from matplotlib import colormaps
+
+    return torch.from_numpy(colormaps[colormap](values / limit)[..., :3]).permute(2, 0, 1).float()
+
+
+def _density_limit(values: NDArray[np.float32]) -> float:
+    """What is shown brightest; a few extreme peaks would turn all the rest black."""
+    return max(float(np.quantile(values, 0.995)), 1e-12)
+
+
+def _error_limit(values: NDArray[np.float32]) -> float:
+    return max(float(np.quantile(values, 0.998)), 1 / 255)
+
+
+def _dimmed(target: Tensor) -> Tensor:
+    """A (3, H, W) photo in dark gray, to draw on."""
+    return DIM * target.detach().clamp(0, 1).mean(dim=0, keepdim=True).expand(3, -1, -1)
+
+
 def _crowded_window(gaussians: Gaussians) -> Window | None:
     """A window of the canvas's shape around its most crowded spot with MAX_ELLIPSES centres; None: all fit in one."""
     if len(gaussians) <= MAX_ELLIPSES:
@@ -181,18 +261,16 @@ def _draw_input(axes: Axes, target: Tensor, window: Window | None) -> None:
 
 def _draw_density(axes: Axes, density: Tensor, target: Tensor, title: str) -> None:
     values = density.detach().float().cpu().numpy()
-    # A few extreme peaks would turn all the rest black.
-    axes.imshow(values, extent=(0, target.shape[2], target.shape[1], 0), vmin=0, vmax=np.quantile(values, 0.995))
+    axes.imshow(values, extent=(0, target.shape[2], target.shape[1], 0), vmin=0, vmax=_density_limit(values))
     _frame(axes, title)
 
 
 def _draw_centres(axes: Axes, initial: Gaussians, target: Tensor) -> None:
-    dimmed = 0.35 * target.detach().clamp(0, 1).mean(dim=0, keepdim=True).expand(3, -1, -1)
-    _draw_image(axes, dimmed, "Sampled centres")
+    _draw_image(axes, _dimmed(target), "Sampled centres")
     x, y = initial.means.detach().cpu().unbind(1)
     # Dots cover about a tenth of the panel (in points, 1/72 inch), whatever their number.
     area = 0.1 * (72 * PANEL_WIDTH) ** 2 * target.shape[1] / target.shape[2] / max(len(initial), 1)
-    axes.scatter(x, y, s=min(max(area, 0.05), 9), c="#ffd54a", linewidths=0, rasterized=True)
+    axes.scatter(x, y, s=min(max(area, 0.05), 9), c=DOT, linewidths=0, rasterized=True)
     axes.set(xlim=(0, target.shape[2]), ylim=(target.shape[1], 0))
 
 
@@ -231,8 +309,7 @@ def _draw_error(axes: Axes, image: Tensor, target: Tensor) -> None:
     height, width = target.shape[1:]
     error = (image.detach().clamp(0, 1) - target).abs().mean(dim=0, keepdim=True)
     pixels = _pixels(error)
-    limit = max(float(np.quantile(pixels, 0.998)), 1 / 255)
-    shown = axes.imshow(pixels, extent=(0, width, height, 0), cmap="magma", vmin=0, vmax=limit)
+    shown = axes.imshow(pixels, extent=(0, width, height, 0), cmap="magma", vmin=0, vmax=_error_limit(pixels))
     _frame(axes, f"Absolute error, mean {error.mean():.3f}")
     # The colour bar lies beside the title, so that this picture is as large as the others.
     inch = 1 / (PANEL_WIDTH * height / width)

@@ -93,7 +93,8 @@ import sys, time
 start = time.perf_counter()
 import fastgs
 print(time.perf_counter() - start)
-print(*sorted({"gsplat", "wandb", "lightning", "pytorch_lightning", "matplotlib", "torchmetrics"} & set(sys.modules)))
+training = {"wandb", "lightning", "pytorch_lightning", "segmentation_models_pytorch", "timm", "torchvision"}
+print(*sorted((training | {"gsplat", "matplotlib", "torchmetrics"}) & set(sys.modules)))
 """
     outputs = [
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import initializer
 from PIL import Image
 from skimage import data
 
 import fastgs
 from fastgs import cli
 from fastgs.predict import Predictor
+from fastgs.weights import save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76
@@ -68,7 +70,7 @@ def test_files_and_report(photo, out, capsys):
 
     (record,) = report(out)
     expected = {"image": str(photo), "height": HEIGHT, "width": WIDTH, "num_gaussians": 150, "iterations": 12}
-    expected |= {"init": "gradient", "seed": 5, "blend": "normalized", "loss": "mse", "ms_ssim": None}
+    expected |= {"init": "gradient", "weights": None, "seed": 5, "blend": "normalized", "loss": "mse", "ms_ssim": None}
     assert {name: record[name] for name in expected} == expected
     assert [entry[0] for entry in record["history"]] == [0, 10, 12]
     assert record["psnr_init"] == record["history"][0][2] < record["psnr"] == record["history"][-1][2]
@@ -99,6 +101,28 @@ def test_limits(photo, out):
     goal = report(out)[0]["psnr_init"] + 1
     assert predict(photo, "-k", 100, "--target-psnr", goal, "--output", out) == 0
     assert report(out)[0]["psnr"] >= goal and report(out)[0]["iterations"] < 200
+
+
+def test_learned(photo, out, monkeypatch, capsys):
+    for name in ("base", "other"):
+        save_weights(photo.parent / name, initializer(), {})
+    assert predict(photo, *QUICK, "--weights", photo.parent / "other", "--output", out) == 0
+    (record,) = report(out)
+    assert (record["init"], record["weights"]) == ("learned", str(photo.parent / "other"))
+    assert record["num_gaussians"] == 120 and np.isfinite(record["psnr_init"])
+    monkeypatch.setattr("fastgs.weights.CHECKPOINTS", photo.parent)
+    assert predict(photo, *QUICK, "--init", "learned", "--output", out) == 0
+    (again,) = report(out)
+    assert (again["init"], again["weights"], again["psnr"]) == ("learned", "base", record["psnr"])
+
+    (photo.parent / "base.json").write_text("{}")
+    capsys.readouterr()
+    assert predict(photo, *QUICK, "--init", "learned", "--output", photo.parent / "none") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"fastgs predict: error: argument --init: {photo.parent / 'base.json'}: describes no weights"
+    )
+    assert said.count("\n") == 1 and not (photo.parent / "none").exists()
 
 
 def test_folders_and_files(photo, out, capsys):
@@ -249,11 +273,9 @@ def test_bad_folder(photo, out, capsys):
         ("--target-psnr inf", "--target-psnr: must be finite, got inf"),
         ("--seed -1", "--seed: must be at least 0, got -1"),
         ("--size 0", "--size: must be at least 1, got 0"),
-        ("--init best", "--init: expected one of curvature, gradient, saliency, grid, random, got 'best'"),
-        (
-            "--init learned",
-            "--init: no trained weights for 'learned' ship with this version; choose one of curvature, ",
-        ),
+        ("--init best", "--init: expected one of curvature, gradient, saliency, grid, random, learned, got 'best'"),
+        ("--init grid --weights base", "--weights: are for init 'learned', not 'grid'; leave one of the two out"),
+        ("--weights nowhere", "--weights: nowhere: no such weights; give a path, or a name in checkpoints/ ("),
         ("--blend over", "--blend: expected one of normalized, sum, got 'over'"),
         ("--loss l3", "--loss: expected one of mse, "),
         ("--background nocolor", "--background: expected a colour name, #RRGGBB or R,G,B, got 'nocolor'"),
@@ -288,7 +310,8 @@ def test_help_and_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("fastgs ")
     assert cli.main(["predict", "--help"]) == 0
-    assert "--num-gaussians" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "--num-gaussians" in said and "random, learned" in " ".join(said.split())
 
 
 # Nothing is overwritten or half-written

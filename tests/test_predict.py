@@ -1,17 +1,19 @@
 """Predictor: an image in, exactly K Gaussians out, the same for the same seed; one line for every wrong argument."""
 
 import math
+import pickle
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from networks import initializer
 from skimage import data
 
 import fastgs
-from fastgs import predict
-from fastgs.initializers import INITIALIZERS
+from fastgs import weights
+from fastgs.initializers import DEFAULT, INITIALIZERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76
@@ -127,22 +129,45 @@ def test_wrong_images(image, message):
         fastgs.Predictor()(image, 10, 1)
 
 
-def test_wrong_init():
-    with pytest.raises(ValueError, match=r"^init: expected one of curvature, .* got 'best'$"):
+def test_wrong_init(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"^init: expected one of curvature, .*, learned, got 'best'$"):
         fastgs.Predictor("best")
-    with pytest.raises(ValueError, match=r"^init: no trained weights .* choose one of curvature, "):
-        fastgs.Predictor("learned")
+    with pytest.raises(ValueError, match=r"^weights: are for init 'learned', not 'grid'; leave one of the two out$"):
+        fastgs.Predictor("grid", tmp_path)
+    monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path)
+    for make in (lambda: fastgs.Predictor("learned"), lambda: fastgs.Predictor.from_pretrained("base")):
+        with pytest.raises(FileNotFoundError, match=r"^base: no such weights"):
+            make()
 
 
-def test_from_pretrained_says_what_there_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "CHECKPOINTS", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"^base: no such weights .*none yet.*Predictor\(init='curvature'\)"):
-        fastgs.Predictor.from_pretrained("base")
-    (tmp_path / "small.safetensors").touch()
-    with pytest.raises(FileNotFoundError, match=r"in checkpoints/: small"):
-        fastgs.Predictor.from_pretrained("base")
-    with pytest.raises(ValueError, match=r"^small: this version of fastgs cannot read trained weights"):
-        fastgs.Predictor.from_pretrained("small")
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Weights of small networks, in a folder that is nothing but theirs."""
+    path = tmp_path_factory.mktemp("weights") / "base"
+    weights.save_weights(path, initializer(), {})
+    return path
+
+
+def test_from_pretrained(small, monkeypatch):
+    predictor = fastgs.Predictor.from_pretrained(small)
+    assert (predictor.init, predictor.weights) == ("learned", str(small))
+    result = predictor(PHOTO, 150, 12, seed=3)
+    assert len(result.gaussians) == 150 and result.psnr > result.psnr_init + 3
+    heuristic = fastgs.Predictor()
+    assert (heuristic.init, heuristic.weights) == (DEFAULT, None)
+    assert result.psnr_init != pytest.approx(heuristic(PHOTO, 150, 0, seed=3).psnr, abs=0.01)
+
+    monkeypatch.setattr(weights, "CHECKPOINTS", small.parent)
+    others = fastgs.Predictor("learned"), fastgs.Predictor(weights=small), pickle.loads(pickle.dumps(predictor))
+    for other in others:
+        assert torch.equal(other(PHOTO, 150, 12, seed=3).gaussians.means, result.gaussians.means)
+
+
+@pytest.mark.parametrize("count", [1, 137, HEIGHT * WIDTH + 1])
+def test_learned_gives_exactly_k(small, count):
+    for blend in ("normalized", "sum"):
+        result = fastgs.Predictor(weights=small)(PHOTO, count, 1, blend=blend)
+        assert len(result.gaussians) == count and result.gaussians.blend == blend
 
 
 README = ROOT / "README.md"

@@ -6,16 +6,21 @@ Run as a program, this file is one of the two processes: `python tests/test_stag
 import csv
 import json
 import math
+import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from networks import SMALL, initializer
 from PIL import Image
 from safetensors.torch import load_file
 from skimage import data as photos
@@ -24,16 +29,13 @@ import fastgs
 from fastgs.data import FolderDataModule
 from fastgs.images import load_image
 from fastgs.initializers.attributes import gaussians_at
-from fastgs.initializers.learned import LearnedInitializer
 from fastgs.metrics import psnr
-from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.sampling import sample
 from fastgs.stages import AttributeStage, FinetuneStage, PositionStage, base, position
 from fastgs.targets import project
 from fastgs.weights import load_weights, save_weights
 
 SIZE = 32
-TINY = {"encoder": "tu-resnet10t", "depth": 2, "width": 8, "blocks": 1}
 SOON = {"learning_rate": 5e-3, "warmup_steps": 0, "val_iterations": 10}
 COUNTS = (100, 200)  # of FinetuneStage
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
@@ -56,11 +58,7 @@ def folder(tmp_path_factory):
     for index in range(8):
         corner = slice(40 + 30 * index, None, 2), slice(60 + 40 * index, None, 2)
         Image.fromarray(photos.coffee()[corner][:SIZE, :SIZE]).save(folder / "images" / f"{index}.png")
-    torch.manual_seed(0)
-    networks = LearnedInitializer(PositionNetwork(**TINY), AttributeNetwork(**TINY, passes=2))
-    for network in (networks.position, networks.attribute):
-        torch.nn.init.normal_(network.unet.head.weight, std=0.02)
-    save_weights(folder / "weights", networks, {})
+    save_weights(folder / "weights", initializer(), {})
     return folder
 
 
@@ -68,9 +66,9 @@ def make(stage, folder, targets="targets", **options):
     """A small stage, always with the same weights."""
     torch.manual_seed(1)
     if stage is AttributeStage:
-        return AttributeStage(str(folder / "weights"), **TINY, passes=2, **{**SOON, **options})
+        return AttributeStage(str(folder / "weights"), **SMALL, passes=2, **{**SOON, **options})
     options = {"slots": 2, "iterations": 10, **SOON, **options}
-    return PositionStage(str(folder / targets), **TINY, **options)
+    return PositionStage(str(folder / targets), **SMALL, **options)
 
 
 def prepare(folder, count=8, batch_size=4, **options):
@@ -140,20 +138,22 @@ def test_counts_are_log_uniform_by_area(height, width):
 
 
 def test_position_stage_learns_fixed_targets(folder, monkeypatch):
-    """Targets that no heuristic makes: dark places. Half of what there is to learn is learned."""
+    """Draws from a density that no heuristic makes, of dark places: the loss comes 70 % of the way to its own."""
 
     def dark(self, batch, i, count, slot, visit):
         density = (1.05 - batch.images[i].mean(0)).pow(4)
         places = sample(density, count, generator=torch.Generator().manual_seed(int(batch.indices[i])))
-        floors[int(batch.indices[i])] = base.relative_entropy((project(places, SIZE, SIZE) + 1e-30).log()[None]).item()
+        log_density = (density / density.sum()).log()[None]
+        goals[i] = position.density_loss(log_density, project(places, SIZE, SIZE)[None], "cross_entropy").item()
         return gaussians_at(places, batch.images[i], density)
 
-    floors = {}
+    goals = [0.0, 0.0]
     monkeypatch.setattr(PositionStage, "_optimize", dark)
     losses = Losses("train/loss")
-    fit(make(PositionStage, folder, slots=1), prepare(folder, 2, 2, val=None), epochs=60, callbacks=[losses])
-    floor = sum(floors.values()) / 2
-    assert floor < np.mean(losses.values[-5:]) < floor + 0.5 * (losses.values[0] - floor)
+    fit(make(PositionStage, folder, slots=1, anchor=0.0), prepare(folder, 2, 2, val=None), epochs=60,
+        callbacks=[losses])  # fmt: skip
+    start, goal = losses.values[0], np.mean(goals)
+    assert np.mean(losses.values[-5:]) < goal + 0.3 * (start - goal) < start - 0.2
 
 
 def test_attribute_stage_overfits_two_images(folder):
@@ -186,6 +186,7 @@ def test_targets_are_carried_on_from_visit_to_visit(folder, tmp_path, monkeypatc
     stage = make(PositionStage, folder, tmp_path, iterations=100, learning_rate=0.0)
     fit(stage, prepare(folder, 2, 2, val=None), epochs=4)
     assert len(starts) == 8
+    gains = []
     for index in (0, 1):
         image = load_image(folder / "images2" / f"{index}.png")
         first, second = [[stage.store.load(index, slot, visit) for slot in (0, 1)] for visit in (0, 1)]
@@ -193,8 +194,9 @@ def test_targets_are_carried_on_from_visit_to_visit(folder, tmp_path, monkeypatc
             assert len(before) == len(after)  # K belongs to image and slot, whatever the epoch
             assert any(torch.equal(start.means, before.means) for start in starts[4:])
             assert not torch.equal(before.means, after.means)
-            assert psnr(fastgs.render(after), image) > psnr(fastgs.render(before), image)
+            gains.append(psnr(fastgs.render(after), image) - psnr(fastgs.render(before), image))
         assert len(first[0]) != len(first[1])
+    assert np.mean(gains) > 0
 
 
 # What is measured
@@ -248,22 +250,30 @@ def test_resumed_run_reaches_the_same_weights(folder, tmp_path, stage):
 # Refinement
 
 
+class Bar(RichProgressBar):
+    """A progress bar whose last words are remembered."""
+
+    def on_test_batch_end(self, *arguments):
+        self.said = self.test_progress_bar.description
+
+
 def finetune(folder, output, **options):
     stage = FinetuneStage(str(folder / "weights"), counts=COUNTS, iterations=20, output=str(output))
-    used = trainer(**options)
-    (metrics,) = used.test(stage, FolderDataModule(predict=str(folder / "predict"), val_size=None, num_workers=0),
-                           verbose=False)  # fmt: skip
+    data = FolderDataModule(predict=str(folder / "predict"), val_size=None, num_workers=0)
+    (metrics,) = trainer(**options).test(stage, data, verbose=False)
     return metrics
 
 
 @pytest.fixture(scope="module")
 def refined(folder):
-    """(metrics, folder of the results) of 5 images of different sizes, and one that cannot be read."""
+    """(metrics, folder of the results) of 5 images of different sizes; a sixth cannot be read."""
     (folder / "predict").mkdir()
     for index in range(5):
         Image.fromarray(photos.chelsea()[50:90, 100 : 130 + 3 * index]).save(folder / "predict" / f"{index}.png")
     (folder / "predict" / "2a.png").write_bytes(b"no image")
-    metrics = finetune(folder, folder / "refined", logger=CSVLogger(folder / "logs", name="", version=""))
+    bar, logger = Bar(), CSVLogger(folder / "logs", name="", version="")
+    metrics = finetune(folder, folder / "refined", logger=logger, callbacks=[bar], enable_progress_bar=True)
+    assert re.fullmatch(r"4\.png  K = 200  iteration 20  \d+\.\d\d dB", bar.said)
     return metrics, folder / "refined"
 
 
@@ -275,17 +285,17 @@ def test_refinement_improves_and_is_reported(folder, refined):
     assert sorted(path.name for path in output.iterdir()) == sorted(
         [*(f"{index}-{count}.safetensors" for index in range(5) for count in COUNTS), "report.json"]
     )
+    networks = load_weights(folder / "weights")
     for record in records:
         image = load_image(record["image"])
-        gaussians = fastgs.Gaussians.load(output / f"{Path(record['image']).stem}-{record['num_gaussians']}.safetensors")
-        assert len(gaussians) == record["num_gaussians"] and (record["height"], record["width"]) == image.shape[1:]
+        k = record["num_gaussians"]
+        gaussians = fastgs.Gaussians.load(output / f"{Path(record['image']).stem}-{k}.safetensors")
+        assert len(gaussians) == k and (record["height"], record["width"]) == image.shape[1:]
         assert psnr(fastgs.render(gaussians), image) == pytest.approx(record["psnr"], abs=1e-3)
         assert [entry[0] for entry in record["history"]] == [0, 10, 20]
         assert (record["psnr_init"], record["psnr"]) == (record["history"][0][2], record["history"][-1][2])
         assert record["seconds_init"] > 0 and record["seconds_fit"] > 0 and record["iterations"] == 20
-        again = load_weights(folder / "weights").initialize(
-            image, record["num_gaussians"], torch.Generator().manual_seed(record["seed"])
-        )
+        again = networks.initialize(image, k, torch.Generator().manual_seed(record["seed"]))
         assert psnr(fastgs.render(again), image) == pytest.approx(record["psnr_init"], abs=1e-3)
     for count in COUNTS:
         curve = [metrics[f"test/psnr_{count}_at_{iteration}"] for iteration in (0, 10, 20)]
@@ -311,8 +321,21 @@ def test_refinement_says_what_is_wrong(folder, tmp_path):
     with pytest.raises((OSError, ValueError), match="nowhere"):
         FinetuneStage(str(tmp_path / "nowhere"))
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ValueError, match="model.output: cannot write to "):
+    with pytest.raises(ValueError, match=r"^model.output: cannot write to .*file "):
         finetune(folder, tmp_path / "file")
+
+    (tmp_path / "weights.safetensors").symlink_to(folder / "weights.safetensors")
+    (tmp_path / "weights.json").symlink_to(folder / "weights.json")
+    (tmp_path / "predict").mkdir()
+    for name in ("same.jpg", "same.png"):
+        Image.fromarray(photos.chelsea()[:20, :20]).save(tmp_path / "predict" / name)
+    with pytest.raises(ValueError, match=r"^data.predict: .*same.png and .*same.jpg would give files of one name"):
+        finetune(tmp_path, tmp_path / "out")
+    data = FolderDataModule(predict=str(tmp_path / "predict"))
+    data.setup("test")
+    data.trainer = SimpleNamespace(world_size=3)
+    with pytest.raises(ValueError, match=r"^data.predict: 2 images are too few for 3 devices"):
+        data.test_dataloader()
 
 
 # Two processes
@@ -322,8 +345,13 @@ def test_refinement_says_what_is_wrong(folder, tmp_path):
 def two_ranks(folder, refined):
     """The folder to which two processes have written what they made of `folder`."""
     command = [sys.executable, __file__, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            _, stderr = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # both
+            raise
+    assert process.returncode == 0, stderr[-3000:]
     return folder
 
 
@@ -344,7 +372,6 @@ def test_two_ranks_match_one_process(folder, two_ranks):
         start = make(stage, folder).networks.state_dict()
         moved = max((start[name] - value).abs().max().item() for name, value in one.items())
         difference = max((first[name] - value).abs().max().item() for name, value in one.items())
-        print(stage, moved, difference)
         assert all(torch.equal(first[name], value) for name, value in second.items())
         # Sums over images are taken in another order; Adam's first steps divide by what may be all but zero.
         assert difference < 1e-4 < 1e-2 < moved

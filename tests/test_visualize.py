@@ -12,7 +12,7 @@ from matplotlib.collections import EllipseCollection
 from PIL import Image
 
 from fastgs.gaussians import Gaussians
-from fastgs.visualize import MAX_ELLIPSES, figure, save_figure
+from fastgs.visualize import MAX_ELLIPSES, centres_image, density_image, error_image, figure, save_figure, strip
 
 HEIGHT, WIDTH = 24, 36
 
@@ -113,6 +113,37 @@ def test_save_figure(tmp_path, target, suffix):
         assert Image.open(path).width == 2560
     else:
         assert path.read_bytes().startswith(b"%PDF")
+
+
+def test_plain_images(target):
+    density = torch.arange(HEIGHT * WIDTH).view(HEIGHT, WIDTH) / 1e5
+    brightness = density_image(density).mean(0)
+    assert brightness.shape == density.shape and brightness[-1, -1] > 2 * brightness[0, 0]
+    assert density_image(torch.zeros(4, 5)).isfinite().all()
+
+    image = target.clone()
+    image[1, 5, 7] += 0.5
+    error = error_image(image, target)
+    assert error.shape == target.shape and error.mean(0).argmax() == 5 * WIDTH + 7
+    assert (error.mean(0) < 0.01).sum() == HEIGHT * WIDTH - 1
+
+    gaussians = random_gaussians(2)
+    gaussians.means[:] = torch.tensor([[7.9, 5.1], [-3.0, 5.0]])  # x, y; the second left the canvas
+    centres = centres_image(gaussians, target)
+    dimmed = 0.35 * target.mean(0)
+    assert (centres != dimmed).any(0).nonzero().tolist() == [[5, 7]]
+    assert centres[:, 5, 7].mul(255).tolist() == [255, 213, 74]
+
+
+@pytest.mark.parametrize(("side", "shown"), [(64, 256), (300, 300), (1024, 512)])
+def test_strip(side, shown):
+    red, blue = torch.zeros(2, 3, side, side)
+    red[0], blue[2] = 1.2, 1  # beyond 1 is clamped
+    picture = strip([("red", red), ("blue", blue)])
+    assert picture.size == (2 * shown + 4, shown + 20)
+    assert picture.getpixel((0, 20)) == picture.getpixel((shown - 1, shown + 19)) == (255, 0, 0)
+    assert picture.getpixel((shown + 4, 20)) == (0, 0, 255) and picture.getpixel((shown + 2, 50)) == (255, 255, 255)
+    assert np.asarray(picture.crop((0, 0, 40, 20))).min() < 100  # a title
 
 
 def test_failures_leave_no_file(tmp_path, target):

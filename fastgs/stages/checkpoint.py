@@ -47,14 +47,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Read a checkpoint, of tensors and plain values alone, whatever `weights_only` says.
 
         Raises:
-            CheckpointError: the file is missing, cut off or no checkpoint.
+            CheckpointError: the file is missing, unreadable, cut off or no checkpoint.
         """
         if not Path(path).is_file():
             raise CheckpointError(f"{path}: no such checkpoint; check --ckpt_path")
         try:
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"{path}: is cut off or no checkpoint of a run; check --ckpt_path") from error
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f"{path}: cannot be read, is cut off, or is no checkpoint of a run; check --ckpt_path"
+            ) from error
         if not isinstance(checkpoint, dict) or not {"state_dict", "loops"} <= checkpoint.keys():
             raise CheckpointError(f"{path}: is no checkpoint of a run; check --ckpt_path")
         return checkpoint

@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
+from rich.markup import escape
 from torch import Tensor
 
 from fastgs.data import Batch
@@ -101,6 +102,8 @@ class FinetuneStage(lightning.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Bring the records of all devices together, log their means and write the report."""
         records = _gather(self.records)
+        if not records:
+            raise ValueError("data.predict: none of the images that were asked for can be read; see the warnings")
         elapsed = time.perf_counter() - self.started
         metrics = {"test/images_per_second": len(records) / elapsed}
         curves: dict[int, dict[str, float]] = {}
@@ -123,12 +126,14 @@ class FinetuneStage(lightning.LightningModule):
 
     def _paths(self) -> list[Path]:
         """The image files, by index."""
-        paths: list[Path] = self.trainer.test_dataloaders.dataset.paths
+        loader: Any = self.trainer.test_dataloaders
+        paths: list[Path] = loader.dataset.paths
         return paths
 
     def _place(self, batch_idx: int, i: int) -> int:
         """Whose turn sample `i` of a batch is, among all images; see `fastgs.data.EpochSampler`."""
-        turn: int = batch_idx * self.trainer.test_dataloaders.batch_size + i
+        loader: Any = self.trainer.test_dataloaders
+        turn: int = batch_idx * loader.batch_size + i
         return turn * self.trainer.world_size + self.global_rank
 
     def _refine(self, image: Tensor, path: Path, count: int, seed: int) -> Record:
@@ -168,7 +173,7 @@ class FinetuneStage(lightning.LightningModule):
         """Put it on the progress bar, which has no place for metrics in a test."""
         bar = self.trainer.progress_bar_callback
         if isinstance(bar, RichProgressBar) and bar.progress is not None and bar.test_progress_bar_id is not None:
-            bar.progress.update(bar.test_progress_bar_id, description=text)
+            bar.progress.update(bar.test_progress_bar_id, description=escape(text))
             bar.refresh()
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from fastgs.data import Batch
 from fastgs.gaussians import Gaussians
+from fastgs.initializers import curvature
 from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models import PositionNetwork
 from fastgs.stages.base import Stage, draw_count, generators
@@ -48,6 +49,9 @@ class PositionStage(Stage):
         targets: folder where the optimized Gaussians are kept, about 32 bytes for each.
         slots: different K for each image.
         iterations: of the optimizer, each time a target is visited.
+        anchor: share of the heuristic density in the targets, in [0, 1). Where Gaussians end is not quite where they
+            are best started, at few of them least of all: half and half is as good as either at any K, and better at
+            most (benchmarks/LOG.md). 0 is as published.
         loss: see `density_loss`.
         encoder, depth, width, blocks, encoder_weights: see `fastgs.models.PositionNetwork`.
         learning_rate, weight_decay, warmup_steps: see `Stage`.
@@ -60,6 +64,7 @@ class PositionStage(Stage):
         targets: str = "targets",
         slots: int = 4,
         iterations: int = 200,
+        anchor: float = 0.5,
         loss: DensityLoss = "cross_entropy",
         encoder: str = "tu-resnet18d",
         depth: int = 4,
@@ -75,6 +80,7 @@ class PositionStage(Stage):
         super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
         self.save_hyperparameters()
         self.loss: DensityLoss = loss
+        self.anchor = anchor
         self.slots = slots
         self.iterations = iterations
         self.store = TargetStore(Path(targets))
@@ -92,6 +98,7 @@ class PositionStage(Stage):
         images, targets = [], []
         for i, (count, generator) in enumerate(zip(counts, generators(batch.seeds), strict=True)):
             target = project(self._optimize(batch, i, count, slot, visit).means, height, width)
+            target = torch.lerp(target, curvature.density(batch.images[i], count), self.anchor)
             # The target belongs to the image as it is, but what is learned from it holds for the mirror images too.
             axes = [axis for axis in (-1, -2) if torch.rand((), generator=generator) < 0.5]
             images.append(batch.images[i].flip(axes))
