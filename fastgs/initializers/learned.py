@@ -156,12 +156,19 @@ def _errors_and_forces(
 
 def _join(gaussians: Sequence[Gaussians]) -> Gaussians:
     """Sets of one canvas as one, in their order."""
-    names = ("means", "scales", "rotations", "colors")
-    return replace(gaussians[0], **{name: torch.cat([getattr(each, name) for each in gaussians]) for name in names})
+    return replace(
+        gaussians[0],
+        means=torch.cat([each.means for each in gaussians]),
+        scales=torch.cat([each.scales for each in gaussians]),
+        rotations=torch.cat([each.rotations for each in gaussians]),
+        colors=torch.cat([each.colors for each in gaussians]),
+    )
 
 
 def _split(gaussians: Gaussians, counts: list[int]) -> list[Gaussians]:
     """The sets that `_join` joined."""
-    names = ("means", "scales", "rotations", "colors")
-    parts = zip(*(getattr(gaussians, name).split(counts) for name in names), strict=True)
-    return [replace(gaussians, **dict(zip(names, part, strict=True))) for part in parts]
+    tensors = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.colors)
+    return [
+        replace(gaussians, means=means, scales=scales, rotations=rotations, colors=colors)
+        for means, scales, rotations, colors in zip(*(torch.split(each, counts) for each in tensors), strict=True)
+    ]

@@ -78,7 +78,7 @@ class AttributeNetwork(nn.Module):
         spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()  # logarithm of pixels
         # Errors fall by a factor of ten from pass to pass and from few to many Gaussians: their size is told apart.
         size = errors.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-4)
-        occupancy, corrections, forces = state.split([1, CHANNELS, CHANNELS], dim=1)
+        occupancy, corrections, forces = torch.split(state, [1, CHANNELS, CHANNELS], dim=1)
         planes = [
             images - 0.5,
             spacing[:, None] - 1,

@@ -38,4 +38,6 @@ class FiLM(nn.Module):
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
         """(B, C, H, W) features under a (B,) condition of about [0, 1]."""
         embedded = self.embed(condition[:, None])
-        return features * (1 + self.gamma(embedded)[..., None, None]) + self.beta(embedded)[..., None, None]
+        gamma: Tensor = self.gamma(embedded)[..., None, None]
+        beta: Tensor = self.beta(embedded)[..., None, None]
+        return features * (1 + gamma) + beta

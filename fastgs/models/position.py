@@ -46,5 +46,5 @@ class PositionNetwork(nn.Module):
         height, width = images.shape[-2:]
         relative = (prior * (height * width)).log()  # 0 where the prior is at its mean
         condition = density_condition(num_gaussians, height, width)
-        correction = self.unet(torch.cat([images - 0.5, relative[:, None]], dim=1), condition)
+        correction: Tensor = self.unet(torch.cat([images - 0.5, relative[:, None]], dim=1), condition)
         return (relative + correction[:, 0]).flatten(1).log_softmax(1).view_as(relative)

@@ -9,11 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from fastgs.data import FolderDataModule
 from fastgs.stages.base import Stage
+from fastgs.stages.checkpoint import CheckpointError
 from fastgs.weights import save_weights
 
 
@@ -28,7 +30,12 @@ class ExportWeights(Callback):
         self.path = path
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write PATH.safetensors and PATH.json; in the first process only, and not in a mere trial."""
+        """Write PATH.safetensors and PATH.json; in the first process only, and not in a mere trial.
+
+        Raises:
+            OSError: the folder is not writable, or the disk is full; names the file.
+            CheckpointError: the weights hold NaN or infinity. The last checkpoint is then still the one before.
+        """
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         assert isinstance(pl_module, Stage)
@@ -38,6 +45,8 @@ class ExportWeights(Callback):
                 save_weights(path, pl_module.networks, describe(trainer, pl_module))
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
+            except ValueError as error:
+                raise CheckpointError(f"{error}; lower model.learning_rate") from error
 
 
 def describe(trainer: Trainer, stage: Stage) -> dict[str, Any]:
@@ -54,7 +63,9 @@ def describe(trainer: Trainer, stage: Stage) -> dict[str, Any]:
         "epochs": trainer.current_epoch + 1,
         "steps": trainer.global_step,
         "seed": int(os.environ.get("PL_GLOBAL_SEED", 0)),  # where Lightning keeps it
-        "metrics": {name: float(value) for name, value in sorted(trainer.callback_metrics.items())},
+        "metrics": {
+            name: float(value) for name, value in sorted(trainer.callback_metrics.items()) if torch.isfinite(value)
+        },
         "versions": {name: version(name) for name in ("fastgs", "torch")},
     }
 
