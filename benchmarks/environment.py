@@ -16,7 +16,10 @@ import torch
 from fastgs.files import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("fastgs", "torch", "numba", "llvmlite", "numpy", "pillow")
+PACKAGES = (
+    *("fastgs", "torch", "numba", "llvmlite", "numpy", "pillow"),
+    *("lightning", "segmentation-models-pytorch", "timm"),
+)
 
 
 def describe() -> dict[str, Any]:

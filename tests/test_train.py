@@ -238,19 +238,6 @@ def test_disk_full_while_checkpointing(position, images, tmp_path, capsys, monke
     assert_same_weights(tmp_path, position)
 
 
-def test_training_that_diverges(position, images, tmp_path, capsys, monkeypatch):
-    step = PositionStage.training_step
-
-    def diverge(self, batch, batch_idx):
-        return step(self, batch, batch_idx) * (float("nan") if self.current_epoch else 1)
-
-    monkeypatch.setattr(PositionStage, "training_step", diverge)
-    assert main(arguments("position", tmp_path, images)) == 1
-    line = said(capsys)
-    assert line.startswith(f"{tmp_path / 'weights'}") and line.endswith("lower model.learning_rate\n")
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
-
-
 # What users get wrong: one line each
 
 

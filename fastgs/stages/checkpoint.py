@@ -14,7 +14,7 @@ from fastgs.files import atomic_write
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used or written; one line that begins with the file and says what to do."""
+    """A checkpoint that cannot be used; one line that begins with the file and says what to do."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

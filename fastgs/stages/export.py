@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from fastgs.data import FolderDataModule
 from fastgs.stages.base import Stage
-from fastgs.stages.checkpoint import CheckpointError
 from fastgs.weights import save_weights
 
 
@@ -34,7 +33,7 @@ class ExportWeights(Callback):
 
         Raises:
             OSError: the folder is not writable, or the disk is full; names the file.
-            CheckpointError: the weights hold NaN or infinity. The last checkpoint is then still the one before.
+            ValueError: the weights hold NaN or infinity. The last checkpoint is then still the one before.
         """
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -45,8 +44,6 @@ class ExportWeights(Callback):
                 save_weights(path, pl_module.networks, describe(trainer, pl_module))
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
-            except ValueError as error:
-                raise CheckpointError(f"{error}; lower model.learning_rate") from error
 
 
 def describe(trainer: Trainer, stage: Stage) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,8 +42,9 @@ def density_loss(log_densities: Tensor, targets: Tensor, kind: DensityLoss) -> T
 class PositionStage(Stage):
     """Trains the position network.
 
-    The images must be the same in every epoch (`random_crop: false, flip: false`), since the optimizer goes on from
-    where it stood when an image was last seen with the same K.
+    The images must be the same in every epoch (`random_crop: false`, `flip: false`, `repeat: 1`), since the optimizer
+    goes on from where it stood when an image was last seen with the same K. For a run to be resumed exactly, its
+    checkpoint may be `slots` epochs old at most.
 
     Args:
         targets: folder where the optimized Gaussians are kept, about 32 bytes for each.
@@ -85,6 +86,20 @@ class PositionStage(Stage):
         self.iterations = iterations
         self.store = TargetStore(Path(targets))
         self.networks = LearnedInitializer(PositionNetwork(encoder, depth, width, blocks, encoder_weights))
+
+    def on_fit_start(self) -> None:
+        """Refuse data that change from epoch to epoch.
+
+        Raises:
+            ValueError: one line that begins with the argument.
+        """
+        data: Any = getattr(self.trainer, "datamodule", None)
+        for name, wanted in {"random_crop": False, "flip": False, "repeat": 1}.items():
+            if getattr(data, name, wanted) != wanted:
+                raise ValueError(
+                    f"data.{name}: Stage I keeps targets from epoch to epoch, for which the images must stay as they "
+                    f"are; set {str(wanted).lower()}"
+                )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Visit the target of each image, carry it on, and compare its projection with the prediction."""
