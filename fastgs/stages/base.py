@@ -93,6 +93,18 @@ class Stage(lightning.LightningModule):
     def _log_validation(self, name: str, value: Tensor | float, batch: Batch) -> None:
         self.log(f"val/{name}", value, batch_size=len(batch.images), sync_dist=True, on_epoch=True)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of the gradient, and end a run that has diverged before its weights are lost.
+
+        Raises:
+            ValueError: the gradient holds NaN or infinity.
+        """
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            raise ValueError(f"model.learning_rate: the run diverged at step {self.global_step}; lower it")
+        self.log("train/gradient_norm", norm)
+
     def configure_optimizers(self) -> Any:
         """AdamW over what is trained, and its schedule by step."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
