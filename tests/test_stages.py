@@ -106,6 +106,29 @@ class Losses(Callback):
 # What is learned
 
 
+class Poison(Callback):
+    """A gradient that is not finite, as of a run that diverges."""
+
+    def on_after_backward(self, trainer, stage):
+        next(parameter for parameter in stage.parameters() if parameter.grad is not None).grad[0] = float("nan")
+
+
+def test_diverged_runs_end_before_their_weights_are_lost(folder):
+    stage = make(AttributeStage, folder)
+    with pytest.raises(ValueError, match=r"^model\.learning_rate: the run diverged at step 0; lower it$"):
+        fit(stage, prepare(folder), callbacks=[Poison()])
+    assert all(torch.isfinite(parameter).all() for parameter in stage.parameters())
+
+
+@pytest.mark.parametrize("change", [{"random_crop": True}, {"flip": True}, {"repeat": 2}])
+def test_targets_are_not_kept_of_images_that_change(change, folder):
+    data = prepare(folder)
+    for name, value in change.items():
+        setattr(data, name, value)
+    with pytest.raises(ValueError, match=rf"^data\.{next(iter(change))}: "):
+        fit(make(PositionStage, folder), data)
+
+
 def test_cross_entropy_is_least_at_the_target():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 4, 5, generator=generator)
