@@ -69,6 +69,29 @@ def density_table(content: dict[str, Any]) -> list[str]:
     return lines
 
 
+def training_table(content: dict[str, Any]) -> list[str]:
+    """One row for each stage and size of batch."""
+    names = {
+        "network": ("network_forward", "network_backward"),
+        "rasterizer": ("rasterizer_forward", "rasterizer_backward"),
+        "placing and targets": ("placing", "targets"),
+        "data": ("data",),
+    }
+    lines = [
+        f"Training in {content['settings']['precision']}, and where its time goes:",
+        "",
+        "| stage | batch | images/s | megapixels/s | " + " | ".join(names) + " |",
+        "|---|---|---|---|" + "---|" * len(names),
+    ]
+    for record in content["records"]:
+        shares = [f"{sum(record['shares'].get(part, 0) for part in parts):.0%}" for parts in names.values()]
+        lines.append(
+            f"| {record['stage']} | {record['batch']} x {record['side']} x {record['side']} | "
+            f"{record['images_per_second']:.1f} | {record['megapixels_per_second']:.2f} | " + " | ".join(shares) + " |"
+        )
+    return lines
+
+
 def rasterizer_table(content: dict[str, Any]) -> list[str]:
     """Milliseconds of the cpu backend."""
     lines = [
@@ -105,6 +128,7 @@ def main() -> None:
     quality = json.loads((RESULTS / "quality.json").read_text())
     rasterizer = json.loads((RESULTS / "rasterizer.json").read_text())
     memory = json.loads((RESULTS / "memory.json").read_text())
+    training = json.loads((RESULTS / "training.json").read_text())
     density = json.loads((RESULTS / "density.json").read_text())
     machine = quality["environment"]
     versions = ", ".join(f"{name} {machine['packages'][name]}" for name in ("torch", "numba"))
@@ -112,6 +136,8 @@ def main() -> None:
         *quality_table(quality),
         "",
         *density_table(density),
+        "",
+        *training_table(training),
         "",
         *rasterizer_table(rasterizer),
         "",

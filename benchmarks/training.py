@@ -32,7 +32,6 @@ from lightning.pytorch.profilers import Profiler
 from torch import Tensor
 
 from fastgs.data import FolderDataModule
-from fastgs.images import find_images
 from fastgs.initializers import curvature
 from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models import AttributeNetwork, PositionNetwork
@@ -196,9 +195,9 @@ def measure(
     torch.manual_seed(0)
     clock = Clock()
     counted = Steps(clock)
-    repeat = -(-(WARMUP + steps) * batch // len(find_images(list(data))))
+    moving = name == "attribute"  # Stage I keeps its targets from epoch to epoch
     module = FolderDataModule(
-        list(data), crop=side, random_crop=name == "attribute", batch_size=batch, repeat=repeat, num_workers=workers
+        list(data), crop=side, random_crop=moving, flip=moving, batch_size=batch, num_workers=workers
     )
     trainer = lightning.Trainer(
         max_steps=WARMUP + steps,
