@@ -73,10 +73,24 @@ class Rates:
     decay: float = 30.0
 
     @classmethod
-    def for_iterations(cls, iterations: int) -> Rates:
-        """Rates for a run of this length: a short run cannot afford a long memory nor a deep decay."""
+    def for_iterations(cls, iterations: int, near: bool = False) -> Rates:
+        """Rates for a run of this length: a short run cannot afford a long memory nor a deep decay.
+
+        From a start that is near the end, as the networks' is, smaller steps held for longer are better.
+        """
         momentum = 1 - min(1.0, max(0.1, 1.6 / math.sqrt(max(iterations, 1))))
-        return cls(betas=(momentum, 0.9), decay=min(30.0, max(4.0, iterations / 5)))
+        decay = min(30.0, max(4.0, iterations / 5))
+        if not near:
+            return cls(betas=(momentum, 0.9), decay=decay)
+        return cls(
+            means=0.082,
+            scales=0.103,
+            rotations=0.063,
+            colors=0.44,
+            betas=(momentum, momentum),
+            hold=0.85,
+            decay=max(decay, 6.6),
+        )
 
     def factor(self, progress: float) -> float:
         """What all rates are multiplied by when `progress` in [0, 1] of the run is done."""
@@ -176,6 +190,7 @@ def fit(
     target_psnr: float | None = None,
     loss: str | Loss = "mse",
     rates: Rates | None = None,
+    near: bool = False,
     callback: Callable[[HistoryEntry], None] | None = None,
     backend: Backend = "auto",
 ) -> Fit:
@@ -193,6 +208,7 @@ def fit(
         target_psnr: stop at this PSNR in dB, looked at every `HISTORY_INTERVAL` steps.
         loss: a name in `LOSSES`, or a function of (3, H, W) image and target that gives a scalar.
         rates: step sizes and schedule; by default those for the number of steps that are planned or fit in the budget.
+        near: of the default rates: the start is what networks predict, not what a heuristic does.
         callback: called with every new entry of the history.
         backend: see `fastgs.render`.
 
@@ -210,7 +226,7 @@ def fit(
         raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
     measure = LOSSES[loss] if isinstance(loss, str) else loss
     if rates is None:
-        rates = Rates.for_iterations(_planned_steps(target, gaussians, iterations, seconds, measure, backend))
+        rates = Rates.for_iterations(_planned_steps(target, gaussians, iterations, seconds, measure, backend), near)
 
     parameters = _Parameters(gaussians, rates)
     history: list[HistoryEntry] = []

@@ -151,6 +151,7 @@ class Predictor:
             seconds=seconds,
             target_psnr=target_psnr,
             loss=loss,
+            near=self.init == LEARNED,
             callback=callback,
             backend=backend,
         )

@@ -86,7 +86,8 @@ class Stage(lightning.LightningModule):
         self._log_validation(f"entropy_{equivalent}", relative_entropy(log_densities).mean(), batch)
         for image, start in zip(batch.images, starts, strict=True):
             with torch.enable_grad():
-                history = fit(image, start, iterations=self.val_iterations).history
+                near = self.networks.attribute is not None
+                history = fit(image, start, iterations=self.val_iterations, near=near).history
             for entry in (history[0], history[-1]):
                 self._log_validation(f"psnr_{equivalent}_at_{entry.iteration}", entry.psnr, batch)
 

@@ -146,7 +146,7 @@ class FinetuneStage(lightning.LightningModule):
         initial = self.networks.initialize(image, count, torch.Generator().manual_seed(seed))
         seconds_init = time.perf_counter() - start
         with torch.enable_grad():
-            result = fit(image, initial, iterations=self.iterations, loss=self.loss, callback=show)
+            result = fit(image, initial, iterations=self.iterations, loss=self.loss, near=True, callback=show)
         if self.output is not None:
             result.gaussians.save(self.output / f"{path.stem}-{count}.safetensors")
         return {
