@@ -99,8 +99,17 @@ class LearnedInitializer(nn.Module):
     @torch.no_grad()
     def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
         """One image; see `fastgs.initializers.Initializer`."""
-        gaussians: Gaussians = self(image[None], [num_gaussians], [generator])[0]
+        # As they were trained; half the time of float32, for 0.01 dB. Where it is not native it would be slower.
+        native = image.device.type == "cpu" and _has_bfloat16()
+        with torch.autocast("cpu", torch.bfloat16, enabled=native):
+            gaussians: Gaussians = self(image[None], [num_gaussians], [generator])[0]
         return gaussians
+
+
+def _has_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16."""
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class _Scatter:

@@ -25,7 +25,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.SiLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
         )
         nn.init.zeros_(self.convolutions[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.convolutions[-1].bias)  # type: ignore[arg-type]
@@ -88,13 +90,21 @@ class UNet(nn.Module):
     def forward(self, images: Tensor, condition: Tensor) -> Tensor:
         """Map (B, in, H, W) under a (B,) condition of about [0, 1] to (B, out, H, W)."""
         height, width = images.shape[-2:]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        folded = functional.pixel_unshuffle(functional.pad(images, padding, mode="replicate"), FOLD)
-        folded = folded.contiguous(memory_format=torch.channels_last)
+        bottom, right = -height % self.multiple, -width % self.multiple
+        if bottom or right:
+            images = functional.pad(images, (0, right, 0, bottom), mode="replicate")
+        folded = _fold(images)
         detail = self.detail(folded)
         features = self.encoder(detail)
         features[-1] = self.film(features[-1], condition)
         features = torch.cat([self.decoder(features), detail], dim=1)
         features = self.blocks(self.merge(features))
-        result: Tensor = functional.pixel_shuffle(self.head(functional.silu(features)), FOLD)
+        result: Tensor = functional.pixel_shuffle(self.head(functional.silu(features, inplace=True)), FOLD)
         return result[..., :height, :width].float()
+
+
+def _fold(images: Tensor) -> Tensor:
+    """`pixel_unshuffle` by FOLD straight to the memory format of the convolutions: one copy instead of two."""
+    batch, channels, height, width = images.shape
+    blocks = images.view(batch, channels, height // FOLD, FOLD, width // FOLD, FOLD).permute(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(batch, height // FOLD, width // FOLD, channels * FOLD**2).permute(0, 3, 1, 2)
