@@ -123,6 +123,13 @@ def memory_line(content: dict[str, Any]) -> str:
     return f"Peak memory of the whole command, figure included: {', '.join(peaks)}."
 
 
+def machine(content: dict[str, Any]) -> str:
+    """What a result was measured on, and with."""
+    environment = content["environment"]
+    versions = ", ".join(f"{name} {environment['packages'][name]}" for name in ("torch", "numba"))
+    return f"{environment['cores']} cores of an {environment['processor']} with {versions}"
+
+
 def main() -> None:
     """Rewrite the part of the README between the markers."""
     quality = json.loads((RESULTS / "quality.json").read_text())
@@ -130,8 +137,6 @@ def main() -> None:
     memory = json.loads((RESULTS / "memory.json").read_text())
     training = json.loads((RESULTS / "training.json").read_text())
     density = json.loads((RESULTS / "density.json").read_text())
-    machine = quality["environment"]
-    versions = ", ".join(f"{name} {machine['packages'][name]}" for name in ("torch", "numba"))
     lines = [
         *quality_table(quality),
         "",
@@ -143,7 +148,7 @@ def main() -> None:
         "",
         memory_line(memory),
         "",
-        f"Measured on {machine['cores']} cores of an {machine['processor']} with {versions}; no GPU.",
+        f"Rasterizer and memory: {machine(rasterizer)}; all else: {machine(quality)}. No GPU.",
     ]
     before, _, rest = README.read_text().partition(START)
     _, _, after = rest.partition(END)
