@@ -10,18 +10,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fastgs.descent import AutogradDescent, Descent, Loss, Rates
 from fastgs.gaussians import Gaussians
 from fastgs.metrics import psnr, ssim_loss
-from fastgs.render import Backend, rasterize, threads
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from fastgs.render import Backend, choose, threads
 
 # Of (3, H, W) image and target. Weights of SSIM: Image-GS adds 0.1 of it to L1; the same share of MSE, whose values are
 # some ten times smaller, is 0.01.
@@ -32,11 +31,10 @@ LOSSES: dict[str, Loss] = {
     "l1+ssim": lambda image, target: functional.l1_loss(image, target) + 0.1 * ssim_loss(image, target),
 }
 
-# A fit makes no Gaussian thinner than this many pixels: it would fall between the pixel centres, where it costs nothing
-# at the fitted size and shows as a hairline when zoomed in. Given narrower ones, it keeps 0.9 of their scales.
-MIN_SCALE = 0.3
-
 DEFAULT_ITERATIONS = 200
+
+# Steps that are timed to plan a run with a budget of seconds.
+TRIAL_STEPS = 2
 
 # PSNR is measured, written to the history and compared with the target this often.
 HISTORY_INTERVAL = 10
@@ -51,133 +49,12 @@ class HistoryEntry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Step sizes and schedule of `fit`; `Rates.for_iterations` has the defaults.
-
-    Attributes:
-        means: in diameters (two standard deviations, the geometric mean of the axes) of the initial Gaussian.
-        scales: in natural logarithms of the standard deviation.
-        rotations: in radians.
-        colors: in units of the root mean square error of the first image.
-        betas: Adam's decay of the mean and of the squared gradient.
-        hold: share of the run at full rates.
-        decay: factor by which the rates have fallen at the end.
-    """
-
-    means: float = 0.12
-    scales: float = 0.12
-    rotations: float = 0.09
-    colors: float = 0.3
-    betas: tuple[float, float] = (0.9, 0.9)
-    hold: float = 0.7
-    decay: float = 30.0
-
-    @classmethod
-    def for_iterations(cls, iterations: int, near: bool = False) -> Rates:
-        """Rates for a run of this length: a short run cannot afford a long memory nor a deep decay.
-
-        From a start that is near the end, as the networks' is, smaller steps held for longer are better.
-        """
-        momentum = 1 - min(1.0, max(0.1, 1.6 / math.sqrt(max(iterations, 1))))
-        decay = min(30.0, max(4.0, iterations / 5))
-        if not near:
-            return cls(betas=(momentum, 0.9), decay=decay)
-        return cls(
-            means=0.082,
-            scales=0.103,
-            rotations=0.063,
-            colors=0.44,
-            betas=(momentum, momentum),
-            hold=0.85,
-            decay=max(decay, 6.6),
-        )
-
-    def factor(self, progress: float) -> float:
-        """What all rates are multiplied by when `progress` in [0, 1] of the run is done."""
-        return self.decay ** (-max(0.0, progress - self.hold) / (1 - self.hold)) if self.hold < 1 else 1.0
-
-
-@dataclass(frozen=True)
 class Fit:
     """What `fit` returns: the Gaussians, detached; their image (3, H, W), not clamped; the whole history."""
 
     gaussians: Gaussians
     image: Tensor
     history: list[HistoryEntry]
-
-
-class _Parameters:
-    """Gaussians as free variables: offsets in units of the initial size, log scales, rotations, colours.
-
-    Scales are `sqrt(exp(log_scale)^2 + floor^2)`.
-    """
-
-    def __init__(self, gaussians: Gaussians, rates: Rates) -> None:
-        self.start = gaussians
-        self.rates = rates
-        self.unit = 2 * gaussians.scales.detach().prod(1, keepdim=True).sqrt()
-        self.offsets = torch.zeros_like(gaussians.means, requires_grad=True)
-        scales = gaussians.scales.detach()
-        self.floors = (0.9 * scales).clamp(max=MIN_SCALE)
-        self.log_scales = (0.5 * (scales.square() - self.floors.square()).log()).requires_grad_()
-        self.rotations = gaussians.rotations.detach().clone().requires_grad_()
-        self.colors = gaussians.colors.detach().clone().requires_grad_()
-        self.color_unit: float | None = None  # known once an image is
-        # Reused: memory for a new one in every step would be mapped anew.
-        self.error = torch.empty(3, gaussians.height, gaussians.width, dtype=self.unit.dtype, device=self.unit.device)
-        groups = [{"params": [each]} for each in (self.offsets, self.log_scales, self.rotations, self.colors)]
-        # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
-        self.optimizer = torch.optim.Adam(groups, betas=rates.betas, eps=1e-15, fused=True)
-
-    def means(self) -> Tensor:
-        return self.start.means + self.unit * self.offsets
-
-    def scales(self) -> Tensor:
-        return torch.hypot(self.log_scales.exp(), self.floors)
-
-    def finite(self) -> bool:
-        return all(
-            bool(torch.isfinite(each).all()) for each in (self.means(), self.scales(), self.rotations, self.colors)
-        )
-
-    def render(self, backend: Backend) -> Tensor:
-        return rasterize(
-            self.means(),
-            self.scales(),
-            self.rotations,
-            self.colors,
-            counts=[len(self.unit)],
-            pitches=[(1.0, 1.0)],
-            height=self.start.height,
-            width=self.start.width,
-            blend=self.start.blend,
-            backend=backend,
-        ).squeeze(0)  # not [0], whose gradient is a copy of the whole image
-
-    def step(self, image: Tensor, target: Tensor, loss: Loss, progress: float) -> None:
-        error = torch.sub(image.detach(), target, out=self.error)
-        if self.color_unit is None:
-            self.color_unit = error.square().mean().sqrt().item()
-        full = (self.rates.means, self.rates.scales, self.rates.rotations, self.rates.colors * self.color_unit)
-        for group, rate in zip(self.optimizer.param_groups, full, strict=True):
-            group["lr"] = rate * self.rates.factor(progress)
-        self.optimizer.zero_grad()
-        if loss is functional.mse_loss:
-            # Its gradient up to a factor, to which Adam is blind: this spares three passes over the image.
-            image.backward(error)  # type: ignore[no-untyped-call]
-        else:
-            loss(image, target).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-
-    @torch.no_grad()
-    def gaussians(self) -> Gaussians:
-        return replace(
-            self.start,
-            means=self.means(),
-            scales=self.scales(),
-            rotations=self.rotations.detach().clone(),
-            colors=self.colors.detach().clone(),
-        )
 
 
 @threads.reserved()
@@ -228,30 +105,40 @@ def fit(
     if rates is None:
         rates = Rates.for_iterations(_planned_steps(target, gaussians, iterations, seconds, measure, backend), near)
 
-    parameters = _Parameters(gaussians, rates)
+    descent = _descent(gaussians, target, rates, measure, backend)
     history: list[HistoryEntry] = []
 
     def record(iteration: int, image: Tensor) -> bool:
         """Note where the fit stands; True if that is good enough."""
-        entry = HistoryEntry(iteration, time.perf_counter() - start, psnr(image.detach(), target))
+        quality = psnr(image.detach(), target)
         # The rasterizer cannot draw a Gaussian at NaN, so the image alone would not show it.
-        if math.isnan(entry.psnr) or not parameters.finite():
+        if math.isnan(quality) or not descent.finite():
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
-        history.append(entry)
+        history.append(HistoryEntry(iteration, time.perf_counter() - start, quality))
         if callback is not None:
-            callback(entry)
-        return target_psnr is not None and entry.psnr >= target_psnr
+            callback(history[-1])
+        return target_psnr is not None and quality >= target_psnr
 
     start, iteration = time.perf_counter(), 0
     while True:
         progress = _progress(iteration, time.perf_counter() - start, iterations, seconds)
         last = progress >= 1 or not len(gaussians)
-        with torch.set_grad_enabled(not last):
-            image = parameters.render(backend)
-        if (last or iteration % HISTORY_INTERVAL == 0) and (record(iteration, image) or last):
-            return Fit(parameters.gaussians(), image.detach(), history)
-        parameters.step(image, target, measure, progress)
+        if last or iteration % HISTORY_INTERVAL == 0:
+            with torch.set_grad_enabled(not last):
+                image = descent.image()
+            if record(iteration, image) or last:
+                return Fit(descent.gaussians(), image.detach().clone(), history)
+        descent.step(rates.factor(progress))
         iteration += 1
+
+
+def _descent(gaussians: Gaussians, target: Tensor, rates: Rates, loss: Loss, backend: Backend) -> Descent:
+    """The fastest that there is for these tensors and this loss."""
+    if len(gaussians) and loss is functional.mse_loss and choose(gaussians.means, backend) == "cuda":
+        from fastgs.descent_cuda import CudaDescent  # deferred: Triton is not everywhere
+
+        return CudaDescent(gaussians, target, rates)
+    return AutogradDescent(gaussians, target, rates, loss, backend)
 
 
 def _progress(iteration: int, elapsed: float, iterations: int | None, seconds: float | None) -> float:
@@ -268,12 +155,15 @@ def _planned_steps(
     if seconds is None:
         assert iterations is not None
         return iterations
-    trial = _Parameters(gaussians, Rates())
-    elapsed = math.inf
-    for _ in range(3):  # the first also compiles
-        start = time.perf_counter()
-        trial.step(trial.render(backend), target, measure, 0.0)
-        elapsed = time.perf_counter() - start
+    trial = _descent(gaussians, target, Rates(), measure, backend)
+    start = 0.0
+    for trial_step in range(1 + TRIAL_STEPS):
+        trial.step(1.0)
+        if trial_step == 0:  # that one also compiled
+            trial.image()
+            start = time.perf_counter()
+    trial.image()  # wait for what runs on a GPU
+    elapsed = (time.perf_counter() - start) / TRIAL_STEPS
     steps = int(seconds / elapsed)
     return steps if iterations is None else min(steps, iterations)
 

@@ -14,7 +14,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from fastgs.fitting import Rates, fit
+from fastgs.descent import Rates
+from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.attributes import gaussians_at
 from fastgs.initializers.filters import mix_with_uniform, smooth

@@ -9,7 +9,8 @@ import pytest
 import skimage.data
 import torch
 
-from fastgs.fitting import HISTORY_INTERVAL, LOSSES, MIN_SCALE, Rates, fit
+from fastgs.descent import MIN_SCALE, Rates
+from fastgs.fitting import HISTORY_INTERVAL, LOSSES, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.metrics import psnr

@@ -5,15 +5,18 @@ Two rules, both independent of the order of the Gaussians (reference.py has the 
 - "normalized": the weighted mean of the colours, as in Image-GS and Fast-2DGS;
 - "sum": the weighted sum, as in GaussianImage.
 
-Three backends with one meaning: "reference" (plain torch, any dtype and device), "cpu" (numba, float32) and "cuda".
+Three backends with one meaning: "reference" (plain torch, any dtype and device), "cpu" (numba, float32) and "cuda"
+(Triton, float32).
 An image is a continuous function of the position on the canvas; rendering at another size samples the same function
 on a finer or coarser grid. Sampling on a much coarser one aliases, as with any image; `antialias` averages instead.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -43,7 +46,7 @@ def render(
         height, width: size of the image in pixels; by default that of the canvas. Another size scales the Gaussians.
         blend: "normalized" or "sum"; by default the rule the Gaussians were fitted with.
         backend: "auto" takes the fastest that keeps the precision of the tensors: "cpu" for float32 on the CPU,
-            else "reference".
+            "cuda" for float32 on a CUDA device (if Triton is installed), else "reference".
         antialias: make each pixel the mean over its area where the image is smaller than the canvas, not the value at
             its centre; takes as long as rendering at about the size of the canvas.
 
@@ -132,17 +135,47 @@ def rasterize(
     _check_size(height, width)
     if blend not in get_args(Blend):
         raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {blend!r}")
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
-    if backend == "cuda":
-        raise ValueError("backend: 'cuda' is not in this version; use 'auto' or 'reference' for tensors on a GPU")
-    native = means.device.type == "cpu" and means.dtype == torch.float32
-    if backend == "cpu" and not native:
-        raise ValueError(f"backend: 'cpu' takes float32 tensors on the CPU, got {means.dtype} on {means.device}")
-    implementation = cpu.rasterize if native and backend != "reference" else reference.rasterize
-    return implementation(
+    return _implementation(choose(means, backend))(
         means, scales, rotations, colors, counts, pitches, height, width, normalized=blend == "normalized"
     )
+
+
+def _implementation(backend: Literal["reference", "cpu", "cuda"]) -> Callable[..., Tensor]:
+    if backend == "cuda":
+        from fastgs.render import cuda  # deferred: Triton is not everywhere, and slow to import
+
+        return cuda.rasterize
+    return cpu.rasterize if backend == "cpu" else reference.rasterize
+
+
+@lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether Triton is installed: torch brings it along on Linux."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def choose(means: Tensor, backend: Backend) -> Literal["reference", "cpu", "cuda"]:
+    """The backend that "auto" is for these tensors, or the one asked for.
+
+    Raises:
+        ValueError: the name is unknown, or it cannot serve them.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if backend == "reference":
+        return backend
+    place = means.device.type
+    if backend == "auto":
+        native = means.dtype == torch.float32 and (place == "cpu" or (place == "cuda" and has_triton()))
+        return place if native else "reference"  # type: ignore[return-value]
+    if place != backend or means.dtype != torch.float32:
+        raise ValueError(
+            f"backend: {backend!r} takes float32 tensors on {'the CPU' if backend == 'cpu' else 'a CUDA device'}, "
+            f"got {means.dtype} on {means.device}"
+        )
+    if backend == "cuda" and not has_triton():
+        raise ValueError("backend: 'cuda' needs Triton, which is not installed; use 'auto' or 'reference'")
+    return backend
 
 
 def _check_size(height: int, width: int) -> None:

@@ -1,0 +1,80 @@
+"""The Triton kernel of descent_cuda.py: from gradients of Gaussians to the Gaussians of the next step."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from fastgs.descent import ADAM_EPSILON
+
+EPSILON = tl.constexpr(ADAM_EPSILON)
+
+
+@triton.jit
+def _adam(variables, averages, squares, gradient, rate, share, share_squared, rest, rest_squared, mask):
+    """One step for a row of variables, of which the new values are returned (Kingma and Ba, 2015).
+
+    share and share_squared are what the new gradient counts for; rest and rest_squared correct for the start at 0.
+    """
+    average = tl.load(averages, mask, 0.0)
+    square = tl.load(squares, mask, 0.0)
+    average += share * (gradient - average)
+    square += share_squared * (gradient * gradient - square)
+    tl.store(averages, average, mask)
+    tl.store(squares, square, mask)
+    moved = tl.load(variables, mask, 0.0) - rate / rest * average / (tl.sqrt(square / rest_squared) + EPSILON)
+    tl.store(variables, moved, mask)
+    return moved
+
+
+@triton.jit(do_not_specialize=["number", "capacity"])
+def descend(
+    variables, averages, squares, start, unit, floors, in_means, in_scales, in_rotations, in_colors,
+    means, scales, rotations, colors, ends, taken, factor,
+    rate_offsets, rate_scales, rate_rotations, rate_colors, log2_beta, log2_beta_squared, number, capacity,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Adam on the variables, and the Gaussians that they become; nothing, if the lists had no room for all entries.
+
+    variables, averages, squares (8, N): offsets x, y, log scales u, v, rotation, red, green, blue
+    start (N, 2), unit (N,), floors (N, 2): see `Variables`
+    taken: number of steps, with this one; factor: of the rates, now
+    """
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = index < tl.where(tl.load(ends + number - 1) <= capacity, number, 0)
+    count = tl.load(taken).to(tl.float32)
+    rest, rest_squared = 1.0 - tl.exp2(count * log2_beta), 1.0 - tl.exp2(count * log2_beta_squared)
+    share, share_squared = 1.0 - tl.exp2(log2_beta), 1.0 - tl.exp2(log2_beta_squared)
+    now = tl.load(factor)
+    size = tl.load(unit + index, mask, 1.0)
+    for axis in tl.static_range(2):
+        row = index + axis * number
+        offset = _adam(
+            variables + row, averages + row, squares + row, tl.load(in_means + 2 * index + axis, mask, 0.0) * size,
+            rate_offsets * now, share, share_squared, rest, rest_squared, mask,
+        )  # fmt: skip
+        tl.store(means + 2 * index + axis, tl.load(start + 2 * index + axis, mask, 0.0) + size * offset, mask)
+    for axis in tl.static_range(2):
+        row = index + (2 + axis) * number
+        free = tl.exp(tl.load(variables + row, mask, 0.0))
+        floor = tl.load(floors + 2 * index + axis, mask, 0.0)
+        gradient = tl.load(in_scales + 2 * index + axis, mask, 0.0) * free * free
+        free = tl.exp(_adam(
+            variables + row, averages + row, squares + row,
+            gradient / tl.load(scales + 2 * index + axis, mask, 1.0),
+            rate_scales * now, share, share_squared, rest, rest_squared, mask,
+        ))  # fmt: skip
+        tl.store(scales + 2 * index + axis, tl.sqrt(free * free + floor * floor), mask)
+    row = index + 4 * number
+    rotation = _adam(
+        variables + row, averages + row, squares + row, tl.load(in_rotations + index, mask, 0.0),
+        rate_rotations * now, share, share_squared, rest, rest_squared, mask,
+    )  # fmt: skip
+    tl.store(rotations + index, rotation, mask)
+    for channel in tl.static_range(3):
+        row = index + (5 + channel) * number
+        color = _adam(
+            variables + row, averages + row, squares + row, tl.load(in_colors + 3 * index + channel, mask, 0.0),
+            rate_colors * now, share, share_squared, rest, rest_squared, mask,
+        )  # fmt: skip
+        tl.store(colors + 3 * index + channel, color, mask)
