@@ -62,13 +62,14 @@ class CudaDescent:
         self._rendered = False
         self._unseen: list[float] = []  # factors of the steps since the device was last asked
         self._steps = 0
-        _, counts = cuda.prepare(means, scales, rotations, self._layout)
+        with torch.cuda.device_of(target):  # type: ignore[no-untyped-call]
+            _, counts = cuda.prepare(means, scales, rotations, self._layout)
         self._make_room(int(counts.sum()))
 
     def _make_room(self, entries: int) -> None:
         self._capacity = max(1, math.ceil(ROOM * entries))
         self._render, self._descend = (
-            _Graph(work, self._target.is_cuda) for work in (self._launch_render, self._launch_descend)
+            _Graph(work, self._target.device) for work in (self._launch_render, self._launch_descend)
         )
         self._rendered = False
 
@@ -138,22 +139,26 @@ class _Graph:
 
     Args:
         work: launches kernels of static shapes, and leaves what others read in the same memory each time.
-        capture: False launches them one by one each time.
+        device: of the kernels; on a CPU, where they are interpreted, each call launches them anew.
     """
 
-    def __init__(self, work: Callable[[], None], capture: bool) -> None:
+    def __init__(self, work: Callable[[], None], device: torch.device) -> None:
         self._work = work
-        self._capture = capture
+        self._device = device
         self._launched = False
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
-        if self._graph is None and self._launched and self._capture:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._work()
-        if self._graph is None:
+        if self._device.type != "cuda":
             self._work()
-            self._launched = True
-        else:
+            return
+        with torch.cuda.device(self._device):
+            if not self._launched:
+                self._work()
+                self._launched = True
+                return
+            if self._graph is None:
+                self._graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(self._graph):
+                    self._work()
             self._graph.replay()

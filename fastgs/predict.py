@@ -17,7 +17,7 @@ from fastgs.fitting import LOSSES, HistoryEntry, fit
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.images import ImageSource, load_image
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.render import Backend, render
+from fastgs.render import Backend, choose, has_triton
 
 if TYPE_CHECKING:
     from fastgs.initializers.learned import LearnedInitializer
@@ -120,7 +120,8 @@ class Predictor:
             loss: a name in `fastgs.fitting.LOSSES`.
             background: R, G, B in [0, 255] that transparent pixels are composited on.
             callback: called with (iteration, seconds, psnr) every few steps.
-            backend: see `fastgs.render`.
+            backend: see `fastgs.render`. "cuda", and "auto" where there is a GPU, do the work there; the result is where
+                the image is.
 
         Raises:
             ValueError: an argument or the image is not usable; one line that begins with its name.
@@ -138,14 +139,17 @@ class Predictor:
             backend=backend,
         )
         target = load_image(image, size, background)
+        device = _device(target.device, backend)
 
         start = time.perf_counter()
         generator = torch.Generator().manual_seed(int(seed))
-        initial = replace(self._initialize(target, int(num_gaussians), generator), blend=blend)
+        initial = replace(self._initialize(target, device, int(num_gaussians), generator), blend=blend)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         seconds_init = time.perf_counter() - start
 
         fitted = fit(
-            target,
+            target.to(device),
             initial,
             iterations=iterations,
             seconds=seconds,
@@ -156,10 +160,10 @@ class Predictor:
             backend=backend,
         )
         return Result(
-            gaussians=fitted.gaussians,
-            image=fitted.image.clamp(0, 1),
+            gaussians=fitted.gaussians.to(target.device),
+            image=fitted.image.clamp(0, 1).to(target.device),
             target=target,
-            initial=initial,
+            initial=initial.to(target.device),
             psnr=fitted.history[-1].psnr,
             psnr_init=fitted.history[0].psnr,
             history=fitted.history,
@@ -167,10 +171,19 @@ class Predictor:
             seconds_fit=fitted.history[-1].seconds,
         )
 
-    def _initialize(self, target: Tensor, num_gaussians: int, generator: torch.Generator) -> Gaussians:
+    def _initialize(
+        self, target: Tensor, device: torch.device, num_gaussians: int, generator: torch.Generator
+    ) -> Gaussians:
         if self._networks is None:
-            return INITIALIZERS[self.init](target, num_gaussians, generator)
-        return self._networks.to(target.device).initialize(target, num_gaussians, generator)
+            return INITIALIZERS[self.init](target, num_gaussians, generator).to(device)
+        return self._networks.to(device).initialize(target.to(device), num_gaussians, generator)
+
+
+def _device(home: torch.device, backend: Backend) -> torch.device:
+    """Where the work is done on an image whose home is a device."""
+    if home.type == "cpu" and (backend == "cuda" or (backend == "auto" and torch.cuda.is_available() and has_triton())):
+        return torch.device("cuda", torch.cuda.current_device())
+    return home
 
 
 def check_init(init: str | None = None, weights: str | Path | None = None) -> str:
@@ -224,9 +237,9 @@ def check_arguments(
         raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
     # These two know best themselves what they take.
     load_image(torch.zeros(3, 1, 1), background=background)
-    if backend != "auto":
-        none, pairs = torch.zeros(0), torch.zeros(0, 2)
-        render(Gaussians(pairs, pairs, none, torch.zeros(0, 3), height=1, width=1), backend=backend)
+    if backend == "cuda" and not torch.cuda.is_available():
+        raise ValueError("backend: 'cuda' needs a CUDA device, and PyTorch finds none; use 'auto'")
+    choose(torch.zeros(0, device="cuda" if backend == "cuda" else "cpu"), backend)
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from against_reference import assert_equal_to_reference, random_tensors, render_with_gradients
 
 from fastgs.render import rasterize, threads
 
@@ -20,55 +21,6 @@ def _restore_threads():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-def random_tensors(count, height, width, seed=0, means=None, scales=None):
-    """Means anywhere, any angle, scales from 0.05 to 50 px (log-uniform); colours beyond [0, 1]."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(*shape):
-        return torch.rand(*shape, generator=generator)
-
-    return (
-        uniform(count, 2) * torch.tensor([width, height]) if means is None else means(uniform),
-        0.05 * 1000 ** uniform(count, 2) if scales is None else scales(uniform),
-        10 * uniform(count) - 5,
-        1.4 * uniform(count, 3) - 0.2,
-    )
-
-
-def render_with_gradients(tensors, height, width, blend, backend, counts=None, pitches=None):
-    """The images, and the gradients of a random linear function of them."""
-    counts = counts or [len(tensors[0])]
-    tensors = [tensor.detach().requires_grad_() for tensor in tensors]
-    images = rasterize(
-        *tensors,
-        counts=counts,
-        pitches=pitches or [(1.0, 1.0)] * len(counts),
-        height=height,
-        width=width,
-        blend=blend,
-        backend=backend,
-    )
-    upstream = torch.randn(images.shape, generator=torch.Generator().manual_seed(9)).to(images)
-    return images.detach(), torch.autograd.grad((images * upstream).sum(), tensors)
-
-
-def assert_equal_to_reference(tensors, height, width, blend, value=2e-5, gradient=2e-4, **batch):
-    """Values relative to the brightest; the gradient of each Gaussian relative to its norm.
-
-    A gradient is a sum of terms of both signs, so one far smaller than its neighbours' is held to 1% of theirs.
-    """
-    images, gradients = render_with_gradients(tensors, height, width, blend, "cpu", **batch)
-    doubles = [tensor.double() for tensor in tensors]
-    images64, gradients64 = render_with_gradients(doubles, height, width, blend, "reference", **batch)
-    assert (images - images64).abs().max() <= value * images64.abs().max()
-    for name, ours, wanted in zip(("means", "scales", "rotations", "colors"), gradients, gradients64, strict=True):
-        norms = wanted.flatten(1).norm(dim=1) if wanted.ndim > 1 else wanted.abs()
-        errors = (ours - wanted).flatten(1).norm(dim=1) if wanted.ndim > 1 else (ours - wanted).abs()
-        if len(norms):
-            worst = (errors / (norms + 1e-2 * norms.max() + 1e-30)).max().item()
-            assert worst <= gradient, f"{name}: {worst:.1e}"
 
 
 NEEDLES = torch.tensor([[0.05, 500.0], [500.0, 0.05]]).repeat(50, 1)

@@ -242,5 +242,7 @@ def rasterize(
 ) -> Tensor:
     """Render a ragged batch of float32 tensors on a GPU; see `fastgs.render.rasterize` for the arguments."""
     layout = lay_out(tuple(counts), tuple(pitches), height, width, means.device)
-    result: Tensor = _Rasterize.apply(means, scales, rotations, colors, layout, normalized)
+    # Kernels are launched on the current device; autograd sees to that backward.
+    with torch.cuda.device_of(means):  # type: ignore[no-untyped-call]
+        result: Tensor = _Rasterize.apply(means, scales, rotations, colors, layout, normalized)
     return result

@@ -1,0 +1,306 @@
+"""The Triton backend is the reference, on a GPU; here in Triton's interpreter where there is none."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from against_reference import assert_equal_to_reference, random_tensors, render_with_gradients
+from torch.nn import functional
+
+from fastgs.descent import AutogradDescent, Rates
+from fastgs.fitting import fit
+from fastgs.gaussians import Gaussians
+from fastgs.render import reference
+
+pytest.importorskip("triton")
+from fastgs.descent_cuda import CudaDescent
+from fastgs.render import cuda, cuda_kernels
+
+# The interpreter computes with NumPy, which speaks up where a GPU does not.
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+BLENDS = pytest.mark.parametrize("blend", ["normalized", "sum"])
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def on_device(tensors):
+    return [tensor.to(DEVICE) for tensor in tensors]
+
+
+def gaussians_and_target(count, height, width, seed=0, blend="normalized"):
+    means, scales, rotations, colors = random_tensors(
+        count, height, width, seed, scales=lambda uniform: 0.3 + 2 * uniform(count, 2)
+    )
+    target = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+    return Gaussians(means, scales, rotations, colors, height, width, blend).to(DEVICE), target.to(DEVICE)
+
+
+CASES = {
+    "every size": random_tensors(40, 19, 26),
+    "narrower than a pixel": random_tensors(40, 19, 26, scales=lambda uniform: 0.05 + 0.1 * uniform(40, 2)),
+    "1 to 1000 times the image": random_tensors(9, 19, 26, scales=lambda uniform: 26 * 1000 ** uniform(9, 2)),
+    "off the canvas": random_tensors(
+        30, 19, 26, means=lambda uniform: 200 * uniform(30, 2) - 90, scales=lambda uniform: 0.5 + 50 * uniform(30, 2)
+    ),
+    "needles": random_tensors(12, 19, 26, scales=lambda _: torch.tensor([[0.05, 500.0], [500.0, 0.05]]).repeat(6, 1)),
+    # More than any fixed list of a tile would hold for so few pixels.
+    "400 on a tile": random_tensors(400, 8, 8, scales=lambda uniform: 0.5 + 3 * uniform(400, 2)),
+}
+SIZES = {"400 on a tile": (8, 8)}
+# The offset along a needle of 0.05 px is thousands of its widths, of which float32 keeps four decimals.
+TOLERANCES = {"needles": {"value": 1e-4, "gradient": 4e-3}}
+
+
+@BLENDS
+@pytest.mark.parametrize("case", CASES)
+def test_equal_to_reference(case, blend):
+    height, width = SIZES.get(case, (19, 26))
+    assert_equal_to_reference(on_device(CASES[case]), height, width, blend, cuda, **TOLERANCES.get(case, {}))
+
+
+@BLENDS
+def test_ragged_batch(blend):
+    """Neither tiles nor Gaussians of one image touch another, with canvases of different sizes and none at all."""
+    counts, pitches = [20, 0, 1, 30, 0], [(1.0, 1.0), (1.0, 1.0), (0.5, 2.0), (1.3, 0.7), (1.0, 1.0)]
+    tensors = on_device(random_tensors(51, 11, 17))
+    assert_equal_to_reference(tensors, 11, 17, blend, cuda, counts=counts, pitches=pitches)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 8), (9, 7), (1, 25)])
+def test_borders_of_tiles(height, width):
+    assert_equal_to_reference(on_device(random_tensors(12, height, width)), height, width, "normalized", cuda)
+
+
+@BLENDS
+def test_no_gaussians_are_black(blend):
+    nothing = [tensor.requires_grad_() for tensor in on_device(random_tensors(0, 9, 10))]
+    images, gradients = render_with_gradients(nothing, 9, 10, blend, cuda)
+    assert torch.equal(images, torch.zeros_like(images))
+    assert [len(each) for each in gradients] == [0] * 4
+
+
+@pytest.mark.parametrize("lanes", [4, 64])
+def test_lanes_change_only_the_rounding(lanes, monkeypatch):
+    """How many pixels of a Gaussian are taken at a time, whole rows of its box or parts of one."""
+    monkeypatch.setattr(cuda, "_lanes", lambda pixels: lanes)
+    assert_equal_to_reference(on_device(CASES["every size"]), 19, 26, "normalized", cuda)
+
+
+def test_the_same_bits_each_time():
+    first, second = (render_with_gradients(on_device(CASES["every size"]), 19, 26, "sum", cuda) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert all(torch.equal(one, other) for one, other in zip(first[1], second[1], strict=True))
+
+
+def test_nonsense_stays_in_its_image():
+    """NaN, infinity and the largest numbers in any tensor: the other image and its gradients are whole."""
+    sound = on_device(random_tensors(6, 7, 9))
+    batch = {"counts": [3, 3], "pitches": [(1.0, 1.0), (0.5, 2.0)], "height": 7, "width": 9, "normalized": True}
+    wanted = cuda.rasterize(*sound, **batch)[1]
+    for which in range(4):
+        for value in (float("nan"), float("inf"), -float("inf"), 3e38, 0.0, -1.0, 2.0**31):
+            tensors = [tensor.clone() for tensor in sound]
+            tensors[which][0] = value
+            tensors = [tensor.requires_grad_() for tensor in tensors]
+            images = cuda.rasterize(*tensors, **batch)
+            images.sum().backward()
+            assert torch.equal(images[1], wanted), (which, value)
+            assert all(torch.isfinite(tensor.grad[3:]).all() for tensor in tensors), (which, value)
+
+
+def layout_and_frames(counts, pitches, height, width):
+    layout = cuda.lay_out(tuple(counts), tuple(pitches), height, width, torch.device(DEVICE))
+    tensors = on_device(random_tensors(sum(counts), 1.3 * height, 1.3 * width))
+    return layout, *cuda.prepare(*tensors[:3], layout)
+
+
+def test_lists_are_those_of_gsplat():
+    """Of its twins in plain torch, which take as many Gaussians for each image."""
+    twins = pytest.importorskip("gsplat.cuda._torch_impl")
+    counts, pitches, height, width = [25, 25], [(1.0, 1.0), (0.5, 2.0)], 37, 50
+    layout, frames, counts_of_tiles = layout_and_frames(counts, pitches, height, width)
+
+    def isect_tiles(means, radii, depths, *sizes, packed, n_images, image_ids, gaussian_ids):
+        assert packed
+        assert torch.equal(image_ids, torch.arange(2, device=DEVICE).repeat_interleave(25))
+        assert torch.equal(gaussian_ids, torch.arange(50, device=DEVICE))
+        return twins._isect_tiles(means.view(2, 25, 2), radii.view(2, 25, 2), depths.view(2, 25), *sizes)
+
+    wrapper = SimpleNamespace(isect_tiles=isect_tiles, isect_offset_encode=twins._isect_offset_encode)
+    theirs = cuda.list_tiles_gsplat(frames, layout, wrapper)
+    ends = counts_of_tiles.cumsum(0, dtype=torch.int32)
+    ours = cuda.list_tiles(frames, ends, layout, int(ends[-1]))
+    assert len(ours.entries) > 200
+    assert torch.equal(ours.entries, theirs.entries)
+    assert torch.equal(ours.starts, theirs.starts)
+
+
+def test_lists_with_room_to_spare_or_too_little():
+    layout, frames, counts = layout_and_frames([30], [(1.0, 1.0)], 30, 40)
+    ends = counts.cumsum(0, dtype=torch.int32)
+    total = int(ends[-1])
+    exact, roomy, short = (cuda.list_tiles(frames, ends, layout, total + extra) for extra in (0, 17, -5))
+    assert torch.equal(roomy.starts, exact.starts)
+    assert torch.equal(roomy.entries[:total], exact.entries)
+    assert short.starts[-1] == total - 5
+
+
+@BLENDS
+def test_descends_as_autograd_does(blend):
+    gaussians, target = gaussians_and_target(20, 13, 18, blend=blend)
+    for betas in ((0.0, 0.9), (0.6, 0.8)):  # the first is what the shortest runs have
+        rates = Rates(betas=betas)
+        ours = CudaDescent(gaussians, target, rates)
+        theirs = AutogradDescent(gaussians, target, rates, functional.mse_loss, "auto")
+        for factor in (1.0, 0.7, 0.2):
+            ours.step(factor)
+            theirs.step(factor)
+        assert ours.finite()
+        torch.testing.assert_close(ours.image(), theirs.image().detach(), rtol=0, atol=1e-4)
+        for name in ("means", "scales", "rotations", "colors"):
+            wanted = getattr(theirs.gaussians(), name)
+            assert (wanted - getattr(gaussians, name)).abs().max() > 0.01
+            torch.testing.assert_close(getattr(ours.gaussians(), name), wanted, rtol=0, atol=1e-3)
+
+
+def test_a_full_list_costs_no_step():
+    """When Gaussians outgrow the room in the lists, the steps since are taken again with more."""
+    gaussians, target = gaussians_and_target(20, 13, 18)
+    roomy, tight = (CudaDescent(gaussians, target, Rates()) for _ in range(2))
+    for step, factor in enumerate((1.0, 0.9, 0.5, 0.4)):
+        if step == 1:
+            tight._capacity = 7
+        roomy.step(factor)
+        tight.step(factor)
+    assert int(tight._taken) == 1
+    assert torch.equal(tight.image(), roomy.image())
+    assert int(tight._taken) == 4
+    for name in ("means", "scales", "rotations", "colors"):
+        assert torch.equal(getattr(tight.gaussians(), name), getattr(roomy.gaussians(), name))
+    tight.step(1.0)
+    roomy.step(1.0)
+    assert torch.equal(tight.image(), roomy.image())
+
+
+def test_diverging_is_seen():
+    gaussians, target = gaussians_and_target(5, 9, 10)
+    descent = CudaDescent(gaussians, target, Rates(colors=float("inf")))
+    assert descent.finite()
+    descent.step(1.0)
+    assert not descent.finite()
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from fastgs import descent_kernels
+from fastgs.render import cuda_kernels
+
+def compile(kernel, pointers, scalars, warps=4, **constants):
+    kinds = pointers | scalars | dict.fromkeys(constants, "constexpr")
+    assert list(kinds) == kernel.arg_names, (kernel, kernel.arg_names)
+    aligned = {(place,): [["tt.divisibility", 16]] for place, kind in enumerate(kinds.values()) if kind[0] == "*"}
+    source = triton.compiler.ASTSource(fn=kernel, signature=kinds, constexprs=constants, attrs=aligned)
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
+    assert compiled.asm["cubin"]
+
+def floats(names):
+    return dict.fromkeys(names.split(), "*fp32")
+
+def integers(names, kind="*i32"):
+    return dict.fromkeys(names.split(), kind)
+
+def numbers(names, kind="i32"):
+    return dict.fromkeys(names.split(), kind)
+
+common = floats("frames") | integers("images") | floats("pitches")
+compile(
+    cuda_kernels.prepare,
+    floats("means scales rotations") | integers("images") | floats("pitches frames") | integers("counts"),
+    numbers("number tiles_y tiles_x"), BLOCK=128,
+)
+for keys in ("*i16", "*i32"):
+    compile(
+        cuda_kernels.list_entries, common | integers("ends") | integers("tiles", keys) | integers("owners"),
+        numbers("number capacity tiles_y tiles_x"), BLOCK=128,
+    )
+for normalized in (True, False):
+    for descend in (True, False):
+        compile(
+            cuda_kernels.forward,
+            floats("frames colors") | integers("entries starts") | floats("pitches output sums target"),
+            numbers("height width tiles_y tiles_x"), warps=1, NORMALIZED=normalized, DESCEND=descend,
+        )
+    compile(
+        cuda_kernels.pixel_gradients, floats("upstream output totals gradients"), numbers("area"),
+        NORMALIZED=normalized, BLOCK=512,
+    )
+for lanes in (8, 32, 512):
+    compile(
+        cuda_kernels.backward,
+        floats("scales colors frames") | integers("images")
+        | floats("pitches gradients in_means in_scales in_rotations in_colors"),
+        numbers("number height width"), GAUSSIANS=max(1, 128 // lanes), LANES=lanes,
+    )
+compile(
+    descent_kernels.descend,
+    floats("variables averages squares start unit floors in_means in_scales in_rotations in_colors")
+    | floats("means scales rotations colors") | integers("ends taken") | floats("factor"),
+    numbers("rate_offsets rate_scales rate_rotations rate_colors log2_beta log2_beta_squared", "fp32")
+    | numbers("number capacity"), BLOCK=128,
+)
+print("compiled")
+"""
+
+
+def test_kernels_compile_for_a_gpu(tmp_path):
+    """What the interpreter cannot tell: that types and shapes are right. It takes no GPU to compile for one."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", COMPILE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.stdout == "compiled\n", result.stderr[-2000:]
+
+
+def test_constants_are_those_of_the_reference():
+    assert cuda_kernels.CUTOFF.value == reference.CUTOFF
+    edge = cuda_kernels.FADE_SLOPE.value * cuda_kernels.UNIT.value
+    for distance, fade in ((reference.FADE_START, 1), (reference.CUTOFF, 0)):
+        assert cuda_kernels.FADE_OFFSET.value - edge * distance**2 == pytest.approx(fade, abs=1e-12)
+
+
+class TestOnAGpu:
+    """What only a device can show: graphs, and the whole loop."""
+
+    pytestmark = GPU
+
+    def test_fits_as_well_as_the_cpu(self):
+        gaussians, target = gaussians_and_target(2000, 96, 130)
+        target = functional.avg_pool2d(target[None], 9, 1, 4)[0]
+        on_gpu = fit(target, gaussians, iterations=100).history
+        on_cpu = fit(target.cpu(), gaussians.to("cpu"), iterations=100).history
+        assert [entry.iteration for entry in on_gpu] == [entry.iteration for entry in on_cpu]
+        assert on_gpu[-1].psnr == pytest.approx(on_cpu[-1].psnr, abs=0.1)
+
+    def test_repeats_exactly(self):
+        gaussians, target = gaussians_and_target(2000, 96, 130)
+        first, second = (fit(target, gaussians, iterations=30) for _ in range(2))
+        assert torch.equal(first.image, second.image)
+
+    @pytest.mark.parametrize("loss", ["l1", "mse+ssim"])
+    def test_other_losses(self, loss):
+        gaussians, target = gaussians_and_target(500, 40, 50)
+        history = fit(target, gaussians, iterations=20, loss=loss).history
+        assert history[-1].psnr > history[0].psnr
+
+    def test_float64_stays_with_the_reference(self):
+        gaussians, target = gaussians_and_target(50, 20, 30)
+        doubles = gaussians.to(torch.float64)
+        fitted = fit(target.double(), replace(doubles), iterations=3)
+        assert fitted.image.dtype == torch.float64
