@@ -120,8 +120,8 @@ class Predictor:
             loss: a name in `fastgs.fitting.LOSSES`.
             background: R, G, B in [0, 255] that transparent pixels are composited on.
             callback: called with (iteration, seconds, psnr) every few steps.
-            backend: see `fastgs.render`. "cuda", and "auto" where there is a GPU, do the work there; the result is where
-                the image is.
+            backend: see `fastgs.render`. "cuda", and "auto" where there is a GPU, do the work there; the result is
+                where the image is.
 
         Raises:
             ValueError: an argument or the image is not usable; one line that begins with its name.

@@ -94,10 +94,7 @@ def render_batch(
         rows = max(math.ceil(each.height / height) for each in gaussians)
         columns = max(math.ceil(each.width / width) for each in gaussians)
     images = rasterize(
-        *(
-            torch.cat([getattr(each, name) for each in gaussians])
-            for name in ("means", "scales", "rotations", "colors")
-        ),
+        *(_joined([getattr(each, name) for each in gaussians]) for name in ("means", "scales", "rotations", "colors")),
         counts=[len(each) for each in gaussians],
         pitches=[(each.height / (height * rows), each.width / (width * columns)) for each in gaussians],
         height=height * rows,
@@ -176,6 +173,11 @@ def choose(means: Tensor, backend: Backend) -> Literal["reference", "cpu", "cuda
     if backend == "cuda" and not has_triton():
         raise ValueError("backend: 'cuda' needs Triton, which is not installed; use 'auto' or 'reference'")
     return backend
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    """As `torch.cat`, which would copy a single one."""
+    return torch.cat(tensors) if len(tensors) > 1 else tensors[0]
 
 
 def _check_size(height: int, width: int) -> None:
