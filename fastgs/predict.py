@@ -139,7 +139,7 @@ class Predictor:
             backend=backend,
         )
         target = load_image(image, size, background)
-        device = _device(target.device, backend)
+        device = work_device(target.device, backend)
 
         start = time.perf_counter()
         generator = torch.Generator().manual_seed(int(seed))
@@ -179,7 +179,7 @@ class Predictor:
         return self._networks.to(device).initialize(target.to(device), num_gaussians, generator)
 
 
-def _device(home: torch.device, backend: Backend) -> torch.device:
+def work_device(home: torch.device, backend: Backend) -> torch.device:
     """Where the work is done on an image whose home is a device."""
     if home.type == "cpu" and (backend == "cuda" or (backend == "auto" and torch.cuda.is_available() and has_triton())):
         return torch.device("cuda", torch.cuda.current_device())

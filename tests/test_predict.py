@@ -14,6 +14,7 @@ from skimage import data
 import fastgs
 from fastgs import weights
 from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.predict import work_device
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76
@@ -110,6 +111,38 @@ def test_background_lies_behind_transparency():
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         fastgs.Predictor()(**({"image": PHOTO, "num_gaussians": 10} | arguments))
+
+
+def test_work_goes_to_a_gpu_unless_it_may_not(monkeypatch):
+    cpu, first, second = (torch.device(name) for name in ("cpu", "cuda:0", "cuda:1"))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for there_is_one, backend, home, place in [
+        (True, "auto", cpu, first),
+        (True, "cuda", cpu, first),
+        (True, "auto", second, second),
+        (True, "cpu", cpu, cpu),
+        (True, "reference", cpu, cpu),
+        (False, "auto", cpu, cpu),
+    ]:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there_is_one=there_is_one: there_is_one)
+        assert work_device(home, backend) == place
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu():
+    with pytest.raises(ValueError, match="^backend: 'cuda' needs a CUDA device, and PyTorch finds none; use 'auto'$"):
+        fastgs.Predictor()(PHOTO, 10, 1, backend="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("init", ["curvature", "learned"])
+def test_a_gpu_gives_what_the_cpu_gives(init):
+    """From the same start, and back where the image was."""
+    on_gpu, on_cpu = (fastgs.Predictor(init)(PHOTO, 300, 20, backend=backend) for backend in ("cuda", "cpu"))
+    assert on_gpu.gaussians.means.device == on_gpu.image.device == torch.device("cpu")
+    assert on_gpu.psnr_init == pytest.approx(on_cpu.psnr_init, abs=0.05)
+    assert on_gpu.psnr == pytest.approx(on_cpu.psnr, abs=0.2)
 
 
 @pytest.mark.parametrize(
