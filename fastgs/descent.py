@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from fastgs.gaussians import Gaussians
+from fastgs.parametrization import Parametrization, Relative
 from fastgs.render import Backend, rasterize
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-# A fit makes no Gaussian thinner than this many pixels: it would fall between the pixel centres, where it costs nothing
-# at the fitted size and shows as a hairline when zoomed in. Given narrower ones, it keeps 0.9 of their scales.
-MIN_SCALE = 0.3
 
 ADAM_EPSILON = 1e-15
 
@@ -65,13 +63,42 @@ class Rates:
             decay=max(decay, 6.6),
         )
 
-    def steps(self, color_unit: float) -> tuple[float, float, float, float]:
-        """Full rates of offsets, log scales, rotations and colours, given the error of the first image."""
-        return self.means, self.scales, self.rotations, self.colors * color_unit
+    def steps(self, color_unit: float) -> dict[str, float]:
+        """Full rates of the variables of `Relative`, given the error of the first image."""
+        rates = self.means, self.scales, self.rotations, self.colors * color_unit
+        return dict(zip(Relative.NAMES, rates, strict=True))
+
+    def recipe(self, loss: Loss) -> Recipe:
+        """Adam at these rates."""
+        # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
+        optimizer = partial(torch.optim.Adam, betas=self.betas, eps=ADAM_EPSILON, fused=True)
+        ours = self if loss is functional.mse_loss else None
+        return Recipe(Relative, optimizer, self.steps, self.factor, loss, ours)
 
     def factor(self, progress: float) -> float:
         """What all rates are multiplied by when `progress` in [0, 1] of the run is done."""
         return self.decay ** (-max(0.0, progress - self.hold) / (1 - self.hold)) if self.hold < 1 else 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How Gaussians descend.
+
+    Attributes:
+        parametrization: what is moved.
+        optimizer: made from groups of parameters, one for each free variable, with its "name".
+        rates: of each free variable at the start, by the root mean square error of the first image.
+        schedule: factor of the rates at a share of the run, in [0, 1].
+        loss: of (3, H, W) image and target.
+        ours: the rates, if it is Adam on `Relative` variables and the squared error, for which there are short cuts.
+    """
+
+    parametrization: type[Parametrization]
+    optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+    rates: Callable[[float], Mapping[str, float]]
+    schedule: Callable[[float], float]
+    loss: Loss
+    ours: Rates | None = None
 
 
 class Descent(Protocol):
@@ -83,6 +110,9 @@ class Descent(Protocol):
     def step(self, factor: float) -> None:
         """Move once, at the rates times a factor."""
 
+    def edit(self, keep: Tensor, added: Gaussians) -> None:
+        """Keep Gaussians by a (K,) mask, and append others."""
+
     def gaussians(self) -> Gaussians:
         """As of now, detached."""
 
@@ -90,81 +120,37 @@ class Descent(Protocol):
         """Whether all parameters are."""
 
 
-class Variables(NamedTuple):
-    """What a descent moves, none of it bounded, and what turns it back into Gaussians.
-
-    Means are `start.means + unit * offsets`; scales are `sqrt(exp(log_scales)^2 + floors^2)`.
-    """
-
-    start: Gaussians
-    unit: Tensor  # (K, 1) diameters at the start, in pixels
-    floors: Tensor  # (K, 2) pixels
-    offsets: Tensor  # (K, 2)
-    log_scales: Tensor  # (K, 2)
-    rotations: Tensor  # (K,)
-    colors: Tensor  # (K, 3)
-
-    @classmethod
-    def of(cls, gaussians: Gaussians) -> Variables:
-        """The variables that these Gaussians are."""
-        scales = gaussians.scales.detach()
-        floors = (0.9 * scales).clamp(max=MIN_SCALE)
-        return cls(
-            start=gaussians,
-            unit=2 * scales.prod(1, keepdim=True).sqrt(),
-            floors=floors,
-            offsets=torch.zeros_like(gaussians.means),
-            log_scales=0.5 * (scales.square() - floors.square()).log(),
-            rotations=gaussians.rotations.detach().clone(),
-            colors=gaussians.colors.detach().clone(),
-        )
-
-
 class AutogradDescent:
-    """Any loss, on any backend, with torch's Adam.
+    """Any parametrization, optimizer and loss, on any backend.
 
     Args:
-        gaussians: where to start.
+        variables: where to start; moved.
         target: (3, H, W).
-        rates: of the steps.
-        loss: of (3, H, W) image and target.
+        recipe: how.
         backend: see `fastgs.render`.
     """
 
-    def __init__(self, gaussians: Gaussians, target: Tensor, rates: Rates, loss: Loss, backend: Backend) -> None:
-        self._variables = Variables.of(gaussians)
+    def __init__(self, variables: Parametrization, target: Tensor, recipe: Recipe, backend: Backend) -> None:
+        self._variables = variables
         self._target = target
-        self._rates = rates
-        self._loss = loss
+        self._recipe = recipe
         self._backend = backend
         self._image: Tensor | None = None
         self._color_unit: float | None = None  # known once an image is
         # Reused: memory for a new one in every step would be mapped anew.
         self._error = torch.empty_like(target)
-        moved = self._variables[3:]
-        groups = [{"params": [each.requires_grad_()]} for each in moved]
-        # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
-        self._optimizer = torch.optim.Adam(groups, betas=rates.betas, eps=ADAM_EPSILON, fused=True)
-
-    def _means(self) -> Tensor:
-        return self._variables.start.means + self._variables.unit * self._variables.offsets
-
-    def _scales(self) -> Tensor:
-        return torch.hypot(self._variables.log_scales.exp(), self._variables.floors)
+        self._optimizer = recipe.optimizer([{"params": [each], "name": name} for name, each in variables.free.items()])
 
     def image(self) -> Tensor:
         """See `Descent`; the next step uses it, unless made where gradients are off."""
-        start = self._variables.start
+        height, width = self._variables.canvas
         self._image = rasterize(
-            self._means(),
-            self._scales(),
-            self._variables.rotations,
-            self._variables.colors,
-            counts=[len(start)],
+            *self._variables.attributes(),
+            counts=[len(self._variables)],
             pitches=[(1.0, 1.0)],
-            height=start.height,
-            width=start.width,
-            blend=start.blend,
+            height=height,
+            width=width,
+            blend=self._variables.blend,
             backend=self._backend,
         ).squeeze(0)  # not [0], whose gradient is a copy of the whole image
         return self._image
@@ -176,28 +162,40 @@ class AutogradDescent:
         error = torch.sub(image.detach(), self._target, out=self._error)
         if self._color_unit is None:
             self._color_unit = error.square().mean().sqrt().item()
-        for group, rate in zip(self._optimizer.param_groups, self._rates.steps(self._color_unit), strict=True):
-            group["lr"] = rate * factor
+        rates = self._recipe.rates(self._color_unit)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rates[group["name"]] * factor
         self._optimizer.zero_grad()
-        if self._loss is functional.mse_loss:
+        if self._recipe.ours is not None:
             # Its gradient up to a factor, to which Adam is blind: this spares three passes over the image.
             image.backward(error)  # type: ignore[no-untyped-call]
         else:
-            self._loss(image, self._target).backward()  # type: ignore[no-untyped-call]
+            self._recipe.loss(image, self._target).backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
+
+    def edit(self, keep: Tensor, added: Gaussians) -> None:
+        """See `Descent`."""
+        self._image = None
+        old = dict(self._variables.free)
+        self._variables.edit(keep, added)
+        for group in self._optimizer.param_groups:
+            before, now = old[group["name"]], self._variables.free[group["name"]]
+            group["params"] = [now]
+            state = self._optimizer.state.pop(before, {})
+            self._optimizer.state[now] = {name: _edited(value, keep, before, now) for name, value in state.items()}
 
     def finite(self) -> bool:
         """See `Descent`."""
-        moved = (self._means(), self._scales(), self._variables.rotations, self._variables.colors)
-        return all(bool(torch.isfinite(each).all()) for each in moved)
+        return all(bool(torch.isfinite(each).all()) for each in self._variables.attributes())
 
-    @torch.no_grad()
     def gaussians(self) -> Gaussians:
         """See `Descent`."""
-        return replace(
-            self._variables.start,
-            means=self._means(),
-            scales=self._scales(),
-            rotations=self._variables.rotations.detach().clone(),
-            colors=self._variables.colors.detach().clone(),
-        )
+        return self._variables.gaussians()
+
+
+def _edited(value: Any, keep: Tensor, before: Tensor, now: Tensor) -> Any:
+    """What an optimizer remembers of a variable, with nothing remembered of the added rows."""
+    if not isinstance(value, Tensor) or value.shape != before.shape:
+        return value  # the number of steps
+    added = value.new_zeros(len(now) - int(keep.sum()), *value.shape[1:])
+    return torch.cat([value[keep], added])

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 import triton
 from torch import Tensor
 
-from fastgs.descent import Rates, Variables
+from fastgs.descent import Rates
 from fastgs.descent_kernels import descend
 from fastgs.gaussians import Gaussians
+from fastgs.parametrization import Relative
 from fastgs.render import cuda
 
 # Room in the lists of the tiles, relative to what they need when it is made: fits make Gaussians overlap more.
 ROOM = 1.5
+
+ROWS = 8  # free variables of a Gaussian: offsets x, y, log scales u, v, rotation, red, green, blue
 
 
 class CudaDescent:
@@ -31,38 +33,42 @@ class CudaDescent:
     room is.
 
     Args:
-        gaussians: where to start; at least one.
+        variables: where to start; at least one Gaussian.
         target: (3, H, W).
         rates: of the steps.
     """
 
-    def __init__(self, gaussians: Gaussians, target: Tensor, rates: Rates) -> None:
-        start = Variables.of(gaussians)
-        number, device = len(gaussians), target.device
-        self._start = gaussians
+    def __init__(self, variables: Relative, target: Tensor, rates: Rates) -> None:
+        self._variables = variables
         self._target = target.contiguous()
         self._rates = rates
         self._color_unit: float | None = None
-        self._layout = cuda.lay_out((number,), ((1.0, 1.0),), gaussians.height, gaussians.width, device)
-        # What a step reads and writes stays where it is.
-        self._fixed = gaussians.means.detach().contiguous(), start.unit.contiguous(), start.floors.contiguous()
-        rows = torch.cat([start.offsets, start.log_scales, start.rotations[:, None], start.colors], dim=1)
-        self._variables = rows.T.contiguous()
-        self._averages, self._squares = torch.zeros_like(self._variables), torch.zeros_like(self._variables)
-        means, scales, rotations, colors = (
-            each.detach().clone(memory_format=torch.contiguous_format)
-            for each in (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.colors)
-        )
-        self._gaussians = means, scales, rotations, colors
-        self._in_gaussians = tuple(torch.empty_like(each) for each in self._gaussians)
-        self._image = target.new_empty(1, 3, gaussians.height, gaussians.width)
-        self._in_pixels = target.new_empty(1, 4, gaussians.height, gaussians.width)
-        self._taken = torch.zeros((), dtype=torch.int32, device=device)
-        self._factor = torch.ones((), device=device)
-        self._rendered = False
+        self._canvas, self._blend = variables.canvas, variables.blend
+        height, width = variables.canvas
+        self._image = target.new_empty(1, 3, height, width)
+        self._in_pixels = target.new_empty(1, 4, height, width)
+        self._taken = torch.zeros((), dtype=torch.int32, device=target.device)
+        self._factor = torch.ones((), device=target.device)
         self._unseen: list[float] = []  # factors of the steps since the device was last asked
         self._steps = 0
-        with torch.cuda.device_of(target):  # type: ignore[no-untyped-call]
+        self._load(*(torch.zeros(ROWS, len(variables), device=target.device) for _ in range(2)))
+
+    def _load(self, averages: Tensor, squares: Tensor) -> None:
+        """Take up the variables, with what Adam remembers of them, (ROWS, N) each."""
+        variables = self._variables
+        # What a step reads and writes stays where it is.
+        self._fixed = tuple(variables.fixed[name].contiguous() for name in ("start", "unit", "floors"))
+        rows = [each.detach().reshape(len(variables), -1) for each in variables.free.values()]
+        self._rows = torch.cat(rows, dim=1).T.contiguous()
+        self._averages, self._squares = averages.contiguous(), squares.contiguous()
+        with torch.no_grad():
+            means, scales, rotations, colors = (
+                each.clone(memory_format=torch.contiguous_format) for each in variables.attributes()
+            )
+        self._gaussians = means, scales, rotations, colors
+        self._in_gaussians = tuple(torch.empty_like(each) for each in self._gaussians)
+        self._layout = cuda.lay_out((len(variables),), ((1.0, 1.0),), *self._canvas, self._target.device)
+        with torch.cuda.device_of(self._target):  # type: ignore[no-untyped-call]
             _, counts = cuda.prepare(means, scales, rotations, self._layout)
         self._make_room(int(counts.sum()))
 
@@ -78,7 +84,7 @@ class CudaDescent:
         self._frames, counts = cuda.prepare(means, scales, rotations, self._layout)
         self._ends = counts.cumsum(0, dtype=torch.int32)
         tiles = cuda.list_tiles(self._frames, self._ends, self._layout, self._capacity)
-        normalized = self._start.blend == "normalized"
+        normalized = self._blend == "normalized"
         cuda.draw(self._frames, colors, tiles, self._layout, normalized, self._image, self._in_pixels, self._target)
 
     def _launch_descend(self) -> None:
@@ -88,8 +94,8 @@ class CudaDescent:
         assert self._color_unit is not None
         number = len(scales)
         descend[(triton.cdiv(number, cuda.BLOCK),)](
-            self._variables, self._averages, self._squares, *self._fixed, *self._in_gaussians, *self._gaussians,
-            self._ends, self._taken, self._factor, *self._rates.steps(self._color_unit),
+            self._rows, self._averages, self._squares, *self._fixed, *self._in_gaussians, *self._gaussians,
+            self._ends, self._taken, self._factor, *self._rates.steps(self._color_unit).values(),
             *(math.log2(beta) if beta else -math.inf for beta in self._rates.betas), number, self._capacity,
             BLOCK=cuda.BLOCK,
         )  # fmt: skip
@@ -124,14 +130,25 @@ class CudaDescent:
         self._unseen.append(factor)
         self._steps += 1
 
+    @torch.no_grad()
+    def edit(self, keep: Tensor, added: Gaussians) -> None:
+        """See `Descent`."""
+        self.image()  # all steps have been taken
+        offsets, log_scales, rotations, colors = self._rows.T.split([2, 2, 1, 3], dim=1)  # type: ignore[no-untyped-call]
+        free = offsets, log_scales, rotations[:, 0], colors
+        self._variables.free = dict(zip(Relative.NAMES, free, strict=True))
+        self._variables.edit(keep, added)
+        spare = self._rows.new_zeros(ROWS, len(added))
+        self._load(*(torch.cat([each[:, keep], spare], dim=1) for each in (self._averages, self._squares)))
+
     def finite(self) -> bool:
         """See `Descent`."""
-        return bool(torch.isfinite(self._variables).all())
+        return bool(torch.isfinite(self._rows).all())
 
     def gaussians(self) -> Gaussians:
         """See `Descent`."""
         means, scales, rotations, colors = (each.clone() for each in self._gaussians)
-        return replace(self._start, means=means, scales=scales, rotations=rotations, colors=colors)
+        return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend)
 
 
 class _Graph:

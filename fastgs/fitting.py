@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs.descent import AutogradDescent, Descent, Loss, Rates
+from fastgs.densification import Densification
+from fastgs.descent import AutogradDescent, Descent, Loss, Rates, Recipe
 from fastgs.gaussians import Gaussians
 from fastgs.metrics import psnr, ssim_loss
+from fastgs.parametrization import Relative
 from fastgs.render import Backend, choose, threads
 
 # Of (3, H, W) image and target. Weights of SSIM: Image-GS adds 0.1 of it to L1; the same share of MSE, whose values are
@@ -68,6 +70,8 @@ def fit(
     loss: str | Loss = "mse",
     rates: Rates | None = None,
     near: bool = False,
+    recipe: Recipe | None = None,
+    densification: Densification | None = None,
     callback: Callable[[HistoryEntry], None] | None = None,
     backend: Backend = "auto",
 ) -> Fit:
@@ -86,6 +90,8 @@ def fit(
         loss: a name in `LOSSES`, or a function of (3, H, W) image and target that gives a scalar.
         rates: step sizes and schedule; by default those for the number of steps that are planned or fit in the budget.
         near: of the default rates: the start is what networks predict, not what a heuristic does.
+        recipe: another way to descend than ours, which has `loss` and `rates` of its own.
+        densification: adds, removes or moves Gaussians on the way; `target_psnr` counts once that is done.
         callback: called with every new entry of the history.
         backend: see `fastgs.render`.
 
@@ -101,11 +107,15 @@ def fit(
             raise ValueError(f"{name}: must be 0 or more, got {limit}")
     if isinstance(loss, str) and loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
-    measure = LOSSES[loss] if isinstance(loss, str) else loss
-    if rates is None:
-        rates = Rates.for_iterations(_planned_steps(target, gaussians, iterations, seconds, measure, backend), near)
+    if recipe is None:
+        measure = LOSSES[loss] if isinstance(loss, str) else loss
+        if rates is None:
+            trial = Rates().recipe(measure)
+            rates = Rates.for_iterations(_planned_steps(target, gaussians, iterations, seconds, trial, backend), near)
+        recipe = rates.recipe(measure)
 
-    descent = _descent(gaussians, target, rates, measure, backend)
+    descent = _descent(gaussians, target, recipe, backend)
+    events = [] if densification is None else list(densification.events)
     history: list[HistoryEntry] = []
 
     def record(iteration: int, image: Tensor) -> bool:
@@ -117,28 +127,33 @@ def fit(
         history.append(HistoryEntry(iteration, time.perf_counter() - start, quality))
         if callback is not None:
             callback(history[-1])
-        return target_psnr is not None and quality >= target_psnr
+        return target_psnr is not None and quality >= target_psnr and not events
 
     start, iteration = time.perf_counter(), 0
     while True:
         progress = _progress(iteration, time.perf_counter() - start, iterations, seconds)
+        while densification is not None and events and progress >= events[0]:
+            with torch.no_grad():
+                edit = densification.edit(len(densification.events) - len(events), target, descent)
+            descent.edit(*edit)
+            events.pop(0)
         last = progress >= 1 or not len(gaussians)
         if last or iteration % HISTORY_INTERVAL == 0:
             with torch.set_grad_enabled(not last):
                 image = descent.image()
             if record(iteration, image) or last:
                 return Fit(descent.gaussians(), image.detach().clone(), history)
-        descent.step(rates.factor(progress))
+        descent.step(recipe.schedule(progress))
         iteration += 1
 
 
-def _descent(gaussians: Gaussians, target: Tensor, rates: Rates, loss: Loss, backend: Backend) -> Descent:
-    """The fastest that there is for these tensors and this loss."""
-    if len(gaussians) and loss is functional.mse_loss and choose(gaussians.means, backend) == "cuda":
+def _descent(gaussians: Gaussians, target: Tensor, recipe: Recipe, backend: Backend) -> Descent:
+    """The fastest that there is for these tensors and this recipe."""
+    if len(gaussians) and recipe.ours is not None and choose(gaussians.means, backend) == "cuda":
         from fastgs.descent_cuda import CudaDescent  # deferred: Triton is not everywhere
 
-        return CudaDescent(gaussians, target, rates)
-    return AutogradDescent(gaussians, target, rates, loss, backend)
+        return CudaDescent(Relative(gaussians), target, recipe.ours)
+    return AutogradDescent(recipe.parametrization(gaussians), target, recipe, backend)
 
 
 def _progress(iteration: int, elapsed: float, iterations: int | None, seconds: float | None) -> float:
@@ -149,13 +164,18 @@ def _progress(iteration: int, elapsed: float, iterations: int | None, seconds: f
 
 
 def _planned_steps(
-    target: Tensor, gaussians: Gaussians, iterations: int | None, seconds: float | None, measure: Loss, backend: Backend
+    target: Tensor,
+    gaussians: Gaussians,
+    iterations: int | None,
+    seconds: float | None,
+    recipe: Recipe,
+    backend: Backend,
 ) -> int:
     """The number of steps asked for, or that the budget allows, by the time of a trial step."""
     if seconds is None:
         assert iterations is not None
         return iterations
-    trial = _descent(gaussians, target, Rates(), measure, backend)
+    trial = _descent(gaussians, target, recipe, backend)
     start = 0.0
     for trial_step in range(1 + TRIAL_STEPS):
         trial.step(1.0)

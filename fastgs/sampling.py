@@ -1,4 +1,4 @@
-"""From a density to exactly K positions.
+"""From a density to exactly K positions, and back.
 
 Every method takes a density over pixels (any scale), gives exactly K positions, and repeats for the same generator.
 K may exceed the number of pixels. Positions come in raster order, so that neighbours in the list are neighbours in
@@ -20,6 +20,11 @@ from fastgs.jit import jit
 Positions = NDArray[np.float64]
 
 LLOYD_ROUNDS = 3
+
+# Standard deviation of the blur that makes a density of positions, in units of the mean spacing sqrt(H W / K). Narrow,
+# since cross-entropy needs none: its minimum is the expected density of the points themselves, and a wide blur would
+# teach densities flatter than those (benchmarks/LOG.md).
+SIGMA = 0.25
 
 
 def sample(
@@ -148,3 +153,20 @@ METHODS: dict[str, Callable[[Any, int, np.random.Generator], Positions]] = {
     "error_diffusion": _error_diffusion,
     "lloyd": _lloyd,
 }
+
+
+def project(means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Tensor:
+    """(K, 2) positions in pixels, K from 1 up, to their (H, W) density: impulses blurred by `sigma` mean spacings.
+
+    It sums to 1, to which each position adds the same: the borders are mirrors, so that nothing leaves the canvas.
+    """
+    from scipy.ndimage import gaussian_filter  # deferred: slow to import
+
+    columns = means[:, 0].long().clamp(0, width - 1)
+    rows = means[:, 1].long().clamp(0, height - 1)
+    impulses = torch.zeros(height * width, device=means.device)
+    impulses.index_add_(0, rows * width + columns, torch.ones(len(means), device=means.device))
+    spacing = (height * width / len(means)) ** 0.5
+    blurred = gaussian_filter(impulses.view(height, width).cpu().numpy(), sigma * spacing, truncate=3, mode="reflect")
+    density = torch.from_numpy(blurred).to(means.device)
+    return density / density.sum()

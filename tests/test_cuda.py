@@ -14,6 +14,7 @@ from torch.nn import functional
 from fastgs.descent import AutogradDescent, Rates
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
+from fastgs.parametrization import Relative
 from fastgs.render import reference
 
 pytest.importorskip("triton")
@@ -164,8 +165,8 @@ def test_descends_as_autograd_does(blend):
     gaussians, target = gaussians_and_target(20, 13, 18, blend=blend)
     for betas in ((0.0, 0.9), (0.6, 0.8)):  # the first is what the shortest runs have
         rates = Rates(betas=betas)
-        ours = CudaDescent(gaussians, target, rates)
-        theirs = AutogradDescent(gaussians, target, rates, functional.mse_loss, "auto")
+        ours = CudaDescent(Relative(gaussians), target, rates)
+        theirs = AutogradDescent(Relative(gaussians), target, rates.recipe(functional.mse_loss), "auto")
         for factor in (1.0, 0.7, 0.2):
             ours.step(factor)
             theirs.step(factor)
@@ -180,7 +181,7 @@ def test_descends_as_autograd_does(blend):
 def test_a_full_list_costs_no_step():
     """When Gaussians outgrow the room in the lists, the steps since are taken again with more."""
     gaussians, target = gaussians_and_target(20, 13, 18)
-    roomy, tight = (CudaDescent(gaussians, target, Rates()) for _ in range(2))
+    roomy, tight = (CudaDescent(Relative(gaussians), target, Rates()) for _ in range(2))
     for step, factor in enumerate((1.0, 0.9, 0.5, 0.4)):
         if step == 1:
             tight._capacity = 7
@@ -198,7 +199,7 @@ def test_a_full_list_costs_no_step():
 
 def test_diverging_is_seen():
     gaussians, target = gaussians_and_target(5, 9, 10)
-    descent = CudaDescent(gaussians, target, Rates(colors=float("inf")))
+    descent = CudaDescent(Relative(gaussians), target, Rates(colors=float("inf")))
     assert descent.finite()
     descent.step(1.0)
     assert not descent.finite()

@@ -9,11 +9,12 @@ import pytest
 import skimage.data
 import torch
 
-from fastgs.descent import MIN_SCALE, Rates
+from fastgs.descent import Rates
 from fastgs.fitting import HISTORY_INTERVAL, LOSSES, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.metrics import psnr
+from fastgs.parametrization import MIN_SCALE
 from fastgs.render import render
 
 TENSORS = ("means", "scales", "rotations", "colors")

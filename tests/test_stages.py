@@ -30,9 +30,8 @@ from fastgs.data import FolderDataModule
 from fastgs.images import load_image
 from fastgs.initializers.attributes import gaussians_at
 from fastgs.metrics import psnr
-from fastgs.sampling import sample
+from fastgs.sampling import project, sample
 from fastgs.stages import AttributeStage, FinetuneStage, PositionStage, base, position
-from fastgs.targets import project
 from fastgs.weights import load_weights, save_weights
 
 SIZE = 32

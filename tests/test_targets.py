@@ -6,12 +6,14 @@ import pytest
 import torch
 from skimage import data
 
+from fastgs.densification import relocate, removal_errors
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature, grid
 from fastgs.metrics import psnr
 from fastgs.render import reference, render
-from fastgs.targets import SIGMA, TargetStore, optimize, project, relocate, removal_errors
+from fastgs.sampling import SIGMA, project
+from fastgs.targets import TargetStore, optimize
 
 TENSORS = ("means", "scales", "rotations", "colors")
 

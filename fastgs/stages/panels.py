@@ -16,10 +16,11 @@ from fastgs.data import Batch
 from fastgs.files import atomic_write
 from fastgs.metrics import psnr
 from fastgs.render import render
+from fastgs.sampling import project
 from fastgs.stages.base import Stage, count_at
 from fastgs.stages.position import PositionStage
 from fastgs.stages.wandb_logging import wandb_loggers
-from fastgs.targets import optimize, project
+from fastgs.targets import optimize
 from fastgs.visualize import centres_image, density_image, error_image, strip
 
 _logger = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models import PositionNetwork
+from fastgs.sampling import project
 from fastgs.stages.base import Stage, draw_count, generators
-from fastgs.targets import TargetStore, optimize, project
+from fastgs.targets import TargetStore, optimize
 
 DensityLoss = Literal["cross_entropy", "mse"]
 
