@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -73,7 +73,7 @@ class Rates:
         # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
         optimizer = partial(torch.optim.Adam, betas=self.betas, eps=ADAM_EPSILON, fused=True)
         ours = self if loss is functional.mse_loss else None
-        return Recipe(Relative, optimizer, self.steps, self.factor, loss, ours)
+        return Recipe(Relative, optimizer, self.steps, lambda progress, _: self.factor(progress), loss, ours=ours)
 
     def factor(self, progress: float) -> float:
         """What all rates are multiplied by when `progress` in [0, 1] of the run is done."""
@@ -88,16 +88,19 @@ class Recipe:
         parametrization: what is moved.
         optimizer: made from groups of parameters, one for each free variable, with its "name".
         rates: of each free variable at the start, by the root mean square error of the first image.
-        schedule: factor of the rates at a share of the run, in [0, 1].
+        schedule: factor of the rates at a share of the run, in [0, 1], given the PSNRs in dB so far, one for every
+            `HISTORY_INTERVAL` steps.
         loss: of (3, H, W) image and target.
+        top: if given, a pixel is blended of so many Gaussians, those that weigh most in it.
         ours: the rates, if it is Adam on `Relative` variables and the squared error, for which there are short cuts.
     """
 
     parametrization: type[Parametrization]
     optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
     rates: Callable[[float], Mapping[str, float]]
-    schedule: Callable[[float], float]
+    schedule: Callable[[float, Sequence[float]], float]
     loss: Loss
+    top: int | None = None
     ours: Rates | None = None
 
 

@@ -117,6 +117,7 @@ def fit(
     descent = _descent(gaussians, target, recipe, backend)
     events = [] if densification is None else list(densification.events)
     history: list[HistoryEntry] = []
+    psnrs: list[float] = []
 
     def record(iteration: int, image: Tensor) -> bool:
         """Note where the fit stands; True if that is good enough."""
@@ -124,6 +125,7 @@ def fit(
         # The rasterizer cannot draw a Gaussian at NaN, so the image alone would not show it.
         if math.isnan(quality) or not descent.finite():
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
+        psnrs.append(quality)
         history.append(HistoryEntry(iteration, time.perf_counter() - start, quality))
         if callback is not None:
             callback(history[-1])
@@ -143,7 +145,7 @@ def fit(
                 image = descent.image()
             if record(iteration, image) or last:
                 return Fit(descent.gaussians(), image.detach().clone(), history)
-        descent.step(recipe.schedule(progress))
+        descent.step(recipe.schedule(progress, psnrs))
         iteration += 1
 
 

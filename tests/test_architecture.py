@@ -20,7 +20,7 @@ LAYERS = [
     {"descent_kernels"},
     {"descent_cuda", "densification"},
     {"fitting"},
-    {"targets", "codec", "predict"},
+    {"targets", "codec", "predict", "methods"},
     {"evaluate", "data"},
     {"stages"},
     {"cli", "__main__", ""},  # "": fastgs/__init__.py

@@ -1,0 +1,91 @@
+"""What a method is: where Gaussians start, how they descend, and which come and go on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fastgs.densification import Densification
+from fastgs.descent import Recipe
+from fastgs.fitting import Fit, HistoryEntry, fit
+from fastgs.gaussians import Blend, Gaussians
+from fastgs.initializers import Initializer
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to turn an image into K Gaussians, as published.
+
+    Attributes:
+        source: paper or project, and where in its code the constants are.
+        iterations: how many steps it was published with; other budgets stretch or shrink its schedule.
+        initialize: the Gaussians at the start.
+        blend: the rule that they are fitted with.
+        recipe: how they descend; None is how ours do.
+        densification: the strategy for K Gaussians, made for one fit; None leaves them as they are.
+        start: how many Gaussians a fit of K begins with.
+        near: of ours: the start is what networks predict.
+    """
+
+    source: str
+    iterations: int
+    initialize: Initializer
+    blend: Blend = "normalized"
+    recipe: Recipe | None = None
+    densification: Callable[[int, torch.Generator], Densification] | None = None
+    start: Callable[[int], int] = lambda num_gaussians: num_gaussians
+    near: bool = False
+
+    def __call__(
+        self,
+        image: Tensor,
+        num_gaussians: int,
+        *,
+        iterations: int | None = None,
+        seconds: float | None = None,
+        seed: int = 0,
+        callback: Callable[[HistoryEntry], None] | None = None,
+    ) -> Run:
+        """Fit an image.
+
+        Args:
+            image: (3, H, W) in [0, 1].
+            num_gaussians: K, at least 1; exactly as many at the end.
+            iterations: number of steps; as published if neither this nor `seconds` is given.
+            seconds: wall-clock budget of the steps.
+            seed: of everything random.
+            callback: see `fastgs.fitting.fit`.
+
+        Raises:
+            ValueError: see `fastgs.fitting.fit`.
+        """
+        if iterations is None and seconds is None:
+            iterations = self.iterations
+        generator = torch.Generator().manual_seed(seed)
+        begin = time.perf_counter()
+        initial = self.initialize(image, self.start(num_gaussians), generator)
+        seconds_init = time.perf_counter() - begin
+        fitted = fit(
+            image,
+            replace(initial, blend=self.blend),
+            iterations=iterations,
+            seconds=seconds,
+            recipe=self.recipe,
+            near=self.near,
+            densification=None if self.densification is None else self.densification(num_gaussians, generator),
+            callback=callback,
+        )
+        return Run(initial, fitted, seconds_init)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a method did: its start, its fit, and the seconds that the start took."""
+
+    initial: Gaussians
+    fit: Fit
+    seconds_init: float

@@ -1,0 +1,34 @@
+"""Our own: networks predict the Gaussians, a short fit refines them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fastgs.fitting import DEFAULT_ITERATIONS
+from fastgs.gaussians import Gaussians
+from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.methods.method import Method
+
+if TYPE_CHECKING:
+    from fastgs.initializers.learned import LearnedInitializer
+
+
+@lru_cache(maxsize=1)
+def _networks() -> LearnedInitializer:
+    from fastgs.weights import load_weights  # deferred: importing the networks takes seconds
+
+    return load_weights("base")
+
+
+def predict(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+    """K Gaussians from the shipped networks."""
+    return _networks().to(image.device).initialize(image, num_gaussians, generator)
+
+
+FASTGS = Method(source="this project", iterations=DEFAULT_ITERATIONS, initialize=predict, near=True)
+# Without networks.
+CURVATURE = Method(source="this project", iterations=DEFAULT_ITERATIONS, initialize=INITIALIZERS[DEFAULT])
