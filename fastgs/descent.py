@@ -155,6 +155,7 @@ class AutogradDescent:
             width=width,
             blend=self._variables.blend,
             backend=self._backend,
+            top=self._recipe.top,
         ).squeeze(0)  # not [0], whose gradient is a copy of the whole image
         return self._image
 

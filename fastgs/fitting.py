@@ -71,7 +71,7 @@ def fit(
     rates: Rates | None = None,
     near: bool = False,
     recipe: Recipe | None = None,
-    densification: Densification | None = None,
+    densification: Callable[[int], Densification] | None = None,
     callback: Callable[[HistoryEntry], None] | None = None,
     backend: Backend = "auto",
 ) -> Fit:
@@ -91,7 +91,8 @@ def fit(
         rates: step sizes and schedule; by default those for the number of steps that are planned or fit in the budget.
         near: of the default rates: the start is what networks predict, not what a heuristic does.
         recipe: another way to descend than ours, which has `loss` and `rates` of its own.
-        densification: adds, removes or moves Gaussians on the way; `target_psnr` counts once that is done.
+        densification: adds, removes or moves Gaussians on the way, made for the number of steps that are planned;
+            `target_psnr` counts once all are there.
         callback: called with every new entry of the history.
         backend: see `fastgs.render`.
 
@@ -107,15 +108,16 @@ def fit(
             raise ValueError(f"{name}: must be 0 or more, got {limit}")
     if isinstance(loss, str) and loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
+    measure = LOSSES[loss] if isinstance(loss, str) else loss
+    trial = Rates().recipe(measure) if recipe is None else recipe
+    steps = _planned_steps(target, gaussians, iterations, seconds, trial, backend)
     if recipe is None:
-        measure = LOSSES[loss] if isinstance(loss, str) else loss
-        if rates is None:
-            trial = Rates().recipe(measure)
-            rates = Rates.for_iterations(_planned_steps(target, gaussians, iterations, seconds, trial, backend), near)
+        rates = rates or Rates.for_iterations(steps, near)
         recipe = rates.recipe(measure)
+    strategy = None if densification is None else densification(steps)
 
     descent = _descent(gaussians, target, recipe, backend)
-    events = [] if densification is None else list(densification.events)
+    events = [] if strategy is None else list(strategy.events)
     history: list[HistoryEntry] = []
     psnrs: list[float] = []
 
@@ -129,14 +131,14 @@ def fit(
         history.append(HistoryEntry(iteration, time.perf_counter() - start, quality))
         if callback is not None:
             callback(history[-1])
-        return target_psnr is not None and quality >= target_psnr and not events
+        return target_psnr is not None and quality >= target_psnr and not (events and strategy and strategy.grows)
 
     start, iteration = time.perf_counter(), 0
     while True:
         progress = _progress(iteration, time.perf_counter() - start, iterations, seconds)
-        while densification is not None and events and progress >= events[0]:
+        while strategy is not None and events and progress >= events[0]:
             with torch.no_grad():
-                edit = densification.edit(len(densification.events) - len(events), target, descent)
+                edit = strategy.edit(len(strategy.events) - len(events), target, descent)
             descent.edit(*edit)
             events.pop(0)
         last = progress >= 1 or not len(gaussians)

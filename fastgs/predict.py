@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, get_args
 import torch
 from torch import Tensor
 
+from fastgs.densification import relocation
 from fastgs.fitting import LOSSES, HistoryEntry, fit
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.images import ImageSource, load_image
@@ -156,6 +157,7 @@ class Predictor:
             target_psnr=target_psnr,
             loss=loss,
             near=self.init == LEARNED,
+            densification=relocation(initial, generator),
             callback=callback,
             backend=backend,
         )

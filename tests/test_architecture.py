@@ -11,7 +11,7 @@ PACKAGE = Path(fastgs.__file__).parent
 
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
-    {"files", "jit", "metrics", "images"},
+    {"files", "jit", "version", "metrics", "perceptual", "images", "records", "covariance"},
     {"gaussians"},
     {"render", "visualize"},
     {"sampling", "initializers", "models"},
@@ -21,8 +21,8 @@ LAYERS = [
     {"descent_cuda", "densification"},
     {"fitting"},
     {"targets", "codec", "predict", "methods"},
-    {"evaluate", "data"},
-    {"stages"},
+    {"evaluate", "tables", "plots", "data"},
+    {"stages", "commands"},
     {"cli", "__main__", ""},  # "": fastgs/__init__.py
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -351,7 +351,7 @@ def full_disk(*arguments, **options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("writer", ["fastgs.cli.save_image", "fastgs.gaussians.Gaussians.save",
+@pytest.mark.parametrize("writer", ["fastgs.commands.predict.save_image", "fastgs.gaussians.Gaussians.save",
                                     "fastgs.visualize.save_figure"])  # fmt: skip
 def test_disk_full(photo, out, capsys, monkeypatch, writer):
     monkeypatch.setattr(writer, full_disk)
@@ -368,13 +368,13 @@ def test_failure_while_files_are_moved(photo, out, capsys, monkeypatch):
             full_disk()
         replace(source, target)
 
-    monkeypatch.setattr(cli.os, "replace", fail_for_gaussians)
+    monkeypatch.setattr(os, "replace", fail_for_gaussians)
     assert predict(photo, *QUICK, "--output", out) == 1
     assert capsys.readouterr().err.count("\n") == 1 and names(out) == []
 
 
 def test_disk_full_for_the_report(photo, out, capsys, monkeypatch):
-    monkeypatch.setattr("fastgs.cli.atomic_write", full_disk)
+    monkeypatch.setattr("fastgs.commands.predict.atomic_write", full_disk)
     assert predict(photo, *QUICK, "--output", out) == 1
     message = f"fastgs: error: {out / 'report.json'}: cannot be written (No space left on device)\n"
     assert capsys.readouterr().err == message

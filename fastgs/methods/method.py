@@ -26,7 +26,8 @@ class Method:
         initialize: the Gaussians at the start.
         blend: the rule that they are fitted with.
         recipe: how they descend; None is how ours do.
-        densification: the strategy for K Gaussians, made for one fit; None leaves them as they are.
+        densification: the strategy for K Gaussians on a canvas of so many pixels in so many steps, and its source of
+            everything random; None leaves them as they are.
         start: how many Gaussians a fit of K begins with.
         near: of ours: the start is what networks predict.
     """
@@ -36,7 +37,7 @@ class Method:
     initialize: Initializer
     blend: Blend = "normalized"
     recipe: Recipe | None = None
-    densification: Callable[[int, torch.Generator], Densification] | None = None
+    densification: Callable[[int, int, int, torch.Generator], Densification] | None = None
     start: Callable[[int], int] = lambda num_gaussians: num_gaussians
     near: bool = False
 
@@ -69,6 +70,8 @@ class Method:
         begin = time.perf_counter()
         initial = self.initialize(image, self.start(num_gaussians), generator)
         seconds_init = time.perf_counter() - begin
+        made = self.densification
+        pixels = image[0].numel()
         fitted = fit(
             image,
             replace(initial, blend=self.blend),
@@ -76,7 +79,7 @@ class Method:
             seconds=seconds,
             recipe=self.recipe,
             near=self.near,
-            densification=None if self.densification is None else self.densification(num_gaussians, generator),
+            densification=None if made is None else lambda steps: made(num_gaussians, pixels, steps, generator),
             callback=callback,
         )
         return Run(initial, fitted, seconds_init)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from fastgs.densification import Relocation
 from fastgs.fitting import DEFAULT_ITERATIONS
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
@@ -29,6 +30,12 @@ def predict(image: Tensor, num_gaussians: int, generator: torch.Generator | None
     return _networks().to(image.device).initialize(image, num_gaussians, generator)
 
 
-FASTGS = Method(source="this project", iterations=DEFAULT_ITERATIONS, initialize=predict, near=True)
+def relocation(num_gaussians: int, pixels: int, steps: int, generator: torch.Generator) -> Relocation:
+    """Ours, see there."""
+    return Relocation.for_steps(steps, num_gaussians / pixels, generator)
+
+
+_OURS = partial(Method, source="this project", iterations=DEFAULT_ITERATIONS, densification=relocation)
+FASTGS = _OURS(initialize=predict, near=True)
 # Without networks.
-CURVATURE = Method(source="this project", iterations=DEFAULT_ITERATIONS, initialize=INITIALIZERS[DEFAULT])
+CURVATURE = _OURS(initialize=INITIALIZERS[DEFAULT])

@@ -5,8 +5,10 @@ Two rules, both independent of the order of the Gaussians (reference.py has the 
 - "normalized": the weighted mean of the colours, as in Image-GS and Fast-2DGS;
 - "sum": the weighted sum, as in GaussianImage.
 
+Either takes all Gaussians, or in each pixel the few of largest weight there, as Image-GS does.
+
 Three backends with one meaning: "reference" (plain torch, any dtype and device), "cpu" (numba, float32) and "cuda"
-(Triton, float32).
+(Triton, float32; all Gaussians only).
 An image is a continuous function of the position on the canvas; rendering at another size samples the same function
 on a finer or coarser grid. Sampling on a much coarser one aliases, as with any image; `antialias` averages instead.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, TypeVar, get_args
 
 import torch
@@ -38,6 +40,7 @@ def render(
     blend: Blend | None = None,
     backend: Backend = "auto",
     antialias: bool = False,
+    top: int | None = None,
 ) -> Tensor:
     """Render Gaussians to an image.
 
@@ -49,14 +52,16 @@ def render(
             "cuda" for float32 on a CUDA device (if Triton is installed), else "reference".
         antialias: make each pixel the mean over its area where the image is smaller than the canvas, not the value at
             its centre; takes as long as rendering at about the size of the canvas.
+        top: blend each pixel of so many Gaussians, those of largest weight there (among equal ones the first), from 1
+            up; by default of all. Not in "cuda"; "auto" takes "reference" for CUDA tensors then.
 
     Returns:
         (3, H, W), not clamped; differentiable in all four tensors. No Gaussians give a black image.
 
     Raises:
-        ValueError: a size below 1, an unknown rule or backend, or a backend that cannot serve these tensors.
+        ValueError: a size or `top` below 1, an unknown rule or backend, or a backend that cannot serve these tensors.
     """
-    return render_batch([gaussians], height, width, blend, backend, antialias).squeeze(0)
+    return render_batch([gaussians], height, width, blend, backend, antialias, top).squeeze(0)
 
 
 def render_batch(
@@ -66,6 +71,7 @@ def render_batch(
     blend: Blend | None = None,
     backend: Backend = "auto",
     antialias: bool = False,
+    top: int | None = None,
 ) -> Tensor:
     """Render a ragged batch, with a different K for each image, in one call.
 
@@ -73,7 +79,7 @@ def render_batch(
         gaussians: B sets of Gaussians, at least one, of one dtype and device.
         height, width: size of every image; by default that of the canvases, which must then agree.
         blend: by default the rule the Gaussians were fitted with, which must then agree.
-        backend, antialias: as for `render`.
+        backend, antialias, top: as for `render`.
 
     Returns:
         (B, 3, H, W), not clamped; differentiable in all tensors.
@@ -101,6 +107,7 @@ def render_batch(
         width=width * columns,
         blend=_agreed("blend", blend, [each.blend for each in gaussians]),
         backend=backend,
+        top=top,
     )
     return functional.avg_pool2d(images, (rows, columns)) if rows * columns > 1 else images
 
@@ -117,6 +124,7 @@ def rasterize(
     width: int,
     blend: Blend = "normalized",
     backend: Backend = "auto",
+    top: int | None = None,
 ) -> Tensor:
     """Render a ragged batch from its concatenated tensors; the entry for code that holds parameters, not `Gaussians`.
 
@@ -125,6 +133,7 @@ def rasterize(
         counts: B numbers of Gaussians, summing to N.
         pitches: B pairs: the distance of neighbouring pixels in y and x, in canvas pixels (1 for the fitted size).
         height, width: size of every image.
+        blend, backend, top: as for `render`.
 
     Returns:
         (B, 3, H, W).
@@ -132,7 +141,10 @@ def rasterize(
     _check_size(height, width)
     if blend not in get_args(Blend):
         raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {blend!r}")
-    return _implementation(choose(means, backend))(
+    implementation = _implementation(choose(means, backend, top))
+    if top is not None and top < max(counts):
+        implementation = partial(implementation, top=top)
+    return implementation(
         means, scales, rotations, colors, counts, pitches, height, width, normalized=blend == "normalized"
     )
 
@@ -151,20 +163,25 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def choose(means: Tensor, backend: Backend) -> Literal["reference", "cpu", "cuda"]:
-    """The backend that "auto" is for these tensors, or the one asked for.
+def choose(means: Tensor, backend: Backend, top: int | None = None) -> Literal["reference", "cpu", "cuda"]:
+    """The backend that "auto" is for these tensors and this `top`, or the one asked for.
 
     Raises:
-        ValueError: the name is unknown, or it cannot serve them.
+        ValueError: the name is unknown, or it cannot serve them; or `top` is below 1.
     """
+    if top is not None and (not isinstance(top, int) or top < 1):
+        raise ValueError(f"top: expected an integer of at least 1, or None for all Gaussians, got {top!r}")
     if backend not in get_args(Backend):
         raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
     if backend == "reference":
         return backend
     place = means.device.type
     if backend == "auto":
-        native = means.dtype == torch.float32 and (place == "cpu" or (place == "cuda" and has_triton()))
+        cuda = place == "cuda" and has_triton() and top is None
+        native = means.dtype == torch.float32 and (place == "cpu" or cuda)
         return place if native else "reference"  # type: ignore[return-value]
+    if backend == "cuda" and top is not None:
+        raise ValueError(f"top: 'cuda' blends all Gaussians, got {top}; use 'auto' or 'reference'")
     if place != backend or means.dtype != torch.float32:
         raise ValueError(
             f"backend: {backend!r} takes float32 tensors on {'the CPU' if backend == 'cpu' else 'a CUDA device'}, "

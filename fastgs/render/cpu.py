@@ -1,4 +1,4 @@
-"""The rasterizer on the CPU: the kernels of kernels.py as a differentiable function of float32 tensors."""
+"""The rasterizer on the CPU: kernels.py and top_kernels.py as a differentiable function of float32 tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastgs.render import kernels, threads
+from fastgs.render import kernels, threads, top_kernels
 from fastgs.render.simd import LANES
 
 # Parts of the work per thread: regions differ in cost, and threads wake up late.
@@ -65,33 +65,39 @@ class _Rasterize(torch.autograd.Function):
         height: int,
         width: int,
         normalized: bool,
+        top: int | None,
     ) -> Tensor:
         layout = _lay_out(means, scales, rotations, counts, pitches, height)
         stride = width + LANES - 1  # the last vector of a row may reach this far
         planes = np.empty(len(counts) * height * 4 * stride, np.float32)
         images = torch.empty(len(counts), 3, height, width)
         inputs = (_array(means), layout.frames, layout.rows, _array(colors), layout.offsets, layout.pitches)
-        threads.run(kernels.forward, (*inputs, stride, planes, images.numpy(), normalized), layout.bands)
+        outputs = (stride, planes, images.numpy(), normalized)
+        if top is None:
+            threads.run(kernels.forward, (*inputs, *outputs), layout.bands)
+        else:
+            threads.run(top_kernels.forward, (*inputs, *outputs, top), layout.bands)
         ctx.save_for_backward(means, scales, colors, images)
-        ctx.kept = layout, planes, stride, normalized
+        ctx.kept = layout, planes, stride, normalized, top
         return images
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
         means, scales, colors, images = ctx.saved_tensors
-        layout, planes, stride, normalized = ctx.kept
+        layout, planes, stride, normalized, top = ctx.kept
         gradients = np.empty_like(planes)
         pixels = (planes, _array(images), _array(upstream[0]), stride, normalized, gradients)
         threads.run(kernels.pixel_gradients, pixels, layout.bands)
         results = [torch.empty(shape) for shape in (means.shape, scales.shape, means.shape[:1], colors.shape)]
         inputs = (_array(means), _array(scales), layout.frames, layout.rows, _array(colors), layout.offsets)
-        outputs = (result.numpy() for result in results)
-        threads.run(
-            kernels.backward,
-            (*inputs, layout.pitches, *images.shape[2:], stride, gradients, *outputs),
-            _parts(len(means), PARTS * threads.num_threads()),
-        )
-        return *results, None, None, None, None, None
+        inputs = (*inputs, layout.pitches, *images.shape[2:], stride, gradients)
+        outputs = [result.numpy() for result in results]
+        parts = _parts(len(means), PARTS * threads.num_threads())
+        if top is None:
+            threads.run(kernels.backward, (*inputs, *outputs), parts)
+        else:
+            threads.run(top_kernels.backward, (*inputs, planes, *outputs), parts)
+        return *results, *[None] * 6
 
 
 def rasterize(
@@ -104,7 +110,8 @@ def rasterize(
     height: int,
     width: int,
     normalized: bool,
+    top: int | None = None,
 ) -> Tensor:
     """Render a ragged batch of float32 tensors on the CPU; see `fastgs.render.rasterize` for the arguments."""
-    result: Tensor = _Rasterize.apply(means, scales, rotations, colors, counts, pitches, height, width, normalized)
+    result: Tensor = _Rasterize.apply(means, scales, rotations, colors, counts, pitches, height, width, normalized, top)
     return result

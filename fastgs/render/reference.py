@@ -10,6 +10,8 @@ For Gaussian k and a pixel centre x, with `d` the distance in standard deviation
 `fade` is 1 up to 3 standard deviations and falls linearly in d^2 to 0 at 3.5, where the support ends. A weight that
 jumps to zero at its edge makes the normalized blend diverge (the gradient cannot see the hole behind the edge), and
 makes two backends differ wherever rounding moves a pixel across it; a continuous one costs nothing.
+
+With `top`, the sums run over the `top` Gaussians of largest w_k(x), as in Image-GS; among equal ones the first count.
 """
 
 from __future__ import annotations
@@ -38,11 +40,27 @@ def weights(means: Tensor, scales: Tensor, rotations: Tensor, pixels: Tensor) ->
     return torch.exp(-0.5 * d2) * fade.clamp(0, 1)
 
 
+def largest(weight: Tensor, top: int) -> Tensor:
+    """(P, K) mask of the `top` largest of each row, `top` from 1 to K; among equal ones the first."""
+    least = weight.topk(top).values[:, -1:]
+    above, level = weight > least, weight == least
+    # torch.topk may take any of those that are equal.
+    return above | (level & (level.cumsum(1, dtype=torch.int32) <= top - above.sum(1, keepdim=True)))
+
+
 def _blend(
-    means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor, pixels: Tensor, normalized: bool
+    means: Tensor,
+    scales: Tensor,
+    rotations: Tensor,
+    colors: Tensor,
+    pixels: Tensor,
+    normalized: bool,
+    top: int | None,
 ) -> Tensor:
     """(P, 2) pixel centres to (P, 3) colours."""
     weight = weights(means, scales, rotations, pixels)
+    if top is not None and top < len(means):
+        weight = torch.where(largest(weight.detach(), top), weight, 0)
     image = weight @ colors
     return image / (weight.sum(1, keepdim=True) + EPSILON) if normalized else image
 
@@ -57,6 +75,7 @@ def rasterize(
     height: int,
     width: int,
     normalized: bool,
+    top: int | None = None,
 ) -> Tensor:
     """Render a ragged batch; see `fastgs.render.rasterize` for the arguments. Any floating dtype, any device.
 
@@ -69,6 +88,6 @@ def rasterize(
     for gaussians, (pitch_y, pitch_x) in zip(parameters, pitches, strict=True):
         pixels = torch.cartesian_prod(grid_y * pitch_y, grid_x * pitch_x).flip(1)
         chunks = torch.split(pixels, max(1, CHUNK // max(1, len(gaussians[0]))))
-        blended = [checkpoint(_blend, *gaussians, chunk, normalized, use_reentrant=False) for chunk in chunks]
+        blended = [checkpoint(_blend, *gaussians, chunk, normalized, top, use_reentrant=False) for chunk in chunks]
         images.append(torch.cat(blended).T.reshape(3, height, width))
     return torch.stack(images)

@@ -16,6 +16,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from fastgs.data import Batch
+from fastgs.densification import relocation
 from fastgs.files import atomic_write
 from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES, HistoryEntry, fit
 from fastgs.metrics import ms_ssim
@@ -143,10 +144,19 @@ class FinetuneStage(lightning.LightningModule):
             self._show(f"{path.name}  K = {count}  iteration {entry.iteration}  {entry.psnr:.2f} dB")
 
         start = time.perf_counter()
-        initial = self.networks.initialize(image, count, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        initial = self.networks.initialize(image, count, generator)
         seconds_init = time.perf_counter() - start
         with torch.enable_grad():
-            result = fit(image, initial, iterations=self.iterations, loss=self.loss, near=True, callback=show)
+            result = fit(
+                image,
+                initial,
+                iterations=self.iterations,
+                loss=self.loss,
+                near=True,
+                densification=relocation(initial, generator),
+                callback=show,
+            )
         if self.output is not None:
             result.gaussians.save(self.output / f"{path.stem}-{count}.safetensors")
         return {

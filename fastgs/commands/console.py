@@ -1,0 +1,169 @@
+"""What all subcommands share: exit codes, one line for each mistake, and bars that show progress."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from fastgs.fitting import DEFAULT_ITERATIONS, HistoryEntry
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line and the exit code of wrong usage."""
+        self.exit(WRONG_USAGE, f"{self.prog}: error: {one_line(message)}\n")
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, which file names can hold."""
+    return " ".join(text.splitlines())
+
+
+def say_error(text: str) -> None:
+    """One line on stderr."""
+    print(f"fastgs: error: {one_line(text)}", file=sys.stderr)
+
+
+def announce(line: str) -> None:
+    """One line on stdout.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write(one_line(line) + "\n")
+
+
+def write(text: str) -> None:
+    """Text on stdout.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        print(text, end="", flush=True)
+    except OSError:
+        # Python would try to write the same again, and fail, when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def wrong_argument(parser: Parser, error: ValueError) -> NoReturn:
+    """End with the line of a check whose message begins with the name of the argument."""
+    name, _, reason = str(error).partition(": ")
+    parser.error(f"argument --{name.replace('_', '-')}: {reason}")
+
+
+def make_folder(parser: Parser, folder: Path, option: str = "--output") -> None:
+    """Make a folder that can be written to, or end with one line."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        parser.error(f"argument {option}: cannot write to {folder} ({error.strerror})")
+
+
+@contextmanager
+def reporting(subject: object, failures: list[object]) -> Iterator[None]:
+    """Turn what users can mend into one line on stderr, note it, and go on; a bug keeps its traceback."""
+    try:
+        yield
+    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+        match error:
+            case OSError():
+                # Reading raises ImageError, so this is about the output.
+                reason = f"cannot be written ({error.strerror or error})"
+            case ValueError():
+                reason = str(error).removeprefix(f"{subject}: ")
+            case _ if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's is a RuntimeError
+                reason = "not enough memory; try a smaller --size or fewer Gaussians"
+            case _:
+                raise
+        say_error(f"{subject}: {reason}")
+        failures.append(subject)
+
+
+@contextmanager
+def fit_progress(
+    label: str, iterations: int | None, seconds: float | None
+) -> Iterator[Callable[[HistoryEntry], None] | None]:
+    """A bar on stderr with iteration and PSNR, and the callback that moves it; None if stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+    if iterations is None and seconds is None:
+        iterations = DEFAULT_ITERATIONS
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[state]}"))
+    with _bar(*columns, TimeElapsedColumn()) as bar:
+        task = bar.add_task(label, total=None, state="starting")  # no total: the bar pulses
+
+        def advance(entry: HistoryEntry) -> None:
+            shares = [entry.iteration / iterations if iterations else 0, entry.seconds / seconds if seconds else 0]
+            state = f"iteration {entry.iteration}  {entry.psnr:.2f} dB"
+            bar.update(task, total=1, completed=min(1, max(shares)), state=state)
+
+        yield advance
+
+
+@contextmanager
+def batch_progress(total: int) -> Iterator[Callable[[float, str], None]]:
+    """A bar on stderr for several fits, and the function that moves it: how many are done, and what to say."""
+    if not sys.stderr.isatty():
+        yield lambda done, state: None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}", markup=False))
+    # On a terminal, results are printed above the bar.
+    with _bar(*columns, TimeRemainingColumn(), redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task(f"0 of {total}", total=total, state="starting")
+
+        def advance(done: float, state: str) -> None:
+            bar.update(task, description=f"{int(done)} of {total}", completed=done, state=state)
+
+        yield advance
+
+
+@contextmanager
+def download_progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr with megabytes and their rate, and the function that moves it; still if stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda action, done, total: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with _bar(*columns, TimeRemainingColumn()) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(action: str, done: int, total: int) -> None:
+            if action not in tasks:
+                for task in tasks.values():
+                    bar.update(task, visible=False)
+                # Begins at what is there already, which must not count as fast.
+                tasks[action] = bar.add_task(f"{name}: {action}", total=total, completed=done)
+            bar.update(tasks[action], completed=done)
+
+        yield advance
+
+
+def _bar(*columns: ProgressColumn, redirect_stdout: bool = False) -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    # Results go to stdout, which the bar must not redirect to stderr where the two are not the same.
+    return Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=redirect_stdout)

@@ -1,0 +1,211 @@
+"""`fastgs predict`: images in, Gaussians and their reconstructions out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, get_args
+
+from PIL import ImageColor
+
+from fastgs.commands.console import FAILED, Parser, announce, fit_progress, make_folder, reporting, wrong_argument
+from fastgs.files import atomic_write
+from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES
+from fastgs.gaussians import Blend
+from fastgs.images import SUFFIXES, find_images, save_image
+from fastgs.initializers import DEFAULT
+from fastgs.predict import INITS, LEARNED, WEIGHTS, WHITE, Predictor, Result, check_arguments, check_init
+from fastgs.render import Backend
+from fastgs.version import installed_version
+
+# Options that `Predictor.__call__` takes under the same name.
+_FIT_OPTIONS = (
+    *("num_gaussians", "iterations", "seconds", "target_psnr", "seed", "size"),
+    *("blend", "loss", "background", "backend"),
+)
+
+Record = dict[str, Any]
+
+
+def declare(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "predict",
+        help="fit Gaussians to images",
+        description="Fit Gaussians to images. For each image, STEM.png (the reconstruction) and STEM.safetensors (the "
+        "Gaussians) go to the output folder; report.json there has one record per image of this run.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help=f"image files, or folders of {' '.join(sorted(SUFFIXES))}")
+    add("-k", "--num-gaussians", type=int, default=10_000, metavar="K", help="how many Gaussians (default: 10000)")
+    add(
+        "--iterations",
+        type=int,
+        metavar="N",
+        help=f"number of steps (default: {DEFAULT_ITERATIONS}, or no limit with --seconds)",
+    )
+    add("--seconds", type=float, metavar="S", help="stop after this time per image (default: no limit)")
+    add("--target-psnr", type=float, metavar="DB", help="stop at this PSNR in dB (default: no target)")
+    add("--init", help=f"where to start: {', '.join(INITS)} (default: {DEFAULT}, or {LEARNED} with --weights)")
+    trained = f"trained networks that predict the start: a name in checkpoints/ or a path (default: {WEIGHTS})"
+    add("--weights", metavar="NAME_OR_PATH", help=trained)
+    add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    add("--size", type=int, metavar="N", help="shorter side to N pixels, then centre crop (default: size of the image)")
+    add("--blend", default="normalized", help=f"{' or '.join(get_args(Blend))} (default: normalized)")
+    add("--loss", default="mse", help=f"{', '.join(LOSSES)} (default: mse)")
+    behind = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: white)"
+    add("--background", type=_color, default=WHITE, metavar="COLOR", help=behind)
+    add("--backend", default="auto", help=f"of the renderer: {', '.join(get_args(Backend))} (default: auto)")
+    add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
+    add("--output", type=Path, default=Path("output"), metavar="DIR", help="folder to write to (default: output)")
+    parser.set_defaults(run=lambda arguments: _predict(parser, arguments))
+
+
+def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Fit every image that can be, say which could not, and keep the report up to date."""
+    options = {name: getattr(arguments, name) for name in _FIT_OPTIONS}
+    predictor = _check_usage(parser, arguments, options)
+    failures: list[object] = []
+    paths: list[Path] = []
+    for given in arguments.images:
+        with reporting(Path(given), failures):
+            paths += find_images(given)
+
+    inputs = {_identity(path) for path in paths} - {None}
+    written: dict[Path, Path] = {}
+    records: list[Record] = []
+    for index, path in enumerate(paths, start=1):
+        label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
+        with reporting(path, failures):
+            outputs = _outputs(path, arguments)
+            _check_outputs(outputs, inputs, written)
+            with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
+                result = predictor(path, **options, callback=callback)
+                record = _record(path, arguments, predictor, result)
+                _write(outputs, result)
+            written |= dict.fromkeys(outputs, path)
+            records.append(record)
+            with reporting(arguments.output / "report.json", failures):
+                _write_report(arguments.output / "report.json", records)
+            with reporting(Path("standard output"), failures):
+                announce(_line(path, outputs[0], result, arguments.target_psnr))
+    return FAILED if failures else 0
+
+
+def _check_usage(parser: Parser, arguments: argparse.Namespace, options: dict[str, Any]) -> Predictor:
+    """End with one line about the first wrong option; else make the output folder and the predictor."""
+    try:
+        check_init(arguments.init, arguments.weights)
+        check_arguments(**options)
+    except ValueError as error:
+        wrong_argument(parser, error)
+    try:
+        predictor = Predictor(arguments.init, arguments.weights)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(f"argument {'--init' if arguments.weights is None else '--weights'}: {error}")
+    make_folder(parser, arguments.output)
+    return predictor
+
+
+def _outputs(path: Path, arguments: argparse.Namespace) -> list[Path]:
+    """The files that an image gives: reconstruction, Gaussians and, if asked for, the figure."""
+    endings = [".png", ".safetensors"] + (["-plots.png"] if arguments.plots else [])
+    return [arguments.output / f"{path.stem}{ending}" for ending in endings]
+
+
+def _check_outputs(outputs: list[Path], inputs: set[tuple[int, int] | None], written: dict[Path, Path]) -> None:
+    """Refuse to overwrite an input, or what this run has written for another image."""
+    for output in outputs:
+        if output in written:
+            raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
+        if _identity(output) in inputs:
+            raise ValueError(f"would overwrite the input {output}; choose another --output")
+        if output.is_dir():
+            raise ValueError(f"cannot write {output}, which is a folder; choose another --output")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, however its path is spelled; None if there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _write(outputs: list[Path], result: Result) -> None:
+    """Write all files of an image, or none: they are made in a folder beside, then moved."""
+    with tempfile.TemporaryDirectory(dir=outputs[0].parent, prefix=".fastgs-") as folder:
+        image, gaussians, *plots = staged = [Path(folder) / output.name for output in outputs]
+        save_image(image, result.image)
+        result.gaussians.save(gaussians)
+        for plot in plots:
+            # Deferred: brings in matplotlib, which few runs need.
+            from fastgs.visualize import save_figure
+
+            save_figure(
+                plot, result.target, result.image, result.gaussians, initial=result.initial, history=result.history
+            )
+        moved: list[Path] = []
+        try:
+            for source, output in zip(staged, outputs, strict=True):
+                os.replace(source, output)
+                moved.append(output)
+        except OSError:
+            for output in moved:
+                output.unlink(missing_ok=True)
+            raise
+
+
+def _record(path: Path, arguments: argparse.Namespace, predictor: Predictor, result: Result) -> Record:
+    """What report.json says of an image; weights is null for a heuristic, ms_ssim where the image is too small."""
+    from fastgs.metrics import ms_ssim
+
+    _, height, width = result.target.shape
+    return {
+        "image": str(path),
+        "height": height,
+        "width": width,
+        "num_gaussians": len(result.gaussians),
+        "iterations": result.history[-1].iteration,
+        "init": predictor.init,
+        "weights": predictor.weights,
+        "seed": arguments.seed,
+        "blend": arguments.blend,
+        "loss": arguments.loss,
+        "psnr_init": result.psnr_init,
+        "psnr": result.psnr,
+        "ms_ssim": ms_ssim(result.image, result.target),
+        "seconds_init": result.seconds_init,
+        "seconds_fit": result.seconds_fit,
+        "history": result.history,
+        "fastgs": installed_version(),
+    }
+
+
+def _write_report(path: Path, records: list[Record]) -> None:
+    """One record per line, so that long histories stay readable."""
+    lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
+    with atomic_write(path) as temporary:
+        temporary.write_text(f"[\n{lines}\n]\n")
+
+
+def _line(path: Path, output: Path, result: Result, target_psnr: float | None) -> str:
+    """What is said of an image that is done."""
+    seconds = result.seconds_init + result.seconds_fit
+    line = f"{path} -> {output}  {result.psnr:.2f} dB  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
+    if target_psnr is not None and result.psnr < target_psnr:
+        line += f"  (below the target of {target_psnr:g} dB)"
+    return line
+
+
+def _color(text: str) -> tuple[float, ...]:
+    """R, G, B from a colour name, #RRGGBB or R,G,B; their range is checked with the other options."""
+    try:
+        return ImageColor.getrgb(f"rgb({text})" if text[:1].isdigit() else text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a colour name, #RRGGBB or R,G,B, got {text!r}") from error

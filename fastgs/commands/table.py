@@ -1,0 +1,66 @@
+"""`fastgs table`: records as tables and figures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fastgs.commands.console import FAILED, Parser, make_folder, reporting, write
+from fastgs.files import atomic_write
+from fastgs.records import Record, Task, load_records
+from fastgs.tables import markdown
+
+
+def declare(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "table",
+        help="summarize what `fastgs evaluate` measured",
+        description="Write the means of records as Markdown: on the screen, or with figures into a folder. Where files "
+        "hold the same run, the later one counts.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="written by `fastgs evaluate`")
+    output = "folder for table.md, psnr-iterations.png, psnr-seconds.png, psnr-gaussians.png and, where pictures were "
+    output += "kept, errors.png (default: the table goes to the screen)"
+    add("--output", type=Path, metavar="DIR", help=output)
+    parser.set_defaults(run=lambda arguments: _table(parser, arguments))
+
+
+def _table(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Read, and write."""
+    failures: list[object] = []
+    records = _load(parser, arguments.files)
+    text = markdown(records)
+    if arguments.output is None:
+        with reporting("standard output", failures):
+            write(text)
+        return FAILED if failures else 0
+    make_folder(parser, arguments.output)
+    with reporting(arguments.output, failures):
+        # Deferred: brings in matplotlib.
+        from fastgs.plots import save_plots
+
+        with atomic_write(arguments.output / "table.md") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        paths = [arguments.output / "table.md", *save_plots(arguments.output, records)]
+        with reporting("standard output", failures):
+            write("".join(f"{path}\n" for path in paths))
+    return FAILED if failures else 0
+
+
+def _load(parser: Parser, paths: list[Path]) -> list[Record]:
+    """The records of all files; end with one line if there are none, or their means would mix sizes."""
+    records: dict[Task, Record] = {}
+    for path in paths:
+        try:
+            records |= {record.task: record for record in load_records(path)}
+        except ValueError as error:
+            parser.error(str(error))
+    sizes = sorted({"full size" if record.size is None else str(record.size) for record in records.values()})
+    if len(sizes) > 1:
+        parser.error(f"records of several sizes ({', '.join(sizes)}) have no common mean; give each a file of its own")
+    if not records:
+        parser.error(f"{', '.join(map(str, paths))}: no records; run `fastgs evaluate` first")
+    return list(records.values())

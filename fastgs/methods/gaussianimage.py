@@ -1,0 +1,168 @@
+"""GaussianImage (Zhang et al., ECCV 2024, arXiv 2403.08551): random Gaussians that add up, and Adan for long.
+
+Constants are those of github.com/Xinjie-Q/GaussianImage: gaussianimage_cholesky.py, gaussianimage_rs.py and train.py.
+Its kernel cuts a Gaussian off at 3 standard deviations or a weight of 1/255; ours fades it out between 3 and 3.5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fastgs.covariance import SMALLEST, axes, covariances
+from fastgs.descent import Recipe
+from fastgs.gaussians import Gaussians
+from fastgs.methods.method import Method
+from fastgs.parametrization import Attributes, Parametrization
+
+SOURCE = "arXiv 2403.08551, github.com/Xinjie-Q/GaussianImage"
+ITERATIONS = 50_000  # train.py
+RATE = 1e-3  # train.py, of all variables
+HALVED_EVERY = 20_000  # steps; StepLR of both models
+BOUND = (0.5, 0.0, 0.5)  # added to the variables of the Cholesky factor, entries 11, 21, 22
+SCALE_BOUND = 0.5  # added to those of the scales
+
+INSIDE = 1 - 1e-6  # of the canvas: its border is at infinity
+
+
+def from_canvas(means: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """The inverse of `to_canvas`; centres off the canvas move to its border."""
+    height, width = canvas
+    return torch.atanh((2 * means / means.new_tensor([width, height]) - 1).clamp(-INSIDE, INSIDE))
+
+
+def to_canvas(variables: Tensor, canvas: tuple[int, int]) -> Tensor:
+    """Centres `size (tanh v + 1) / 2` in pixels, (K, 2), of unbounded variables."""
+    height, width = canvas
+    return variables.new_tensor([width / 2, height / 2]) * (torch.tanh(variables) + 1)
+
+
+class Cholesky(Parametrization):
+    """Sigma = L L^T, where L is lower triangular with entries `v + BOUND`; centres by tanh."""
+
+    NAMES = ("means", "cholesky", "colors")
+
+    def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        xx, xy, _ = covariances(gaussians.scales, gaussians.rotations).unbind(1)
+        first = xx.sqrt()
+        factor = torch.stack([first, xy / first, gaussians.scales.prod(1) / first], dim=1)
+        free = {
+            "means": from_canvas(gaussians.means, self.canvas),
+            "cholesky": factor - factor.new_tensor(BOUND),
+            "colors": gaussians.colors.detach().clone(),
+        }
+        return free, {}
+
+    def attributes(self) -> Attributes:
+        """See `Parametrization`."""
+        variables = self.free["cholesky"]
+        scales, rotations = axes(_squared(variables + variables.new_tensor(BOUND)))
+        return Attributes(to_canvas(self.free["means"], self.canvas), scales, rotations, self.free["colors"])
+
+
+class RotationScale(Parametrization):
+    """Scales `|v + SCALE_BOUND|`, rotations `2 pi sigmoid(v)`, centres by tanh."""
+
+    NAMES = ("means", "scales", "rotations", "colors")
+
+    def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        turns = (gaussians.rotations / math.tau).remainder(1)
+        free = {
+            "means": from_canvas(gaussians.means, self.canvas),
+            "scales": self._variables_of(gaussians.scales),
+            "rotations": torch.logit(turns, eps=1 - INSIDE),
+            "colors": gaussians.colors.detach().clone(),
+        }
+        return free, {}
+
+    def attributes(self) -> Attributes:
+        """See `Parametrization`."""
+        return Attributes(
+            to_canvas(self.free["means"], self.canvas),
+            self._scales_of(self.free["scales"]),
+            math.tau * torch.sigmoid(self.free["rotations"]),
+            self.free["colors"],
+        )
+
+    def _variables_of(self, scales: Tensor) -> Tensor:
+        return scales - SCALE_BOUND
+
+    def _scales_of(self, variables: Tensor) -> Tensor:
+        return (variables + SCALE_BOUND).abs().clamp(min=SMALLEST)
+
+
+def _squared(factor: Tensor) -> Tensor:
+    """L L^T of (K, 3) entries 11, 21, 22."""
+    first, mixed, second = factor.unbind(1)
+    return torch.stack([first * first, first * mixed, mixed * mixed + second * second], dim=1)
+
+
+def clamped_mse(image: Tensor, target: Tensor) -> Tensor:
+    """The mean square error of what can be shown: their render clamps to [0, 1], also where it is trained.
+
+    The gradient passes at 0 and 1, as it did in PyTorch until 2.13: GaussianImage++ starts with a black image.
+    """
+    shown = image.detach().clamp(0, 1)
+    return functional.mse_loss(torch.where(image == shown, image, shown), target)
+
+
+def adan(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Adan (Xie et al., arXiv 2208.06677) as in their optimizer.py, whose defaults timm has, too."""
+    from timm.optim.adan import Adan  # deferred: importing timm takes seconds
+
+    return Adan(groups)
+
+
+def constant(rate: float, names: Sequence[str]) -> Callable[[float], Mapping[str, float]]:
+    """The same rate for all variables, whatever the error of the first image."""
+    rates = dict.fromkeys(names, rate)
+    return lambda _: rates
+
+
+def halving(every: int) -> Callable[[float, Sequence[float]], float]:
+    """Half the rates after so many of the published steps, and again, at the same shares of any run."""
+    return lambda progress, _: 0.5 ** math.floor(progress * ITERATIONS / every)
+
+
+def random_cholesky(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+    """Centres and colours uniform, variables of the Cholesky factor uniform in [0, 1]."""
+    means, colors, factor = _uniform(image, num_gaussians, generator)
+    return _on_canvas(image, means, *axes(_squared(factor + factor.new_tensor(BOUND))), colors)
+
+
+def random_rotation_scale(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+    """Centres and colours uniform, variables of scales and rotations uniform in [0, 1]."""
+    means, colors, variables = _uniform(image, num_gaussians, generator)
+    rotations = math.tau * torch.sigmoid(variables[:, 2])
+    return _on_canvas(image, means, variables[:, :2] + SCALE_BOUND, rotations, colors)
+
+
+def _uniform(image: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres (K, 2) on the canvas, colours (K, 3), and (K, 3) in [0, 1]."""
+    means, colors, rest = torch.rand(count, 8, generator=generator).to(image).split([2, 3, 3], dim=1)  # type: ignore[no-untyped-call]
+    return means * means.new_tensor([image.shape[2], image.shape[1]]), colors, rest
+
+
+def _on_canvas(image: Tensor, means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Gaussians:
+    return Gaussians(means, scales, rotations, colors, image.shape[1], image.shape[2], "sum")
+
+
+CHOLESKY = Method(
+    source=SOURCE,
+    iterations=ITERATIONS,
+    initialize=random_cholesky,
+    blend="sum",
+    recipe=Recipe(Cholesky, adan, constant(RATE, Cholesky.NAMES), halving(HALVED_EVERY), clamped_mse),
+)
+ROTATION_SCALE = Method(
+    source=SOURCE,
+    iterations=ITERATIONS,
+    initialize=random_rotation_scale,
+    blend="sum",
+    recipe=Recipe(RotationScale, adan, constant(RATE, RotationScale.NAMES), halving(HALVED_EVERY), clamped_mse),
+)

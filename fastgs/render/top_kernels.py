@@ -1,0 +1,222 @@
+"""The numba kernels of the CPU rasterizer where each pixel is blended of a few Gaussians only; see kernels.py first.
+
+Forward, every pixel keeps a list of the largest weights so far, sorted, and whose they are; its colour is made from the
+list. Backward, a Gaussian takes part in a pixel if it comes no later than the last of the list, of which nothing else
+is kept. So both passes must find the same weight to the bit: `fma`, which the compiler may or may not fuse, is no good
+for it, and columns are counted from the edge of the image, not from where a chord begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastgs.jit import jit
+from fastgs.render import kernels
+from fastgs.render.kernels import HALF, ONE, ZERO
+from fastgs.render.simd import (
+    LANES,
+    float32x8,
+    fma,
+    horizontal_sum,
+    lane_index,
+    load,
+    minimum,
+    splat,
+    store,
+    where_below,
+)
+
+# Planes of a row after the forward pass; plane 0 is as in kernels.py. The last of the list: its weight, and its number
+# within the image as a float32, exact up to 2^24; 0 and -1 where the list is not full.
+LEAST, LAST = 1, 2
+NOBODY = np.float32(-1)
+
+# Lists are made for as many rows at a time as have about so many entries in all: 1 MB, which stays in the cache.
+ENTRIES = 1 << 17
+
+
+@intrinsic
+def strict_fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, never fused."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        a_value, b_value, c_value = arguments
+        return builder.fadd(builder.fmul(a_value, b_value), c_value)
+
+    return float32x8(a, b, c), generate
+
+
+@intrinsic
+def select_below(_typing: Any, value: Any, limit: Any, chosen: Any, other: Any) -> Any:
+    """`chosen` in the lanes where value < limit, `other` elsewhere (and where either is NaN)."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("<", arguments[0], arguments[1]), arguments[2], arguments[3])
+
+    return float32x8(value, limit, chosen, other), generate
+
+
+@intrinsic
+def any_below(_typing: Any, value: Any, limit: Any) -> Any:
+    """Whether value < limit in any lane."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        lanes = builder.bitcast(builder.fcmp_ordered("<", arguments[0], arguments[1]), ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", lanes, ir.Constant(lanes.type, 0))
+
+    return types.boolean(value, limit), generate
+
+
+@jit
+def _evaluate(column, pitch_x, mean_x, ux, vx, u_row, v_row):
+    """u, v, exp(-d2 / 2) and the fade at eight columns; the weight is the product of the latter two."""
+    dx = strict_fma(column, pitch_x, splat(ZERO) - mean_x)
+    u, v = strict_fma(dx, ux, u_row), strict_fma(dx, vx, v_row)
+    d2 = minimum(strict_fma(u, u, v * v), splat(kernels.CUTOFF2))
+    power = strict_fma(d2, splat(kernels.E5), splat(kernels.E4))
+    power = strict_fma(power, d2, splat(kernels.E3))
+    power = strict_fma(power, d2, splat(kernels.E2))
+    power = strict_fma(power, d2, splat(kernels.E1))
+    power = strict_fma(power, d2, splat(ONE))
+    power = power * power
+    power = power * power
+    return u, v, power * power, minimum((splat(kernels.CUTOFF2) - d2) * splat(kernels.FADE_SLOPE), splat(ONE))
+
+
+@jit
+def _enter_row(frame, mean_x, mean_y, y, pitch_y, pitch_x, width):
+    """First and last column of the chord in row y; the centres of the first eight; the parts of u and v that y gives."""
+    center = np.float32(y) + HALF
+    first, last = kernels._columns(frame, mean_x, center * pitch_y - mean_y, pitch_x, width)
+    dy = strict_fma(splat(center), splat(pitch_y), splat(-mean_y))
+    column = splat(np.float32(first) + HALF) + lane_index()
+    return first, last, column, splat(frame[kernels.UY]) * dy, splat(frame[kernels.VY]) * dy
+
+
+@jit
+def _insert(weights, owners, at, last, stride, weight, owner):
+    """Insert into the lists of eight pixels, from `at` to `last`; among equal weights, first come first."""
+    current = load(weights, last)
+    if not any_below(current, weight):
+        return
+    current_owner = load(owners, last)
+    for entry in range(last, at, -stride):
+        before, before_owner = load(weights, entry - stride), load(owners, entry - stride)
+        # What is smaller moves down by one; the new one goes where that leaves a gap.
+        new = select_below(current, weight, weight, current)
+        new_owner = select_below(current, weight, owner, current_owner)
+        store(weights, entry, select_below(before, weight, before, new))
+        store(owners, entry, select_below(before, weight, before_owner, new_owner))
+        current, current_owner = before, before_owner
+    store(weights, at, select_below(current, weight, weight, current))
+    store(owners, at, select_below(current, weight, owner, current_owner))
+
+
+@jit
+def _list(means, frames, rows, offsets, pitches, image, height, width, stride, top, weights, owners, start, stop):
+    """Fill the lists of rows [start, stop), of one image: (rows, top, stride), flat."""
+    weights[:] = ZERO
+    owners[:] = NOBODY
+    pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
+    for k in range(offsets[image], offsets[image + 1]):
+        frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
+        ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
+        for row in range(max(rows[k, 0], start), min(rows[k, 1] + 1, stop)):
+            first, last, column, u_row, v_row = _enter_row(
+                frame, mean_x, mean_y, row - image * height, pitch_y, pitch_x, width
+            )
+            base = (row - start) * top * stride
+            for x in range(base + first, base + last + 1, LANES):
+                _, _, gaussian, fade = _evaluate(column, splat(pitch_x), splat(mean_x), ux, vx, u_row, v_row)
+                _insert(weights, owners, x, x + (top - 1) * stride, stride, gaussian * fade, owner)
+                column = column + splat(np.float32(LANES))
+
+
+@jit
+def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top, start, stop):
+    """Rows [start, stop) of images (B, 3, H, W), each pixel of its `top` largest weights; planes are left as above."""
+    height, width = images.shape[2], images.shape[3]
+    strip = min(max(1, ENTRIES // (top * stride)), stop - start)
+    weights, owners = np.empty(strip * top * stride, np.float32), np.empty(strip * top * stride, np.float32)
+    above = start
+    while above < stop:
+        image = above // height
+        below = min(above + strip, stop, (image + 1) * height)
+        _list(
+            means, frames, rows, offsets, pitches, image, height, width, stride, top, weights, owners, above, below
+        )  # fmt: skip
+        for row in range(above, below):
+            base, lists, y = row * 4 * stride, (row - above) * top * stride, row % height
+            for x in range(width):
+                total, red, green, blue = ZERO, ZERO, ZERO, ZERO
+                for entry in range(lists + x, lists + top * stride, stride):
+                    weight = weights[entry]
+                    if weight == ZERO:
+                        break
+                    k = offsets[image] + int(owners[entry])
+                    total += weight
+                    red += weight * colors[k, 0]
+                    green += weight * colors[k, 1]
+                    blue += weight * colors[k, 2]
+                inverse = ONE / (total + kernels.EPS) if normalized else ONE
+                images[image, 0, y, x], images[image, 1, y, x] = red * inverse, green * inverse
+                images[image, 2, y, x] = blue * inverse
+                last = lists + (top - 1) * stride + x
+                planes[base + x] = inverse
+                planes[base + LEAST * stride + x] = weights[last]
+                planes[base + LAST * stride + x] = owners[last]
+        above = below
+
+
+@jit
+def backward(
+    means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients, planes,
+    d_means, d_scales, d_rotations, d_colors, start, stop,
+):  # fmt: skip
+    """Gradients of Gaussians [start, stop), as in kernels.py, from the pixels that they take part in."""
+    zero = splat(ZERO)
+    for image in range(len(pitches)):
+        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
+        for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
+            frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
+            ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
+            red, green, blue = splat(colors[k, 0]), splat(colors[k, 1]), splat(colors[k, 2])
+            tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
+            d_red, d_green, d_blue = zero, zero, zero
+            for row in range(rows[k, 0], rows[k, 1] + 1):
+                first, last, column, u_row, v_row = _enter_row(
+                    frame, mean_x, mean_y, row - image * height, pitch_y, pitch_x, width
+                )
+                base = row * 4 * stride
+                for x in range(base + first, base + last + 1, LANES):
+                    u, v, gaussian, fade = _evaluate(column, splat(pitch_x), splat(mean_x), ux, vx, u_row, v_row)
+                    weight, least = gaussian * fade, load(planes, x + LEAST * stride)
+                    after, tied = where_below(least, weight, gaussian), select_below(weight, least, zero, gaussian)
+                    gaussian = select_below(load(planes, x + LAST * stride), owner, after, tied)
+                    weight = gaussian * fade
+                    slope = fma(where_below(fade, splat(ONE), gaussian), splat(kernels.TWO_FADE_SLOPE), weight)
+                    above_red = load(gradients, x + kernels.RED * stride)
+                    above_green = load(gradients, x + kernels.GREEN * stride)
+                    above_blue = load(gradients, x + kernels.BLUE * stride)
+                    d_red = fma(weight, above_red, d_red)
+                    d_green = fma(weight, above_green, d_green)
+                    d_blue = fma(weight, above_blue, d_blue)
+                    d_weight = fma(red, above_red, fma(green, above_green, fma(blue, above_blue, load(gradients, x))))
+                    t = slope * d_weight
+                    t_u, t_v = t * u, t * v
+                    tu, tv = tu + t_u, tv + t_v
+                    tuu, tuv, tvv = fma(t_u, u, tuu), fma(t_u, v, tuv), fma(t_v, v, tvv)
+                    column = column + splat(np.float32(LANES))
+            along, across = horizontal_sum(tu), horizontal_sum(tv)
+            s1, s2 = scales[k, 0], scales[k, 1]
+            d_means[k, 0] = frame[kernels.UX] * along + frame[kernels.VX] * across
+            d_means[k, 1] = frame[kernels.UY] * along + frame[kernels.VY] * across
+            d_scales[k, 0], d_scales[k, 1] = horizontal_sum(tuu) / s1, horizontal_sum(tvv) / s2
+            d_rotations[k] = horizontal_sum(tuv) * (s1 / s2 - s2 / s1)
+            d_colors[k, 0], d_colors[k, 1] = horizontal_sum(d_red), horizontal_sum(d_green)
+            d_colors[k, 2] = horizontal_sum(d_blue)

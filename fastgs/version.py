@@ -1,0 +1,13 @@
+"""Which fastgs this is."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def installed_version() -> str:
+    """The version of the installed package, as results and `fastgs --version` state it."""
+    try:
+        return version("fastgs")
+    except PackageNotFoundError:
+        return "unknown (not installed)"

@@ -1,0 +1,257 @@
+"""Blending the few Gaussians of largest weight in each pixel: closed forms, ties, and both backends alike."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from against_reference import random_tensors
+
+from fastgs.gaussians import Gaussians
+from fastgs.render import choose, has_triton, rasterize, reference, render, render_batch
+
+NAMES = ("means", "scales", "rotations", "colors")
+BLENDS = pytest.mark.parametrize("blend", ["normalized", "sum"])
+BACKENDS = pytest.mark.parametrize("backend", ["reference", "cpu"])  # in float64 and float32
+
+
+@pytest.fixture(autouse=True)
+def _restore_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def draw(tensors, top, size, blend="normalized", backend="cpu", upstream=None, counts=None, pitches=None):
+    """Images, and the gradients of their product with `upstream` (by default random)."""
+    dtype = torch.float64 if backend == "reference" else torch.float32
+    tensors = [tensor.detach().to(dtype).requires_grad_() for tensor in tensors]
+    counts = counts or [len(tensors[0])]
+    pitches = pitches or [(1.0, 1.0)] * len(counts)
+    batch = {"counts": counts, "pitches": pitches, "height": size[0], "width": size[1]}
+    images = rasterize(*tensors, **batch, blend=blend, backend=backend, top=top)
+    if upstream is None:
+        upstream = torch.randn(images.shape, generator=torch.Generator().manual_seed(9))
+    return images.detach(), torch.autograd.grad((images * upstream).sum(), tensors)
+
+
+def by_hand(tensors, top, size, blend):
+    """(3, H, W), pixel by pixel and Gaussian by Gaussian."""
+    image = torch.zeros(3, *size, dtype=torch.float64)
+    means, scales, rotations, colors = (tensor.tolist() for tensor in tensors)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            pairs = []
+            for k, ((mean_x, mean_y), (s1, s2), angle) in enumerate(zip(means, scales, rotations, strict=True)):
+                dx, dy = x + 0.5 - mean_x, y + 0.5 - mean_y
+                u = (math.cos(angle) * dx + math.sin(angle) * dy) / s1
+                v = (math.cos(angle) * dy - math.sin(angle) * dx) / s2
+                d2 = u * u + v * v
+                pairs.append((-math.exp(-d2 / 2) * min(1, max(0, (3.5**2 - d2) / (3.5**2 - 3**2))), k))
+            chosen = sorted(pairs)[:top]  # among equal weights the lower k
+            total = 1 if blend == "sum" else 1e-2 - sum(weight for weight, _ in chosen)
+            for channel in range(3):
+                image[channel, y, x] = -sum(weight * colors[k][channel] for weight, k in chosen) / total
+    return image
+
+
+def clear(tensors, top, size, counts=None, pitches=None, relative=1e-4):
+    """(B, 1, H, W) pixels where no weight is so near the last that takes part, but not equal, that rounding decides."""
+    counts = counts or [len(tensors[0])]
+    masks = []
+    images = zip(*(torch.split(tensor.double(), counts) for tensor in tensors), strict=True)
+    for (means, scales, rotations, _), pitch in zip(images, pitches or [(1.0, 1.0)] * len(counts), strict=True):
+        y, x = ((torch.arange(length) + 0.5) * step for length, step in zip(size, pitch, strict=True))
+        weight = reference.weights(means, scales, rotations, torch.cartesian_prod(y, x).flip(1))
+        least = weight.sort(1, descending=True).values[:, top - 1 : top] if top <= len(means) else weight[:, :0]
+        near = ((weight - least).abs() < relative * least) & (weight != least) if least.numel() else weight < 0
+        masks.append(~near.any(1).reshape(1, *size))
+    return torch.stack(masks)
+
+
+def assert_backends_agree(tensors, top, size, blend, value=2e-5, gradient=2e-4, least_clear=0.9, **batch):
+    """Values and gradients in and from the pixels where it is clear who takes part: nearly all."""
+    mask = clear(tensors, top, size, **batch)
+    assert mask.double().mean() >= least_clear
+    upstream = torch.randn(len(mask), 3, *size, generator=torch.Generator().manual_seed(9)) * mask
+    images, gradients = draw(tensors, top, size, blend, "cpu", upstream, **batch)
+    images64, gradients64 = draw(tensors, top, size, blend, "reference", upstream, **batch)
+    assert ((images - images64) * mask).abs().max() <= value * images64.abs().max()
+    for name, ours, wanted in zip(NAMES, gradients, gradients64, strict=True):
+        norms = wanted.reshape(len(wanted), -1).norm(dim=1)
+        errors = (ours - wanted).reshape(len(wanted), -1).norm(dim=1)
+        worst = (errors / (norms + 1e-2 * norms.max() + 1e-30)).max().item()
+        assert worst <= gradient, f"{name}: {worst:.1e}"
+
+
+@BACKENDS
+@BLENDS
+@pytest.mark.parametrize("top", [1, 2, 5, 11])
+def test_closed_form(backend, blend, top):
+    """Some equal ones among them: Gaussians 8 to 11 are 0 to 3 again, in other colours."""
+    tensors = random_tensors(12, 7, 9, scales=lambda uniform: 0.5 + 3 * uniform(12, 2))
+    for tensor in tensors[:3]:
+        tensor[8:] = tensor[:4]
+    image, _ = draw(tensors, top, (7, 9), blend, backend)
+    tolerance = 1e-12 if backend == "reference" else 1e-5
+    torch.testing.assert_close(
+        image[0].double(), by_hand([each.double() for each in tensors], top, (7, 9), blend), rtol=0, atol=tolerance
+    )
+    everything, _ = draw(tensors, None, (7, 9), blend, backend)
+    assert (image - everything).abs().max() > 1e-2 or top == 11
+
+
+@BACKENDS
+@BLENDS
+def test_only_the_chosen_have_gradients(backend, blend):
+    """Three of one shape, two of them counted: the third might as well not be there."""
+    one = (torch.tensor([[4.2, 3.9]]), torch.tensor([[2.0, 1.0]]), torch.tensor([0.4]))
+    tensors = [*(tensor.repeat_interleave(3, 0) for tensor in one), torch.eye(3)]
+    image, gradients = draw(tensors, 2, (8, 9), blend, backend)
+    first_two, gradients_of_two = draw([tensor[:2] for tensor in tensors], None, (8, 9), blend, backend)
+    torch.testing.assert_close(image, first_two, rtol=1e-5, atol=1e-6)
+    for gradient, wanted in zip(gradients, gradients_of_two, strict=True):
+        torch.testing.assert_close(gradient[:2], wanted, rtol=1e-4, atol=1e-5)
+        assert (gradient[:2] != 0).any()
+        assert (gradient[2] == 0).all()
+
+
+CASES = {
+    "mixed": random_tensors(300, 33, 47),
+    "ordinary": random_tensors(300, 33, 47, scales=lambda uniform: 0.3 + 3 * uniform(300, 2)),
+    "narrower than a pixel": random_tensors(300, 33, 47, scales=lambda uniform: 0.05 + 0.1 * uniform(300, 2)),
+    "as large as the image": random_tensors(40, 33, 47, scales=lambda uniform: 20 * 5 ** uniform(40, 2)),
+    "off the canvas": random_tensors(
+        200, 33, 47, means=lambda uniform: 400 * uniform(200, 2) - 180, scales=lambda uniform: 80 * uniform(200, 2)
+    ),
+}
+
+
+@BLENDS
+@pytest.mark.parametrize("top", [1, 3, 10])
+@pytest.mark.parametrize("case", CASES)
+def test_backends_agree(case, top, blend):
+    assert_backends_agree(CASES[case], top, (33, 47), blend)
+
+
+@BLENDS
+def test_many_in_each_pixel(blend):
+    tensors = random_tensors(3000, 16, 16, scales=lambda uniform: 0.5 + 5 * uniform(3000, 2))
+    assert_backends_agree(tensors, 10, (16, 16), blend, least_clear=0.8)
+
+
+@BLENDS
+@pytest.mark.parametrize("top", [1, 4, 7])
+def test_backends_agree_on_ties(top, blend):
+    """Everything three times, in other colours."""
+    tensors = random_tensors(120, 21, 30, scales=lambda uniform: 1 + 3 * uniform(120, 2))
+    tensors = [*(tensor[:40].repeat(3, *[1] * (tensor.ndim - 1)) for tensor in tensors[:3]), tensors[3]]
+    assert_backends_agree(tensors, top, (21, 30), blend)
+
+
+@BLENDS
+def test_ragged_batches(blend):
+    counts, pitches = [40, 0, 1, 100, 0, 5], [(1.0, 1.0), (1.0, 1.0), (0.5, 2.0), (1.3, 0.7), (1.0, 1.0), (0.9, 0.8)]
+    tensors = random_tensors(146, 20, 27)
+    assert_backends_agree(tensors, 4, (20, 27), blend, counts=counts, pitches=pitches)
+
+
+@BLENDS
+def test_every_width(blend):
+    for width in range(1, 18):
+        assert_backends_agree(random_tensors(12, 3, width, seed=width), 2, (3, width), blend, least_clear=0.6)
+
+
+def test_rows_wider_than_the_memory_for_lists():
+    """Then they are made for one row at a time."""
+    assert_backends_agree(random_tensors(60, 5, 3000), 50, (5, 3000), "normalized")
+
+
+@BLENDS
+@BACKENDS
+def test_more_than_there_are(backend, blend):
+    """In the image: the plain rendering, to the bit. In every pixel: the same up to the order of the sums."""
+    tensors = random_tensors(150, 60, 60, scales=lambda uniform: 0.5 + uniform(150, 2))
+    image, gradients = draw(tensors, None, (60, 60), blend, backend)
+    for top in (150, 151, 10**9):
+        same, same_gradients = draw(tensors, top, (60, 60), blend, backend)
+        assert torch.equal(same, image)
+        assert all(torch.equal(*pair) for pair in zip(same_gradients, gradients, strict=True))
+    ones = [*tensors[:2], tensors[2], torch.ones(150, 3)]
+    assert not torch.equal(draw(ones, 5, (60, 60), "sum", backend)[0], draw(ones, None, (60, 60), "sum", backend)[0])
+    near, near_gradients = draw(tensors, 100, (60, 60), blend, backend)
+    torch.testing.assert_close(near, image, rtol=1e-5, atol=1e-6)
+    for ours, wanted in zip(near_gradients, gradients, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
+
+
+@BLENDS
+def test_the_number_of_threads_changes_no_bit(blend):
+    results = []
+    for number in (1, 2, 3):
+        torch.set_num_threads(number)
+        images, gradients = draw(random_tensors(2000, 61, 45), 6, (61, 45), blend, counts=[700, 0, 1300])
+        results.append([images, *gradients])
+    for result in results[1:]:
+        assert all(torch.equal(ours, first) for ours, first in zip(result, results[0], strict=True))
+
+
+@BLENDS
+def test_gradcheck_of_the_reference(blend):
+    tensors = random_tensors(9, 4, 5, seed=1, scales=lambda uniform: 1 + 2 * uniform(9, 2))
+    assert clear(tensors, 3, (4, 5), relative=1e-4).all()
+    tensors = [tensor.double().requires_grad_() for tensor in tensors]
+
+    def images(*tensors):
+        return rasterize(*tensors, counts=[7, 2], pitches=[(1.0, 1.0)] * 2, height=4, width=5, blend=blend, top=3)
+
+    assert torch.autograd.gradcheck(images, tensors, eps=1e-7, atol=1e-7, rtol=1e-5)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    tensors = random_tensors(30, 11, 13)
+    image, gradients = draw(tensors, 3, (11, 13), backend="reference")
+    monkeypatch.setattr(reference, "CHUNK", 100)  # three pixels
+    chunked, chunked_gradients = draw(tensors, 3, (11, 13), backend="reference")
+    torch.testing.assert_close(chunked, image, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(chunked_gradients, gradients, rtol=1e-12, atol=1e-12)
+
+
+def test_nonsense_stays_in_its_image():
+    sound = random_tensors(20, 7, 9)
+    wanted, _ = draw([tensor[10:] for tensor in sound], 3, (7, 9))
+    for which in range(4):
+        for value in (math.nan, math.inf, -math.inf, 3e38, 0.0, -1.0, 2.0**63):
+            tensors = [tensor.clone() for tensor in sound]
+            tensors[which][:5] = value
+            images, gradients = draw(tensors, 3, (7, 9), counts=[10, 10])
+            assert torch.equal(images[1:], wanted), (which, value)
+            assert all(torch.isfinite(gradient[10:]).all() for gradient in gradients), (which, value)
+
+
+def test_render_hands_it_on():
+    tensors = random_tensors(80, 12, 20)
+    gaussians = Gaussians(*tensors, 12, 20, "normalized")
+    wanted, _ = draw(tensors, 2, (12, 20))
+    assert torch.equal(render(gaussians, top=2), wanted[0])
+    assert torch.equal(render_batch([gaussians, gaussians], top=2)[1], wanted[0])
+    smaller = render(gaussians, 6, 10, antialias=True, top=2)
+    torch.testing.assert_close(smaller, wanted[0].view(3, 6, 2, 10, 2).mean((2, 4)))
+    black = Gaussians(*(tensor[:0] for tensor in tensors), 12, 20, "normalized")
+    assert torch.equal(render(black, top=2), torch.zeros(3, 12, 20))
+
+
+@pytest.mark.parametrize("top", [0, -3, 2.5])
+def test_wrong_numbers_are_refused(top):
+    with pytest.raises(ValueError, match=f"^top: expected an integer of at least 1, .* got {top}$"):
+        draw(random_tensors(5, 4, 4), top, (4, 4))
+
+
+def test_cuda():
+    """Its kernels blend all; "auto" knows."""
+    with pytest.raises(ValueError, match=r"^top: 'cuda' blends all Gaussians, got 3; use 'auto' or 'reference'$"):
+        draw(random_tensors(5, 4, 4), 3, (4, 4), backend="cuda")
+    means = SimpleNamespace(device=torch.device("cuda", 0), dtype=torch.float32)
+    assert choose(means, "auto", 3) == "reference"
+    assert choose(means, "auto") == ("cuda" if has_triton() else "reference")
+    assert choose(torch.zeros(1, 2), "auto", 3) == "cpu"
