@@ -1,0 +1,173 @@
+"""The GPU: whether the kernels are right, what everything takes, and how far that is from what the card could do.
+
+    python benchmarks/cuda.py [PHOTO] --fit-photos FOLDER
+
+In one go, in minutes. A section that fails leaves a record of its error, and the others go on; what is there is written
+after each. With --interpret, sizes are tiny and Triton's interpreter runs the kernels on the CPU: that tries this
+program, and measures nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import secrets
+import sys
+import time
+import traceback
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+if __name__ != "__main__":
+    # The folder of a program comes first on the path. Others who look there for NVIDIA's package do without it.
+    raise ImportError("benchmarks/cuda.py is not the package cuda")
+
+ROOT = Path(__file__).resolve().parents[1]
+# Where each is; they are imported when their turn comes, so that a missing package stops no other.
+SECTIONS = {
+    "correctness": ("cuda_correctness", "correctness"),
+    "rasterizer": ("cuda_speed", "rasterizer"),
+    "roofline": ("cuda_roofline", "roofline"),
+    "fit": ("cuda_fits", "fits"),
+    "networks": ("cuda_networks", "networks"),
+    "training": ("cuda_networks", "training"),
+    "launch_shapes": ("cuda_speed", "launch_shapes"),
+    "gsplat": ("cuda_speed", "gsplat"),
+}
+MOST_LINES = 60  # of a table that is printed; the file has all
+
+Record = dict[str, Any]
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="?", type=Path, default=ROOT / "assets" / "coffee.png")
+    parser.add_argument("--fit-photos", type=Path, metavar="FOLDER", help="of more photos to fit")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="by default benchmarks/results/cuda.json")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
+    parser.add_argument("--interpret", action="store_true", help="try the program at toy sizes; needs --output")
+    arguments = parser.parse_args()
+    if arguments.interpret and arguments.output is None:
+        parser.error("--interpret needs --output: what it finds are no results")
+    return arguments
+
+
+def surroundings() -> Record:
+    """Machine and versions, as far as they are to be had."""
+    import torch
+    import triton
+    from environment import describe
+
+    try:
+        found = describe()
+    except (PackageNotFoundError, OSError) as error:  # not installed but only on the path, or no git
+        found = {"incomplete": f"{type(error).__name__}: {error}", "torch": torch.__version__}
+    found |= {"triton": triton.__version__, "cuda": torch.version.cuda}
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        names = ("name", "major", "minor", "multi_processor_count", "total_memory", "L2_cache_size", "clock_rate")
+        found["device"] = {name: getattr(properties, name, None) for name in names}
+    return found
+
+
+def gather(name: str, bench: Any) -> list[Record]:
+    """All records of a section, the last of which is the error if one ended it."""
+    found: list[Record] = []
+    module, function = SECTIONS[name]
+    try:
+        for record in getattr(importlib.import_module(module), function)(bench):
+            found.append({"section": name, **record})
+    except Exception:  # of whatever kind, the other sections are worth having
+        found.append({"section": name, "error": traceback.format_exc().splitlines()[-16:]})
+    return found
+
+
+def show(records: list[Record]) -> None:
+    """Print records as tables, a new one where the names of the columns change."""
+    lines: list[list[str]] = []
+    columns: list[str] = []
+    for record in [*(record for record in records if "error" not in record), {}]:
+        if list(record) != columns:
+            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+            for line in lines:
+                print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+            columns, lines = list(record), [list(record)]
+        if record and len(lines) <= MOST_LINES:
+            lines.append([f"{value:.6g}" if isinstance(value, float) else str(value) for value in record.values()])
+    print(flush=True)
+
+
+def failed(record: Record) -> bool:
+    """Whether something went wrong, or is wrong."""
+    return "error" in record or record.get("passed") is False
+
+
+def make_bench(arguments: argparse.Namespace) -> Any:
+    """What every section is given."""
+    import torch
+    from cuda_scenes import FULL, TOY, Bench
+    from cuda_timing import DeviceTimer, HostTimer
+
+    toy = arguments.interpret
+    return Bench(
+        device=torch.device("cpu") if toy else torch.device("cuda", torch.cuda.current_device()),
+        timer=HostTimer() if toy else DeviceTimer(),
+        plan=TOY if toy else FULL,
+        photo=arguments.photo,
+        fit_photos=arguments.fit_photos,
+        seed=secrets.randbits(32),
+    )
+
+
+def run(arguments: argparse.Namespace) -> list[Record]:
+    """All sections that were asked for; the file is written after each."""
+    from environment import RESULTS
+
+    from fastgs.files import atomic_write
+
+    bench = make_bench(arguments)
+    output = arguments.output or RESULTS / "cuda.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    records: list[Record] = []
+    content = {
+        "environment": surroundings(),
+        "settings": {"photo": arguments.photo.name, "seed": bench.seed, "interpret": arguments.interpret},
+        "seconds": seconds,
+        "records": records,
+    }
+    for name in arguments.only:
+        start = time.perf_counter()
+        found = gather(name, bench)
+        seconds[name] = round(time.perf_counter() - start, 2)
+        print(f"{name}, {seconds[name]} s")
+        show([{key: value for key, value in record.items() if key != "section"} for record in found])
+        records += found
+        with atomic_write(output) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+    print(output)
+    return records
+
+
+def main() -> int:
+    """Measure, print, write; 0 if nothing failed, 1 if something did, 2 without a GPU."""
+    arguments = parse()
+    if arguments.interpret:
+        os.environ["TRITON_INTERPRET"] = "1"  # read where kernels are defined
+    import torch  # deferred: Triton looks at the environment
+
+    if not arguments.interpret and not torch.cuda.is_available():
+        print("benchmarks/cuda.py: needs a CUDA device; --interpret tries the program without one", file=sys.stderr)
+        return 2
+    wrong = [record for record in run(arguments) if failed(record)]
+    for record in wrong:
+        print(f"FAILED {record['section']}:", *record.get("error", [record]), sep="\n  ")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""Section `correctness` of cuda.py: the kernels against the reference in float64, on inputs drawn anew each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+from unittest import mock
+
+import torch
+from cuda_scenes import Bench, Record, rasterize, tensors_of
+from torch import Tensor
+from torch.nn import functional
+
+from fastgs import descent as descents
+from fastgs.descent import AutogradDescent, Descent, Rates
+from fastgs.descent_cuda import CudaDescent
+from fastgs.gaussians import Blend, Gaussians
+from fastgs.render import Backend, cuda
+
+VALUE_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3  # relative, in the norm of all values
+# Of where a few steps lead: both terms of Adam's quotients may be next to nothing, where rounding decides.
+DESCENT_TOLERANCE = 1e-2
+NAMES = ("means", "scales", "rotations", "colors")
+BLENDS: tuple[Blend, ...] = ("normalized", "sum")
+
+
+class Case(NamedTuple):
+    """A batch."""
+
+    tensors: tuple[Tensor, ...]  # means, scales, rotations, colours, on the device
+    counts: list[int]
+    pitches: list[tuple[float, float]]
+    height: int
+    width: int
+
+    def render(self, tensors: tuple[Tensor, ...], blend: Blend, backend: Backend) -> Tensor:
+        """(B, 3, H, W) from these tensors instead."""
+        return rasterize(
+            *tensors,
+            counts=self.counts,
+            pitches=self.pitches,
+            height=self.height,
+            width=self.width,
+            blend=blend,
+            backend=backend,
+        )
+
+
+def relative_error(found: Tensor, right: Tensor) -> float:
+    """Norm of the difference over the norm of what is right; NaN and infinity stay what they are."""
+    difference = float(torch.linalg.vector_norm(found.double() - right.double()))
+    norm = float(torch.linalg.vector_norm(right.double()))
+    return difference / norm if norm else difference
+
+
+def cases(bench: Bench, generator: torch.Generator) -> Iterator[tuple[str, Case]]:
+    """Shapes and places that kernels may get wrong."""
+    side, most = bench.plan.checked
+    height, width = side, side + side // 3
+    extent = torch.tensor([width, height], dtype=torch.float32)
+    ones = [(1.0, 1.0)]
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    def case(means: Tensor, scales: Tensor, counts: list[int], pitches: list[tuple[float, float]], *size: int) -> Case:
+        number = len(means)
+        tensors = (means, scales.expand(number, 2), 7 * uniform(number) - 3.5, 1.5 * uniform(number, 3) - 0.25)
+        return Case(tuple(each.to(bench.device) for each in tensors), counts, pitches, *(size or (height, width)))
+
+    def mixed(number: int) -> Tensor:
+        return 0.5 * 8 ** uniform(number, 2)
+
+    def anywhere(number: int) -> Tensor:
+        return extent * uniform(number, 2)
+
+    few = max(2, most // 20)
+    yield "mixed", case(anywhere(most), mixed(most), [most], ones)
+    ragged = [0, most // 2, 1, few, 0]
+    pitches = [(1.0, 1.0), (0.5, 2.0), (1.3, 0.7), (1.0, 1.0), (2.5, 2.5)]
+    yield "ragged", case(anywhere(sum(ragged)), mixed(sum(ragged)), ragged, pitches)
+    yield "tiny", case(anywhere(most), 0.25 + 0.1 * uniform(most, 2), [most], ones)
+    yield "huge", case(anywhere(few), side * 10 ** uniform(few, 2), [few], ones)
+    yield "elongated", case(anywhere(few), torch.tensor([0.4, 60.0]), [few], ones)
+    outside = extent * (5 * uniform(most, 2) - 2)
+    outside[0] = extent / 2  # else all that shows might be so faint that float32 keeps little of it
+    yield "outside", case(outside, side * uniform(most, 2) + 0.5, [most], ones)
+    yield "pile", case(8 + 8 * uniform(3 * most, 2), mixed(3 * most), [3 * most], ones)
+    yield "one", case(anywhere(1), mixed(1), [1], ones)
+    yield "none", case(anywhere(0), mixed(0), [0], ones)
+    yield "one pixel", case(4 * uniform(few, 2) - 2, mixed(few), [few], ones, 1, 1)
+
+
+def spoil(device: torch.device) -> None:
+    """Leave NaN in memory that is handed out next, so that what nobody writes shows."""
+    for exponent in range(8, 24, 2):
+        torch.full((1 << exponent,), torch.nan, device=device)
+
+
+def differentiated(case: Case, blend: Blend, backend: Backend, dtype: torch.dtype, upstream: Tensor) -> list[Tensor]:
+    """Image, and the gradients of the four tensors."""
+    tensors = tuple(each.detach().to(dtype).requires_grad_() for each in case.tensors)
+    image = case.render(tensors, blend, backend)
+    return [image.detach(), *torch.autograd.grad(image, tensors, upstream.to(dtype))]
+
+
+def compare(name: str, case: Case, blend: Blend, generator: torch.Generator) -> Record:
+    """One case by one rule, twice by the kernels and once by the reference."""
+    shape = (len(case.counts), 3, case.height, case.width)
+    upstream = torch.randn(shape, generator=generator).to(case.tensors[0].device)
+    runs = []
+    for _ in range(2):
+        spoil(upstream.device)
+        runs.append(differentiated(case, blend, "cuda", torch.float32, upstream))
+    right = differentiated(case, blend, "reference", torch.float64, upstream)
+    errors = [relative_error(*pair) for pair in zip(runs[0], right, strict=True)]
+    identical = all(torch.equal(*pair) for pair in zip(*runs, strict=True))
+    close = errors[0] < VALUE_TOLERANCE and all(error < GRADIENT_TOLERANCE for error in errors[1:])
+    record: Record = {"check": "rasterize", "case": name, "blend": blend, "gaussians": sum(case.counts)}
+    record |= {key: float(f"{error:.3g}") for key, error in zip(("value", *NAMES), errors, strict=True)}
+    return record | {"identical": identical, "passed": close and identical}
+
+
+def compare_lists(name: str, case: Case) -> Record:
+    """Our lists of the tiles beside gsplat's."""
+    record: Record = {"check": "lists", "case": name}
+    wrapper = cuda.gsplat_wrapper()
+    if wrapper is None or not sum(case.counts):
+        return record | {"passed": None, "note": "gsplat is not built" if wrapper is None else "no Gaussians"}
+    means, scales, rotations, _ = case.tensors
+    # Where pitches are powers of two, both find the same quotients.
+    pitches = tuple((1.0, 0.5) for _ in case.counts)
+    layout = cuda.lay_out(tuple(case.counts), pitches, case.height, case.width, means.device)
+    frames, counts = cuda.prepare(means, scales, rotations, layout)
+    ends = counts.cumsum(0, dtype=torch.int32)
+    ours = cuda.list_tiles(frames, ends, layout, int(ends[-1]))
+    theirs = cuda.list_tiles_gsplat(frames, layout, wrapper)
+    same = all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    return record | {"entries": len(ours.entries), "entries_gsplat": len(theirs.entries), "passed": same}
+
+
+def compare_descents(name: str, start: Gaussians, target: Tensor, rates: Rates, steps: int) -> Record:
+    """`CudaDescent` beside torch's Adam on the same kernels, and its image beside that of its Gaussians."""
+    ours = CudaDescent(start, target, rates)
+    room = ours._capacity
+    with mock.patch.object(descents, "rasterize", rasterize):
+        theirs = AutogradDescent(start, target, rates, functional.mse_loss, "cuda")
+        both: tuple[Descent, ...] = (ours, theirs)
+        for descent in both:
+            for step in range(steps):
+                descent.step(rates.factor(step / steps))
+        image = ours.image().clone()  # makes room, and takes the steps that this had stopped
+        found, right = (descent.gaussians() for descent in both)
+    again = rasterize(
+        *tensors_of(found), counts=[len(found)], pitches=[(1.0, 1.0)], height=found.height, width=found.width
+    )
+    moves = (
+        [after - before for after, before in zip(tensors_of(each), tensors_of(start), strict=True)]
+        for each in (found, right)
+    )
+    errors = {key: relative_error(*pair) for key, *pair in zip(NAMES, *moves, strict=True)}
+    errors["value"] = relative_error(image, again[0])
+    passed = errors["value"] < VALUE_TOLERANCE and all(errors[key] < DESCENT_TOLERANCE for key in NAMES)
+    record: Record = {"check": "descent", "case": name, "gaussians": len(start)}
+    record |= {key: float(f"{error:.3g}") for key, error in errors.items()}
+    return record | {"made_room": ours._capacity > room, "passed": passed}
+
+
+def correctness(bench: Bench) -> Iterator[Record]:
+    """Records with `passed`, which is None where there was nothing to compare with."""
+    generator = torch.Generator().manual_seed(bench.seed)
+    lists = []
+    for name, case in cases(bench, generator):
+        for blend in BLENDS:
+            yield compare(name, case, blend, generator)
+        lists.append(compare_lists(name, case))
+    yield from lists
+    side, count = 2 * bench.plan.checked[0], bench.plan.checked[1]
+    steps = bench.plan.checked_steps
+    usual = Rates.for_iterations(steps)
+    # Tiny ones of about the image's colour grow fast, and their lists outgrow the room that there is at first.
+    for name, scale, rates in (("mixed", 1.5, usual), ("growing", 0.3, replace(usual, scales=4 / steps))):
+        means = side * torch.rand(count, 2, generator=generator)
+        scales = scale * (0.9 + 0.2 * torch.rand(count, 2, generator=generator))
+        rotations, colors = (
+            torch.rand(count, generator=generator),
+            0.7 + 0.2 * torch.rand(count, 3, generator=generator),
+        )
+        start = Gaussians(means, scales, rotations, colors, side, side).to(bench.device)
+        target = 0.7 + 0.2 * torch.rand(3, side, side, generator=generator)
+        yield compare_descents(name, start, target.to(bench.device), rates, steps)

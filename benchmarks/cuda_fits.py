@@ -1,0 +1,88 @@
+"""Section `fit` of cuda.py: time and iterations to a quality, and the quality of short fits."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from cuda_scenes import Bench, Record, initialize, photos
+from torch import Tensor
+
+from fastgs.fitting import HistoryEntry, fit
+from fastgs.gaussians import Gaussians
+from fastgs.initializers import DEFAULT
+from fastgs.predict import LEARNED, WEIGHTS
+
+LEVELS = (30, 35, 40, 45)  # dB
+AGREEMENT = 0.1  # dB between the backends
+Start = Callable[[Tensor, int], Gaussians]
+
+
+def learned_start(device: torch.device) -> Start:
+    """The default weights on the device."""
+    from fastgs.weights import load_weights  # deferred, so that the heuristic starts do not depend on it
+
+    networks = load_weights(WEIGHTS).to(device)
+    return lambda target, count: networks.initialize(target.to(device), count, torch.Generator().manual_seed(0))
+
+
+def reached(history: list[HistoryEntry]) -> Record:
+    """Iteration and seconds at which each level was first seen; None if never."""
+    record: Record = {}
+    for level in LEVELS:
+        entry = next((entry for entry in history if entry.psnr >= level), None)
+        record[f"iterations_{level}"] = entry and entry.iteration
+        record[f"seconds_{level}"] = entry and round(entry.seconds, 5)
+    return record
+
+
+def fitted(bench: Bench, target: Tensor, count: int, start: Start, near: bool) -> Record:
+    """One photo: the start, a long fit, and what short ones come to."""
+    placed = target.to(bench.device)
+    began = time.perf_counter()
+    gaussians = start(target, count).to(bench.device)
+    torch.isfinite(gaussians.means).all().item()  # wait for it
+    seconds = time.perf_counter() - began
+    long = fit(placed, gaussians, iterations=bench.plan.iterations, target_psnr=LEVELS[-1], near=near).history
+    record: Record = {"seconds_init": round(seconds, 5), "psnr_init": round(long[0].psnr, 3), **reached(long)}
+    record["milliseconds_per_iteration"] = round(1e3 * long[-1].seconds / max(1, long[-1].iteration), 4)
+    for length in bench.plan.lengths:
+        short = fit(placed, gaussians, iterations=length, near=near).history[-1]
+        record |= {f"psnr_after_{length}": round(short.psnr, 3), f"seconds_of_{length}": round(short.seconds, 5)}
+    return record
+
+
+def middle(records: list[Record]) -> Record:
+    """Medians over photos, of those levels that all have reached; and the number of photos."""
+    columns = {key: [record[key] for record in records] for key in records[0]}
+    medians = {key: statistics.median(values) for key, values in columns.items() if None not in values}
+    return {**medians, "photos": len(records)}
+
+
+def on_cpu(bench: Bench, start: Start) -> Record:
+    """The shortest fit of the first photo again, by the CPU's backend."""
+    name, target = photos(bench)[0]
+    count, length = bench.plan.counts[0], bench.plan.lengths[0]
+    gaussians = start(target, count).to("cpu")
+    cpu = fit(target, gaussians, iterations=length).history[-1].psnr
+    here = fit(target.to(bench.device), gaussians.to(bench.device), iterations=length).history[-1].psnr
+    found = {"photo": name, "num_gaussians": count, "iterations": length, "psnr_cpu": round(cpu, 3)}
+    return {**found, "psnr": round(here, 3), "passed": abs(cpu - here) <= AGREEMENT}
+
+
+def fits(bench: Bench) -> Iterator[Record]:
+    """By initializer, K and photo, iterations and seconds to each level; seconds are those of the steps alone."""
+    yield on_cpu(bench, initialize)
+    for init, start in ((DEFAULT, initialize), (LEARNED, learned_start(bench.device))):
+        for count in bench.plan.counts:
+            kind: Record = {"init": init, "num_gaussians": count}
+            _, target = photos(bench)[0]
+            fitted(bench, target, count, start, near=init == LEARNED)  # compiles for these shapes
+            records = []
+            for name, target in photos(bench):
+                records.append(fitted(bench, target, count, start, near=init == LEARNED))
+                yield {**kind, "photo": name, **records[-1]}
+            if len(records) > 1:
+                yield {**kind, "photo": "median", **middle(records)}

@@ -1,0 +1,113 @@
+"""Sections `networks` and `training` of cuda.py: what the learned initialization takes, and what learning it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from unittest import mock
+
+import torch
+from cuda_scenes import Bench, Record, photos
+from cuda_timing import Work, spread
+from torch import Tensor
+from training import Clock, watched
+
+from fastgs.data import Batch
+from fastgs.images import load_image
+from fastgs.initializers import curvature
+from fastgs.initializers.learned import LearnedInitializer
+from fastgs.models.attribute import CHANNELS
+from fastgs.predict import WEIGHTS
+from fastgs.render import cuda
+from fastgs.stages import AttributeStage
+from fastgs.stages.base import draw_count, generators
+from fastgs.weights import load_weights
+
+
+def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, Work]:
+    """What the learned initialization of (3, H, W) consists of, and all of it."""
+    assert learned.attribute is not None
+    attribute, images = learned.attribute, image[None]
+    number = torch.tensor([count], device=image.device)
+    source = torch.Generator().manual_seed(0)
+    prior = curvature.density(image, count)[None]
+    with torch.no_grad():
+        densities = learned.log_densities(images, [count]).exp()
+    placed = learned.place(images, densities, [count], [source])
+    # What stands in it does not change the time.
+    state = torch.rand(1, 1 + 2 * CHANNELS, *image.shape[1:], device=image.device)
+    return {
+        "prior": lambda: curvature.density(image, count),
+        "position network": lambda: learned.position(images, prior, number),
+        "place": lambda: learned.place(images, densities, [count], [source]),
+        "attribute network, one pass": lambda: attribute(images, densities, images - 0.5, state, number),
+        "corrections, all passes": lambda: learned.correct(images, densities, placed),
+        "initialize": lambda: learned.initialize(image, count, source),
+    }
+
+
+def networks(bench: Bench) -> Iterator[Record]:
+    """Milliseconds of the parts of the learned initialization, by K and precision."""
+    learned = load_weights(WEIGHTS).to(bench.device)
+    _, image = photos(bench)[0]
+    for count in bench.plan.counts:
+        works = parts(learned, image.to(bench.device), count)
+        for precision, half in (("float32", False), ("bf16", True)):
+            with torch.no_grad(), torch.autocast(bench.device.type, torch.bfloat16, enabled=half):
+                times = {part: spread(bench.timer.singles(work)) for part, work in works.items()}
+            for part, found in times.items():
+                kind = {"num_gaussians": count, "precision": precision, "part": part}
+                yield {"size": bench.plan.side, **kind, **found}
+
+
+def crops_of(bench: Bench) -> Tensor:
+    """(B, 3, crop, crop) anywhere in the photo."""
+    crop = bench.plan.crop
+    photo = load_image(bench.photo, max(bench.plan.side, crop))
+    generator = torch.Generator().manual_seed(bench.seed)
+    corners = torch.randint(photo.shape[1] - crop + 1, (bench.plan.crops, 2), generator=generator).tolist()
+    return torch.stack([photo[:, top : top + crop, left : left + crop] for top, left in corners])
+
+
+def training(bench: Bench) -> Iterator[Record]:
+    """Steps of Stage II: the whole, and then, waiting for each part, the shares."""
+    crops = crops_of(bench).to(bench.device)
+    batch = Batch(crops, torch.zeros(len(crops), dtype=torch.int64), torch.arange(len(crops)))
+    clock = Clock()
+    stage = AttributeStage(WEIGHTS).to(bench.device)
+    parameters = [parameter for parameter in stage.parameters() if parameter.requires_grad]
+    # So slow that nothing diverges: what a step takes does not depend on it.
+    optimizer = torch.optim.AdamW(parameters, lr=1e-6)
+
+    def forward() -> Tensor:
+        with torch.autocast(bench.device.type, torch.bfloat16):
+            return stage.training_step(batch, 0)
+
+    def descend() -> None:
+        stage.on_before_optimizer_step(optimizer)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def step() -> None:
+        loss = forward()
+        clock.timed("network_backward", loss.backward)()
+        clock.timed("optimizer", descend)()
+
+    side = bench.plan.crop
+    placed = sum(draw_count(side, side, source) for source in generators(batch.seeds))
+    settings = {"crops": len(crops), "side": side, "precision": "bf16", "gaussians": placed}
+    with mock.patch.object(clock, "charge"), mock.patch.object(stage, "log"):  # outside a Trainer nothing is logged
+        bench.timer.wall(step, 3)
+        seconds = bench.timer.wall(step, bench.plan.training_steps) / 1e3
+    rate = round(len(crops) / seconds, 2)
+    yield {**settings, "seconds_per_step": round(seconds, 5), "images_per_second": rate}
+    rasterizer = clock.timed_rasterizer(cuda.rasterize)
+    with watched(clock), mock.patch.object(stage, "log"), mock.patch.object(cuda, "rasterize", rasterizer):
+        step()
+        clock.charge()
+        clock.reset()
+        bench.timer.wall(step, bench.plan.training_steps)
+        clock.charge()
+    elapsed = math.fsum(clock.seconds.values())
+    shares = {f"share_{part}": round(taken / elapsed, 4) for part, taken in sorted(clock.seconds.items())}
+    yield {**settings, "seconds_per_step": round(elapsed / bench.plan.training_steps, 5), **shares}

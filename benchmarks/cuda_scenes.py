@@ -1,0 +1,203 @@
+"""What the sections of cuda.py work on: sizes, a photo, and Gaussians that were fitted to it for a while."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from cuda_timing import Timer
+from torch import Tensor
+from torch.nn import functional
+
+from fastgs.descent_cuda import ROOM
+from fastgs.fitting import fit
+from fastgs.gaussians import Blend, Gaussians
+from fastgs.images import find_images, load_image
+from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.render import Backend, cuda
+from fastgs.render import rasterize as dispatch
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large everything is; sides are in pixels.
+
+    Attributes:
+        scenes: side and K of what is timed.
+        tuned: those of them that launch shapes and gsplat are tried on.
+        scene_iterations: of the fit that makes a scene.
+        checked: side and K of what is compared with the reference.
+        checked_steps: of a descent.
+        copied: bytes of the buffers that are copied.
+        steps: of a descent, timed by the host's clock.
+        side, counts: of the photos that are fitted and given to the networks.
+        iterations: of the longest fit.
+        lengths: iterations of the fits whose PSNR is noted.
+        crops, crop: number and side of the crops in a batch of training.
+        training_steps: that are timed.
+    """
+
+    scenes: tuple[tuple[int, int], ...]
+    tuned: tuple[tuple[int, int], ...]
+    scene_iterations: int
+    checked: tuple[int, int]
+    checked_steps: int
+    copied: int
+    steps: int
+    side: int
+    counts: tuple[int, ...]
+    iterations: int
+    lengths: tuple[int, ...]
+    crops: int
+    crop: int
+    training_steps: int
+
+
+FULL = Plan(
+    scenes=((512, 10_000), (512, 50_000), (512, 100_000), (2048, 50_000), (2048, 500_000)),
+    tuned=((512, 10_000), (512, 50_000)),
+    scene_iterations=30,
+    checked=(150, 1_000),
+    checked_steps=10,
+    copied=2**31,
+    steps=500,
+    side=512,
+    counts=(10_000, 50_000),
+    iterations=400,
+    lengths=(20, 100, 200),
+    crops=16,
+    crop=256,
+    training_steps=10,
+)
+# As little as reaches every line, since the interpreter is slow.
+TOY = Plan(
+    scenes=((10, 8),),
+    tuned=((10, 8),),
+    scene_iterations=1,
+    checked=(9, 5),
+    checked_steps=3,
+    copied=2**20,
+    steps=1,
+    side=32,
+    counts=(20,),
+    iterations=10,
+    lengths=(2,),
+    crops=2,
+    crop=24,
+    training_steps=1,
+)
+
+
+def rasterize(
+    means: Tensor,
+    scales: Tensor,
+    rotations: Tensor,
+    colors: Tensor,
+    *,
+    counts: list[int],
+    pitches: list[tuple[float, float]],
+    height: int,
+    width: int,
+    blend: Blend = "normalized",
+    backend: Backend = "cuda",
+) -> Tensor:
+    """`fastgs.render.rasterize` by the kernels; also on the CPU, which that refuses, through the interpreter."""
+    tensors = (means, scales, rotations, colors)
+    if means.is_cuda or backend == "reference":
+        return dispatch(
+            *tensors, counts=counts, pitches=pitches, height=height, width=width, blend=blend, backend=backend
+        )
+    return cuda.rasterize(*tensors, counts, pitches, height, width, normalized=blend == "normalized")
+
+
+def tensors_of(gaussians: Gaussians) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Means, scales, rotations and colours."""
+    return gaussians.means, gaussians.scales, gaussians.rotations, gaussians.colors
+
+
+def initialize(target: Tensor, num_gaussians: int) -> Gaussians:
+    """The default heuristic start for (3, H, W) on the CPU, where positions are drawn anyway."""
+    return INITIALIZERS[DEFAULT](target, num_gaussians, torch.Generator().manual_seed(0))
+
+
+class Scene:
+    """Gaussians fitted to a photo for a while, and what the kernels make of them.
+
+    Args:
+        target: (3, H, W) on the CPU.
+        num_gaussians: K.
+        iterations: of the fit.
+        device: where everything lies.
+    """
+
+    def __init__(self, target: Tensor, num_gaussians: int, iterations: int, device: torch.device) -> None:
+        start = initialize(target, num_gaussians).to(device)
+        self.target = target.to(device)
+        self.gaussians = fit(self.target, start, iterations=iterations).gaussians
+        self.height, self.width = target.shape[1:]
+        self.record: Record = {"size": self.height, "num_gaussians": num_gaussians}
+        self.layout = cuda.lay_out((num_gaussians,), ((1.0, 1.0),), self.height, self.width, device)
+        means, scales, rotations, _ = tensors_of(self.gaussians)
+        self.frames, self.tile_counts = cuda.prepare(means, scales, rotations, self.layout)
+        self.ends = self.tile_counts.cumsum(0, dtype=torch.int32)
+        self.entries = int(self.ends[-1])
+        self.capacity = max(1, math.ceil(ROOM * self.entries))  # as a descent has
+        self.tiles = cuda.list_tiles(self.frames, self.ends, self.layout, self.capacity)
+        self.image = self.target.new_empty(1, 3, self.height, self.width)
+        self.in_pixels = self.target.new_empty(1, 4, self.height, self.width)
+        self.in_gaussians = tuple(torch.empty_like(each) for each in tensors_of(self.gaussians))
+        self.draw()
+
+    def draw(self) -> None:
+        """Render, and leave the gradients of the squared error in the pixels."""
+        cuda.draw(
+            *(self.frames, self.gaussians.colors, self.tiles, self.layout, True),
+            *(self.image, self.in_pixels, self.target[None]),
+        )
+
+    def collect(self) -> None:
+        """Gradients of the pixels to those of the Gaussians."""
+        _, scales, _, colors = tensors_of(self.gaussians)
+        cuda.collect(scales, colors, self.frames, self.layout, self.in_pixels, self.in_gaussians)
+
+
+@dataclass(frozen=True, eq=False)  # by identity, as a key of caches
+class Bench:
+    """What every section is given.
+
+    Attributes:
+        device: of the measurements.
+        timer: of that device.
+        plan: sizes.
+        photo: file.
+        fit_photos: a folder of more.
+        seed: of random inputs.
+    """
+
+    device: torch.device
+    timer: Timer
+    plan: Plan
+    photo: Path
+    fit_photos: Path | None
+    seed: int
+
+
+@cache
+def photos(bench: Bench) -> list[tuple[str, Tensor]]:
+    """Name and (3, side, side) centre crop, on the CPU, of all photos that are fitted."""
+    paths = [bench.photo, *(find_images(bench.fit_photos) if bench.fit_photos else ())]
+    return [(path.name, load_image(path, bench.plan.side)) for path in paths]
+
+
+@cache
+def scene(bench: Bench, side: int, num_gaussians: int) -> Scene:
+    """The photo, stretched to a square, and its Gaussians."""
+    photo = load_image(bench.photo)
+    target = functional.interpolate(photo[None], size=(side, side), mode="area")[0].clamp(0, 1)
+    return Scene(target, num_gaussians, bench.plan.scene_iterations, bench.device)

@@ -1,0 +1,222 @@
+"""Sections `rasterizer`, `launch_shapes` and `gsplat` of cuda.py: times of the kernels, alone and together.
+
+Kernels alone are replayed over the same memory, so caches are warm, as they are between the kernels of an iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+from unittest import mock
+
+import torch
+import triton
+from cuda_scenes import Bench, Record, Scene, rasterize, scene, tensors_of
+from cuda_timing import Timer, Work, spread
+from torch import Tensor
+
+from fastgs.descent import Rates
+from fastgs.descent_cuda import CudaDescent
+from fastgs.render import cuda, render
+from fastgs.render import cuda_kernels as kernels
+
+# Lanes of a Gaussian in the backward kernel, for one and for four warps of 32 threads.
+BACKWARD_SHAPES = [(32 // lanes, lanes, 1) for lanes in (8, 16, 32)]
+BACKWARD_SHAPES += [(128 // lanes, lanes, 4) for lanes in (8, 16, 32, 64, 128)]
+FORWARD_WARPS = (1, 2, 4)
+
+
+def list_works(case: Scene) -> dict[str, Work]:
+    """The steps of `cuda.list_tiles`, and all of it."""
+    layout, capacity, number = case.layout, case.capacity, len(case.gaussians)
+    rows, columns = layout.tiles
+    total = rows * columns
+    dtype = torch.int16 if total < torch.iinfo(torch.int16).max else torch.int32
+    keys = torch.full((capacity,), total, dtype=dtype, device=case.frames.device)
+    owners = torch.zeros(capacity, dtype=torch.int32, device=case.frames.device)
+
+    def enter() -> None:
+        kernels.list_entries[(triton.cdiv(number, cuda.BLOCK),)](
+            case.frames, layout.images, layout.pitches, case.ends, keys, owners, number, capacity, rows, columns,
+            BLOCK=cuda.BLOCK,
+        )  # fmt: skip
+
+    enter()
+    ordered, order = keys.sort(stable=True)
+    bounds = torch.arange(total + 1, dtype=dtype, device=keys.device)
+    return {
+        "cumsum": lambda: case.tile_counts.cumsum(0, dtype=torch.int32),
+        "list_entries": enter,
+        "sort": lambda: keys.sort(stable=True),
+        "gather": lambda: owners[order],
+        "searchsorted": lambda: torch.searchsorted(ordered, bounds, out_int32=True),
+        "lists": lambda: cuda.list_tiles(case.frames, case.ends, layout, capacity),
+    }
+
+
+@cache
+def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[float]]:
+    """Milliseconds of the parts of an iteration; "lists" is the sum of the parts before it, but for "cumsum"."""
+    case = scene(bench, side, num_gaussians)
+    means, scales, rotations, _ = tensors_of(case.gaussians)
+    descent = CudaDescent(case.gaussians, case.target, Rates())
+    descent.step(0.0)
+
+    def adam() -> None:
+        with mock.patch.object(cuda, "collect"):
+            descent._launch_descend()
+
+    works: dict[str, Work] = {"prepare": lambda: cuda.prepare(means, scales, rotations, case.layout)}
+    works |= list_works(case)
+    works |= {"forward": case.draw, "backward": case.collect, "adam": adam}
+    return {name: bench.timer.replays(work) for name, work in works.items()}
+
+
+def iteration(case: Scene, timer: Timer, steps: int) -> Iterator[Record]:
+    """Whole steps of a descent, which at a factor of 0 stays where it is; and its rendering alone."""
+
+    def begin() -> CudaDescent:
+        descent = CudaDescent(case.gaussians, case.target, Rates())
+        descent.step(0.0)
+        descent.step(0.0)
+        return descent
+
+    descent = begin()
+    yield {"part": "descent until its graphs exist", **spread([timer.wall(begin, 1) for _ in range(3)])}
+    yield {"part": "iteration", **spread(timer.singles(lambda: descent.step(0.0)))}
+    yield {"part": "iteration, host's clock", **spread([timer.wall(lambda: descent.step(0.0), steps)])}
+    yield {"part": "rendering, graph", **spread(timer.singles(descent._render))}
+    yield {"part": "rendering, graph, host's clock", **spread([timer.wall(descent._render, steps)])}
+
+
+def eager(case: Scene, timer: Timer) -> Iterator[Record]:
+    """Forward and backward through autograd, and rendering without."""
+    leaves = tuple(each.detach().clone().requires_grad_() for each in tensors_of(case.gaussians))
+    upstream = torch.randn_like(case.image)
+
+    def forward() -> Tensor:
+        sizes: dict[str, Any] = {"height": case.height, "width": case.width}
+        return rasterize(*leaves, counts=[len(case.gaussians)], pitches=[(1.0, 1.0)], **sizes)
+
+    image = forward()
+    yield {"part": "forward, eager", **spread(timer.singles(forward))}
+    gradients = spread(timer.singles(lambda: torch.autograd.grad(image, leaves, upstream, retain_graph=True)))
+    yield {"part": "backward, eager", **gradients}
+    with torch.no_grad():
+        rendering = spread(timer.singles(lambda: render(case.gaussians)))
+    yield {"part": "rendering, eager", **rendering}
+
+
+def rasterizer(bench: Bench) -> Iterator[Record]:
+    """Records by scene and part; those of renderings have frames per second."""
+    for side, num_gaussians in bench.plan.scenes:
+        case = scene(bench, side, num_gaussians)
+        for record in (*eager(case, bench.timer), *iteration(case, bench.timer, bench.plan.steps)):
+            if record["part"].startswith("rendering"):
+                record["per_second"] = round(1e3 / record["milliseconds"], 1)
+            yield case.record | record
+        for name, milliseconds in kernel_times(bench, side, num_gaussians).items():
+            yield case.record | {"part": f"kernel {name}", **spread(milliseconds)}
+
+
+def shaped_backward(case: Scene, gaussians: int, lanes: int, warps: int, results: tuple[Tensor, ...]) -> Work:
+    """`Scene.collect` with another shape."""
+    _, scales, _, colors = tensors_of(case.gaussians)
+    number = len(scales)
+
+    def work() -> None:
+        kernels.backward[(triton.cdiv(number, gaussians),)](
+            scales, colors, case.frames, case.layout.images, case.layout.pitches, case.in_pixels, *results,
+            number, case.height, case.width, GAUSSIANS=gaussians, LANES=lanes, num_warps=warps,
+        )  # fmt: skip
+
+    return work
+
+
+def shaped_forward(case: Scene, warps: int, image: Tensor, in_pixels: Tensor) -> Work:
+    """`Scene.draw` with another number of warps."""
+    rows, columns = case.layout.tiles
+
+    def work() -> None:
+        kernels.forward[(rows * columns,)](
+            case.frames, case.gaussians.colors, *case.tiles, case.layout.pitches, image, in_pixels, case.target,
+            case.height, case.width, rows, columns, NORMALIZED=True, DESCEND=True, num_warps=warps,
+        )  # fmt: skip
+
+    return work
+
+
+def difference(found: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> float:
+    """The largest of the relative differences, in the norm, of tensors."""
+    pairs = zip(found, right, strict=True)
+    norms = [(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b)).item() for a, b in pairs]
+    return float(f"{max(norms):.3g}")
+
+
+def launch_shapes(bench: Bench) -> Iterator[Record]:
+    """Times by shape, and how far the results are from those of the usual one; then the fastest."""
+    for side, num_gaussians in bench.plan.tuned:
+        case = scene(bench, side, num_gaussians)
+        found: dict[str, list[Record]] = {"backward": [], "forward": []}
+        case.collect()
+        results = tuple(torch.empty_like(each) for each in case.in_gaussians)
+        for gaussians, lanes, warps in BACKWARD_SHAPES:
+            times = spread(bench.timer.replays(shaped_backward(case, gaussians, lanes, warps, results)))
+            shape = {"gaussians": gaussians, "lanes": lanes, "warps": warps}
+            found["backward"].append({**shape, **times, "difference": difference(results, case.in_gaussians)})
+        pixels = torch.empty_like(case.image), torch.empty_like(case.in_pixels)
+        for warps in FORWARD_WARPS:
+            times = spread(bench.timer.replays(shaped_forward(case, warps, *pixels)))
+            shape = {"gaussians": 0, "lanes": 0, "warps": warps}
+            found["forward"].append({**shape, **times, "difference": difference(pixels, (case.image, case.in_pixels))})
+        for kernel, records in found.items():
+            fastest = min(records, key=lambda record: float(record["milliseconds"]))
+            for record in records:
+                agrees = record["difference"] < 1e-4
+                yield case.record | {"kernel": kernel, **record, "fastest": record is fastest, "passed": agrees}
+
+
+def gsplat(bench: Bench) -> Iterator[Record]:
+    """gsplat's own rasterizer, which blends front to back, on the same Gaussians; if its CUDA code is built."""
+    wrapper = cuda.gsplat_wrapper()
+    if wrapper is None:
+        yield {"note": "gsplat's CUDA code is not built"}
+        return
+    for side, num_gaussians in bench.plan.tuned:
+        case = scene(bench, side, num_gaussians)
+        for opacity in (1.0, 0.5):
+            yield from blended(case, wrapper, opacity, bench.timer)
+
+
+def blended(case: Scene, wrapper: Any, opacity: float, timer: Timer, tile: int = 16) -> Iterator[Record]:
+    """gsplat's lists, forward and backward of one scene."""
+    means, scales, rotations, colors = (each[None] for each in tensors_of(case.gaussians))
+    cosine, sine = torch.cos(rotations), torch.sin(rotations)
+    u, v = scales.square().reciprocal().unbind(-1)
+    precision = (cosine**2 * u + sine**2 * v, cosine * sine * (u - v), sine**2 * u + cosine**2 * v)
+    leaves = [each.detach().clone().requires_grad_() for each in (means, torch.stack(precision, -1), colors)]
+    opacities = torch.full_like(rotations, opacity).requires_grad_()
+    radii = case.frames[None, :, 6:8].ceil().int()
+    depths = torch.arange(means.shape[1], dtype=torch.float32, device=means.device)[None]
+    columns, rows = triton.cdiv(case.width, tile), triton.cdiv(case.height, tile)
+
+    def lists() -> tuple[Tensor, Tensor]:
+        _, keys, entries = wrapper.isect_tiles(means.contiguous(), radii, depths, tile, columns, rows)
+        return wrapper.isect_offset_encode(keys, 1, columns, rows), entries
+
+    offsets, entries = lists()
+
+    def forward() -> Tensor:
+        image, _ = wrapper.rasterize_to_pixels(*leaves, opacities, case.width, case.height, tile, offsets, entries)
+        return image  # type: ignore[no-any-return]
+
+    image = forward()
+    upstream = torch.randn_like(image)
+    works: dict[str, Work] = {
+        "lists": lists,
+        "forward": forward,
+        "backward": lambda: torch.autograd.grad(image, [*leaves, opacities], upstream, retain_graph=True),
+    }
+    for part, work in works.items():
+        yield case.record | {"opacity": opacity, "part": part, "entries": len(entries), **spread(timer.singles(work))}

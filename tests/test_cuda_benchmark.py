@@ -1,0 +1,68 @@
+"""benchmarks/cuda.py, whose numbers need a GPU, runs to its end at toy sizes without one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "cuda.py"
+SECTIONS = ["correctness", "rasterizer", "roofline", "fit", "networks", "training", "launch_shapes", "gsplat"]
+
+
+def run(*arguments, **options):
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
+
+
+@pytest.mark.slow
+def test_all_sections_run_in_the_interpreter(tmp_path):
+    output = tmp_path / "new" / "cuda.json"
+    finished = run("--interpret", "--output", output)
+    assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
+    content = json.loads(output.read_text())
+    assert list(content["seconds"]) == SECTIONS
+    assert content["environment"]["triton"]
+    records = {name: [each for each in content["records"] if each["section"] == name] for name in SECTIONS}
+    assert all(records.values())
+    assert not [each for each in content["records"] if "error" in each or each.get("passed") is False]
+
+    checks = records["correctness"]
+    assert {each["check"] for each in checks} == {"rasterize", "lists", "descent"}
+    assert all(each["passed"] for each in checks if each["check"] != "lists")
+    assert all(each["identical"] for each in checks if each["check"] == "rasterize")
+    assert any(each.get("made_room") for each in checks)
+    assert all(each["milliseconds"] > 0 for each in records["rasterizer"])
+    (pairs,) = (each for each in records["roofline"] if "needed_pairs" in each)
+    assert 0 < pairs["needed_pairs"] <= pairs["backward_pairs"] <= min(pairs["forward_pairs"], pairs["issued_pairs"])
+    assert sum(each["fastest"] for each in records["launch_shapes"]) == 2
+
+
+def test_a_section_that_fails_leaves_its_error_and_the_rest(tmp_path):
+    output = tmp_path / "cuda.json"  # but what needs no photo
+    finished = run(tmp_path / "none.png", "--interpret", "--output", output, "--only", "roofline", "gsplat")
+    assert finished.returncode == 1
+    ceilings, error, note = json.loads(output.read_text())["records"]
+    assert ceilings["bytes_per_second"] > 0
+    assert "no such file" in error["error"][-1]
+    assert note["section"] == "gsplat"
+    assert finished.stdout.rstrip().endswith(error["error"][-1])
+
+
+def test_without_a_gpu_it_says_so():
+    finished = run()
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert len(finished.stderr.splitlines()) == 1
+    assert "needs a CUDA device" in finished.stderr
+
+
+def test_toy_numbers_are_no_results():
+    finished = run("--interpret")
+    assert finished.returncode == 2
+    assert "--output" in finished.stderr
