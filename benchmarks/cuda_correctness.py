@@ -16,6 +16,7 @@ from fastgs import descent as descents
 from fastgs.descent import AutogradDescent, Descent, Rates
 from fastgs.descent_cuda import CudaDescent
 from fastgs.gaussians import Blend, Gaussians
+from fastgs.parametrization import Relative
 from fastgs.render import Backend, cuda
 
 VALUE_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3  # relative, in the norm of all values
@@ -133,7 +134,7 @@ def compare_lists(name: str, case: Case) -> Record:
     pitches = tuple((1.0, 0.5) for _ in case.counts)
     layout = cuda.lay_out(tuple(case.counts), pitches, case.height, case.width, means.device)
     frames, counts = cuda.prepare(means, scales, rotations, layout)
-    ends = counts.cumsum(0, dtype=torch.int32)
+    ends = counts.cumsum(0)
     ours = cuda.list_tiles(frames, ends, layout, int(ends[-1]))
     theirs = cuda.list_tiles_gsplat(frames, layout, wrapper)
     same = all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
@@ -142,10 +143,10 @@ def compare_lists(name: str, case: Case) -> Record:
 
 def compare_descents(name: str, start: Gaussians, target: Tensor, rates: Rates, steps: int) -> Record:
     """`CudaDescent` beside torch's Adam on the same kernels, and its image beside that of its Gaussians."""
-    ours = CudaDescent(start, target, rates)
+    ours = CudaDescent(Relative(start), target, rates)
     room = ours._capacity
     with mock.patch.object(descents, "rasterize", rasterize):
-        theirs = AutogradDescent(start, target, rates, functional.mse_loss, "cuda")
+        theirs = AutogradDescent(Relative(start), target, rates.recipe(functional.mse_loss), "cuda")
         both: tuple[Descent, ...] = (ours, theirs)
         for descent in both:
             for step in range(steps):

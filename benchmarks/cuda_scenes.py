@@ -145,7 +145,7 @@ class Scene:
         self.layout = cuda.lay_out((num_gaussians,), ((1.0, 1.0),), self.height, self.width, device)
         means, scales, rotations, _ = tensors_of(self.gaussians)
         self.frames, self.tile_counts = cuda.prepare(means, scales, rotations, self.layout)
-        self.ends = self.tile_counts.cumsum(0, dtype=torch.int32)
+        self.ends = self.tile_counts.cumsum(0)
         self.entries = int(self.ends[-1])
         self.capacity = max(1, math.ceil(ROOM * self.entries))  # as a descent has
         self.tiles = cuda.list_tiles(self.frames, self.ends, self.layout, self.capacity)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastgs.descent import Rates
 from fastgs.descent_cuda import CudaDescent
+from fastgs.parametrization import Relative
 from fastgs.render import cuda, render
 from fastgs.render import cuda_kernels as kernels
 
@@ -46,7 +47,7 @@ def list_works(case: Scene) -> dict[str, Work]:
     ordered, order = keys.sort(stable=True)
     bounds = torch.arange(total + 1, dtype=dtype, device=keys.device)
     return {
-        "cumsum": lambda: case.tile_counts.cumsum(0, dtype=torch.int32),
+        "cumsum": lambda: case.tile_counts.cumsum(0),
         "list_entries": enter,
         "sort": lambda: keys.sort(stable=True),
         "gather": lambda: owners[order],
@@ -60,7 +61,7 @@ def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[
     """Milliseconds of the parts of an iteration; "lists" is the sum of the parts before it, but for "cumsum"."""
     case = scene(bench, side, num_gaussians)
     means, scales, rotations, _ = tensors_of(case.gaussians)
-    descent = CudaDescent(case.gaussians, case.target, Rates())
+    descent = CudaDescent(Relative(case.gaussians), case.target, Rates())
     descent.step(0.0)
 
     def adam() -> None:
@@ -77,7 +78,7 @@ def iteration(case: Scene, timer: Timer, steps: int) -> Iterator[Record]:
     """Whole steps of a descent, which at a factor of 0 stays where it is; and its rendering alone."""
 
     def begin() -> CudaDescent:
-        descent = CudaDescent(case.gaussians, case.target, Rates())
+        descent = CudaDescent(Relative(case.gaussians), case.target, Rates())
         descent.step(0.0)
         descent.step(0.0)
         return descent

@@ -82,7 +82,7 @@ class CudaDescent:
     def _launch_render(self) -> None:
         means, scales, rotations, colors = self._gaussians
         self._frames, counts = cuda.prepare(means, scales, rotations, self._layout)
-        self._ends = counts.cumsum(0, dtype=torch.int32)
+        self._ends = counts.cumsum(0)
         tiles = cuda.list_tiles(self._frames, self._ends, self._layout, self._capacity)
         normalized = self._blend == "normalized"
         cuda.draw(self._frames, colors, tiles, self._layout, normalized, self._image, self._in_pixels, self._target)
@@ -124,7 +124,8 @@ class CudaDescent:
             self._color_unit = (self.image() - self._target).square().mean().sqrt().item()
         if not self._rendered:
             self._render()
-        self._factor.fill_(factor)
+        if not self._unseen or factor != self._unseen[-1]:
+            self._factor.fill_(factor)
         self._descend()
         self._rendered = False
         self._unseen.append(factor)
@@ -176,6 +177,8 @@ class _Graph:
                 return
             if self._graph is None:
                 self._graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self._graph):
+                # On a stream of this device, and whatever other threads do, such as loading the next images.
+                stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+                with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
                     self._work()
             self._graph.replay()

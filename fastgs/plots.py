@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, less yellow, which is too pale for lines.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-MARKERS = "osD^vP*"  # a second difference; more methods than colours also change the line
+MARKERS = "osD^vP*Xp<"  # more than colours, so that no two methods share both
 LINES = ("-", "--", ":")
 
 PANEL = (4.4, 3.4)  # inches
@@ -180,7 +180,7 @@ def _style(grid: Grid, method: str) -> tuple[str, str, str]:
     """Colour, marker and line of a method, the same in all figures."""
     index = grid.methods.index(method)
     kind = index % len(COLORS)
-    return COLORS[kind], MARKERS[kind], LINES[index // len(COLORS) % len(LINES)]
+    return COLORS[kind], MARKERS[index % len(MARKERS)], LINES[index // len(COLORS) % len(LINES)]
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

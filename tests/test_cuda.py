@@ -143,7 +143,7 @@ def test_lists_are_those_of_gsplat():
 
     wrapper = SimpleNamespace(isect_tiles=isect_tiles, isect_offset_encode=twins._isect_offset_encode)
     theirs = cuda.list_tiles_gsplat(frames, layout, wrapper)
-    ends = counts_of_tiles.cumsum(0, dtype=torch.int32)
+    ends = counts_of_tiles.cumsum(0)
     ours = cuda.list_tiles(frames, ends, layout, int(ends[-1]))
     assert len(ours.entries) > 200
     assert torch.equal(ours.entries, theirs.entries)
@@ -152,7 +152,7 @@ def test_lists_are_those_of_gsplat():
 
 def test_lists_with_room_to_spare_or_too_little():
     layout, frames, counts = layout_and_frames([30], [(1.0, 1.0)], 30, 40)
-    ends = counts.cumsum(0, dtype=torch.int32)
+    ends = counts.cumsum(0)
     total = int(ends[-1])
     exact, roomy, short = (cuda.list_tiles(frames, ends, layout, total + extra) for extra in (0, 17, -5))
     assert torch.equal(roomy.starts, exact.starts)
@@ -236,7 +236,7 @@ compile(
 )
 for keys in ("*i16", "*i32"):
     compile(
-        cuda_kernels.list_entries, common | integers("ends") | integers("tiles", keys) | integers("owners"),
+        cuda_kernels.list_entries, common | integers("ends", "*i64") | integers("tiles", keys) | integers("owners"),
         numbers("number capacity tiles_y tiles_x"), BLOCK=128,
     )
 for normalized in (True, False):
@@ -260,7 +260,7 @@ for lanes in (8, 32, 512):
 compile(
     descent_kernels.descend,
     floats("variables averages squares start unit floors in_means in_scales in_rotations in_colors")
-    | floats("means scales rotations colors") | integers("ends taken") | floats("factor"),
+    | floats("means scales rotations colors") | integers("ends", "*i64") | integers("taken") | floats("factor"),
     numbers("rate_offsets rate_scales rate_rotations rate_colors log2_beta log2_beta_squared", "fp32")
     | numbers("number capacity"), BLOCK=128,
 )

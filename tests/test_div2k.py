@@ -2,16 +2,14 @@
 
 import errno
 import hashlib
-import http.server
 import io
 import os
-import re
 import sys
-import threading
 import zipfile
 from dataclasses import replace
 
 import pytest
+from file_server import serving
 
 from fastgs import cli
 from fastgs.data import div2k
@@ -36,55 +34,10 @@ CONTENT = make_zip([f"{NAME}/{index}.png" for index in range(3)])
 ARCHIVE = describe(CONTENT)
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Serves one file under any name, and remembers what it was asked for.
-
-    Attributes:
-        content: of the file.
-        ranges: whether ranges are understood.
-        cuts: after how many bytes each of the next responses breaks off.
-        statuses: what the next requests are answered with.
-        asked: the Range header of each request.
-    """
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.ranges, self.cuts, self.statuses, self.asked = CONTENT, True, [], [], []
-        self.url = f"http://127.0.0.1:{self.server_port}/mirror"
-
-    def handle_error(self, request, address):
-        """Quiet: clients here leave as they please."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        asked = self.headers["Range"]
-        self.server.asked.append(asked)
-        if self.server.statuses:
-            return self.send_error(self.server.statuses.pop(0))
-        match = re.match(r"bytes=(\d+)-$", asked or "") if self.server.ranges else None
-        start, size = int(match[1]) if match else 0, len(self.server.content)
-        self.send_response(206 if match else 200)
-        self.send_header("Content-Length", str(size - start))
-        if match:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        self.end_headers()
-        end = start + self.server.cuts.pop(0) if self.server.cuts else size
-        self.wfile.write(self.server.content[start:end])
-        return None
-
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture
 def server():
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving({f"{NAME}.zip": CONTENT}) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -179,7 +132,7 @@ def test_wrong_checksum_removes_the_file(fetch, tmp_path):
 
 def test_file_of_the_user_with_wrong_checksum_stays(fetch, tmp_path):
     (tmp_path / f"{NAME}.zip").write_text("mine")
-    refused(fetch, "is not the official archive")
+    refused(fetch, "is not the official file")
     assert names(tmp_path) == [f"{NAME}.zip"]
 
 
@@ -191,7 +144,7 @@ def test_refusal_is_final(server, fetch, tmp_path, status):
 
 
 def test_another_file_is_not_received(server, fetch, tmp_path):
-    server.content = b"<html>We are sorry</html>"
+    server.files[f"{NAME}.zip"] = b"<html>We are sorry</html>"
     refused(fetch, "offers 25 bytes instead of")
     assert names(tmp_path) == []
 
@@ -211,8 +164,13 @@ def test_address_that_is_none(tmp_path):
 
 @pytest.mark.parametrize("entry", ["../evil.png", "/evil.png", f"{NAME}/../../evil.png", "other/evil.png", "C:\\evil"])
 def test_entries_that_lead_elsewhere_are_refused(server, fetch, tmp_path, entry):
-    server.content = make_zip([f"{NAME}/0.png", entry])
-    refused(fetch, "has an entry outside of", archive=describe(server.content, count=2), folder=tmp_path / "a" / "b")
+    server.files[f"{NAME}.zip"] = make_zip([f"{NAME}/0.png", entry])
+    refused(
+        fetch,
+        "has an entry outside of",
+        archive=describe(server.files[f"{NAME}.zip"], count=2),
+        folder=tmp_path / "a" / "b",
+    )
     assert (
         names(tmp_path / "a" / "b") == [f"{NAME}.zip"] and names(tmp_path) == ["a"] and names(tmp_path / "a") == ["b"]
     )
@@ -224,8 +182,8 @@ def test_links_are_refused(server, fetch, tmp_path):
         link = zipfile.ZipInfo(f"{NAME}/0.png")
         link.create_system, link.external_attr = 3, 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
-    server.content = buffer.getvalue()
-    refused(fetch, "has an entry outside of", archive=describe(server.content, count=1))
+    server.files[f"{NAME}.zip"] = buffer.getvalue()
+    refused(fetch, "has an entry outside of", archive=describe(server.files[f"{NAME}.zip"], count=1))
 
 
 def test_incomplete_folders_and_archives(fetch, tmp_path):

@@ -107,7 +107,9 @@ def test_removal_errors_are_the_second_order_of_the_squared_error():
     hessian = torch.autograd.functional.hessian(lambda amounts: (image(amounts) - target).square().sum(), ones)
     expected = hessian.diagonal() / 2
     # The square of a weight is taken for a Gaussian of its own, whose support ends a little earlier.
-    torch.testing.assert_close(removal_errors(gaussians, render(gaussians), backend="reference"), expected, rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(
+        removal_errors(gaussians, render(gaussians), backend="reference"), expected, rtol=0.02, atol=1e-3
+    )
 
 
 def test_removal_errors_tell_which_gaussians_are_idle(photo, fitted):
@@ -116,7 +118,9 @@ def test_removal_errors_tell_which_gaussians_are_idle(photo, fitted):
     growth = torch.stack([
         (render(keep(fitted, everyone != index)) - photo).square().sum() - before for index in everyone
     ])  # fmt: skip
-    ranks = torch.stack([each.argsort().argsort().double() for each in (growth, removal_errors(fitted, render(fitted)))])
+    ranks = torch.stack(
+        [each.argsort().argsort().double() for each in (growth, removal_errors(fitted, render(fitted)))]
+    )
     assert torch.corrcoef(ranks)[0, 1] > 0.7
     idlest = removal_errors(fitted, render(fitted)).argsort()[:8]
     assert growth[idlest].mean() < 0.3 * growth.mean()

@@ -24,7 +24,7 @@ def gaussians_from_density(
 ) -> Gaussians:
     """Draw K positions from an (H, W) density by error diffusion and give them attributes."""
     density = density / density.sum()
-    return gaussians_at(sample(density, num_gaussians, generator=generator), image, density)
+    return gaussians_at(sample(density, num_gaussians, generator=generator).to(image.device), image, density)
 
 
 def gaussians_at(means: Tensor, image: Tensor, density: Tensor) -> Gaussians:

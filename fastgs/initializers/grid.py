@@ -24,4 +24,4 @@ def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | N
         columns = edges[row + 1] - edges[row]
         x = (torch.arange(columns) + 0.5) * width / max(1, columns)
         lines.append(torch.stack([x, torch.full_like(x, (row + 0.5) * height / rows)], dim=1))
-    return gaussians_at(torch.cat(lines), image, torch.full((height, width), 1 / (height * width)))
+    return gaussians_at(torch.cat(lines).to(image.device), image, image.new_full((height, width), 1 / (height * width)))

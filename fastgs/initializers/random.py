@@ -13,4 +13,4 @@ def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | N
     """K positions anywhere on the canvas; see `fastgs.initializers.Initializer`."""
     _, height, width = image.shape
     means = torch.rand(num_gaussians, 2, generator=generator) * torch.tensor([width, height])
-    return gaussians_at(means, image, torch.full((height, width), 1 / (height * width)))
+    return gaussians_at(means.to(image.device), image, image.new_full((height, width), 1 / (height * width)))

@@ -71,7 +71,7 @@ def list_tiles(frames: Tensor, ends: Tensor, layout: Layout, capacity: int) -> T
 
     Args:
         frames: (N, FRAME).
-        ends: (N,) int32, the running sum of the numbers of tiles.
+        ends: (N,) int64, the running sum of the numbers of tiles.
         layout: of the batch.
         capacity: number of entries that there is room for; any beyond it are lost, any spare ones are in no tile.
     """
@@ -127,7 +127,8 @@ def gsplat_wrapper() -> Any | None:
         return None
     from torch.utils.cpp_extension import _get_build_directory  # deferred: looks for compilers
 
-    if not Path(_get_build_directory("gsplat_cuda", verbose=False), "gsplat_cuda.so").is_file():
+    built = Path(_get_build_directory("gsplat_cuda", verbose=False), "gsplat_cuda.so").is_file()
+    if not built and importlib.util.find_spec("gsplat.csrc") is None:
         return None
     from gsplat.cuda import _backend, _wrapper
 
@@ -139,7 +140,7 @@ def find_tiles(frames: Tensor, counts: Tensor, layout: Layout) -> Tiles:
     wrapper = gsplat_wrapper() if frames.is_cuda else None
     if wrapper is not None and len(frames):
         return list_tiles_gsplat(frames, layout, wrapper)
-    ends = counts.cumsum(0, dtype=torch.int32)
+    ends = counts.cumsum(0)
     return list_tiles(frames, ends, layout, int(ends[-1]) if len(ends) else 0)
 
 

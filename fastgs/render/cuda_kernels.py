@@ -111,7 +111,7 @@ def list_entries(
 ):  # fmt: skip
     """An entry for each tile that each Gaussian touches; those of Gaussian k end at ends[k].
 
-    ends (N,) int32 -> tiles (capacity,) of any integer type, owners (capacity,) int32
+    ends (N,) int64 -> tiles (capacity,) of any integer type, owners (capacity,) int32
     """
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = index < number

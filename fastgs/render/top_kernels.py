@@ -90,7 +90,7 @@ def _evaluate(column, pitch_x, mean_x, ux, vx, u_row, v_row):
 
 @jit
 def _enter_row(frame, mean_x, mean_y, y, pitch_y, pitch_x, width):
-    """First and last column of the chord in row y; the centres of the first eight; the parts of u and v that y gives."""
+    """First and last column of the chord in row y; the centres of the first eight; what y adds to u and v."""
     center = np.float32(y) + HALF
     first, last = kernels._columns(frame, mean_x, center * pitch_y - mean_y, pitch_x, width)
     dy = strict_fma(splat(center), splat(pitch_y), splat(-mean_y))
