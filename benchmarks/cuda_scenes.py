@@ -106,6 +106,7 @@ def rasterize(
     width: int,
     blend: Blend = "normalized",
     backend: Backend = "cuda",
+    top: None = None,
 ) -> Tensor:
     """`fastgs.render.rasterize` by the kernels; also on the CPU, which that refuses, through the interpreter."""
     tensors = (means, scales, rotations, colors)

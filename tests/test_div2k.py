@@ -149,6 +149,13 @@ def test_another_file_is_not_received(server, fetch, tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_shorter_file_is_not_begun(server, fetch, tmp_path):
+    (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
+    server.files[f"{NAME}.zip"] = CONTENT[:20_000]
+    refused(fetch, "refuses it \\(HTTP 416")
+    assert (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:25_000]
+
+
 def test_no_network(server, fetch, tmp_path):
     server.shutdown()
     server.server_close()
