@@ -179,7 +179,7 @@ def test_more_than_there_are(backend, blend):
         same, same_gradients = draw(tensors, top, (40, 40), blend, backend)
         assert torch.equal(same, image)
         assert all(torch.equal(*pair) for pair in zip(same_gradients, gradients, strict=True))
-    ones = [*tensors[:2], tensors[2], torch.ones(80, 3)]
+    ones = [*tensors[:3], torch.ones(80, 3)]
     assert not torch.equal(draw(ones, 5, (40, 40), "sum", backend)[0], draw(ones, None, (40, 40), "sum", backend)[0])
     near, near_gradients = draw(tensors, 60, (40, 40), blend, backend)
     torch.testing.assert_close(near, image, rtol=1e-5, atol=1e-6)
