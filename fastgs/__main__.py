@@ -1,0 +1,8 @@
+"""`python -m fastgs` is the `fastgs` command."""
+
+import sys
+
+from fastgs.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
