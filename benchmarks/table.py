@@ -12,6 +12,8 @@ from typing import Any
 from environment import RESULTS
 
 from fastgs.files import atomic_write
+from fastgs.records import load_records
+from fastgs.tables import markdown
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- results: written by benchmarks/table.py -->", "<!-- end of results -->"
@@ -123,6 +125,20 @@ def memory_line(content: dict[str, Any]) -> str:
     return f"Peak memory of the whole command, figure included: {', '.join(peaks)}."
 
 
+def methods_table(path: Path) -> list[str]:
+    """PSNR of all methods, as `fastgs table` shows them."""
+    title, rows = markdown(load_records(path)).split("\n\n")[:2]
+    return [title, "", *rows.splitlines()]
+
+
+def machines(contents: dict[str, dict[str, Any]]) -> str:
+    """Which results were measured on what."""
+    places: dict[str, list[str]] = {}
+    for name, content in contents.items():
+        places.setdefault(machine(content), []).append(name)
+    return "; ".join(f"{', '.join(names)}: {place}" for place, names in places.items())
+
+
 def machine(content: dict[str, Any]) -> str:
     """What a result was measured on, and with."""
     environment = content["environment"]
@@ -132,13 +148,13 @@ def machine(content: dict[str, Any]) -> str:
 
 def main() -> None:
     """Rewrite the part of the README between the markers."""
-    quality = json.loads((RESULTS / "quality.json").read_text())
-    rasterizer = json.loads((RESULTS / "rasterizer.json").read_text())
-    memory = json.loads((RESULTS / "memory.json").read_text())
-    training = json.loads((RESULTS / "training.json").read_text())
-    density = json.loads((RESULTS / "density.json").read_text())
+    names = ("quality", "density", "training", "rasterizer", "memory")
+    contents = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
+    quality, density, training, rasterizer, memory = contents.values()
     lines = [
         *quality_table(quality),
+        "",
+        *methods_table(RESULTS / "methods.json"),
         "",
         *density_table(density),
         "",
@@ -148,7 +164,7 @@ def main() -> None:
         "",
         memory_line(memory),
         "",
-        f"Rasterizer and memory: {machine(rasterizer)}; all else: {machine(quality)}. No GPU.",
+        f"{machines(contents)}. No GPU.",
     ]
     before, _, rest = README.read_text().partition(START)
     _, _, after = rest.partition(END)

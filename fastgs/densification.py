@@ -47,11 +47,13 @@ class Densification(Protocol):
 
 
 # Of ours: the share of the Gaussians that move at the first event, down to none behind the last; the densest canvas, in
-# Gaussians per pixel, where so many do; and when the last event is. A relocation costs about as much as five steps.
+# Gaussians per pixel, where so many do; and when the last event is. A relocation costs about as much as five steps, and
+# what it moves takes some to settle: a run that is too short for a few events has none.
 SHARE = 0.06
 DENSITY = 0.04
 LAST = 0.7
 STEPS_APART = 20
+LEAST_EVENTS = 3
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Relocation:
     def for_steps(cls, steps: int, per_pixel: float, generator: torch.Generator | None = None) -> Relocation:
         """The schedule for a fit of so many steps, with so many Gaussians per pixel."""
         count = min(round(math.sqrt(steps)), steps // STEPS_APART)
+        count = count if count >= LEAST_EVENTS else 0
         first = SHARE * min(1.0, math.sqrt(DENSITY / per_pixel)) if per_pixel else 0.0
         events = [LAST * (event + 1) / count for event in range(count)]
         return cls(events, [first * (1 - event / count) for event in range(count)], generator)
