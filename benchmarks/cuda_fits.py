@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from cuda_scenes import Bench, Record, initialize, photos
+from cuda_scenes import Bench, Record, initialize, photos, scene
 from torch import Tensor
 
 from fastgs.fitting import HistoryEntry, fit
@@ -72,16 +72,25 @@ def on_cpu(bench: Bench, start: Start) -> Record:
     return {**found, "psnr": round(here, 3), "passed": abs(cpu - here) <= AGREEMENT}
 
 
+def cells(bench: Bench) -> Iterator[tuple[int, int, list[tuple[str, Tensor]]]]:
+    """Size, K and photos of every cell: all photos at the usual size and K, the first one in the other scenes."""
+    usual = [(bench.plan.side, count) for count in bench.plan.counts]
+    for side, count in usual:
+        yield side, count, photos(bench)
+    for side, count in bench.plan.scenes:
+        if (side, count) not in usual:
+            yield side, count, [(bench.photo.name, scene(bench, side, count).target.cpu())]
+
+
 def fits(bench: Bench) -> Iterator[Record]:
-    """By initializer, K and photo, iterations and seconds to each level; seconds are those of the steps alone."""
+    """By initializer, size, K and photo, iterations and seconds to each level; seconds are those of the steps alone."""
     yield on_cpu(bench, initialize)
     for init, start in ((DEFAULT, initialize), (LEARNED, learned_start(bench.device))):
-        for count in bench.plan.counts:
-            kind: Record = {"init": init, "num_gaussians": count}
-            _, target = photos(bench)[0]
-            fitted(bench, target, count, start, near=init == LEARNED)  # compiles for these shapes
+        for side, count, targets in cells(bench):
+            kind: Record = {"init": init, "size": side, "num_gaussians": count}
+            fitted(bench, targets[0][1], count, start, near=init == LEARNED)  # compiles for these shapes
             records = []
-            for name, target in photos(bench):
+            for name, target in targets:
                 records.append(fitted(bench, target, count, start, near=init == LEARNED))
                 yield {**kind, "photo": name, **records[-1]}
             if len(records) > 1:

@@ -95,26 +95,13 @@ TOY = Plan(
 
 
 def rasterize(
-    means: Tensor,
-    scales: Tensor,
-    rotations: Tensor,
-    colors: Tensor,
-    *,
-    counts: list[int],
-    pitches: list[tuple[float, float]],
-    height: int,
-    width: int,
-    blend: Blend = "normalized",
-    backend: Backend = "cuda",
-    top: None = None,
+    *tensors: Tensor, blend: Blend = "normalized", backend: Backend = "cuda", top: None = None, **batch: Any
 ) -> Tensor:
     """`fastgs.render.rasterize` by the kernels; also on the CPU, which that refuses, through the interpreter."""
-    tensors = (means, scales, rotations, colors)
+    means, scales, rotations, colors = tensors
     if means.is_cuda or backend == "reference":
-        return dispatch(
-            *tensors, counts=counts, pitches=pitches, height=height, width=width, blend=blend, backend=backend
-        )
-    return cuda.rasterize(*tensors, counts, pitches, height, width, normalized=blend == "normalized")
+        return dispatch(means, scales, rotations, colors, **batch, blend=blend, backend=backend)
+    return cuda.rasterize(means, scales, rotations, colors, **batch, normalized=blend == "normalized")
 
 
 def tensors_of(gaussians: Gaussians) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -38,6 +38,8 @@ def test_all_sections_run_in_the_interpreter(tmp_path):
     assert all(each["identical"] for each in checks if each["check"] == "rasterize")
     assert any(each.get("made_room") for each in checks)
     assert all(each["milliseconds"] > 0 for each in records["rasterizer"])
+    timed = {(each["size"], each["num_gaussians"]) for each in records["rasterizer"]}
+    assert timed < {(each["size"], each["num_gaussians"]) for each in records["fit"] if "size" in each}
     (pairs,) = (each for each in records["roofline"] if "needed_pairs" in each)
     assert 0 < pairs["needed_pairs"] <= pairs["backward_pairs"] <= min(pairs["forward_pairs"], pairs["issued_pairs"])
     assert sum(each["fastest"] for each in records["launch_shapes"]) == 2
