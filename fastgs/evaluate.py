@@ -56,13 +56,13 @@ def evaluate(
     """
     if workers == 1:
         for task in tasks:
-            yield task, partial(measure, task, pictures, callback and partial(callback, task))
+            yield task, partial(measure, task, pictures, callback=callback and partial(callback, task))
         return
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")  # threads do not survive a fork
     pool = ProcessPoolExecutor(workers, context, _start_worker, (max(1, threads.num_threads() // workers),))
     try:
-        futures = {pool.submit(measure, task, pictures): task for task in tasks}
+        futures = {pool.submit(measure, task, pictures, workers): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result
         pool.shutdown()
@@ -73,12 +73,18 @@ def evaluate(
             process.terminate()
 
 
-def measure(task: Task, pictures: Path | None = None, callback: Callable[[HistoryEntry], None] | None = None) -> Record:
+def measure(
+    task: Task,
+    pictures: Path | None = None,
+    workers: int = 1,
+    callback: Callable[[HistoryEntry], None] | None = None,
+) -> Record:
     """Fit one image by one method, and measure the result.
 
     Args:
         task: what to do.
         pictures: see `evaluate`.
+        workers: how many processes measure, for the record.
         callback: see `fastgs.fitting.fit`.
 
     Raises:
@@ -118,10 +124,12 @@ def measure(task: Task, pictures: Path | None = None, callback: Callable[[Histor
             ssim=ssim(image, target) if min(image.shape[1:]) >= MIN_SSIM_SIZE else None,
             ms_ssim=ms_ssim(image, target),
             lpips=lpips(image, target),
-            seconds_init=run.seconds_init,
+            seconds_network=run.seconds_network,
+            seconds_sampling=run.seconds_init - run.seconds_network,
             seconds_fit=history[-1].seconds,
             seconds_render=_seconds_to_render(gaussians),
             peak_memory_mb=peak,
+            workers=workers,
             threads=threads.num_threads(),
             bytes=_bytes(gaussians),
             picture=None if picture is None else str(picture),

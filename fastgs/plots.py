@@ -122,7 +122,12 @@ def mean_curve(records: Sequence[Record]) -> NDArray[np.float64]:
     for record in records:
         steps, seconds, scores = np.array(record.history, dtype=np.float64).T
         shares = steps / max(steps[-1], 1)
-        curves.append([np.interp(SHARES, shares, values) for values in (steps, seconds + record.seconds_init, scores)])
+        curves.append(
+            [
+                np.interp(SHARES, shares, values)
+                for values in (steps, seconds + record.seconds - record.seconds_fit, scores)
+            ]
+        )
     mean: NDArray[np.float64] = np.mean(curves, axis=0)
     return mean
 

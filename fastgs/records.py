@@ -12,7 +12,15 @@ from fastgs.files import atomic_write
 
 # Fields of a record that differ from run to run, as do the seconds in the history; all others repeat exactly on one
 # machine if the budget is one of iterations.
-MEASURED = ("seconds_init", "seconds_fit", "seconds_render", "peak_memory_mb", "threads")
+MEASURED = (
+    "seconds_network",
+    "seconds_sampling",
+    "seconds_fit",
+    "seconds_render",
+    "peak_memory_mb",
+    "workers",
+    "threads",
+)
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,12 @@ class Record(Task):
         iterations: number of steps that were made.
         psnr_init, psnr: dB, at the start and at the end, as in metrics.py.
         ssim, ms_ssim, lpips: of the result; None where the image is too small, or LPIPS has no weights.
-        seconds_init, seconds_fit: wall clock of the start and of the steps.
+        seconds_network: wall clock of the networks; 0 where there are none.
+        seconds_sampling: wall clock of the rest of the start: density, sampling, first attributes.
+        seconds_fit: wall clock of the steps.
         seconds_render: wall clock of rendering the result, median of a few times.
         peak_memory_mb: most memory that the process held during start and fit, in 10^6 bytes; None if not known.
+        workers: processes that measured side by side; with more than one, seconds are no measure of speed.
         threads: that kernels ran on.
         bytes: size of the Gaussians as a safetensors file.
         picture: path of the reconstruction, if it was kept.
@@ -92,15 +103,22 @@ class Record(Task):
     ssim: float | None
     ms_ssim: float | None
     lpips: float | None
-    seconds_init: float
+    seconds_network: float
+    seconds_sampling: float
     seconds_fit: float
     seconds_render: float
     peak_memory_mb: float | None
+    workers: int
     threads: int
     bytes: int
     picture: str | None
     fastgs: str
     history: list[tuple[int, float, float]]
+
+    @property
+    def seconds(self) -> float:
+        """Start and fit together."""
+        return self.seconds_network + self.seconds_sampling + self.seconds_fit
 
     @property
     def task(self) -> Task:

@@ -61,8 +61,8 @@ def group(records: Sequence[Record]) -> Grid:
 def markdown(records: Sequence[Record]) -> str:
     """A table for each measure: a row for each K and method, a column for each budget.
 
-    The best of each K and budget is bold. Behind the PSNR stand the mean seconds of a fit with its start. A mean over
-    fewer images than there are is marked as such, and never bold.
+    The best of each K and budget is bold. Behind the PSNR stand the mean seconds of a fit with its start, where one
+    process measured alone. A mean over fewer images than there are is marked as such, and never bold.
 
     Args:
         records: of one size, at least one.
@@ -76,7 +76,8 @@ def markdown(records: Sequence[Record]) -> str:
     lines: list[str] = []
     for title, field, form, more in _MEASURES:
         if any(getattr(record, field) is not None for record in records):
-            note = f"; in brackets the seconds of a fit, {_threads(records)}" if field == "psnr" else ""
+            alone = [record for record in records if record.workers == 1]
+            note = f"; in brackets the seconds of a fit, {_threads(alone)}" if field == "psnr" and alone else ""
             lines += [f"{title}, {over}; best in bold{note}:", "", *_rows(grid, field, form, more), ""]
     return "\n".join(lines[:-1]) + "\n"
 
@@ -113,8 +114,8 @@ def _text(grid: Grid, cell: Cell, field: str, form: str, best: str | None) -> st
         text += f", {len({(each.image, each.sha256) for each in members})} of {grid.images} images"
     elif text == best:
         text = f"**{text}**"
-    if field == "psnr":
-        text += f" ({fmean(each.seconds_init + each.seconds_fit for each in members):.2f} s)"
+    if field == "psnr" and all(each.workers == 1 for each in members):
+        text += f" ({fmean(each.seconds for each in members):.2f} s)"
     return text
 
 

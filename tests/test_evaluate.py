@@ -99,7 +99,8 @@ def test_records(evaluation, photos):
         assert record["psnr_init"] == pytest.approx(record["history"][0][2], abs=1e-4)
         assert record["psnr"] == pytest.approx(record["history"][-1][2], abs=1e-4)
         assert record["ms_ssim"] is None and record["lpips"] is None and record["fastgs"]
-        assert record["seconds_init"] > 0 and record["seconds_render"] > 0 and record["threads"] >= 1
+        assert record["seconds_sampling"] > 0 and record["seconds_network"] == 0
+        assert record["workers"] == 1 and record["seconds_render"] > 0 and record["threads"] >= 1
         assert record["peak_memory_mb"] is None or 50 < record["peak_memory_mb"] < 50_000
         target = load_image(record["image"], 48)
         assert torch.equal(target, load_image(Path(record["picture"]).with_name(picture_of_target(record))))
@@ -212,7 +213,9 @@ def test_networks_do_not_depend_on_workers_or_threads(photos, tmp_path):
             output = tmp_path / f"{number}.json"
             arguments = ("--methods", "fastgs", "-k", 60, "--iterations", 5, "--size", 128, "--workers", workers)
             assert run("evaluate", photos, *arguments, "--output", output) == 0
-            results.append(repeatable(load(output)))
+            records = load(output)
+            assert all(each["seconds_network"] > 0 and each["workers"] == workers for each in records)
+            results.append(repeatable(records))
     finally:
         torch.set_num_threads(before)
     assert len(results[0]) == 2 and results[0] == results[1] == results[2]

@@ -193,7 +193,7 @@ def _ordered(records: dict[Task, Record], tasks: list[Task]) -> list[Record]:
 
 
 def _line(record: Record) -> str:
-    seconds = record.seconds_init + record.seconds_fit
+    seconds = record.seconds
     return f"{record.image}: {record.task}  {record.psnr:.2f} dB  {seconds:.1f} s"
 
 

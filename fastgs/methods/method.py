@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastgs.densification import Densification
 from fastgs.descent import Recipe
@@ -30,6 +31,7 @@ class Method:
             everything random; None leaves them as they are.
         start: how many Gaussians a fit of K begins with.
         near: of ours: the start is what networks predict.
+        networks: those that `initialize` runs, to tell their seconds.
     """
 
     source: str
@@ -40,6 +42,7 @@ class Method:
     densification: Callable[[int, int, int, torch.Generator], Densification] | None = None
     start: Callable[[int], int] = lambda num_gaussians: num_gaussians
     near: bool = False
+    networks: Callable[[], Iterable[nn.Module]] = tuple
 
     def __call__(
         self,
@@ -67,9 +70,10 @@ class Method:
         if iterations is None and seconds is None:
             iterations = self.iterations
         generator = torch.Generator().manual_seed(seed)
-        begin = time.perf_counter()
-        initial = self.initialize(image, self.start(num_gaussians), generator)
-        seconds_init = time.perf_counter() - begin
+        with _seconds_of(self.networks()) as forward_passes:
+            begin = time.perf_counter()
+            initial = self.initialize(image, self.start(num_gaussians), generator)
+            seconds_init = time.perf_counter() - begin
         made = self.densification
         pixels = image[0].numel()
         fitted = fit(
@@ -82,13 +86,35 @@ class Method:
             densification=None if made is None else lambda steps: made(num_gaussians, pixels, steps, generator),
             callback=callback,
         )
-        return Run(initial, fitted, seconds_init)
+        return Run(initial, fitted, seconds_init, sum(forward_passes, 0.0))
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a method did: its start, its fit, and the seconds that the start took."""
+    """What a method did: its start, its fit, the seconds that the start took, and those of its networks among them."""
 
     initial: Gaussians
     fit: Fit
     seconds_init: float
+    seconds_network: float
+
+
+@contextmanager
+def _seconds_of(modules: Iterable[nn.Module]) -> Iterator[list[float]]:
+    """Collects the wall clock of each forward pass of modules that are not part of each other."""
+    seconds: list[float] = []
+
+    def begin(*_: object) -> None:
+        seconds.append(-time.perf_counter())
+
+    def end(*_: object) -> None:
+        seconds[-1] += time.perf_counter()
+
+    hooks = [
+        hook for each in modules for hook in (each.register_forward_pre_hook(begin), each.register_forward_hook(end))
+    ]
+    try:
+        yield seconds
+    finally:
+        for hook in hooks:
+            hook.remove()
