@@ -13,7 +13,8 @@ from environment import RESULTS
 
 from fastgs.files import atomic_write
 from fastgs.methods import METHODS
-from fastgs.records import load_records
+from fastgs.record_files import load_records
+from fastgs.records import Record
 from fastgs.tables import markdown
 
 README = Path(__file__).parent.parent / "README.md"
@@ -128,7 +129,7 @@ def memory_line(content: dict[str, Any]) -> str:
 
 def methods_table(path: Path) -> list[str]:
     """PSNR of all methods, as `fastgs table` shows them."""
-    records = load_records(path)
+    records = load_records(path, Record)
     title, rows = markdown(records).split("\n\n")[:2]
     published = [METHODS[name].iterations for name in {record.method for record in records} if "fastgs" not in name]
     note = (

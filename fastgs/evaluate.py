@@ -1,4 +1,4 @@
-"""Method x image x K x budget: each cell is one fit on the CPU, in this process or in several.
+"""Method x image x K x budget: each cell is one fit on the CPU.
 
 Results do not depend on the number of workers or threads: torch's own operators, whose sums change in the last bits
 with the number of threads (and the networks' predictions with them), run on one thread throughout, and the kernels,
@@ -8,17 +8,11 @@ of an undisturbed machine with one worker only.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from functools import cache, partial
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
@@ -36,56 +30,19 @@ from fastgs.version import installed_version
 RENDERINGS = 5  # of each result, for the median of their seconds
 
 
-def evaluate(
-    tasks: Sequence[Task],
-    pictures: Path | None = None,
-    workers: int = 1,
-    callback: Callable[[Task, HistoryEntry], None] | None = None,
-) -> Iterator[tuple[Task, Callable[[], Record]]]:
-    """Measure tasks.
-
-    Args:
-        tasks: what to measure.
-        pictures: an existing folder for targets and reconstructions; None keeps none.
-        workers: number of processes, from 1 (this one) up, which share the threads.
-        callback: called with a task and every new entry of its history; by one worker, not by several.
-
-    Yields:
-        (task, outcome), with more workers in the order in which they end. The outcome gives the record, or raises what
-        `measure` does, or BrokenExecutor if a process died.
-    """
-    if workers == 1:
-        for task in tasks:
-            yield task, partial(measure, task, pictures, callback=callback and partial(callback, task))
-        return
-    others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")  # threads do not survive a fork
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (max(1, threads.num_threads() // workers),))
-    try:
-        futures = {pool.submit(measure, task, pictures, workers): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result
-        pool.shutdown()
-    finally:
-        # After an interruption nobody waits for fits that still run.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-
-
 def measure(
     task: Task,
     pictures: Path | None = None,
     workers: int = 1,
-    callback: Callable[[HistoryEntry], None] | None = None,
+    callback: Callable[[Task, HistoryEntry], None] | None = None,
 ) -> Record:
     """Fit one image by one method, and measure the result.
 
     Args:
         task: what to do.
-        pictures: see `evaluate`.
+        pictures: an existing folder for the target and the reconstruction; None keeps none.
         workers: how many processes measure, for the record.
-        callback: see `fastgs.fitting.fit`.
+        callback: called with the task and every new entry of its history.
 
     Raises:
         ImageError: the image cannot be used.
@@ -102,7 +59,7 @@ def measure(
             iterations=task.budget.iterations,
             seconds=task.budget.seconds,
             seed=task.seed,
-            callback=callback,
+            callback=callback and partial(callback, task),
         )
         peak = _peak_memory() if peak_is_known else None
         gaussians, image, history = run.fit.gaussians, run.fit.image, run.fit.history
@@ -174,18 +131,3 @@ def _peak_memory() -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(peak) * 1024 / 1e6
-
-
-def _start_worker(num_threads: int) -> None:
-    """Make a new process ready for tasks."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # quiet: the first process says that it was interrupted
-    torch.set_num_threads(num_threads)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    """Without this, workers of a process that was killed would wait for tasks for ever."""
-    wait([sentinel])
-    os._exit(1)

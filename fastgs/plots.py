@@ -6,7 +6,7 @@ As in visualize.py, no pyplot, and matplotlib is imported where it is used.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median_low
 from typing import TYPE_CHECKING
@@ -56,6 +56,15 @@ def save_plots(folder: Path, records: Sequence[Record]) -> list[Path]:
         "psnr-gaussians.png": over_counts(grid),
         "errors.png": error_maps(records),
     }
+    return save_figures(folder, drawings)
+
+
+def save_figures(folder: Path, drawings: Mapping[str, Figure | None]) -> list[Path]:
+    """Write figures by the names of their files, and give their paths; None is left out.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full.
+    """
     paths = []
     for name, drawing in drawings.items():
         if drawing is not None:
@@ -72,8 +81,8 @@ def over_run(grid: Grid, seconds: bool) -> Figure:
         grid: what to draw; cells that lack an image are left out.
         seconds: PSNR over seconds, start included, on a logarithmic axis; over steps if not.
     """
-    drawing, panels = _panels(len(grid.counts))
-    for count, axes in zip(grid.counts, panels, strict=True):
+    drawing, all_axes = panels(len(grid.counts))
+    for count, axes in zip(grid.counts, all_axes, strict=True):
         for method in grid.methods:
             runs = [grid.cells[cell] for budget in grid.budgets if (cell := (method, count, budget)) in grid.whole]
             if not seconds:
@@ -83,7 +92,7 @@ def over_run(grid: Grid, seconds: bool) -> Figure:
             curves = [mean_curve(run) for run in runs]
             x = 1 if seconds else 0
             longest = max(curves, key=lambda curve: float(curve[x, -1]))
-            color, marker, line = _style(grid, method)
+            color, marker, line = style(grid.methods, method)
             axes.plot(longest[x], longest[2], color=color, linestyle=line, marker=marker, markevery=[-1], label=method)
             axes.plot([curve[x, -1] for curve in curves], [curve[2, -1] for curve in curves], marker, color=color)
         axes.set_title(f"K = {count:,}", loc="left", fontsize=10.5)
@@ -91,25 +100,25 @@ def over_run(grid: Grid, seconds: bool) -> Figure:
         if seconds:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
-    _finish(drawing, panels, grid)
+    finish(drawing, all_axes, grid.methods, "PSNR in dB")
     return drawing
 
 
 def over_counts(grid: Grid) -> Figure:
     """PSNR at the end over K, a panel for each budget; cells that lack an image are left out."""
-    drawing, panels = _panels(len(grid.budgets))
-    for budget, axes in zip(grid.budgets, panels, strict=True):
+    drawing, all_axes = panels(len(grid.budgets))
+    for budget, axes in zip(grid.budgets, all_axes, strict=True):
         for method in grid.methods:
             cells = [(method, count, budget) for count in grid.counts if (method, count, budget) in grid.whole]
             scores = [float(np.mean([each.psnr for each in grid.cells[cell]])) for cell in cells]
-            color, marker, line = _style(grid, method)
+            color, marker, line = style(grid.methods, method)
             axes.plot([cell[1] for cell in cells], scores, color=color, linestyle=line, marker=marker, label=method)
         axes.set_title(str(budget), loc="left", fontsize=10.5)
         axes.set_xscale("log")
         axes.set_xticks(grid.counts, [f"{count:,}" for count in grid.counts])
         axes.minorticks_off()
         axes.set_xlabel("number of Gaussians, K")
-    _finish(drawing, panels, grid)
+    finish(drawing, all_axes, grid.methods, "PSNR in dB")
     return drawing
 
 
@@ -181,14 +190,14 @@ def _length(record: Record) -> tuple[bool, float]:
     return budget.iterations is not None, budget.seconds or budget.iterations or 0.0
 
 
-def _style(grid: Grid, method: str) -> tuple[str, str, str]:
-    """Colour, marker and line of a method, the same in all figures."""
-    index = grid.methods.index(method)
+def style(names: Sequence[str], name: str) -> tuple[str, str, str]:
+    """Colour, marker and line of one of several names, the same in all figures."""
+    index = names.index(name)
     kind = index % len(COLORS)
     return COLORS[kind], MARKERS[index % len(MARKERS)], LINES[index // len(COLORS) % len(LINES)]
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def panels(count: int) -> tuple[Figure, list[Axes]]:
     """A figure with so many empty panels."""
     from matplotlib.figure import Figure
 
@@ -198,15 +207,15 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     return drawing, [drawing.add_subplot(rows, columns, index + 1) for index in range(count)]
 
 
-def _finish(drawing: Figure, panels: Sequence[Axes], grid: Grid) -> None:
-    """Grid lines, what is upright, and one legend beside the panels."""
-    for axes in panels:
-        axes.set_ylabel("PSNR in dB")
+def finish(drawing: Figure, all_axes: Sequence[Axes], names: Sequence[str], measure: str) -> None:
+    """Grid lines, what is upright, and one legend beside the panels, in the order of the names."""
+    for axes in all_axes:
+        axes.set_ylabel(measure)
         axes.grid(color="0.9")
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     handles = {
-        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        label: handle for axes in all_axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    labels = [method for method in grid.methods if method in handles]
+    labels = [name for name in names if name in handles]
     drawing.legend([handles[label] for label in labels], labels, loc="outside right upper", frameon=False)

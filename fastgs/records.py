@@ -1,14 +1,11 @@
-"""What was measured, as a JSON list of records: written by `fastgs evaluate`, read by it and by `fastgs table`."""
+"""What was measured of methods: one record for each fit."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
-from fastgs.files import atomic_write
+from fastgs.record_files import target_name
 
 # Fields of a record that differ from run to run, as do the seconds in the history; all others repeat exactly on one
 # machine if the budget is one of iterations.
@@ -63,8 +60,7 @@ class Task:
 
     def target_name(self) -> str:
         """Name of the file for the image that is fitted, where pictures are kept."""
-        size = "full" if self.size is None else self.size
-        return f"{Path(self.image).stem}-{self.sha256[:8]}-{size}.png"
+        return target_name(self.image, self.sha256, self.size)
 
     def picture_name(self) -> str:
         """Name of the file for the reconstruction."""
@@ -125,52 +121,28 @@ class Record(Task):
         """What was asked for."""
         return Task(**{name: getattr(self, name) for name in Task.__dataclass_fields__})
 
+    @property
+    def result(self) -> str:
+        """In a few words."""
+        return f"{self.psnr:.2f} dB  {self.seconds:.1f} s"
 
-def load_records(path: str | Path) -> list[Record]:
-    """Read what `save_records` wrote.
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is a reconstruction to be kept: always."""
+        return True
 
-    Raises:
-        ValueError: the file is missing, unreadable, or holds anything else; one line that begins with the path.
-    """
-    try:
-        items = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: is damaged or no JSON ({error}); {_WAY_OUT}") from error
-    if not isinstance(items, list):
-        raise ValueError(f"{path}: holds no list of records; {_WAY_OUT}")
-    return [_record(item, f"{path}: record {number}") for number, item in enumerate(items, start=1)]
+    def as_json(self) -> dict[str, Any]:
+        """The fields, as `record_files` writes them."""
+        return {**vars(self), "budget": vars(self.budget)}
 
+    @staticmethod
+    def from_json(item: dict[str, Any]) -> dict[str, Any]:
+        """The fields from what `as_json` gave.
 
-def save_records(path: str | Path, records: Iterable[Record]) -> None:
-    """Write one record per line, so that long histories stay readable; whole or not at all.
-
-    Raises:
-        OSError: the folder does not exist or is not writable, or the disk is full.
-    """
-    items = [{**vars(record), "budget": vars(record.budget)} for record in records]
-    lines = ",\n".join(json.dumps(item, allow_nan=False) for item in items)
-    with atomic_write(path) as temporary:
-        temporary.write_text(f"[\n{lines}\n]\n")
-
-
-_WAY_OUT = "name a file that `fastgs evaluate` wrote, or that does not exist yet"
-_TYPES = get_type_hints(Record)
-
-
-def _record(item: Any, place: str) -> Record:
-    """A record from JSON, its fields and their types checked."""
-    if not isinstance(item, dict) or item.keys() != _TYPES.keys():
-        raise ValueError(f"{place} has other fields than this version writes; {_WAY_OUT}")
-    try:
-        fields = {**item, "budget": Budget(**item["budget"]), "history": [_entry(*each) for each in item["history"]]}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{place} has no proper budget or history; {_WAY_OUT}") from error
-    for name, hint in _TYPES.items():
-        if not isinstance(fields[name], list if get_origin(hint) is list else hint):
-            raise ValueError(f"{place} has an improper {name}; {_WAY_OUT}")
-    return Record(**fields)
+        Raises:
+            TypeError, ValueError: budget or history are none.
+        """
+        return {**item, "budget": Budget(**item["budget"]), "history": [_entry(*each) for each in item["history"]]}
 
 
 def _entry(iteration: int, seconds: float, psnr: float) -> tuple[int, float, float]:

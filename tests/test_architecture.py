@@ -11,7 +11,7 @@ PACKAGE = Path(fastgs.__file__).parent
 
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
-    {"files", "jit", "version", "metrics", "perceptual", "images", "records", "covariance"},
+    {"files", "jit", "version", "metrics", "perceptual", "images", "record_files", "records", "covariance"},
     {"gaussians"},
     {"render", "visualize"},
     {"sampling", "initializers", "models"},
@@ -21,7 +21,7 @@ LAYERS = [
     {"descent_cuda", "densification"},
     {"fitting"},
     {"targets", "codec", "predict", "methods"},
-    {"evaluate", "tables", "plots", "data"},
+    {"pool", "evaluate", "tables", "plots", "rate_distortion", "data"},
     {"stages", "commands"},
     {"cli", "__main__", ""},  # "": fastgs/__init__.py
 ]

@@ -1,35 +1,24 @@
-"""`fastgs evaluate`: methods on photos, as records."""
+"""`fastgs evaluate`: methods or codecs on photos, as records."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
-from fastgs.commands.console import (
-    FAILED,
-    Parser,
-    announce,
-    batch_progress,
-    make_folder,
-    reporting,
-    say_error,
-    wrong_argument,
-)
-from fastgs.evaluate import evaluate
+from fastgs.commands.console import Parser, wrong_argument
+from fastgs.commands.measuring import DATASETS, Work, measure_all
+from fastgs.evaluate import measure
 from fastgs.fitting import HistoryEntry
-from fastgs.images import find_images, load_image
 from fastgs.methods import METHODS
 from fastgs.predict import check_arguments
-from fastgs.records import Budget, Record, Task, load_records, save_records
-
-# Where `fastgs download` puts them, and how to call it.
-DATASETS = {"kodak": ("data/kodak", "kodak"), "div2k": ("data/DIV2K_valid_HR", "div2k --split valid")}
+from fastgs.rate_distortion.codecs import CODECS, SCHEMES, check_codec
+from fastgs.rate_distortion.measure import measure as measure_codec
+from fastgs.rate_distortion.records import CodecRecord, CodecTask
+from fastgs.records import Budget, Record, Task
 
 _T = TypeVar("_T", str, int, float)
 
@@ -38,163 +27,131 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     """Declare the subcommand."""
     parser = commands.add_parser(
         "evaluate",
-        help="measure methods on images",
-        description="Fit every image by every method with every K and budget, on the CPU, and write one record for "
-        "each fit. Records that the file has already are not made again, so that what was broken off continues where "
-        "it stopped, and what is new is added.",
+        help="measure methods or codecs on images",
+        description="Fit every image by every method with every K and budget, on the CPU, or write it by every codec "
+        "at every rate, and write one record for each fit or file. Records that the file has already are not made "
+        "again, so that what was broken off continues where it stopped, and what is new is added.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     named = ", ".join(DATASETS)
     add("data", nargs="+", metavar="DATA", help=f"image files, folders of images, or downloaded photos: {named}")
-    add("--methods", type=_list(str), required=True, metavar="NAME,...", help=f"of {', '.join(METHODS)}")
-    add("-k", "--num-gaussians", type=_list(int), required=True, metavar="K,...", help="how many Gaussians")
-    add("--iterations", type=_list(int), default=[], metavar="N,...", help="budgets as numbers of steps")
-    add("--seconds", type=_list(float), default=[], metavar="S,...", help="budgets as seconds of the steps")
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--methods", type=_list(str), metavar="NAME,...", help=f"of {', '.join(METHODS)}")
+    kinds.add_argument("--codec", type=_list(str), metavar="NAME,...", help=f"of {', '.join(CODECS)}")
+    add("-k", "--num-gaussians", type=_list(int), metavar="K,...", help="how many Gaussians; of methods")
+    add("--bpp", type=_list(float), metavar="R,...", help="bits per pixel that files may have at most; of codecs")
+    add("--iterations", type=_list(int), metavar="N,...", help="budgets as numbers of steps; of codecs by Gaussians, "
+        "of each fit (default: the codec's own)")  # fmt: skip
+    add("--seconds", type=_list(float), metavar="S,...", help="budgets as seconds of the steps; of methods")
     sizes = parser.add_mutually_exclusive_group()
     shorter = "shorter side to N pixels, then centre crop (default: 512)"
     sizes.add_argument("--size", type=int, default=512, metavar="N", help=shorter)
     sizes.add_argument("--full-size", action="store_true", help="keep the size of the images")
     add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     add("--output", type=Path, required=True, metavar="FILE", help="JSON file of the records")
-    add("--pictures", type=Path, metavar="DIR", help="folder for targets and reconstructions (default: none are kept)")
+    add("--pictures", type=Path, metavar="DIR", help="folder for targets and reconstructions (default: none "
+        "are kept)")  # fmt: skip
     add("--workers", type=int, default=1, metavar="N", help="processes; with more than 1, seconds are no measure of "
         "speed (default: 1)")  # fmt: skip
     parser.set_defaults(run=lambda arguments: _evaluate(parser, arguments))
 
 
 def _evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Measure what can be and is not yet, say what could not, and keep the file up to date."""
+    """Check the options, and measure."""
     _check_usage(parser, arguments)
-    failures: list[object] = []
-    paths: list[Path] = []
-    for given in arguments.data:
-        with reporting(Path(given), failures):
-            paths += find_images(_resolve(parser, given))
-    records = _existing_records(parser, arguments.output)
-    make_folder(parser, arguments.output.parent)
-    if arguments.pictures is not None:
-        make_folder(parser, arguments.pictures, "--pictures")
+    if arguments.codec is None:
+        _check_methods(parser, arguments)
+        return measure_all(parser, arguments, _methods(arguments))
+    _check_codecs(parser, arguments)
+    return measure_all(parser, arguments, _codecs(arguments))
 
-    tasks, pending = _plan(arguments, paths, records, failures)
-    if records:
-        with reporting(arguments.output, failures):
-            save_records(arguments.output, _ordered(records, tasks))
-    try:
-        with batch_progress(len(pending)) as show:
-            done = 0
 
-            def watch(task: Task, entry: HistoryEntry) -> None:
-                limit, now = task.budget.iterations, entry.iteration
-                share = entry.seconds / (task.budget.seconds or math.inf) if limit is None else now / max(limit, 1)
-                show(done + min(share, 1), f"{Path(task.image).name}: {task}: step {now:,}, {entry.psnr:.2f} dB")
+def _methods(arguments: argparse.Namespace) -> Work[Task, Record]:
+    """One fit for each method, K and budget."""
+    budgets = [Budget(iterations, None) for iterations in arguments.iterations or []]
+    budgets += [Budget(None, seconds) for seconds in arguments.seconds or []]
 
-            workers = min(arguments.workers, max(1, len(pending)))
-            for task, outcome in evaluate(pending, arguments.pictures, workers, watch):
-                with reporting(f"{task.image}: {task}", failures):
-                    record = records[task] = outcome()
-                    with reporting(arguments.output, failures):
-                        save_records(arguments.output, _ordered(records, tasks))
-                    with reporting("standard output", failures):
-                        announce(_line(record))
-                    show(done + 1, f"{Path(task.image).name}: {task}: {record.psnr:.2f} dB")
-                done += 1
-    except BrokenExecutor:
-        say_error("a worker process was killed, perhaps for lack of memory; repeat with fewer --workers to go on")
-        return FAILED
-    return FAILED if failures else 0
+    def cells(image: str, digest: str) -> list[Task]:
+        chosen = product(arguments.methods, arguments.num_gaussians, budgets)
+        return [
+            Task(method, image, digest, arguments.size, count, budget, arguments.seed)
+            for method, count, budget in chosen
+        ]
+
+    def share(task: Task, entry: HistoryEntry) -> float:
+        limit = task.budget.iterations
+        return entry.seconds / (task.budget.seconds or math.inf) if limit is None else entry.iteration / max(limit, 1)
+
+    return Work(cells, lambda task: int(arguments.methods.index(task.method)), measure, share, Record)
+
+
+def _codecs(arguments: argparse.Namespace) -> Work[CodecTask, CodecRecord]:
+    """One file for each codec, rate and, of codecs that fit, number of iterations."""
+    budgets = {name: arguments.iterations or [None] if name in SCHEMES else [None] for name in arguments.codec}
+
+    def cells(image: str, digest: str) -> list[CodecTask]:
+        return [
+            CodecTask(name, image, digest, arguments.size, rate, budget, arguments.seed if name in SCHEMES else None)
+            for name, budget_list in budgets.items()
+            for budget, rate in product(budget_list, arguments.bpp)
+        ]
+
+    def share(task: CodecTask, entry: HistoryEntry) -> float:
+        return entry.iteration / task.iterations if task.iterations else 0
+
+    return Work(cells, lambda task: int(arguments.codec.index(task.codec)), measure_codec, share, CodecRecord)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
-    """End with one line about the first wrong option."""
-    unknown = [name for name in arguments.methods if name not in METHODS]
-    if unknown:
-        parser.error(f"argument --methods: expected some of {', '.join(METHODS)}, got {unknown[0]!r}")
-    if not arguments.iterations and not arguments.seconds:
-        parser.error("one of the arguments --iterations and --seconds is required")
+    """End with one line about the first wrong option of those that methods and codecs share."""
     if arguments.workers < 1:
         parser.error(f"argument --workers: must be at least 1, got {arguments.workers}")
     if arguments.full_size:
         arguments.size = None
     try:
-        for count in arguments.num_gaussians:
-            check_arguments(num_gaussians=count, seed=arguments.seed, size=arguments.size)
-        for iterations in arguments.iterations:
+        check_arguments(num_gaussians=1, seed=arguments.seed, size=arguments.size)
+        for iterations in arguments.iterations or []:
             check_arguments(num_gaussians=1, iterations=iterations)
-        for seconds in arguments.seconds:
+    except ValueError as error:
+        wrong_argument(parser, error)
+
+
+def _check_methods(parser: Parser, arguments: argparse.Namespace) -> None:
+    """The same, of those of methods."""
+    unknown = [name for name in arguments.methods if name not in METHODS]
+    if unknown:
+        parser.error(f"argument --methods: expected some of {', '.join(METHODS)}, got {unknown[0]!r}")
+    if arguments.bpp is not None:
+        parser.error("argument --bpp: not allowed with argument --methods")
+    if arguments.num_gaussians is None:
+        parser.error("the following arguments are required with --methods: -k/--num-gaussians")
+    if arguments.iterations is None and arguments.seconds is None:
+        parser.error("one of the arguments --iterations and --seconds is required")
+    try:
+        for count in arguments.num_gaussians:
+            check_arguments(num_gaussians=count)
+        for seconds in arguments.seconds or []:
             check_arguments(num_gaussians=1, seconds=seconds)
     except ValueError as error:
         wrong_argument(parser, error)
 
 
-def _resolve(parser: Parser, given: str) -> str:
-    """A path, which may be that of a dataset."""
-    if given not in DATASETS:
-        return given
-    folder, arguments = DATASETS[given]
-    if not Path(folder).is_dir():
-        parser.error(f"argument DATA: {given} is not at {folder}; get it with `fastgs download {arguments}`")
-    return folder
-
-
-def _existing_records(parser: Parser, path: Path) -> dict[Task, Record]:
-    """The records that a file has already; end with one line if it is no such file."""
+def _check_codecs(parser: Parser, arguments: argparse.Namespace) -> None:
+    """The same, of those of codecs."""
+    for value, option in ((arguments.num_gaussians, "-k/--num-gaussians"), (arguments.seconds, "--seconds")):
+        if value is not None:
+            parser.error(f"argument {option}: not allowed with argument --codec")
+    if arguments.bpp is None:
+        parser.error("the following arguments are required with --codec: --bpp")
+    for rate in arguments.bpp:
+        if not 0 < rate < math.inf:
+            parser.error(f"argument --bpp: must be more than 0 and finite, got {rate:g}")
     try:
-        return {record.task: record for record in load_records(path)} if path.exists() else {}
+        for name in arguments.codec:
+            check_codec(name)
     except ValueError as error:
-        parser.error(f"argument --output: {error}")
-
-
-def _plan(
-    arguments: argparse.Namespace, paths: list[Path], records: dict[Task, Record], failures: list[object]
-) -> tuple[list[Task], list[Task]]:
-    """All tasks on the images that can be read, in order, and those of them that are still to be done."""
-    budgets = [Budget(iterations, None) for iterations in arguments.iterations]
-    budgets += [Budget(None, seconds) for seconds in arguments.seconds]
-    tasks: list[Task] = []
-    pending: set[Task] = set()
-    for path in dict.fromkeys(paths):
-        with reporting(path, failures):
-            digest = _sha256(path)
-            cells = product(
-                arguments.methods, [str(path)], [digest], [arguments.size], arguments.num_gaussians, budgets
-            )
-            mine = [Task(*cell, arguments.seed) for cell in cells]
-            new = {task for task in mine if task not in records or _lacks_picture(records[task], arguments.pictures)}
-            if new:
-                load_image(path, arguments.size)  # says now, and once, what would else be said of every task
-            tasks += mine
-            pending |= new
-    tasks.sort(key=lambda task: arguments.methods.index(task.method))  # stable: images keep their order
-    return tasks, [task for task in tasks if task in pending]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        load_image(path)  # which says in one line what is wrong
-        raise
-
-
-def _lacks_picture(record: Record, folder: Path | None) -> bool:
-    """Whether pictures are asked for now, but were not when the record was made."""
-    if folder is None:
-        return False
-    picture = folder / record.picture_name()
-    return record.picture != str(picture) or not picture.exists()
-
-
-def _ordered(records: dict[Task, Record], tasks: list[Task]) -> list[Record]:
-    """Those of other commands as they were, then those of this one in the order of its tasks."""
-    mine = dict.fromkeys(tasks)
-    others = [record for task, record in records.items() if task not in mine]
-    return others + [records[task] for task in tasks if task in records]
-
-
-def _line(record: Record) -> str:
-    seconds = record.seconds
-    return f"{record.image}: {record.task}  {record.psnr:.2f} dB  {seconds:.1f} s"
+        wrong_argument(parser, error)
 
 
 def _list(kind: Callable[[str], _T]) -> Callable[[str], list[_T]]:

@@ -1,0 +1,171 @@
+"""The codecs of other papers: their fit, their quantizers, and every column of symbols coded by its own histogram.
+
+The one layer of a file is the number of Gaussians (4 bytes, little-endian), the parameters of the quantizers, and the
+columns of all symbols.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastgs.codec.entropy import decode_histogram, encode_histogram
+from fastgs.codec.frame import FormatError, Frame, write_frame
+from fastgs.codec.quantizers import Quantizer
+from fastgs.codec.scheme import Encoded
+from fastgs.codec.tuning import ATTRIBUTES, Quantized, Tuned, tune
+from fastgs.descent import Recipe
+from fastgs.fitting import HistoryEntry
+from fastgs.gaussians import Gaussians
+from fastgs.methods import Method
+
+MAX_GAUSSIANS = 1 << 20  # in a file
+_COUNT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A scheme (see `fastgs.codec.scheme`) as published.
+
+    Attributes:
+        name: see `fastgs.codec.frame.SCHEMES`.
+        method: of the fit that comes first.
+        recipe: of the quantization-aware fit that follows, with a `Quantized` parametrization.
+        bits: see `fastgs.codec.scheme.Scheme`.
+        fitting, tuning: how many steps of each were published; other budgets are divided alike.
+    """
+
+    name: str
+    method: Method
+    recipe: Recipe
+    bits: float
+    fitting: int
+    tuning: int
+
+    def encode(
+        self,
+        image: Tensor,
+        num_gaussians: int,
+        *,
+        iterations: int | None = None,
+        seed: int = 0,
+        room: int | None = None,
+        callback: Callable[[HistoryEntry], None] | None = None,
+    ) -> Encoded:
+        """See `fastgs.codec.scheme.Scheme`; the sizes of symbols are fixed, so there is nothing to fill."""
+        if not 1 <= num_gaussians <= MAX_GAUSSIANS:
+            raise ValueError(f"num_gaussians: must be from 1 to {MAX_GAUSSIANS}, got {num_gaussians}")
+        published = self.fitting + self.tuning
+        total = published if iterations is None else iterations
+        steps = round(total * self.fitting / published)
+        run = self.method(image, num_gaussians, iterations=steps, seed=seed, callback=callback)
+        history = run.fit.history
+        frame, tuning = self.tune(image, run.fit.gaussians, total - steps, _continued(history[-1], callback))
+        history = [*history, *(_later(history[-1], each) for each in tuning)]
+        analytic = self.analytic_bits(frame)
+        return Encoded(write_frame(frame), self.decode(frame).to(image.device), history, analytic)
+
+    def tune(
+        self,
+        image: Tensor,
+        gaussians: Gaussians,
+        iterations: int,
+        callback: Callable[[HistoryEntry], None] | None = None,
+    ) -> tuple[Frame, list[HistoryEntry]]:
+        """The file for fitted Gaussians; with 0 iterations they are only rounded."""
+        tuned, history = tune(image, gaussians, self.recipe, iterations, callback)
+        layer = b"".join(part for _, part in self._parts(tuned))
+        return Frame(self.name, gaussians.height, gaussians.width, [layer]), history
+
+    def decode(self, frame: Frame) -> Gaussians:
+        """See `fastgs.codec.scheme.Scheme`."""
+        tuned, canvas = self._read(frame), (frame.height, frame.width)
+        quantizers = self._quantizers()
+        try:
+            values, parameters, symbols = {}, tuned.parameters, tuned.symbols
+            for name, quantizer in quantizers.items():
+                quantizer.load(parameters[: quantizer.parameter_bytes()])
+                values[name] = quantizer.dequantize(symbols[:, : len(quantizer.alphabets)])
+                parameters = parameters[quantizer.parameter_bytes() :]
+                symbols = symbols[:, len(quantizer.alphabets) :]
+            return Gaussians(*self._variables().assemble(values, canvas), *canvas, self.method.blend)
+        except FormatError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"is damaged ({error})") from error
+
+    def ledger(self, frame: Frame) -> dict[str, int]:
+        """See `fastgs.codec.scheme.Scheme`."""
+        bits = dict.fromkeys((*ATTRIBUTES, "header"), 0)
+        for attribute, part in self._parts(self._read(frame)):
+            bits[attribute] += 8 * len(part)
+        bits["header"] += 8 * len(write_frame(frame)) - sum(bits.values())
+        return bits
+
+    def analytic_bits(self, frame: Frame) -> int:
+        """What the paper counts: every symbol at its full width, and the parameters of the quantizers.
+
+        Raises:
+            FormatError: see `decode`.
+        """
+        tuned, quantizers = self._read(frame), self._quantizers().values()
+        width = sum(math.ceil(math.log2(alphabet)) for quantizer in quantizers for alphabet in quantizer.alphabets)
+        return len(tuned.symbols) * width + 8 * len(tuned.parameters)
+
+    def _variables(self) -> type[Quantized]:
+        assert issubclass(self.recipe.parametrization, Quantized)
+        return self.recipe.parametrization
+
+    def _quantizers(self) -> dict[str, Quantizer]:
+        return self._variables().make_quantizers()
+
+    def _parts(self, tuned: Tuned) -> Iterator[tuple[str, bytes]]:
+        """The layer, and what attribute each part of it is about."""
+        yield "header", len(tuned.symbols).to_bytes(_COUNT_BYTES, "little")
+        start = 0
+        for attribute, quantizer in zip(ATTRIBUTES, self._quantizers().values(), strict=True):
+            end = start + quantizer.parameter_bytes()
+            yield attribute, tuned.parameters[start:end]
+            start = end
+        columns = iter(tuned.symbols.numpy().T)
+        for attribute, quantizer in zip(ATTRIBUTES, self._quantizers().values(), strict=True):
+            for alphabet in quantizer.alphabets:
+                yield attribute, encode_histogram(next(columns).astype(np.int64), alphabet)
+
+    def _read(self, frame: Frame) -> Tuned:
+        """Raises FormatError."""
+        if len(frame.layers) != 1:
+            raise FormatError(f"is damaged ({len(frame.layers)} layers instead of 1)")
+        (layer,) = frame.layers
+        quantizers = self._quantizers().values()
+        place = _COUNT_BYTES + sum(quantizer.parameter_bytes() for quantizer in quantizers)
+        count = int.from_bytes(layer[:_COUNT_BYTES], "little")
+        if len(layer) < place or count > MAX_GAUSSIANS:
+            raise FormatError(f"is damaged ({count} Gaussians in a layer of {len(layer)} bytes)")
+        parameters, columns = layer[_COUNT_BYTES:place], []
+        for alphabet in (alphabet for quantizer in quantizers for alphabet in quantizer.alphabets):
+            column, place = decode_histogram(layer, place, count, alphabet)
+            columns.append(column.astype(np.int32))
+        if place != len(layer):
+            raise FormatError(f"is damaged ({len(layer) - place} bytes too many in its layer)")
+        return Tuned(parameters, torch.from_numpy(np.stack(columns, axis=1)))
+
+
+def _later(before: HistoryEntry, entry: HistoryEntry) -> HistoryEntry:
+    """An entry of a fit that followed another."""
+    return HistoryEntry(before.iteration + entry.iteration, before.seconds + entry.seconds, entry.psnr)
+
+
+def _continued(
+    before: HistoryEntry, callback: Callable[[HistoryEntry], None] | None
+) -> Callable[[HistoryEntry], None] | None:
+    """What to call with the entries of a fit that follows."""
+    if callback is None:
+        return None
+    called = callback
+    return lambda entry: called(_later(before, entry))
