@@ -2,20 +2,30 @@
 
 The scores (`psnr`, `ssim`, `ms_ssim`) are taken on floating-point RGB images clamped to [0, 1], without rounding to
 8 bits, without a graph. SSIM and MS-SSIM of images of more than 1536 pixels a side are means over tiles. torchmetrics
-takes seconds to import, so it is imported where it is used.
+defines both; SSIM of float32 on the CPU has kernels of its own. It takes seconds to import, so it is imported where it
+is used.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from fastgs import ssim_kernels
+from fastgs.render import threads
+from fastgs.render.simd import LANES
 
 MAX_PSNR = 100.0
 MAX_TILE = 1536  # pixels; torchmetrics takes some 800 bytes for each: 19 GB for a photo of 24 megapixels in one piece
+PARTS = 4  # of the work per thread: threads wake up late
 MIN_SSIM_SIZE = 6  # the 11-tap window reflects 5 pixels at the border
 MIN_MS_SSIM_SIZE = 176  # the image is halved four times, and its coarsest scale must hold the 11-tap window
 
@@ -77,14 +87,60 @@ def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: the shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     _check(image, target)
     if min(image.shape[1:]) < MIN_SSIM_SIZE:
         raise ValueError(f"SSIM needs a shorter side of at least {MIN_SSIM_SIZE} pixels, got {tuple(image.shape)}")
+    if _is_fast(image, target):
+        loss: Tensor = _SsimLoss.apply(image, target)
+        return loss
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     score = structural_similarity_index_measure(image[None], target[None], data_range=1.0)
     assert isinstance(score, Tensor)  # a tuple only when further maps are asked for
     return 1 - score
+
+
+def _is_fast(image: Tensor, target: Tensor) -> bool:
+    """Whether `_SsimLoss` can do it."""
+    on_cpu = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in (image, target))
+    return on_cpu and not target.requires_grad and image.shape[2] >= LANES
+
+
+class _SsimLoss(torch.autograd.Function):
+    """`ssim_loss` in float32 on the CPU, differentiable once in the image; see ssim_kernels.py."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, target: Tensor) -> Tensor:
+        _, height, width = image.shape
+        line = ssim_kernels.stride(width)
+        (down, _), (across, _) = ssim_kernels.taps(height), ssim_kernels.taps(width)
+        partials, losses = np.empty((3, height * 3 * line), np.float32), np.empty((3, height))
+        inputs = (_flat(image), _flat(target), down, across, width, line)
+        threads.run(ssim_kernels.forward, (*inputs, partials, losses), _parts(height))
+        ctx.save_for_backward(image, target)
+        ctx.partials = partials
+        return torch.tensor(losses.sum() / image.numel(), dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        image, target = ctx.saved_tensors
+        _, height, width = image.shape
+        (_, down), (_, across) = ssim_kernels.taps(height), ssim_kernels.taps(width)
+        gradient = torch.empty_like(image, memory_format=torch.contiguous_format)
+        inputs = (_flat(image), _flat(target), down, across, width, ssim_kernels.stride(width))
+        factor = np.float32(-upstream.item() / image.numel())
+        threads.run(ssim_kernels.backward, (*inputs, ctx.partials, factor, _flat(gradient)), _parts(height))
+        return gradient, None
+
+
+def _parts(height: int) -> list[tuple[int, int]]:
+    return threads.parts(height, PARTS * threads.num_threads())
+
+
+def _flat(image: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = image.detach().contiguous().view(3, -1).numpy()
+    return array
 
 
 def _mean_over_tiles(score: Callable[[Tensor, Tensor], float], image: Tensor, target: Tensor) -> float:

@@ -11,9 +11,9 @@ PACKAGE = Path(fastgs.__file__).parent
 
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
-    {"files", "jit", "version", "metrics", "perceptual", "images", "record_files", "records", "covariance"},
+    {"files", "jit", "version", "perceptual", "images", "record_files", "records", "covariance"},
     {"gaussians"},
-    {"render", "visualize"},
+    {"render", "ssim_kernels", "metrics", "visualize"},
     {"sampling", "initializers", "models"},
     {"parametrization", "weights"},
     {"descent"},

@@ -76,6 +76,78 @@ def test_ssim_loss_has_gradients_beyond_the_range(pair):
     assert ssim_loss(target, target).item() == pytest.approx(0, abs=1e-6)
 
 
+def with_gradient(image, target):
+    image = image.detach().requires_grad_()
+    loss = ssim_loss(image, target)
+    return loss.detach(), torch.autograd.grad(3 * loss, image)[0]
+
+
+def noisy(height, width, noise=0.1, offset=0.0):
+    generator = torch.Generator().manual_seed(0)
+    target = offset + torch.rand(3, height, width, generator=generator)
+    return target + noise * torch.randn(target.shape, generator=generator), target
+
+
+PAIRS = {
+    "odd": noisy(41, 57),
+    "near": noisy(33, 40, noise=0.01),
+    "unrelated": (noisy(24, 30)[0], noisy(24, 30, noise=1.0)[0].flip(1)),
+    "smallest": noisy(6, 6),
+    "smallest for vectors": noisy(6, 8),
+    "narrow": noisy(50, 9),
+    "beyond the range": noisy(20, 21, offset=3.0),
+    "not contiguous": tuple(tensor.mT for tensor in noisy(19, 23)),
+    "flat": (torch.full((3, 20, 21), 0.4), torch.full((3, 20, 21), 0.8)),
+    "black and white": (torch.zeros(3, 9, 16), torch.ones(3, 9, 16)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_ssim_loss_in_float32_is_that_of_torchmetrics(name):
+    """Which the loss is in float64; without variance float32 has few digits for it."""
+    image, target = PAIRS[name]
+    loss, gradient = with_gradient(image, target)
+    wanted, wanted_gradient = with_gradient(image.double(), target.double())
+    assert loss.dtype == gradient.dtype == torch.float32
+    assert loss.item() == pytest.approx(wanted.item(), abs=1e-5)
+    largest = wanted_gradient.abs().max().item()
+    torch.testing.assert_close(gradient.double(), wanted_gradient, rtol=0, atol=1e-3 * largest)
+    if name in ("odd", "near", "unrelated", "narrow", "not contiguous"):
+        assert loss.item() == pytest.approx(wanted.item(), abs=2e-7)
+        torch.testing.assert_close(gradient.double(), wanted_gradient, rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("image", [noisy(24, 35)[0], torch.full((3, 9, 10), 0.3)])
+def test_ssim_loss_of_an_image_and_itself(image):
+    loss, gradient = with_gradient(image, image.clone())
+    assert loss == 0 and (gradient == 0).all()
+
+
+def test_ssim_loss_is_the_same_for_any_number_of_threads():
+    before = torch.get_num_threads()
+    results = []
+    for number in (1, 2, 3, 40):
+        torch.set_num_threads(number)
+        results.append(with_gradient(*noisy(45, 61)))
+    torch.set_num_threads(before)
+    for result in results[1:]:
+        assert all(torch.equal(ours, first) for ours, first in zip(result, results[0], strict=True))
+
+
+def test_ssim_loss_has_gradients_for_the_target(pair):
+    image, target = (tensor.requires_grad_() for tensor in pair)
+    ours = torch.autograd.grad(ssim_loss(image, target), [image, target])
+    swapped = torch.autograd.grad(ssim_loss(target, image), [target, image])
+    torch.testing.assert_close(ours, swapped[::-1])
+    torch.testing.assert_close(3 * ours[0], with_gradient(image, target.detach())[1], rtol=0, atol=1e-7)
+
+
+def test_ssim_loss_of_nan(pair):
+    image, target = pair
+    image[1, 2, 3] = math.nan
+    assert math.isnan(ssim_loss(image, target))
+
+
 def test_ms_ssim():
     generator = torch.Generator().manual_seed(0)
     target = torch.rand(3, 176, 180, generator=generator)

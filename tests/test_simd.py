@@ -13,7 +13,7 @@ B = np.array([0.5, 4, -1, 3e38, 1, np.nan, 8, 2], dtype=np.float32)
 C = np.array([10, 20, 30, 40, 50, 60, 70, 80], dtype=np.float32)
 
 
-@pytest.mark.parametrize("operation", [operator.add, operator.sub, operator.mul])
+@pytest.mark.parametrize("operation", [operator.add, operator.sub, operator.mul, operator.truediv])
 def test_arithmetic(operation):
     @njit
     def kernel(a, b, out):

@@ -17,12 +17,6 @@ from fastgs.render.simd import LANES
 PARTS = 4
 
 
-def _parts(count: int, parts: int) -> list[tuple[int, int]]:
-    """[0, count) in about equal parts, none empty."""
-    edges = [count * part // parts for part in range(parts + 1)]
-    return [(start, stop) for start, stop in pairwise(edges) if start < stop]
-
-
 class _Layout(NamedTuple):
     """Where the Gaussians of a batch lie; see kernels.py."""
 
@@ -45,7 +39,9 @@ def _lay_out(
     frames, rows = np.empty((len(means), 7), np.float32), np.empty((len(means), 2), np.int64)
     offsets, pitch_array = np.cumsum([0, *counts]), np.asarray(pitches, np.float32)
     inputs = (_array(means), _array(scales), _array(rotations))
-    threads.run(kernels.prepare, (*inputs, offsets, pitch_array, height, frames, rows), _parts(len(means), 2 * workers))
+    threads.run(
+        kernels.prepare, (*inputs, offsets, pitch_array, height, frames, rows), threads.parts(len(means), 2 * workers)
+    )
     edges = np.empty(PARTS * workers + 1, np.int64)
     kernels.bands(frames, rows, np.zeros(len(counts) * height + 1), edges)
     bands = [(int(top), int(bottom)) for top, bottom in pairwise(edges) if top < bottom]
@@ -92,7 +88,7 @@ class _Rasterize(torch.autograd.Function):
         inputs = (_array(means), _array(scales), layout.frames, layout.rows, _array(colors), layout.offsets)
         inputs = (*inputs, layout.pitches, *images.shape[2:], stride, gradients)
         outputs = [result.numpy() for result in results]
-        parts = _parts(len(means), PARTS * threads.num_threads())
+        parts = threads.parts(len(means), PARTS * threads.num_threads())
         if top is None:
             threads.run(kernels.backward, (*inputs, *outputs), parts)
         else:

@@ -7,7 +7,7 @@ that a row of eight pixels is one instruction each on AVX2, two on SSE or NEON.
     value = fma(splat(slope), lane_index(), splat(start))
     store(row, x, load(row, x) + value * value)
 
-Vectors live in registers only: they are made by `splat`, `lane_index` and `load`, combined by `+ - *` and the
+Vectors live in registers only: they are made by `splat`, `lane_index` and `load`, combined by `+ - * /` and the
 functions below, and leave by `store` and `horizontal_sum`.
 """
 
@@ -174,3 +174,4 @@ def _register_operator(operation: Callable[..., Any], instruction: Callable[...,
 _register_operator(operator.add, _elementwise("fadd"))
 _register_operator(operator.sub, _elementwise("fsub"))
 _register_operator(operator.mul, _elementwise("fmul"))
+_register_operator(operator.truediv, _elementwise("fdiv"))

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,6 +62,12 @@ def reserved() -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         _local.reserved = outer
+
+
+def parts(count: int, number: int) -> list[tuple[int, int]]:
+    """[0, count) in so many parts of about equal length, fewer if some would be empty."""
+    edges = [count * part // number for part in range(number + 1)]
+    return [(start, stop) for start, stop in pairwise(edges) if start < stop]
 
 
 def run(kernel: Callable[..., None], shared: tuple[Any, ...], parts: list[tuple[int, int]]) -> None:
