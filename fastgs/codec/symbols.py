@@ -85,10 +85,13 @@ def dequantize(layers: Sequence[Layer], height: int, width: int) -> Gaussians:
     """The Gaussians of layers, in their order, in float32."""
     columns = np.concatenate([np.zeros((0, 8)), *(layer.symbols * layer.steps.columns() for layer in layers)])
     ratio = np.hypot(columns[:, U], columns[:, V])
-    scales = np.exp(0.5 * (columns[:, [AREA]] + ratio[:, None] * [1, -1]))
-    rotations = 0.5 * np.arctan2(columns[:, V], columns[:, U])
-    colors = columns[:, LUMA:] @ BASIS
-    tensors = (
-        torch.from_numpy(np.ascontiguousarray(each)).float() for each in (columns[:, :2], scales, rotations, colors)
+    means, scales, rotations, colors = (
+        torch.from_numpy(np.ascontiguousarray(each)).float()
+        for each in (
+            columns[:, :2],
+            np.exp(0.5 * (columns[:, [AREA]] + ratio[:, None] * [1, -1])),
+            0.5 * np.arctan2(columns[:, V], columns[:, U]),
+            columns[:, LUMA:] @ BASIS,
+        )
     )
-    return Gaussians(*tensors, height, width, "normalized")
+    return Gaussians(means, scales, rotations, colors, height, width)
