@@ -25,8 +25,8 @@ ITERATIONS = 1000
 # with so much of its bytes. A Gaussian costs about so many bits less where steps are twice as coarse.
 COARSEST, FINEST = 2.0, 0.5
 TRIALS = 8
-FULL = 0.985
-BITS_OF_COARSENESS = 7.5
+FULL = 0.972
+BITS_OF_COARSENESS = 5.5
 
 # Area of all ellipses, 2 pi s1 s2, in areas of the canvas, where they cover it well.
 COVERAGE = 1.6

@@ -80,7 +80,7 @@ def search(
     Args:
         target: (3, H, W) in [0, 1].
         gaussians: K of them under the normalized rule, fitted to the target.
-        coarseness: factor of all steps but those of positions, which are powers of two near it.
+        coarseness: factor of all steps but those of positions, which are powers of two.
         sweeps: how often each Gaussian is moved.
         generator: of the order; by default the same every time.
     """
@@ -91,7 +91,7 @@ def search(
     rows[:, :2] = rows[:, :2].clip(0, [gaussians.width, gaussians.height])
     layers = _layers(rows[:, AREA])
     error_factor = 10 ** (BY_ERROR * (STEPS_PSNR - psnr(render(gaussians), target)) / 20)
-    steps = layer_steps(rows[:, AREA], layers, coarseness * error_factor)
+    steps = layer_steps(rows[:, AREA], layers, coarseness, error_factor)
     units = np.stack([each.columns() for each in steps])
     symbols = _round(rows, units[layers], (gaussians.height, gaussians.width))
 
@@ -125,19 +125,22 @@ def _layers(areas: NDArray[np.float64]) -> NDArray[np.int64]:
     return layers
 
 
-def layer_steps(areas: NDArray[np.float64], layers: NDArray[np.int64], coarseness: float) -> list[Steps]:
+def layer_steps(
+    areas: NDArray[np.float64], layers: NDArray[np.int64], coarseness: float, error_factor: float
+) -> list[Steps]:
     """The steps of each layer, by the mean size of its Gaussians."""
+    factor = coarseness * error_factor
     steps = []
     for number in range(len(SHARES)):
         members = areas[layers == number]
         size = math.exp(0.5 * (members.mean() - areas.mean())) if len(members) else 1.0
-        position = STEPS["position"] * coarseness * size**POSITION_BY_SIZE
-        color = coarseness * size**COLOR_BY_SIZE
+        position = STEPS["position"] * error_factor * size**POSITION_BY_SIZE
+        color = factor * size**COLOR_BY_SIZE
         steps.append(
             Steps(
                 position=min(6, max(-3, round(-math.log2(position)))),
-                area=STEPS["area"] * coarseness,
-                shape=STEPS["shape"] * coarseness,
+                area=STEPS["area"] * factor,
+                shape=STEPS["shape"] * factor,
                 luma=STEPS["luma"] * color,
                 chroma=STEPS["chroma"] * color,
             )
