@@ -104,9 +104,10 @@ def encode_to_psnr(
         if target <= quality <= target + PSNR_TOLERANCE:
             break
         guess = round(2 ** _guess_log_count(points, target + PSNR_TOLERANCE / 2))
-        if min(max(1, guess), pixels) == count:
-            break
+        guess = max(guess, count + 1) if quality < target else min(guess, count - 1)
         count = min(max(1, guess), pixels)
+        if math.log2(count) in (where for where, *_ in points):
+            break
     good = [encoded for _, quality, encoded in points if quality >= target]
     if not good:
         best = max(quality for _, quality, _ in points)

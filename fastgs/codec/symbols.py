@@ -45,7 +45,8 @@ class Steps:
         if not -3 <= self.position <= 6:
             raise ValueError(f"position: must be from -3 to 6, got {self.position}")
         for name in ("area", "shape", "luma", "chroma"):
-            step = float(np.float16(getattr(self, name)))
+            with np.errstate(over="ignore"):
+                step = float(np.float16(getattr(self, name)))
             if not 0 < step < np.inf:
                 raise ValueError(f"{name}: must be positive and finite in 16-bit floating point")
             object.__setattr__(self, name, step)

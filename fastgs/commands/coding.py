@@ -1,0 +1,76 @@
+"""What `fastgs encode`, `decode` and `info` share: where outputs go, and .fgs files off the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from fastgs.codec.frame import MAGIC
+from fastgs.commands.console import Parser, make_folder
+
+OUTPUT = "-o/--output"
+
+MAX_BYTES = 1 << 28  # of a file that is read; no encoder writes as many
+
+
+def output_folder(parser: Parser, output: Path, several: bool, suffixes: Collection[str]) -> Path | None:
+    """The folder for outputs that are named after their inputs, or None if `output` is the one file to write.
+
+    Ends with one line if neither can be. A folder is made if need be where there are several inputs; the folder of a
+    single file must be there.
+
+    Args:
+        parser: says what is wrong.
+        output: as given.
+        several: whether there is or may be more than one input.
+        suffixes: of output files, in lower case.
+    """
+    is_file = output.suffix.lower() in suffixes
+    if output.is_dir() or (several and not is_file):
+        make_folder(parser, output, OUTPUT)
+        return output
+    if several:
+        parser.error(f"argument {OUTPUT}: several files go to a folder, got {output}")
+    if not is_file:
+        named = f"ends in {next(iter(suffixes))}" if len(suffixes) == 1 else "is an image by its suffix, such as .png"
+        parser.error(f"argument {OUTPUT}: expected a folder that exists or a name that {named}, got {output}")
+    if not output.parent.is_dir():
+        parser.error(f"argument {OUTPUT}: {output.parent}: no such folder")
+    make_folder(parser, output.parent, OUTPUT)
+    return None
+
+
+def check_output(output: Path, inputs: Collection[Path], written: dict[Path, Path]) -> None:
+    """Refuse to overwrite an input, a folder, or what this run has written for another input.
+
+    Raises:
+        ValueError: one of these is so.
+    """
+    if output in written:
+        raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
+    if output.is_dir():
+        raise ValueError(f"cannot write {output}, which is a folder; choose another --output")
+    if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
+        raise ValueError(f"would overwrite the input {output}; choose another --output")
+
+
+def read_fgs(path: Path) -> bytes:
+    """The bytes of a file; no more than the first few of one that is no .fgs file.
+
+    Raises:
+        ValueError: it cannot be read; one line that tells why.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(len(MAGIC))
+            if data == MAGIC:
+                data += file.read(MAX_BYTES)
+    except FileNotFoundError as error:
+        raise ValueError("no such file; check the name") from error
+    except IsADirectoryError as error:
+        raise ValueError("is a folder; name a .fgs file in it") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror or error})") from error
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"is larger than {MAX_BYTES >> 20} MiB, as no .fgs file is")
+    return data

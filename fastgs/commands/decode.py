@@ -1,0 +1,101 @@
+"""`fastgs decode`: .fgs files in, images out."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from fastgs.codec import FormatError, decode
+from fastgs.commands.coding import check_output, output_folder, read_fgs
+from fastgs.commands.console import FAILED, Parser, announce, reporting
+from fastgs.gaussians import Gaussians
+from fastgs.images import save_image
+from fastgs.render import render
+
+MAX_PIXELS = 89_478_485  # as many as `load_image` reads
+
+
+def declare(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "decode",
+        help="draw .fgs files",
+        description="Draw .fgs files as images of 8 bits, at any size.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help=".fgs files")
+    add("-o", "--output", type=Path, required=True, metavar="PATH", help="the image to write, such as FILE.png, for "
+        "one file; or a folder, for STEM.png of each file")  # fmt: skip
+    add("--scale", type=float, default=1.0, metavar="S", help="factor of both sides of the canvas (default: 1)")
+    add("--partial", action="store_true", help="take files that are cut short, too, for a coarse image")
+    parser.set_defaults(run=lambda arguments: _decode(parser, arguments))
+
+
+def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Draw every file that can be, and say which could not."""
+    if not 0 < arguments.scale < math.inf:
+        parser.error(f"argument --scale: must be more than 0 and finite, got {arguments.scale:g}")
+    files: list[Path] = arguments.files
+    suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
+    folder = output_folder(parser, arguments.output, len(files) > 1, suffixes)
+    failures: list[object] = []
+    written: dict[Path, Path] = {}
+    for path in files:
+        with reporting(path, failures):
+            output = arguments.output if folder is None else folder / f"{path.stem}.png"
+            check_output(output, files, written)
+            line = _decode_file(path, output, arguments)
+            written[output] = path
+            with reporting("standard output", failures):
+                announce(line)
+    return FAILED if failures else 0
+
+
+def _decode_file(path: Path, output: Path, arguments: argparse.Namespace) -> str:
+    """Draw one file; what is said of it."""
+    data = read_fgs(path)
+    start = time.perf_counter()
+    gaussians = _gaussians(data, arguments.partial)
+    height, width = _size(gaussians, arguments.scale)
+    # Averaging takes about as many samples as the canvas has pixels.
+    antialias = gaussians.height * gaussians.width <= MAX_PIXELS
+    image = render(gaussians, height, width, antialias=antialias)
+    seconds = time.perf_counter() - start
+    save_image(output, image)
+    return f"{path} -> {output}  {width} x {height}  {len(gaussians)} Gaussians  {seconds:.2f} s"
+
+
+def _gaussians(data: bytes, partial: bool) -> Gaussians:
+    """Those of a file.
+
+    Raises:
+        FormatError: there are none; where it is cut but begins well, the message names the way out.
+    """
+    try:
+        return decode(data, partial)
+    except FormatError as error:
+        try:
+            decode(data, partial=True)
+        except FormatError:
+            raise error from None
+        raise FormatError(f"{error}; --partial draws a coarse image from what is there") from None
+
+
+def _size(gaussians: Gaussians, scale: float) -> tuple[int, int]:
+    """Height and width of the image.
+
+    Raises:
+        ValueError: it has no pixels, or too many.
+    """
+    height, width = scale * gaussians.height, scale * gaussians.width
+    canvas = f"a scale of {scale:g} of its canvas of {gaussians.width} x {gaussians.height} pixels"
+    if not height * width <= MAX_PIXELS:
+        raise ValueError(f"{canvas} gives more than {MAX_PIXELS:,} pixels; choose a smaller --scale")
+    if min(round(height), round(width)) < 1:
+        raise ValueError(f"{canvas} leaves none; choose a larger --scale")
+    return round(height), round(width)

@@ -1,0 +1,117 @@
+"""`fastgs encode`: images in, .fgs files out."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+from fastgs.codec import SCHEMES, decode, encode, gaussianimage, gaussianimage_plus, ours
+from fastgs.commands.coding import check_output, output_folder
+from fastgs.commands.console import FAILED, Parser, announce, fit_progress, reporting, wrong_argument
+from fastgs.files import atomic_write
+from fastgs.images import SUFFIXES, find_images, load_image
+from fastgs.metrics import psnr
+from fastgs.predict import check_arguments
+from fastgs.render import render
+
+MAX_BPP = 24.0  # as many as the pixels themselves have
+
+# Of each fit, unless told otherwise.
+_ITERATIONS = {ours.SCHEME.name: ours.ITERATIONS} | {
+    peer.SCHEME.name: peer.SCHEME.fitting + peer.SCHEME.tuning for peer in (gaussianimage, gaussianimage_plus)
+}
+
+
+def declare(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "encode",
+        help="write images as .fgs files",
+        description="Fit Gaussians to images and write them as .fgs files, of a given size, quality or number of "
+        "Gaussians. A size or a quality takes several fits.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help=f"image files, or folders of {' '.join(sorted(SUFFIXES))}")
+    add("-o", "--output", type=Path, required=True, metavar="PATH", help="the file to write, FILE.fgs, for one image; "
+        "or a folder, for STEM.fgs of each image")  # fmt: skip
+    sizes = parser.add_mutually_exclusive_group(required=True)
+    sizes.add_argument("--bpp", type=float, metavar="R", help="bits per pixel of the file: at most as many, and within "
+        "3%% of them if that can be")  # fmt: skip
+    sizes.add_argument("--target-psnr", type=float, metavar="DB", help="a small file of at least this PSNR in dB")
+    sizes.add_argument("-k", "--num-gaussians", type=int, metavar="K", help="how many Gaussians, at most")
+    add("--scheme", default=ours.SCHEME.name, help=f"{', '.join(SCHEMES)} (default: {ours.SCHEME.name})")
+    steps = ", ".join(f"{count} of {name}" for name, count in _ITERATIONS.items())
+    add("--iterations", type=int, metavar="N", help=f"number of steps of each fit (default: {steps})")
+    add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    add("--size", type=int, metavar="N", help="shorter side to N pixels, then centre crop (default: size of the image)")
+    parser.set_defaults(run=lambda arguments: _encode(parser, arguments))
+
+
+def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Write every image that can be, and say which could not."""
+    _check_usage(parser, arguments)
+    several = len(arguments.images) > 1 or Path(arguments.images[0]).is_dir()
+    folder = output_folder(parser, arguments.output, several, [".fgs"])
+    failures: list[object] = []
+    paths: list[Path] = []
+    for given in arguments.images:
+        with reporting(Path(given), failures):
+            paths += find_images(given)
+
+    written: dict[Path, Path] = {}
+    for index, path in enumerate(paths, start=1):
+        label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
+        with reporting(path, failures):
+            output = arguments.output if folder is None else folder / f"{path.stem}.fgs"
+            check_output(output, paths, written)
+            line = _encode_image(path, output, label, arguments)
+            written[output] = path
+            with reporting("standard output", failures):
+                announce(line)
+    return FAILED if failures else 0
+
+
+def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
+    """End with one line about the first wrong option."""
+    if arguments.bpp is not None and not 0 < arguments.bpp <= MAX_BPP:
+        parser.error(f"argument --bpp: must be more than 0 and at most {MAX_BPP:g}, got {arguments.bpp:g}")
+    if arguments.target_psnr is not None and not 0 < arguments.target_psnr < math.inf:
+        parser.error(f"argument --target-psnr: must be more than 0 and finite, got {arguments.target_psnr:g}")
+    if arguments.scheme not in SCHEMES:
+        parser.error(f"argument --scheme: expected one of {', '.join(SCHEMES)}, got {arguments.scheme!r}")
+    count = 1 if arguments.num_gaussians is None else arguments.num_gaussians
+    try:
+        check_arguments(num_gaussians=count, iterations=arguments.iterations, seed=arguments.seed, size=arguments.size)
+    except ValueError as error:
+        wrong_argument(parser, error)
+
+
+def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Namespace) -> str:
+    """Write the file of one image; what is said of it."""
+    image = load_image(path, arguments.size)
+    iterations = _ITERATIONS[arguments.scheme] if arguments.iterations is None else arguments.iterations
+    start = time.perf_counter()
+    with fit_progress(label, iterations, None) as callback:
+        data = encode(
+            image,
+            scheme=arguments.scheme,
+            bpp=arguments.bpp,
+            target_psnr=arguments.target_psnr,
+            num_gaussians=arguments.num_gaussians,
+            iterations=arguments.iterations,
+            seed=arguments.seed,
+            callback=callback,
+        ).data
+    seconds = time.perf_counter() - start
+    with atomic_write(output) as temporary:
+        temporary.write_bytes(data)
+    gaussians = decode(data)
+    bpp = 8 * len(data) / image[0].numel()
+    quality = psnr(render(gaussians), image)
+    return (
+        f"{path} -> {output}  {len(data)} bytes  {bpp:.4f} bpp  {quality:.2f} dB  {len(gaussians)} Gaussians  "
+        f"{seconds:.1f} s"
+    )

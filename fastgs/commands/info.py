@@ -1,0 +1,91 @@
+"""`fastgs info`: what is in a .fgs file, and what it costs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+from fastgs.codec import SCHEMES, read_frame
+from fastgs.codec.frame import MAGIC
+from fastgs.commands.coding import read_fgs
+from fastgs.commands.console import FAILED, Parser, reporting, write
+
+
+def declare(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the subcommand."""
+    parser = commands.add_parser(
+        "info",
+        help="tell what is in a .fgs file",
+        description="Tell what is in a .fgs file, and how many of its bytes each attribute of the Gaussians takes.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="a .fgs file")
+    parser.add_argument("--json", action="store_true", help="as JSON, with the ledger in bits")
+    parser.set_defaults(run=_info)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    """Read, and write."""
+    failures: list[object] = []
+    with reporting(arguments.file, failures):
+        facts = _facts(read_fgs(arguments.file))
+        text = json.dumps(facts, indent=2) + "\n" if arguments.json else _text(facts)
+        with reporting("standard output", failures):
+            write(text)
+    return FAILED if failures else 0
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    """What there is to tell.
+
+    Raises:
+        FormatError: no encoder writes such a file.
+    """
+    frame = read_frame(data)
+    scheme = SCHEMES[frame.scheme]
+    gaussians = scheme.decode(frame)
+    return {
+        "version": data[len(MAGIC)],
+        "scheme": frame.scheme,
+        "width": frame.width,
+        "height": frame.height,
+        "blend": gaussians.blend,
+        "layer_bytes": [len(layer) for layer in frame.layers],
+        "num_gaussians": len(gaussians),
+        "bytes": len(data),
+        "bpp": 8 * len(data) / (frame.width * frame.height),
+        "bits": scheme.ledger(frame),
+    }
+
+
+def _text(facts: dict[str, Any]) -> str:
+    """For people."""
+    layers = facts["layer_bytes"]
+    of_layers = f" of {', '.join(map(str, layers))} bytes" if layers else ""
+    rows = {
+        "version": facts["version"],
+        "scheme": facts["scheme"],
+        "canvas": f"{facts['width']} x {facts['height']} pixels",
+        "blend": facts["blend"],
+        "layers": f"{len(layers)}{of_layers}",
+        "Gaussians": facts["num_gaussians"],
+        "bytes": facts["bytes"],
+        "bpp": f"{facts['bpp']:.4f}",
+    }
+    lines = [f"{name:<10}  {value}" for name, value in rows.items()]
+    return "\n".join([*lines, "", *_ledger(facts["bits"], facts["num_gaussians"])]) + "\n"
+
+
+def _ledger(bits: dict[str, int], count: int) -> list[str]:
+    """A table. Bytes are rounded so that their sum is that of the file."""
+    ends = [round(end / 8) for end in accumulate(bits.values(), initial=0)]
+    sizes = [end - start for start, end in pairwise(ends)]
+    total = sum(bits.values())
+    lines = [f"{'attribute':<10}  {'bytes':>9}  {'share':>6}  {'bits per Gaussian':>17}"]
+    for name, size, each in [*zip(bits, sizes, bits.values(), strict=True), ("total", ends[-1], total)]:
+        per_gaussian = f"{each / count:.2f}" if count else "-"
+        lines.append(f"{name:<10}  {size:>9}  {each / total:>6.1%}  {per_gaussian:>17}")
+    return lines

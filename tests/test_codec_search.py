@@ -1,0 +1,225 @@
+"""The encoder of ours: symbols, the search for those worth their bits, and the control of size and quality."""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from fastgs.codec import decode, encode
+from fastgs.codec.rate import RateError, encode_to_psnr, encode_to_size
+from fastgs.codec.scheme import Encoded
+from fastgs.codec.search import search
+from fastgs.codec.symbols import BASIS, LUMA, Layer, Steps, dequantize, values
+from fastgs.densification import relocation
+from fastgs.fitting import fit
+from fastgs.gaussians import Gaussians
+from fastgs.images import load_image
+from fastgs.initializers import INITIALIZERS
+from fastgs.metrics import psnr
+from fastgs.render import render
+
+NAMES = ("means", "scales", "rotations", "colors")
+STEPS = Steps(position=1, area=0.2, shape=0.2, luma=0.035, chroma=0.05)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return load_image(Image.fromarray(data.astronaut()).resize((128, 128), Image.Resampling.LANCZOS))
+
+
+@pytest.fixture(scope="module")
+def fitted(photo):
+    start = INITIALIZERS["curvature"](photo, 400, torch.Generator().manual_seed(0))
+    return fit(photo, start, iterations=150, densification=relocation(start)).gaussians
+
+
+def error(gaussians, target):
+    return float((render(gaussians).double() - target).square().sum())
+
+
+def test_symbols_are_the_gaussians(fitted):
+    """values and dequantize are inverse to each other where steps are fine."""
+    fine = Steps(position=6, area=2**-10, shape=2**-10, luma=2**-10, chroma=2**-10)
+    symbols = np.rint(values(fitted) / fine.columns()).astype(np.int32)
+    again = dequantize([Layer(symbols, fine)], fitted.height, fitted.width)
+    assert torch.allclose(again.means, fitted.means, atol=0.01)
+    assert torch.allclose(again.colors, fitted.colors, atol=1e-3)
+    assert torch.allclose(render(again), render(fitted), atol=0.05)
+    assert np.allclose(BASIS @ BASIS.T, np.eye(3))
+
+
+def test_shape_of_a_known_ellipse():
+    gaussians = Gaussians(
+        torch.tensor([[3.0, 4.0]]), torch.tensor([[math.e, 1.0]]), torch.tensor([math.pi / 4]), torch.ones(1, 3), 8, 8
+    )
+    assert np.allclose(values(gaussians), [[3, 4, 1, 0, 1, math.sqrt(3), 0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"position": 7}, {"area": 0.0}, {"luma": 1e9}, {"shape": math.nan}])
+def test_wrong_steps(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Steps(**{**vars(STEPS), **wrong})
+
+
+def test_search_is_better_than_rounding(photo, fitted):
+    """It wins back most of what rounding loses, and its own error is that of the image that a decoder draws."""
+    canvas = fitted.height, fitted.width
+    rounded, found = (search(photo, fitted, sweeps=sweeps) for sweeps in (0, 10))
+    lost, left = (psnr(render(fitted), photo) - psnr(render(dequantize(each.layers, *canvas)), photo)
+                  for each in (rounded, found))  # fmt: skip
+    assert lost > 1.5 and left < 0.5 * lost
+    assert found.error == pytest.approx(error(dequantize(found.layers, *canvas), photo), rel=1e-3)
+
+
+def test_search_keeps_what_is_exact(fitted):
+    """An image that symbols give exactly has no better ones."""
+    canvas = fitted.height, fitted.width
+    first = search(render(fitted), fitted, sweeps=0)
+    exact = dequantize(first.layers, *canvas)
+    again = search(render(exact).clamp(0, 1), exact, sweeps=0)
+    assert sum(len(layer.symbols) for layer in again.layers) == len(fitted)
+
+
+def test_search_repeats(photo, fitted):
+    one, two = (search(photo, fitted, sweeps=3) for _ in range(2))
+    assert one.error == two.error
+    for left, right in zip(one.layers, two.layers, strict=True):
+        assert left.steps == right.steps and np.array_equal(left.symbols, right.symbols)
+
+
+def test_layers_fall_in_size(photo, fitted):
+    """So that the first ones are a coarse image."""
+    layers = search(photo, fitted, sweeps=0).layers
+    sizes = [(layer.symbols * layer.steps.columns())[:, 2] for layer in layers]
+    assert [len(each) for each in sizes] == [50, 150, 200]
+    assert sizes[0].min() >= sizes[1].max() - 0.5 and sizes[1].min() >= sizes[2].max() - 0.5
+    assert layers[0].steps.luma < layers[2].steps.luma  # as they cover more
+
+
+def test_idle_gaussians_are_dropped(photo, fitted):
+    """One that is hidden in a much heavier one of its colour spares no error."""
+    hidden = 40
+    small = Gaussians(
+        fitted.means[:hidden],
+        torch.full((hidden, 2), 0.3),
+        torch.zeros(hidden),
+        render(fitted)[
+            :, fitted.means[:hidden, 1].long().clamp(0, 127), fitted.means[:hidden, 0].long().clamp(0, 127)
+        ].T,
+        128,
+        128,
+    )
+    joined = Gaussians(*(torch.cat([getattr(each, name) for each in (fitted, small)]) for name in NAMES), 128, 128)
+    kept = [sum(len(layer.symbols) for layer in search(photo, each).layers) for each in (fitted, joined)]
+    assert 0.9 * len(fitted) < kept[0] <= len(fitted)
+    assert kept[1] - kept[0] < hidden / 2
+
+
+def test_far_axes(photo):
+    """Fits leave needles of any length at the border."""
+    gaussians = Gaussians(
+        torch.tensor([[5.0, 5.0], [60.0, 60.0], [-3.0, 140.0]]),
+        torch.tensor([[1e9, 0.3], [40.0, 30.0], [2.0, 1e-3]]),
+        torch.zeros(3),
+        torch.rand(3, 3, generator=torch.Generator().manual_seed(0)),
+        128,
+        128,
+    )
+    found = search(photo, gaussians)
+    assert math.isfinite(found.error)
+    for layer in found.layers:
+        assert (np.abs(layer.symbols[:, LUMA:]) <= 512).all()
+        assert (layer.symbols[:, :2] >= 0).all() and (layer.symbols[:, :2] * 2.0**-layer.steps.position <= 128).all()
+
+
+def test_beats_jpeg(photo):
+    """A whole file of ours against a whole file of JPEG that is no smaller."""
+    encoded = encode(photo, bpp=0.8, iterations=300)
+    pixels = Image.fromarray((photo.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+    for quality in range(1, 96):
+        stream = io.BytesIO()
+        pixels.save(stream, "JPEG", quality=quality, optimize=True, progressive=True)
+        if stream.tell() >= len(encoded.data):
+            break
+    ours, theirs = psnr(render(decode(encoded.data)), photo), psnr(load_image(Image.open(stream)), photo)
+    assert ours > theirs + 2
+
+
+def test_first_layers_are_a_coarse_image(photo):
+    encoded = encode(photo, num_gaussians=400, iterations=150)
+    whole = decode(encoded.data)
+    assert torch.equal(render(whole), render(encoded.gaussians))
+    coarse = decode(encoded.data[: len(encoded.data) // 3], partial=True)
+    assert 0 < len(coarse) < len(whole) / 2
+    assert psnr(render(coarse), photo) > psnr(photo.mean((1, 2), keepdim=True).expand_as(photo), photo) + 1
+
+
+# Control of the rate, with schemes whose files are known
+
+
+@dataclass
+class Fake:
+    """Files of so many bytes, and images of so many dB, by K."""
+
+    size: object
+    quality: object = None
+    bits: float = 40.0
+    calls: int = 0
+    name: str = "fastgs"
+
+    def encode(self, image, num_gaussians, **_options):
+        self.calls += 1
+        level = 10 ** (-self.quality(num_gaussians) / 20) if self.quality else 0.5
+        flat = Gaussians(
+            torch.tensor([[4.0, 4.0]]), torch.tensor([[1e4, 1e4]]), torch.zeros(1), torch.full((1, 3), level), 8, 8
+        )
+        return Encoded(bytes(self.size(num_gaussians)), flat, [])
+
+
+@pytest.mark.parametrize("bits", [10.0, 40.0, 160.0])
+def test_size(bits):
+    """Whatever a Gaussian is thought to cost at first, with a header that K does not change."""
+    for size in (200, 1_000, 50_000):
+        scheme = Fake(lambda count: 40 + 5 * count, bits=bits)
+        found = encode_to_size(scheme, torch.zeros(3, 8, 8), size)
+        assert 0.97 * size <= len(found.data) <= size and scheme.calls <= 6
+
+
+def test_size_that_none_has():
+    with pytest.raises(RateError, match=r"^30 bytes are too few for this image: the smallest file .* has 45$"):
+        encode_to_size(Fake(lambda count: 40 + 5 * count), torch.zeros(3, 8, 8), 30)
+
+
+def test_quality():
+    for target in (12.0, 20.0, 27.0):
+        scheme = Fake(lambda count: count, quality=lambda count: 10 + 3.3 * math.log2(count))
+        found = encode_to_psnr(scheme, torch.zeros(3, 8, 8), target)
+        reached = psnr(render(found.gaussians), torch.zeros(3, 8, 8))
+        assert target <= reached + 0.02 and scheme.calls <= 8
+        assert reached <= target + 1.7  # a Gaussian more or less, where they are few
+
+
+def test_quality_that_none_has():
+    scheme = Fake(lambda count: count, quality=lambda count: 20 - 1 / count)
+    with pytest.raises(RateError, match=r"^30 dB were not reached; the best file that was found has (19|20)\.\d\d dB$"):
+        encode_to_psnr(scheme, torch.zeros(3, 8, 8), 30)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({}, "give one of bpp, target_psnr, num_gaussians, got none"),
+        ({"bpp": 1, "num_gaussians": 5}, "give one of bpp, target_psnr, num_gaussians, got bpp and num_gaussians"),
+        ({"bpp": 0}, "bpp: must be positive and finite, got 0"),
+        ({"target_psnr": math.inf}, "target_psnr: must be positive and finite, got inf"),
+        ({"num_gaussians": 5, "scheme": "mp3"}, "scheme: expected one of fastgs, gaussianimage, gaussianimage-plus"),
+    ],
+)
+def test_wrong_arguments(photo, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        encode(photo, **sizes)
