@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from fastgs.codec import gaussianimage, gaussianimage_plus, ours
-from fastgs.codec.frame import FormatError, Frame, read_frame
+from fastgs.codec.frame import MAX_SIDE, FormatError, Frame, read_frame
 from fastgs.codec.rate import RateError, encode_to_psnr, encode_to_size
 from fastgs.codec.scheme import Encoded, Scheme
 from fastgs.fitting import HistoryEntry
@@ -18,6 +18,10 @@ __all__ = ["SCHEMES", "Encoded", "FormatError", "Frame", "RateError", "Scheme", 
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme for scheme in (ours.SCHEME, gaussianimage.SCHEME, gaussianimage_plus.SCHEME)
 }
+
+
+# Of an image of bytes; no file of Gaussians is worth more.
+MAX_BPP = 24.0
 
 
 def encode(
@@ -56,8 +60,10 @@ def encode(
     (name, value), coder = *given.items(), SCHEMES[scheme]
     if not 0 < value < float("inf"):
         raise ValueError(f"{name}: must be positive and finite, got {value}")
+    if max(image.shape[1:]) > MAX_SIDE:
+        raise ValueError(f"image: a side of a file's canvas is at most {MAX_SIDE} pixels, got {tuple(image.shape[1:])}")
     if bpp is not None:
-        size = int(bpp * image[0].numel() / 8)
+        size = int(min(bpp, MAX_BPP) * image[0].numel() / 8)
         return encode_to_size(coder, image, size, iterations=iterations, seed=seed, callback=callback)
     if target_psnr is not None:
         return encode_to_psnr(coder, image, target_psnr, iterations=iterations, seed=seed, callback=callback)

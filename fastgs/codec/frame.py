@@ -123,6 +123,8 @@ class Reader:
         for shift in range(0, 35, 7):
             byte = self.take(1)[0]
             value |= (byte & 127) << shift
+            if shift and not byte:
+                raise FormatError("is damaged (a number has needless zeros)")
             if byte < 128:
                 return value
         raise FormatError("is damaged (a number has no end)")

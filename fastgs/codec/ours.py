@@ -19,8 +19,6 @@ from fastgs.fitting import HistoryEntry, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 
-ITERATIONS = 1000
-
 # To fill a file of a given size, steps are made coarser or finer within these bounds, in so many trials; it is full
 # with so much of its bytes. A Gaussian costs about so many bits less where steps are twice as coarse.
 COARSEST, FINEST = 2.0, 0.5
@@ -38,6 +36,7 @@ class Fastgs:
 
     name: str = "fastgs"
     bits: float = 36.0
+    iterations: int = 1000
 
     def encode(
         self,
@@ -57,7 +56,7 @@ class Fastgs:
         fitted = fit(
             image,
             start,
-            iterations=ITERATIONS if iterations is None else iterations,
+            iterations=self.iterations if iterations is None else iterations,
             densification=relocation(start, generator),
             callback=callback,
         )

@@ -60,7 +60,7 @@ class Peer:
         """See `fastgs.codec.scheme.Scheme`; the sizes of symbols are fixed, so there is nothing to fill."""
         if not 1 <= num_gaussians <= MAX_GAUSSIANS:
             raise ValueError(f"num_gaussians: must be from 1 to {MAX_GAUSSIANS}, got {num_gaussians}")
-        published = self.fitting + self.tuning
+        published = self.iterations
         total = published if iterations is None else iterations
         steps = round(total * self.fitting / published)
         run = self.method(image, num_gaussians, iterations=steps, seed=seed, callback=callback)
@@ -81,6 +81,11 @@ class Peer:
         tuned, history = tune(image, gaussians, self.recipe, iterations, callback)
         layer = b"".join(part for _, part in self._parts(tuned))
         return Frame(self.name, gaussians.height, gaussians.width, [layer]), history
+
+    @property
+    def iterations(self) -> int:
+        """See `fastgs.codec.scheme.Scheme`."""
+        return self.fitting + self.tuning
 
     def decode(self, frame: Frame) -> Gaussians:
         """See `fastgs.codec.scheme.Scheme`."""
@@ -139,6 +144,8 @@ class Peer:
 
     def _read(self, frame: Frame) -> Tuned:
         """Raises FormatError."""
+        if not frame.whole:
+            raise FormatError("is cut, and has a single layer")
         if len(frame.layers) != 1:
             raise FormatError(f"is damaged ({len(frame.layers)} layers instead of 1)")
         (layer,) = frame.layers

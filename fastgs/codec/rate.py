@@ -49,7 +49,7 @@ def encode_to_size(
         RateError: so few bytes hold no Gaussian.
     """
     encode = partial(scheme.encode, image, iterations=iterations, seed=seed, room=size, callback=callback)
-    count = max(1, round(8 * size / scheme.bits))
+    count = min(max(1, round(8 * size / scheme.bits)), image[0].numel())
     tried: dict[int, Encoded] = {}
     for _ in range(TRIALS):
         tried[count] = encoded = encode(count)

@@ -36,6 +36,7 @@ class Scheme(Protocol):
     Attributes:
         name: as the frame has it.
         bits: of a Gaussian, about, all included.
+        iterations: number of steps of all fits together, unless told otherwise.
     """
 
     @property
@@ -44,6 +45,10 @@ class Scheme(Protocol):
 
     @property
     def bits(self) -> float:
+        """See above."""
+
+    @property
+    def iterations(self) -> int:
         """See above."""
 
     def encode(
@@ -61,7 +66,7 @@ class Scheme(Protocol):
         Args:
             image: (3, H, W) in [0, 1].
             num_gaussians: K, at least 1; the file has no more.
-            iterations: number of steps of all fits together; as published, or as found best, if not given.
+            iterations: number of steps of all fits together; those of the scheme if not given.
             seed: of everything random.
             room: bytes that the file should fill, for schemes that can; it may still be larger, or smaller.
             callback: called with every new entry of the history.

@@ -32,6 +32,7 @@ Symbols = NDArray[np.int64]
 
 # Of the Gaussians, by falling size. A few large ones make a coarse image.
 SHARES = (1 / 8, 3 / 8, 1 / 2)
+LEAST = 300  # Gaussians that are worth the headers of several layers
 
 # Steps for Gaussians of mean size, where the fit has 34.5 dB; benchmarks/LOG.md, "Codec", tells how they were found.
 STEPS = {"position": 0.5, "area": 0.2, "shape": 0.2, "luma": 0.035, "chroma": 0.035}
@@ -119,7 +120,8 @@ def search(
 
 def _layers(areas: NDArray[np.float64]) -> NDArray[np.int64]:
     """(K,) which layer each Gaussian is in."""
-    ends = np.rint(np.cumsum(SHARES) * len(areas))
+    shares = SHARES if len(areas) >= LEAST else (1.0,)
+    ends = np.rint(np.cumsum(shares) * len(areas))
     layers = np.empty(len(areas), np.int64)
     layers[np.argsort(-areas, kind="stable")] = np.searchsorted(ends, np.arange(len(areas)), side="right")
     return layers
@@ -131,7 +133,7 @@ def layer_steps(
     """The steps of each layer, by the mean size of its Gaussians."""
     factor = coarseness * error_factor
     steps = []
-    for number in range(len(SHARES)):
+    for number in range(layers.max(initial=0) + 1):
         members = areas[layers == number]
         size = math.exp(0.5 * (members.mean() - areas.mean())) if len(members) else 1.0
         position = STEPS["position"] * error_factor * size**POSITION_BY_SIZE

@@ -7,7 +7,7 @@ import math
 import time
 from pathlib import Path
 
-from fastgs.codec import SCHEMES, decode, encode, gaussianimage, gaussianimage_plus, ours
+from fastgs.codec import SCHEMES, decode, encode, ours
 from fastgs.commands.coding import check_output, output_folder
 from fastgs.commands.console import FAILED, Parser, announce, fit_progress, reporting, wrong_argument
 from fastgs.files import atomic_write
@@ -17,11 +17,6 @@ from fastgs.predict import check_arguments
 from fastgs.render import render
 
 MAX_BPP = 24.0  # as many as the pixels themselves have
-
-# Of each fit, unless told otherwise.
-_ITERATIONS = {ours.SCHEME.name: ours.ITERATIONS} | {
-    peer.SCHEME.name: peer.SCHEME.fitting + peer.SCHEME.tuning for peer in (gaussianimage, gaussianimage_plus)
-}
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -43,7 +38,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     sizes.add_argument("--target-psnr", type=float, metavar="DB", help="a small file of at least this PSNR in dB")
     sizes.add_argument("-k", "--num-gaussians", type=int, metavar="K", help="how many Gaussians, at most")
     add("--scheme", default=ours.SCHEME.name, help=f"{', '.join(SCHEMES)} (default: {ours.SCHEME.name})")
-    steps = ", ".join(f"{count} of {name}" for name, count in _ITERATIONS.items())
+    steps = ", ".join(f"{scheme.iterations:,} of {scheme.name}" for scheme in SCHEMES.values())
     add("--iterations", type=int, metavar="N", help=f"number of steps of each fit (default: {steps})")
     add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     add("--size", type=int, metavar="N", help="shorter side to N pixels, then centre crop (default: size of the image)")
@@ -92,7 +87,7 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
 def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Namespace) -> str:
     """Write the file of one image; what is said of it."""
     image = load_image(path, arguments.size)
-    iterations = _ITERATIONS[arguments.scheme] if arguments.iterations is None else arguments.iterations
+    iterations = SCHEMES[arguments.scheme].iterations if arguments.iterations is None else arguments.iterations
     start = time.perf_counter()
     with fit_progress(label, iterations, None) as callback:
         data = encode(
