@@ -13,6 +13,8 @@ from environment import RESULTS
 
 from fastgs.files import atomic_write
 from fastgs.methods import METHODS
+from fastgs.rate_distortion import tables as rate_distortion
+from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import load_records
 from fastgs.records import Record
 from fastgs.tables import markdown
@@ -139,6 +141,23 @@ def methods_table(path: Path) -> list[str]:
     return [note, "", *rows.splitlines()]
 
 
+def rates_tables(path: Path) -> list[str]:
+    """PSNR and BD-rates of codecs, as `fastgs table` shows them; MS-SSIM is left to it."""
+    blocks = rate_distortion.markdown(load_records(path, CodecRecord)).rstrip("\n").split("\n\n")
+    psnr, differences = blocks[:2], blocks[-2:]
+    return ["\n\n".join([f"Files of photos. {psnr[0]}", psnr[1], *differences])]
+
+
+def decoding_line(content: dict[str, Any]) -> str:
+    """How long a file takes to open."""
+    size = f"{content['settings']['width']} x {content['settings']['height']}"
+    times = [
+        f"{record['milliseconds']['both']:.0f} ms with {record['num_gaussians']:,} Gaussians in {record['bytes']:,} bytes"
+        for record in content["records"]
+    ]
+    return f"From the bytes of a file to {size} pixels: {', '.join(times)}."
+
+
 def machines(contents: dict[str, dict[str, Any]]) -> str:
     """Which results were measured on what."""
     places: dict[str, list[str]] = {}
@@ -156,13 +175,17 @@ def machine(content: dict[str, Any]) -> str:
 
 def main() -> None:
     """Rewrite the part of the README between the markers."""
-    names = ("quality", "density", "training", "rasterizer", "memory")
+    names = ("quality", "density", "training", "rasterizer", "memory", "decoding")
     contents = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
-    quality, density, training, rasterizer, memory = contents.values()
+    quality, density, training, rasterizer, memory, decoding = contents.values()
     lines = [
         *quality_table(quality),
         "",
         *methods_table(RESULTS / "methods.json"),
+        "",
+        *rates_tables(RESULTS / "rates.json"),
+        "",
+        decoding_line(decoding),
         "",
         *density_table(density),
         "",
