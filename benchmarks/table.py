@@ -152,8 +152,8 @@ def decoding_line(content: dict[str, Any]) -> str:
     """How long a file takes to open."""
     size = f"{content['settings']['width']} x {content['settings']['height']}"
     times = [
-        f"{record['milliseconds']['both']:.0f} ms with {record['num_gaussians']:,} Gaussians in {record['bytes']:,} bytes"
-        for record in content["records"]
+        f"{each['milliseconds']['both']:.0f} ms with {each['num_gaussians']:,} Gaussians in {each['bytes']:,} bytes"
+        for each in content["records"]
     ]
     return f"From the bytes of a file to {size} pixels: {', '.join(times)}."
 
