@@ -144,7 +144,10 @@ def test_scale(file, folder, scale, size):
     assert (image - expected.clamp(0, 1)).abs().max() < 0.6 / 255
 
 
-def test_partial(file, folder, capsys):
+def test_partial(photo, folder, capsys):
+    file = folder / "photo.fgs"
+    assert run("encode", photo, "-o", file, "-k", 400, "--iterations", 5) == 0  # enough for several layers
+    capsys.readouterr()
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     assert run("decode", file, "-o", folder / "out.png") == 1

@@ -155,7 +155,7 @@ def test_first_layers_are_a_coarse_image(photo):
     whole = decode(encoded.data)
     assert torch.equal(render(whole), render(encoded.gaussians))
     coarse = decode(encoded.data[: len(encoded.data) // 3], partial=True)
-    assert 0 < len(coarse) < len(whole) / 2
+    assert render(coarse).mean((1, 2)).sub(photo.mean((1, 2))).abs().max() < 0.1  # no black holes
     assert psnr(render(coarse), photo) > psnr(photo.mean((1, 2), keepdim=True).expand_as(photo), photo) + 1
 
 

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
@@ -18,6 +20,7 @@ from fastgs.densification import relocation
 from fastgs.fitting import HistoryEntry, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.render import render
 
 # To fill a file of a given size, steps are made coarser or finer within these bounds, in so many trials; it is full
 # with so much of its bytes. A Gaussian costs about so many bits less where steps are twice as coarse.
@@ -26,8 +29,10 @@ TRIALS = 8
 FULL = 0.972
 BITS_OF_COARSENESS = 5.5
 
-# Area of all ellipses, 2 pi s1 s2, in areas of the canvas, where they cover it well.
-COVERAGE = 1.6
+# Where a cut file leaves holes, as many cells as this for each Gaussian that it has are looked at; one is a hole where
+# the weights sum to less.
+FILLERS = 4
+THIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Fastgs:
         """See `fastgs.codec.scheme.Scheme`."""
         canvas = frame.height, frame.width
         gaussians = dequantize(decode_layers(frame.layers, canvas), *canvas)
-        return gaussians if frame.whole else _widened(gaussians)
+        return gaussians if frame.whole else _without_holes(gaussians)
 
     def ledger(self, frame: Frame) -> dict[str, int]:
         """See `fastgs.codec.scheme.Scheme`."""
@@ -103,12 +108,29 @@ def _fill(image: Tensor, gaussians: Gaussians, room: int | None) -> bytes:
     return best
 
 
-def _widened(gaussians: Gaussians) -> Gaussians:
-    """The first layers of a cut file, so wide that they cover the canvas without the others."""
+def _without_holes(gaussians: Gaussians) -> Gaussians:
+    """The first layers of a cut file, and blurry Gaussians of the colours around where they leave the canvas black."""
     if not len(gaussians):
         raise FormatError("is cut before the end of its first layer")
-    covered = 2 * math.pi * float(gaussians.scales.prod(1).sum()) / (gaussians.height * gaussians.width)
-    return replace(gaussians, scales=gaussians.scales * max(1.0, math.sqrt(COVERAGE / covered)))
+    height, width = gaussians.height, gaussians.width
+    cell = math.sqrt(height * width / (FILLERS * len(gaussians)))
+    rows, columns = max(1, round(height / cell)), max(1, round(width / cell))
+    image = render(gaussians, rows, columns)
+    ones = replace(gaussians, colors=torch.ones_like(gaussians.colors), blend="sum")
+    holes = render(ones, rows, columns)[0].numpy() < THIN
+    if not holes.any() or holes.all():
+        return gaussians
+    nearest = distance_transform_edt(holes, return_distances=False, return_indices=True)
+    row, column = np.nonzero(holes)
+    means = torch.from_numpy(np.stack([(column + 0.5) * width / columns, (row + 0.5) * height / rows], 1)).float()
+    colors = image[:, nearest[0][holes], nearest[1][holes]].T
+    return replace(
+        gaussians,
+        means=torch.cat([gaussians.means, means]),
+        scales=torch.cat([gaussians.scales, torch.full_like(means, 0.7 * cell)]),
+        rotations=torch.cat([gaussians.rotations, means.new_zeros(len(means))]),
+        colors=torch.cat([gaussians.colors, colors]),
+    )
 
 
 SCHEME = Fastgs()
