@@ -11,15 +11,18 @@ from typing import Any
 
 from environment import RESULTS
 
+from fastgs.codec import SCHEMES
 from fastgs.files import atomic_write
 from fastgs.methods import METHODS
 from fastgs.rate_distortion import tables as rate_distortion
+from fastgs.rate_distortion.plots import over_rates
 from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import load_records
 from fastgs.records import Record
 from fastgs.tables import markdown
 
 README = Path(__file__).parent.parent / "README.md"
+PICTURE = README.parent / "assets" / "rates.png"
 START, END = "<!-- results: written by benchmarks/table.py -->", "<!-- end of results -->"
 
 
@@ -142,10 +145,28 @@ def methods_table(path: Path) -> list[str]:
 
 
 def rates_tables(path: Path) -> list[str]:
-    """PSNR and BD-rates of codecs, as `fastgs table` shows them; MS-SSIM is left to it."""
-    blocks = rate_distortion.markdown(load_records(path, CodecRecord)).rstrip("\n").split("\n\n")
-    psnr, differences = blocks[:2], blocks[-2:]
-    return ["\n\n".join([f"Files of photos. {psnr[0]}", psnr[1], *differences])]
+    """PSNR and BD-rates of codecs, as `fastgs table` shows them, and the picture; MS-SSIM is left to it."""
+    records = load_records(path, CodecRecord)
+    blocks = rate_distortion.markdown(records).rstrip("\n").split("\n\n")
+    over_rates(rate_distortion.group(records), "psnr", "PSNR in dB").savefig(PICTURE, dpi=110, bbox_inches="tight")
+    picture = f"![PSNR over bits per pixel]({PICTURE.parent.name}/{PICTURE.name})"
+    return ["\n\n".join([f"Files of photos. {blocks[0]}", blocks[1], *blocks[-2:], picture])]
+
+
+def peers_table(path: Path, ours: Path) -> list[str]:
+    """PSNR of the codecs of peers beside ours on the same photos at the same rates."""
+    theirs = load_records(path, CodecRecord)
+    cells = {(record.image, record.bpp_target) for record in theirs}
+    same = [record for record in load_records(ours, CodecRecord) if record.codec == "fastgs"]
+    same = [record for record in same if (record.image, record.bpp_target) in cells]
+    title, rows = rate_distortion.markdown([*same, *theirs]).split("\n\n")[:2]
+    (iterations,) = {record.iterations for record in theirs}
+    photos = ", ".join(sorted({Path(record.image).stem for record in theirs}))
+    note = (
+        f"The codecs of peers after {iterations:,} iterations, published with "
+        f"{min(SCHEMES[record.codec].iterations for record in theirs):,} and more, on {photos}. {title}"
+    )
+    return [note, "", *rows.splitlines()]
 
 
 def decoding_line(content: dict[str, Any]) -> str:
@@ -184,6 +205,8 @@ def main() -> None:
         *methods_table(RESULTS / "methods.json"),
         "",
         *rates_tables(RESULTS / "rates.json"),
+        "",
+        *peers_table(RESULTS / "rates_peers.json", RESULTS / "rates.json"),
         "",
         decoding_line(decoding),
         "",
