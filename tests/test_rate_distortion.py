@@ -19,7 +19,8 @@ from fastgs.metrics import ms_ssim, psnr, ssim
 from fastgs.rate_distortion import anchors, codecs
 from fastgs.rate_distortion.anchors import ANCHORS
 from fastgs.rate_distortion.bjontegaard import rate_difference
-from fastgs.rate_distortion.records import MEASURED
+from fastgs.rate_distortion.records import MEASURED, CodecRecord
+from fastgs.record_files import load_records
 
 FORMATS = {"jpeg": "JPEG", "jpeg2000": "JPEG2000", "webp": "WEBP", "avif": "AVIF"}
 SMALL = [name for name in ANCHORS if name != "avif"]  # which needs seconds
@@ -486,6 +487,10 @@ def test_codec_by_gaussians(photos, tmp_path, name):
     assert run("evaluate", photos / "a.png", *arguments, "--pictures", tmp_path) == 0
     (record,) = load(tmp_path / "r.json")
     assert (record["codec"], record["iterations"], record["seed"]) == (name, 30, 0)
+    assert [vars(each)["bits_analytic"] for each in load_records(tmp_path / "r.json", CodecRecord)] == [
+        record["bits_analytic"]
+    ]
+    assert (record["bits_analytic"] is None) == (name == "fastgs")
     assert 0 < record["bytes"] <= 2 * 64 * 64 / 8 and record["bpp"] == record["bytes"] / 512
     assert record["num_gaussians"] >= 1 and record["seconds_decode"] > 0
     target = load_image(next(tmp_path.glob("*-64.png")))

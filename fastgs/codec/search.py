@@ -45,11 +45,11 @@ POSITION_BY_SIZE = 0.5
 REACH = 1.0  # longest axis, in sides of the canvas
 
 SWEEPS = 10
-# Error goes about as 1 / bits: an image of so much error in so many bits gains their ratio from one more.
+# Error goes about as 1 / bits: one more bit spares their ratio. Twice that is a little better for symbols, as what it
+# saves goes into finer steps; whole Gaussians are kept for less, since busy photos would lose all of theirs.
 PRICE = 2.0
-# Of that, where more Gaussians help less. A Gaussian that spares less error is not written at all.
 WORTH = 0.2
-CONTEXT_BITS = 1.7  # that neighbours save, of a Gaussian's
+CONTEXT_BITS = 1.7  # of a Gaussian, that neighbours save
 
 MIDDLE = 512  # largest symbol but for positions
 _BLUR = 2.0  # of histograms, in symbols

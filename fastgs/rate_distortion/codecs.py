@@ -30,7 +30,7 @@ class File:
     data: bytes
     decode: Callable[[bytes], Tensor]
     num_gaussians: int | None = None
-    bits_analytic: float | None = None
+    bits_analytic: int | None = None
 
 
 def check_codec(name: str) -> None:

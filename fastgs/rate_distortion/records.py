@@ -83,7 +83,7 @@ class CodecRecord(CodecTask):
     num_gaussians: int | None
     bytes: int | None
     bpp: float | None
-    bits_analytic: float | None
+    bits_analytic: int | None
     psnr: float | None
     ssim: float | None
     ms_ssim: float | None
