@@ -13,7 +13,18 @@ from fastgs.codec.scheme import Encoded, Scheme
 from fastgs.fitting import HistoryEntry
 from fastgs.gaussians import Gaussians
 
-__all__ = ["SCHEMES", "Encoded", "FormatError", "Frame", "RateError", "Scheme", "decode", "encode", "read_frame"]
+__all__ = [
+    "MAX_BPP",
+    "SCHEMES",
+    "Encoded",
+    "FormatError",
+    "Frame",
+    "RateError",
+    "Scheme",
+    "decode",
+    "encode",
+    "read_frame",
+]
 
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme for scheme in (ours.SCHEME, gaussianimage.SCHEME, gaussianimage_plus.SCHEME)

@@ -40,20 +40,6 @@ def output_folder(parser: Parser, output: Path, several: bool, suffixes: Collect
     return None
 
 
-def check_output(output: Path, inputs: Collection[Path], written: dict[Path, Path]) -> None:
-    """Refuse to overwrite an input, a folder, or what this run has written for another input.
-
-    Raises:
-        ValueError: one of these is so.
-    """
-    if output in written:
-        raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
-    if output.is_dir():
-        raise ValueError(f"cannot write {output}, which is a folder; choose another --output")
-    if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
-        raise ValueError(f"would overwrite the input {output}; choose another --output")
-
-
 def read_fgs(path: Path) -> bytes:
     """The bytes of a file; no more than the first few of one that is no .fgs file.
 

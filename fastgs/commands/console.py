@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -35,6 +35,40 @@ def one_line(text: str) -> str:
 def say_error(text: str) -> None:
     """One line on stderr."""
     print(f"fastgs: error: {one_line(text)}", file=sys.stderr)
+
+
+def identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
+    """What tells the files that exist from all others, however their paths are spelled."""
+    return {found for path in paths if (found := _identity(path)) is not None}
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """None if there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def check_outputs(outputs: Iterable[Path], inputs: set[tuple[int, int]], written: Mapping[Path, Path]) -> None:
+    """Refuse to overwrite an input, a folder, or what this run has written for another input.
+
+    Args:
+        outputs: to be written.
+        inputs: of the run, by `identities`.
+        written: what the run has written so far, with the input of each.
+
+    Raises:
+        ValueError: one of these is so.
+    """
+    for output in outputs:
+        if output in written:
+            raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
+        if output.is_dir():
+            raise ValueError(f"cannot write {output}, which is a folder; choose another --output")
+        if _identity(output) in inputs:
+            raise ValueError(f"would overwrite the input {output}; choose another --output")
 
 
 def announce(line: str) -> None:

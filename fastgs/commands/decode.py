@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from fastgs.codec import FormatError, decode
-from fastgs.commands.coding import check_output, output_folder, read_fgs
-from fastgs.commands.console import FAILED, Parser, announce, reporting
+from fastgs.commands.coding import output_folder, read_fgs
+from fastgs.commands.console import FAILED, Parser, announce, check_outputs, identities, reporting
 from fastgs.gaussians import Gaussians
 from fastgs.images import save_image
 from fastgs.render import render
@@ -44,11 +44,12 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
     folder = output_folder(parser, arguments.output, len(files) > 1, suffixes)
     failures: list[object] = []
+    inputs = identities(files)
     written: dict[Path, Path] = {}
     for path in files:
         with reporting(path, failures):
             output = arguments.output if folder is None else folder / f"{path.stem}.png"
-            check_output(output, files, written)
+            check_outputs([output], inputs, written)
             line = _decode_file(path, output, arguments)
             written[output] = path
             with reporting("standard output", failures):

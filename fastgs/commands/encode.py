@@ -7,16 +7,23 @@ import math
 import time
 from pathlib import Path
 
-from fastgs.codec import SCHEMES, decode, encode, ours
-from fastgs.commands.coding import check_output, output_folder
-from fastgs.commands.console import FAILED, Parser, announce, fit_progress, reporting, wrong_argument
+from fastgs.codec import MAX_BPP, SCHEMES, decode, encode, ours
+from fastgs.commands.coding import output_folder
+from fastgs.commands.console import (
+    FAILED,
+    Parser,
+    announce,
+    check_outputs,
+    fit_progress,
+    identities,
+    reporting,
+    wrong_argument,
+)
 from fastgs.files import atomic_write
 from fastgs.images import SUFFIXES, find_images, load_image
 from fastgs.metrics import psnr
 from fastgs.predict import check_arguments
 from fastgs.render import render
-
-MAX_BPP = 24.0  # as many as the pixels themselves have
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -56,12 +63,13 @@ def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
         with reporting(Path(given), failures):
             paths += find_images(given)
 
+    inputs = identities(paths)
     written: dict[Path, Path] = {}
     for index, path in enumerate(paths, start=1):
         label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
         with reporting(path, failures):
             output = arguments.output if folder is None else folder / f"{path.stem}.fgs"
-            check_output(output, paths, written)
+            check_outputs([output], inputs, written)
             line = _encode_image(path, output, label, arguments)
             written[output] = path
             with reporting("standard output", failures):

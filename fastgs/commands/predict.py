@@ -11,7 +11,17 @@ from typing import Any, get_args
 
 from PIL import ImageColor
 
-from fastgs.commands.console import FAILED, Parser, announce, fit_progress, make_folder, reporting, wrong_argument
+from fastgs.commands.console import (
+    FAILED,
+    Parser,
+    announce,
+    check_outputs,
+    fit_progress,
+    identities,
+    make_folder,
+    reporting,
+    wrong_argument,
+)
 from fastgs.files import atomic_write
 from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES
 from fastgs.gaussians import Blend
@@ -75,14 +85,14 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
         with reporting(Path(given), failures):
             paths += find_images(given)
 
-    inputs = {_identity(path) for path in paths} - {None}
+    inputs = identities(paths)
     written: dict[Path, Path] = {}
     records: list[Record] = []
     for index, path in enumerate(paths, start=1):
         label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
         with reporting(path, failures):
             outputs = _outputs(path, arguments)
-            _check_outputs(outputs, inputs, written)
+            check_outputs(outputs, inputs, written)
             with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
                 result = predictor(path, **options, callback=callback)
                 record = _record(path, arguments, predictor, result)
@@ -115,26 +125,6 @@ def _outputs(path: Path, arguments: argparse.Namespace) -> list[Path]:
     """The files that an image gives: reconstruction, Gaussians and, if asked for, the figure."""
     endings = [".png", ".safetensors"] + (["-plots.png"] if arguments.plots else [])
     return [arguments.output / f"{path.stem}{ending}" for ending in endings]
-
-
-def _check_outputs(outputs: list[Path], inputs: set[tuple[int, int] | None], written: dict[Path, Path]) -> None:
-    """Refuse to overwrite an input, or what this run has written for another image."""
-    for output in outputs:
-        if output in written:
-            raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
-        if _identity(output) in inputs:
-            raise ValueError(f"would overwrite the input {output}; choose another --output")
-        if output.is_dir():
-            raise ValueError(f"cannot write {output}, which is a folder; choose another --output")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from all others, however its path is spelled; None if there is no such file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _write(outputs: list[Path], result: Result) -> None:
