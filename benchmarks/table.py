@@ -1,4 +1,4 @@
-"""Put the measured numbers into the README: benchmarks/results/*.json between its result markers.
+"""Put the measured numbers, benchmarks/results/*.json, into benchmarks/RESULTS.md, and the main ones into the README.
 
 python benchmarks/table.py
 """
@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from environment import RESULTS
+from matplotlib.figure import Figure
 
+from fastgs.autoencoding import tables as autoencoding
+from fastgs.autoencoding.records import AutoencoderRecord
 from fastgs.codec import SCHEMES
 from fastgs.files import atomic_write
 from fastgs.methods import METHODS
+from fastgs.plots import over_run
 from fastgs.rate_distortion import tables as rate_distortion
 from fastgs.rate_distortion.plots import over_rates
 from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import load_records
 from fastgs.records import Record
-from fastgs.tables import markdown
+from fastgs.tables import group, markdown
 
 README = Path(__file__).parent.parent / "README.md"
-PICTURE = README.parent / "assets" / "rates.png"
+PAGE = Path(__file__).parent / "RESULTS.md"
+ASSETS = README.parent / "assets"
 START, END = "<!-- results: written by benchmarks/table.py -->", "<!-- end of results -->"
 
 
@@ -132,8 +137,14 @@ def memory_line(content: dict[str, Any]) -> str:
     return f"Peak memory of the whole command, figure included: {', '.join(peaks)}."
 
 
+def drawn(name: str, figure: Figure, title: str) -> str:
+    """Keep a figure as assets/NAME.png; the line that shows it."""
+    figure.savefig(ASSETS / f"{name}.png", dpi=110, bbox_inches="tight")
+    return f"![{title}]({ASSETS.name}/{name}.png)"
+
+
 def methods_table(path: Path) -> list[str]:
-    """PSNR of all methods, as `fastgs table` shows them."""
+    """PSNR of all methods, as `fastgs table` shows them, and on their way."""
     records = load_records(path, Record)
     title, rows = markdown(records).split("\n\n")[:2]
     published = [METHODS[name].iterations for name in {record.method for record in records} if "fastgs" not in name]
@@ -141,16 +152,26 @@ def methods_table(path: Path) -> list[str]:
         f"Ours and its peers; these were published with {min(published):,} to {max(published):,} iterations, and their "
         f"schedules are shrunk to fewer here. {title}"
     )
-    return [note, "", *rows.splitlines()]
+    steps = [record for record in records if record.budget.iterations is not None]
+    picture = drawn("methods", over_run(group(steps), seconds=False), "PSNR on the way of each method")
+    return [note, "", *rows.splitlines(), "", picture]
 
 
 def rates_tables(path: Path) -> list[str]:
     """PSNR and BD-rates of codecs, as `fastgs table` shows them, and the picture; MS-SSIM is left to it."""
     records = load_records(path, CodecRecord)
     blocks = rate_distortion.markdown(records).rstrip("\n").split("\n\n")
-    over_rates(rate_distortion.group(records), "psnr", "PSNR in dB").savefig(PICTURE, dpi=110, bbox_inches="tight")
-    picture = f"![PSNR over bits per pixel]({PICTURE.parent.name}/{PICTURE.name})"
+    figure = over_rates(rate_distortion.group(records), "psnr", "PSNR in dB")
+    picture = drawn("rates", figure, "PSNR over bits per pixel")
     return ["\n\n".join([f"Files of photos. {blocks[0]}", blocks[1], *blocks[-2:], picture])]
+
+
+def autoencoders_table(path: Path) -> list[str]:
+    """All autoencoders, as `fastgs table` shows them, and what they make of some images."""
+    title, rows = autoencoding.markdown(load_records(path, AutoencoderRecord)).rstrip("\n").split("\n\n")
+    names = "Autoencoders of crops of photos, as Gaussians (plain or anchored parameters) and as pixels"
+    picture = f"![Crops, their Gaussians, and what autoencoders make of them]({ASSETS.name}/autoencoders.png)"
+    return [f"{names}. {title}", "", *rows.splitlines(), "", picture]
 
 
 def peers_table(path: Path, ours: Path) -> list[str]:
@@ -179,6 +200,28 @@ def decoding_line(content: dict[str, Any]) -> str:
     return f"From the bytes of a file to {size} pixels: {', '.join(times)}."
 
 
+def splats_table(content: dict[str, Any]) -> list[str]:
+    """PSNR and speed of datasets of splats, one row for each K and number of iterations, one column for each start."""
+    records, settings = content["records"], content["settings"]
+    inits = list(dict.fromkeys(record["init"] for record in records))
+    side = settings["size"]
+    lines = [
+        f"Datasets of splats: {records[0]['images']:,} crops of {side} x {side} pixels of {settings['photos']} photos; "
+        "mean PSNR in dB, in brackets images per second, reading and writing and the start of the processes included:",
+        "",
+        "| K | iterations | " + " | ".join(inits) + " |",
+        "|---|---|" + "---|" * len(inits),
+    ]
+    for count, iterations in dict.fromkeys((each["num_gaussians"], each["iterations"]) for each in records):
+        chosen = [each for each in records if (each["num_gaussians"], each["iterations"]) == (count, iterations)]
+        cells = [
+            f"{mean(chosen, 'psnr', init=init):.2f} ({mean(chosen, 'images_per_second', init=init):.0f})"
+            for init in inits
+        ]
+        lines.append(f"| {count:,} | {iterations} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def machines(contents: dict[str, dict[str, Any]]) -> str:
     """Which results were measured on what."""
     places: dict[str, list[str]] = {}
@@ -194,36 +237,42 @@ def machine(content: dict[str, Any]) -> str:
     return f"{environment['cores']} cores of an {environment['processor']} with {versions}"
 
 
-def main() -> None:
-    """Rewrite the part of the README between the markers."""
-    names = ("quality", "density", "training", "rasterizer", "memory", "decoding")
-    contents = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
-    quality, density, training, rasterizer, memory, decoding = contents.values()
-    lines = [
-        *quality_table(quality),
-        "",
-        *methods_table(RESULTS / "methods.json"),
-        "",
-        *rates_tables(RESULTS / "rates.json"),
-        "",
-        *peers_table(RESULTS / "rates_peers.json", RESULTS / "rates.json"),
-        "",
-        decoding_line(decoding),
-        "",
-        *density_table(density),
-        "",
-        *training_table(training),
-        "",
-        *rasterizer_table(rasterizer),
-        "",
-        memory_line(memory),
-        "",
-        f"{machines(contents)}. No GPU.",
-    ]
-    before, _, rest = README.read_text().partition(START)
+def write(path: Path, blocks: list[list[str]]) -> None:
+    """Rewrite the part of a page between the markers."""
+    before, _, rest = path.read_text().partition(START)
     _, _, after = rest.partition(END)
-    with atomic_write(README) as temporary:
-        temporary.write_text(f"{before}{START}\n" + "\n".join(lines) + f"\n{END}{after}")
+    lines = "\n\n".join("\n".join(block) for block in blocks)
+    with atomic_write(path) as temporary:
+        temporary.write_text(f"{before}{START}\n{lines}\n{END}{after}")
+
+
+def main() -> None:
+    """Rewrite both pages."""
+    names = ("quality", "density", "training", "rasterizer", "memory", "decoding", "splats")
+    contents = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
+    quality, density, training, rasterizer, memory, decoding, splats = contents.values()
+    write(
+        README,
+        [
+            quality_table(quality),
+            methods_table(RESULTS / "methods.json"),
+            rates_tables(RESULTS / "rates.json"),
+            autoencoders_table(RESULTS / "autoencoders.json"),
+        ],
+    )
+    write(
+        PAGE,
+        [
+            density_table(density),
+            training_table(training),
+            rasterizer_table(rasterizer),
+            [memory_line(memory)],
+            peers_table(RESULTS / "rates_peers.json", RESULTS / "rates.json"),
+            [decoding_line(decoding)],
+            splats_table(splats),
+            [f"{machines(contents)}. No GPU."],
+        ],
+    )
 
 
 if __name__ == "__main__":

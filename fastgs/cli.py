@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from fastgs.commands import decode, download, encode, evaluate, info, predict, table
+from fastgs.commands import decode, download, encode, evaluate, info, predict, splats, table
 from fastgs.commands.console import INTERRUPTED, Parser
 from fastgs.version import installed_version
 
@@ -36,6 +36,6 @@ def _parser() -> Parser:
     parser = Parser(prog="fastgs", description="A photo as a few thousand 2D Gaussians.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"fastgs {installed_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (predict, encode, decode, info, download, evaluate, table):
+    for command in (predict, encode, decode, info, download, evaluate, splats, table):
         command.declare(commands)
     return parser

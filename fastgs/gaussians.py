@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -12,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fastgs.files import atomic_write
+from fastgs.files import atomic_write, sorted_header
 
 Blend = Literal["normalized", "sum"]
 
@@ -94,7 +93,7 @@ class Gaussians:
             "blend": self.blend,
         }
         with atomic_write(path) as temporary:
-            temporary.write_bytes(_sort_header(safetensors.torch.save(tensors, metadata)))
+            temporary.write_bytes(sorted_header(safetensors.torch.save(tensors, metadata)))
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Gaussians:
@@ -128,14 +127,3 @@ class Gaussians:
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
         except (ValueError, KeyError) as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-def _sort_header(file: bytes) -> bytes:
-    """A safetensors file with its header in order, so that equal Gaussians give equal files: safetensors shuffles it.
-
-    The format: the header's length in 8 bytes, the header in JSON padded with spaces to a multiple of 8, the tensors.
-    """
-    end = 8 + int.from_bytes(file[:8], "little")
-    header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + file[end:]

@@ -27,7 +27,7 @@ def lpips(image: Tensor, target: Tensor) -> float | None:
 
 def _weights_at_hand() -> bool:
     try:
-        from torchvision.models import AlexNet_Weights  # type: ignore[import-untyped]
+        from torchvision.models import AlexNet_Weights
     except ImportError:
         return False
     return (Path(torch.hub.get_dir()) / "checkpoints" / Path(AlexNet_Weights.DEFAULT.url).name).is_file()

@@ -43,8 +43,8 @@ def outcomes(
     pool = ProcessPoolExecutor(workers, context, _start_worker, (max(1, threads.num_threads() // workers),))
     try:
         futures = {pool.submit(measure, task): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result
+        for future in as_completed(list(futures)):
+            yield futures.pop(future), future.result  # kept no longer than the caller does: results can be large
         pool.shutdown()
     finally:
         # After an interruption nobody waits for fits that still run.

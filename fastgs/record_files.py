@@ -1,6 +1,7 @@
-"""Records as a JSON list: written by `fastgs evaluate`, read by it and by `fastgs table`.
+"""Records as a JSON list: written by `fastgs evaluate` and `fastgs splats evaluate`, read by these and `fastgs table`.
 
-There are several kinds of records: of methods in records.py, of codecs in rate_distortion/records.py.
+There are several kinds of records: of methods in records.py, of codecs in rate_distortion/records.py, of autoencoders
+in autoencoding/records.py.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def save_records(path: str | Path, records: Iterable[Storable]) -> None:
         temporary.write_text(f"[\n{lines}\n]\n")
 
 
-_WAY_OUT = "name a file that `fastgs evaluate` wrote, or that does not exist yet"
+_WAY_OUT = "name a file that `fastgs evaluate` or `fastgs splats evaluate` wrote, or that does not exist yet"
 
 
 def _record(item: Any, place: str, kinds: tuple[type[_Record], ...]) -> _Record:

@@ -163,17 +163,21 @@ def strip(panels: Sequence[tuple[str, Tensor]]) -> Image.Image:
     """Pictures of one size beside each other, under their titles.
 
     Args:
-        panels: (title, (3, H, W) picture), each clamped to [0, 1]; small ones are enlarged, large ones reduced.
+        panels: (title, (3, H, W) picture), each clamped to [0, 1]; small ones are enlarged, large ones reduced. Or
+            (title, (N, 3, H, W) pictures), of the same N, which stand below each other.
     """
     margin, heading = 4, 20
-    pictures = [_sized(picture) for _, picture in panels]
-    width, height = pictures[0].size
-    result = Image.new("RGB", (len(panels) * (width + margin) - margin, heading + height), "white")
-    writer, font = ImageDraw.Draw(result), ImageFont.load_default(13)
-    for column, ((title, _), picture) in enumerate(zip(panels, pictures, strict=True)):
+    columns = [[_sized(picture) for picture in each.view(-1, *each.shape[-3:])] for _, each in panels]
+    width, height = columns[0][0].size
+    size = len(columns) * (width + margin) - margin, heading + len(columns[0]) * (height + margin) - margin
+    result, font = Image.new("RGB", size, "white"), ImageFont.load_default(13)
+    for column, ((title, _), pictures) in enumerate(zip(panels, columns, strict=True)):
         left = column * (width + margin)
-        writer.text((left, 2), title, "black", font)
-        result.paste(picture, (left, heading))
+        above = Image.new("RGB", (width, heading), "white")  # so that a long title ends where the next begins
+        ImageDraw.Draw(above).text((0, 2), title, "black", font)
+        result.paste(above, (left, 0))
+        for row, picture in enumerate(pictures):
+            result.paste(picture, (left, heading + row * (height + margin)))
     return result
 
 

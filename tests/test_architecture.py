@@ -15,14 +15,16 @@ LAYERS = [
     {"gaussians"},
     {"render", "ssim_kernels", "metrics", "visualize"},
     {"sampling", "initializers", "models"},
-    {"parametrization", "weights"},
+    {"parametrization", "weight_files"},
+    {"layouts", "weights"},
     {"descent"},
     {"descent_kernels"},
     {"descent_cuda", "densification"},
     {"fitting"},
     {"targets", "codec", "predict", "methods"},
-    {"pool", "evaluate", "tables", "plots", "rate_distortion", "data"},
-    {"stages", "commands"},
+    {"pool", "splats", "evaluate", "tables", "plots", "rate_distortion", "data", "autoencoders"},
+    {"stages", "autoencoding"},
+    {"commands"},
     {"cli", "__main__", ""},  # "": fastgs/__init__.py
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -121,6 +121,16 @@ def test_the_grid_is_regular():
     assert torch.allclose(columns.view(3, 4), torch.tensor([5.0, 15, 25, 35]).expand(3, 4))
 
 
+def test_nearest_ones_are_as_large_as_their_gaps():
+    image = noise(24, 31)
+    gaussians = INITIALIZERS["nearest"](image, 200, seeded())
+    means = gaussians.means.double()
+    gaps = torch.cdist(means, means).fill_diagonal_(math.inf).amin(1).float()
+    torch.testing.assert_close(gaussians.scales, (0.84 * gaps).clamp(min=0.3)[:, None].repeat(1, 2))
+    columns, rows = gaussians.means.long().T
+    assert torch.equal(gaussians.colors, image[:, rows, columns].T)
+
+
 @pytest.mark.parametrize("angle", [0.0, 0.5, math.pi / 3, math.pi / 2, 2.5])
 def test_ellipses_lie_along_an_edge(angle):
     """The first axis, across the edge, is the short one."""

@@ -175,7 +175,8 @@ def test_overlays_of_many_gpus(name, position, images, tmp_path, monkeypatch):
 
 
 def test_every_configuration_is_run_here():
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} - {"wandb"} == {
+    """But for those of autoencoders, which test_autoencoder_training.py runs."""
+    assert {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("autoencoder_")} - {"wandb"} == {
         *("position", "attribute", "finetune", "ema", "smoke", "gpus8", "nodes"),
     }
 
@@ -284,7 +285,7 @@ def test_bad_checkpoint(position, images, tmp_path, capsys, content):
         ("position", "--trainer.accelerator=cuda --trainer.devices=99", 1, ""),
         ("position", "--trainer.default_root_dir={tmp}/file", 1, "{tmp}/file"),
         ("position", "--config={tmp}/typo.yaml", 2, "model: fastgs.stages.PositionStage: Option 'widht' is not accep"),
-        ("position", "--data.bacth_size=9", 2, "unrecognized arguments: --data.bacth_size"),
+        ("position", "--data.bacth_size=9", 2, "data: fastgs.data.FolderDataModule: Option 'bacth_size' is"),
         ("position", "--trainer.max_epochs=many", 2, "trainer.max_epochs: Expected a <class 'int'>"),
         ("position", "--model.loss=l3", 2, "model: fastgs.stages.PositionStage: loss: Expected"),
         ("position", "--config=nowhere.yaml", 2, "config: File does not exist"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -58,6 +58,7 @@ class Outcome(Storable, Protocol):
 
 
 _Record = TypeVar("_Record", bound=Outcome)
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,12 @@ def measure_all(parser: Parser, arguments: argparse.Namespace, work: Work[_Task,
     tasks, pending = _plan(arguments, paths, work, records, failures)
     if records:
         with reporting(arguments.output, failures):
-            save_records(arguments.output, _ordered(records, tasks))
+            save_records(arguments.output, ordered(records, tasks))
     try:
         for record in _measured(arguments, pending, work, failures):
             records[record.task] = record
             with reporting(arguments.output, failures):
-                save_records(arguments.output, _ordered(records, tasks))
+                save_records(arguments.output, ordered(records, tasks))
             with reporting("standard output", failures):
                 announce(f"{record.task.image}: {record.task}  {record.result}")
     except BrokenExecutor:
@@ -202,8 +203,8 @@ def _lacks_picture(record: Outcome, folder: Path | None) -> bool:
     return record.picture != str(picture) or not picture.exists()
 
 
-def _ordered(records: dict[Any, _Record], tasks: Sequence[Any]) -> list[_Record]:
-    """Those of other commands as they were, then those of this one in the order of its tasks."""
+def ordered(records: Mapping[Any, _Kept], tasks: Sequence[Any]) -> list[_Kept]:
+    """Records by task as a file has them: those of other commands as they were, then this one's in order."""
     mine = dict.fromkeys(tasks)
     others = [record for task, record in records.items() if task not in mine]
     return others + [records[task] for task in tasks if task in records]

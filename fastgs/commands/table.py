@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from fastgs import plots, tables
+from fastgs.autoencoding import plots as autoencoder_plots
+from fastgs.autoencoding import tables as autoencoder_tables
+from fastgs.autoencoding.records import AutoencoderRecord
 from fastgs.commands.console import FAILED, Parser, make_folder, reporting, write
 from fastgs.files import atomic_write
-from fastgs.rate_distortion.records import CodecRecord, CodecTask
-from fastgs.rate_distortion.tables import markdown as codec_markdown
+from fastgs.rate_distortion import plots as codec_plots
+from fastgs.rate_distortion import tables as codec_tables
+from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import load_records
-from fastgs.records import Record, Task
-from fastgs.tables import markdown
+from fastgs.records import Record
+
+_Record = Record | CodecRecord | AutoencoderRecord
+
+
+class _Kind(NamedTuple):
+    """What becomes of records of one kind; what they are of, in the plural, their table, and their figures."""
+
+    name: str
+    markdown: Callable[[Sequence[Any]], str]
+    save_plots: Callable[[Path, Sequence[Any]], list[Path]]
+
+
+_KINDS: dict[type[_Record], _Kind] = {
+    Record: _Kind("methods", tables.markdown, plots.save_plots),
+    CodecRecord: _Kind("codecs", codec_tables.markdown, codec_plots.save_plots),
+    AutoencoderRecord: _Kind("autoencoders", autoencoder_tables.markdown, autoencoder_plots.save_plots),
+}
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -24,10 +47,11 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("files", nargs="+", type=Path, metavar="FILE", help="written by `fastgs evaluate`")
+    add("files", nargs="+", type=Path, metavar="FILE", help="written by `fastgs evaluate` or `fastgs splats evaluate`")
     output = "folder for table.md and figures: of methods psnr-iterations.png, psnr-seconds.png, psnr-gaussians.png "
     output += "and, where pictures were kept, errors.png; of codecs psnr-bpp.png and, of images of at least 176 "
-    output += "pixels, ms-ssim-bpp.png (default: the table goes to the screen)"
+    output += "pixels, ms-ssim-bpp.png; of autoencoders psnr-latent.png and ssim-latent.png (default: the table goes "
+    output += "to the screen)"
     add("--output", type=Path, metavar="DIR", help=output)
     parser.set_defaults(run=lambda arguments: _table(parser, arguments))
 
@@ -36,39 +60,39 @@ def _table(parser: Parser, arguments: argparse.Namespace) -> int:
     """Read, and write."""
     failures: list[object] = []
     records = _load(parser, arguments.files)
-    methods = [record for record in records if isinstance(record, Record)]
-    codecs = [record for record in records if isinstance(record, CodecRecord)]
-    if methods and codecs:
-        parser.error("records of methods and of codecs have no table in common; give each a run of its own")
-    text = markdown(methods) if methods else codec_markdown(codecs)
+    kind = _KINDS[type(records[0])]
+    text = kind.markdown(records)
     if arguments.output is None:
         with reporting("standard output", failures):
             write(text)
         return FAILED if failures else 0
     make_folder(parser, arguments.output)
     with reporting(arguments.output, failures):
-        # Deferred: brings in matplotlib.
-        from fastgs.plots import save_plots
-        from fastgs.rate_distortion.plots import save_plots as save_codec_plots
-
         with atomic_write(arguments.output / "table.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
-        figures = save_plots(arguments.output, methods) if methods else save_codec_plots(arguments.output, codecs)
+        figures = kind.save_plots(arguments.output, records)
         with reporting("standard output", failures):
             write("".join(f"{path}\n" for path in [arguments.output / "table.md", *figures]))
     return FAILED if failures else 0
 
 
-def _load(parser: Parser, paths: list[Path]) -> list[Record | CodecRecord]:
-    """The records of all files; end with one line if there are none, or their means would mix sizes."""
-    records: dict[Task | CodecTask, Record | CodecRecord] = {}
+def _load(parser: Parser, paths: list[Path]) -> list[_Record]:
+    """The records of all files; end with one line if there are none, or they have no table in common."""
+    records: dict[object, _Record] = {}
     for path in paths:
         try:
-            found: list[Record | CodecRecord] = load_records(path, Record, CodecRecord)
+            found: list[_Record] = load_records(path, *_KINDS)
         except ValueError as error:
             parser.error(str(error))
         records |= {record.task: record for record in found}
-    sizes = sorted({"full size" if record.size is None else str(record.size) for record in records.values()})
+    names = [
+        kind.name for kind_of, kind in _KINDS.items() if any(isinstance(each, kind_of) for each in records.values())
+    ]
+    if len(names) > 1:
+        parser.error(f"records of {' and of '.join(names)} have no table in common; give each a run of its own")
+    # Those of autoencoders have a table for each dataset.
+    sized = [record for record in records.values() if not isinstance(record, AutoencoderRecord)]
+    sizes = sorted({"full size" if record.size is None else str(record.size) for record in sized})
     if len(sizes) > 1:
         parser.error(f"records of several sizes ({', '.join(sizes)}) have no common mean; give each a file of its own")
     if not records:

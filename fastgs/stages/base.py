@@ -1,19 +1,23 @@
-"""What the training stages share: how K is drawn, the optimizer, and what is measured on validation images."""
+"""What the training stages share: the optimizer; how K is drawn, and what is measured on validation images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import lightning
 import torch
 from torch import Tensor
 
-from fastgs.data import Batch
+from fastgs.data import Batch, FolderDataModule
 from fastgs.fitting import fit
 from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models.film import MAX_GAUSSIANS, REFERENCE_PIXELS
+from fastgs.weights import save_weights
+
+Schedule = Literal["cosine", "constant"]
 
 MIN_GAUSSIANS = 2_500
 
@@ -43,17 +47,87 @@ def relative_entropy(log_densities: Tensor) -> Tensor:
     return -(flat.exp() * flat).sum(1) - math.log(flat.shape[1])
 
 
-class Stage(lightning.LightningModule):
-    """AdamW with a linear warm-up and a cosine decay to a hundredth over the whole run.
+class TrainedStage(lightning.LightningModule):
+    """AdamW with a linear warm-up and a schedule over the whole run; and what a run leaves.
 
     Args:
         learning_rate: at its peak.
         weight_decay: of AdamW.
         warmup_steps: optimizer steps of the linear rise.
+        schedule: what follows, "cosine" is a decay to a hundredth.
+    """
+
+    DATA: ClassVar[type[lightning.LightningDataModule]]  # that its batches come from
+
+    def __init__(
+        self, learning_rate: float, weight_decay: float, warmup_steps: int, schedule: Schedule = "cosine"
+    ) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.schedule: Schedule = schedule
+
+    def export(self, path: Path, training: dict[str, Any]) -> None:
+        """Write the weights as PATH.safetensors and PATH.json, with what they were trained on.
+
+        Raises:
+            OSError, ValueError: see `fastgs.weight_files.write_pair`.
+        """
+        raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        """Refuse the data of other stages.
+
+        Raises:
+            ValueError: one line that begins with the argument.
+        """
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is not None and not isinstance(data, self.DATA):
+            raise ValueError(
+                f"data.class_path: {type(self).__name__} is trained on fastgs.data.{self.DATA.__name__}, "
+                f"got {type(data).__name__}"
+            )
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of the gradient, and end a run that has diverged before its weights are lost.
+
+        Raises:
+            ValueError: the gradient holds NaN or infinity.
+        """
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            raise ValueError(f"model.learning_rate: the run diverged at step {self.global_step}; lower it")
+        self.log("train/gradient_norm", norm)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what is trained, and its schedule by step."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+
+        def factor(step: int) -> float:
+            rise = (step + 1) / (self.warmup_steps + 1)
+            if self.schedule == "constant":
+                return min(1.0, rise)
+            progress = min(1.0, max(0, step - self.warmup_steps) / max(1, total - self.warmup_steps))
+            return min(1.0, rise) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class Stage(TrainedStage):
+    """A stage of the networks that place Gaussians: what is measured on validation images.
+
+    Args:
+        learning_rate, weight_decay, warmup_steps: see `TrainedStage`.
         val_counts: K at 512 x 512 for which validation images are predicted; on other sizes, of the same density.
         val_iterations: of the fit that follows, as what a prediction is worth shows only after it.
     """
 
+    DATA = FolderDataModule
     networks: LearnedInitializer
 
     def __init__(
@@ -64,12 +138,13 @@ class Stage(lightning.LightningModule):
         val_counts: Sequence[int],
         val_iterations: int,
     ) -> None:
-        super().__init__()
+        super().__init__(learning_rate, weight_decay, warmup_steps)
         self.val_counts = val_counts
         self.val_iterations = val_iterations
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.warmup_steps = warmup_steps
+
+    def export(self, path: Path, training: dict[str, Any]) -> None:
+        """See `TrainedStage`; for `fastgs.weights.load_weights`."""
+        save_weights(path, self.networks, training)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log PSNR at once and after a short fit, and the entropy of the density, for each K."""
@@ -93,29 +168,3 @@ class Stage(lightning.LightningModule):
 
     def _log_validation(self, name: str, value: Tensor | float, batch: Batch) -> None:
         self.log(f"val/{name}", value, batch_size=len(batch.images), sync_dist=True, on_epoch=True)
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the norm of the gradient, and end a run that has diverged before its weights are lost.
-
-        Raises:
-            ValueError: the gradient holds NaN or infinity.
-        """
-        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(norm):
-            raise ValueError(f"model.learning_rate: the run diverged at step {self.global_step}; lower it")
-        self.log("train/gradient_norm", norm)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW over what is trained, and its schedule by step."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
-        total = int(self.trainer.estimated_stepping_batches)
-
-        def factor(step: int) -> float:
-            rise = (step + 1) / (self.warmup_steps + 1)
-            progress = min(1.0, max(0, step - self.warmup_steps) / max(1, total - self.warmup_steps))
-            return min(1.0, rise) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
-from fastgs.data import FolderDataModule
 from fastgs.images import ImageError
 from fastgs.stages.checkpoint import CheckpointError
 from fastgs.stages.export import ExportWeights
@@ -28,6 +27,7 @@ FAILED, WRONG_USAGE = 1, 2
 _MEANT = (
     ".*exists and is not empty",  # a run is resumed
     ".*in eval mode at the start of training",  # batch normalization, see UNet
+    ".*WeightAveraging callback with a model that overrides",  # networks of the size of the data, not sharded
     ".*is not supported by the model summary",
     ".*LeafSpec.* is deprecated",
 )
@@ -54,11 +54,12 @@ class KeepConfig(SaveConfigCallback):
 
 
 class Command(LightningCLI):
-    """Any stage on folders of images; all that a run leaves lies in `trainer.default_root_dir`."""
+    """Any stage on its data, by default folders of images; all that it leaves lies in `trainer.default_root_dir`."""
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         super().__init__(
-            datamodule_class=FolderDataModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_data=True,
             save_config_callback=KeepConfig,
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
@@ -72,7 +73,8 @@ class Command(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Give every run its checkpoint and its exported weights."""
+        """Give every run its data, its checkpoint and its exported weights."""
+        parser.set_defaults({"data": {"class_path": "fastgs.data.FolderDataModule"}})
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults({"checkpoint.filename": "last", "checkpoint.save_on_train_epoch_end": True})
         parser.link_arguments("trainer.default_root_dir", "checkpoint.dirpath")

@@ -1,4 +1,4 @@
-"""Trained weights, written after each epoch in the form that `fastgs.weights.load_weights` reads."""
+"""Trained weights, written after each epoch in the form in which they are used."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
-from fastgs.data import FolderDataModule
-from fastgs.stages.base import Stage
-from fastgs.weights import save_weights
+from fastgs.stages.base import TrainedStage
 
 
 class ExportWeights(Callback):
@@ -37,19 +35,18 @@ class ExportWeights(Callback):
         """
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        assert isinstance(pl_module, Stage)
+        assert isinstance(pl_module, TrainedStage)
         path = Path(trainer.default_root_dir, self.path)
         with _averaged(trainer, pl_module):
             try:
-                save_weights(path, pl_module.networks, describe(trainer, pl_module))
+                pl_module.export(path, describe(trainer, pl_module))
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def describe(trainer: Trainer, stage: Stage) -> dict[str, Any]:
+def describe(trainer: Trainer, stage: TrainedStage) -> dict[str, Any]:
     """What made the weights, as plain values. There is no date in it: the same run gives the same file."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(data, FolderDataModule)
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
     return {
         "stage": type(stage).__name__,
         "hyperparameters": {name: value for name, value in stage.hparams.items() if not name.startswith("_")},
@@ -68,7 +65,7 @@ def describe(trainer: Trainer, stage: Stage) -> dict[str, Any]:
 
 
 @contextmanager
-def _averaged(trainer: Trainer, stage: Stage) -> Iterator[None]:
+def _averaged(trainer: Trainer, stage: TrainedStage) -> Iterator[None]:
     """While this lasts, the weights are their averages, as in validation, if a callback keeps averages."""
     averages = [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
     for callback in averages:

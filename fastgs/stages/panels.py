@@ -12,11 +12,12 @@ from lightning.pytorch.callbacks import Callback
 from PIL.Image import Image
 from torch import Tensor
 
-from fastgs.data import Batch
+from fastgs.data import Batch, SplatBatch
 from fastgs.files import atomic_write
 from fastgs.metrics import psnr
 from fastgs.render import render
 from fastgs.sampling import project
+from fastgs.stages.autoencoder import AutoencoderStage
 from fastgs.stages.base import Stage, count_at
 from fastgs.stages.position import PositionStage
 from fastgs.stages.wandb_logging import wandb_loggers
@@ -37,8 +38,10 @@ class Panels(Callback):
 
     Input; densities predicted for three K; centres of the Gaussians, their rendering and its error; and for the first
     image in Stage I, the density of where a short optimization takes them. Each K is that at 512 x 512, and of the same
-    density on other sizes. They go to wandb if the run is logged there, else to
-    DEFAULT_ROOT_DIR/panels/epoch-EPOCH-STEM.png. The same random numbers are used each time, and none of the run's.
+    density on other sizes. Of an autoencoder: the original, the rendering of its Gaussians, and the reconstruction.
+
+    They go to wandb if the run is logged there, else to DEFAULT_ROOT_DIR/panels/epoch-EPOCH-STEM.png. The same random
+    numbers are used each time, and none of the run's.
 
     Args:
         images: how many of the first process's validation images are shown.
@@ -57,20 +60,23 @@ class Panels(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: Batch | SplatBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Show what images of this batch are among the first, while averaged weights, if any, are in place."""
-        if trainer.sanity_checking or not trainer.is_global_zero or not isinstance(pl_module, Stage):
+        if trainer.sanity_checking or not trainer.is_global_zero:
             return
         # `Trainer.validate` is in inference mode, in which nothing can be optimized, nor what was made in it.
         with torch.inference_mode(False), torch.no_grad():
-            for image, index in zip(batch.images, batch.indices.tolist(), strict=True):
-                if self._shown == self.images:
+            for i in range(min(len(batch.images), self.images - self._shown)):
+                if isinstance(pl_module, AutoencoderStage) and isinstance(batch, SplatBatch):
+                    panels, stem = draw_autoencoder(pl_module, batch, i), str(self._shown)
+                elif isinstance(pl_module, Stage) and isinstance(batch, Batch):
+                    panels = draw(pl_module, batch.images[i].clone(), with_target=self._shown == 0)
+                    stem = trainer.val_dataloaders.dataset.paths[int(batch.indices[i])].stem  # type: ignore[union-attr]
+                else:
                     return
-                panels = draw(pl_module, image.clone(), with_target=self._shown == 0)
-                stem = trainer.val_dataloaders.dataset.paths[index].stem  # type: ignore[union-attr]
                 _keep(trainer, strip(panels), stem)
                 self._shown += 1
 
@@ -95,6 +101,16 @@ def draw(stage: Stage, image: Tensor, with_target: bool) -> list[tuple[str, Tens
             optimized = optimize(image, gaussians, TARGET_ITERATIONS, generator=generator)
         panels.append((f"target, K = {count:,}", density_image(project(optimized.means, height, width))))
     return panels
+
+
+def draw_autoencoder(stage: AutoencoderStage, batch: SplatBatch, i: int) -> list[tuple[str, Tensor]]:
+    """(title, (3, H, W) picture) in order, of sample `i` of a batch."""
+    sets, image = stage.sets(batch)[i : i + 1].clone(), batch.pixels[i]
+    pictures = [("original", image)]
+    for name, each in {"splats": sets, "reconstruction": stage.network(sets)}.items():
+        rendered = stage.rendered(each)[0]
+        pictures.append((f"{name}, {psnr(rendered, image):.2f} dB", rendered))
+    return pictures if stage.content == "splats" else [pictures[0], pictures[2]]
 
 
 def _keep(trainer: Trainer, picture: Image, stem: str) -> None:

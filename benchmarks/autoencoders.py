@@ -1,0 +1,98 @@
+"""Autoencoders on splats against the same networks on pixels: dataset, training and evaluation by the real commands.
+
+    python benchmarks/autoencoders.py PHOTOS --work output/autoencoders
+
+PHOTOS is a folder of photos; the 32 x 32 crops of one photo are all in the same split, so those of the test are of
+photos that no network has seen. What is done already is not done again. Writes benchmarks/results/autoencoders.json
+and assets/autoencoders.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from environment import RESULTS
+
+ROOT = Path(__file__).parent.parent
+
+
+class Run(NamedTuple):
+    """A training: a configuration, and what is changed in it."""
+
+    config: str
+    changes: tuple[str, ...] = ()
+
+
+NARROW = ("--model.width", "16")
+RENDERING = ("--model.parameter_weight", "0", "--model.rendering_weight", "1")
+
+# Ours and the same network on pixels; what each of its parts does; and the three of the report.
+RUNS = {
+    "anchored": Run("anchored"),
+    "pixels": Run("pixels"),
+    "anchored-conv": Run("conv", (*NARROW, *RENDERING, "--data.parameters", "anchored")),
+    "pixels-conv": Run("conv", (*NARROW, *RENDERING, "--model.content", "pixels")),
+    "conv-rendering": Run("conv", (*NARROW, *RENDERING)),
+    "conv": Run("conv", NARROW),
+    "deep": Run("deep"),
+    "resnet": Run("resnet", NARROW),
+}
+
+
+def run(*command: object) -> None:
+    """A command, which must succeed."""
+    print("$", *command, flush=True)
+    subprocess.run([str(part) for part in command], cwd=ROOT, check=True)
+
+
+def train(name: str, work: Path, latent: int, epochs: int) -> Path:
+    """Train one autoencoder, unless that has been done; the path of its weights."""
+    weights = work / f"{name}-{latent}"
+    if not weights.with_suffix(".safetensors").exists():
+        config, changes = RUNS[name]
+        folder = work / "runs" / f"{name}-{latent}"
+        shutil.rmtree(folder, ignore_errors=True)
+        run(
+            sys.executable, "train.py", "fit", "--config", f"configs/autoencoder_{config}.yaml",
+            "--data.folder", work / "splats", "--trainer.default_root_dir", folder, "--trainer.max_epochs", epochs,
+            "--trainer.check_val_every_n_epoch", epochs, "--model.latent", latent, *changes,
+        )  # fmt: skip
+        for suffix in (".json", ".safetensors"):
+            shutil.copy(folder / f"weights{suffix}", weights.with_suffix(suffix))
+    return weights
+
+
+def main() -> None:
+    """Make the dataset, train all, measure all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("output/autoencoders"))
+    parser.add_argument("--crops", type=int, default=16, help="of each photo")
+    parser.add_argument("--iterations", type=int, default=10, help="of the fits")
+    parser.add_argument("--latents", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    command = (sys.executable, "-m", "fastgs", "splats")
+    run(
+        *command, "make", arguments.photos.resolve(), "--num-gaussians", 1024, "--size", 32,
+        "--crops", arguments.crops, "--iterations", arguments.iterations, "--output", work / "splats",
+    )  # fmt: skip
+    evaluate = (*command, "evaluate", work / "splats", "--output", RESULTS / "autoencoders.json", "--autoencoders")
+    for latent in sorted(arguments.latents):
+        weights = [train(name, work, latent, arguments.epochs) for name in arguments.runs]
+        run(*evaluate, *weights)
+    with tempfile.TemporaryDirectory() as pictures:
+        run(*evaluate, *weights, "--pictures", pictures)
+        shutil.copy(Path(pictures, "splats-test.png"), ROOT / "assets" / "autoencoders.png")
+
+
+if __name__ == "__main__":
+    main()

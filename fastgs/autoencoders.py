@@ -1,0 +1,229 @@
+"""Trained autoencoders: Gaussians or pixels to a few numbers and back; and the files that they are kept in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fastgs.layouts import CHANNELS, Normalization, Parameters, from_channels, grid_shape, to_channels
+from fastgs.models.autoencoder import NETWORKS, Autoencoder, SingleAutoencoder, SplitAutoencoder
+from fastgs.parametrization import Attributes
+from fastgs.render import rasterize
+from fastgs.weight_files import built, checked_arguments, filled, read_pair, without_suffix, write_pair
+
+Content = Literal["splats", "pixels"]
+Images = Attributes | Tensor
+
+FORMAT = "fastgs.autoencoder"
+VERSION = "1"
+
+# Images that go through a network at a time.
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class TrainedAutoencoder:
+    """A network, and what its numbers mean.
+
+    What goes in and comes out is, of N images, `Attributes`, (N, K, 2), (N, K, 2), (N, K), (N, K, 3), units as in
+    `Gaussians`, if the content is "splats"; and (N, 3, H, W) floats in [0, 1] if it is "pixels". All are on the device
+    of the network.
+
+    Attributes:
+        content: "splats" or "pixels".
+        network: for (N, K, C) sets in [-1, 1] of K Gaussians, or of H x W pixels.
+        height, width: of the images, in pixels.
+        normalization: of the channels of Gaussians; None for pixels.
+
+    Raises:
+        ValueError: these do not fit together.
+    """
+
+    content: Content
+    network: Autoencoder
+    height: int
+    width: int
+    normalization: Normalization | None = None
+
+    def __post_init__(self) -> None:
+        if self.content not in get_args(Content):
+            raise ValueError(f"content: expected one of {', '.join(get_args(Content))}, got {self.content!r}")
+        if (self.content == "splats") != (self.normalization is not None):
+            raise ValueError(f"normalization: splats have one and pixels have none; the content is {self.content}")
+        for name in ("height", "width"):
+            side = getattr(self, name)
+            if type(side) is not int or side < 1:
+                raise ValueError(f"{name}: expected an integer of at least 1, got {side!r}")
+        network, elements = self.network, self.network.rows * self.network.columns
+        expected = set_shape(self.content, elements, self.height, self.width)
+        if (network.rows, network.columns, network.channels) != expected:
+            raise ValueError(
+                f"network: expected rows, columns and channels of {expected} for {self.content} of {self.height} x "
+                f"{self.width} pixels, got {(network.rows, network.columns, network.channels)}"
+            )
+
+    @property
+    def parameters(self) -> Parameters | None:
+        """The channels of Gaussians; None for pixels."""
+        return None if self.normalization is None else self.normalization.parameters
+
+    @property
+    def num_gaussians(self) -> int | None:
+        """K of each image; None for pixels."""
+        return None if self.normalization is None else self.network.rows * self.network.columns
+
+    @torch.no_grad()
+    def encode(self, images: Images) -> Tensor:
+        """(N, latent) numbers of N images.
+
+        Raises:
+            ValueError: they are of another content, number of Gaussians or size than the network.
+        """
+        return torch.cat([self.network.encode(part) for part in torch.split(self.normalized(images), BATCH)])
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Images:
+        """The inverse of `encode`, as good as it was learned."""
+        return self.restored(torch.cat([self.network.decode(part) for part in torch.split(latents, BATCH)]))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Images) -> Tensor:
+        """(N, 3, H, W) pictures of what is left of N images after both, not clamped."""
+        latents = torch.split(self.encode(images), BATCH)
+        return torch.cat([self.rendered(self.restored(self.network.decode(part))) for part in latents])
+
+    def normalized(self, images: Images) -> Tensor:
+        """The images as (N, K, C) sets in [-1, 1].
+
+        Raises:
+            ValueError: see `encode`.
+        """
+        if self.normalization is not None:
+            elements = self.network.rows * self.network.columns
+            if not isinstance(images, Attributes) or images.means.shape[1:] != (elements, 2):
+                raise ValueError(f"images: expected {elements} Gaussians each, got {_described(images)}")
+            channels = to_channels(images, self.normalization.parameters, self.height, self.width)
+            return self.normalization.normalized(channels)
+        if not isinstance(images, Tensor) or images.shape[1:] != (3, self.height, self.width):
+            raise ValueError(f"images: expected pixels (N, 3, {self.height}, {self.width}), got {_described(images)}")
+        return pixel_sets(images)
+
+    def restored(self, sets: Tensor) -> Images:
+        """The inverse of `normalized`; differentiable."""
+        if self.normalization is not None:
+            channels = self.normalization.channels(sets)
+            return from_channels(channels, self.normalization.parameters, self.height, self.width)
+        return ((sets + 1) / 2).transpose(1, 2).reshape(len(sets), 3, self.height, self.width)
+
+    def rendered(self, images: Images) -> Tensor:
+        """(N, 3, H, W) pictures of Gaussians, or the pixels as they are; differentiable."""
+        if isinstance(images, Tensor):
+            return images
+        count, elements, _ = images.means.shape
+        return rasterize(
+            *(each.flatten(0, 1) for each in images),
+            counts=[elements] * count,
+            pitches=[(1.0, 1.0)] * count,
+            height=self.height,
+            width=self.width,
+        )
+
+
+def set_shape(content: Content, num_gaussians: int, height: int, width: int) -> tuple[int, int, int]:
+    """Rows, columns and channels of the set that a network is given of an image.
+
+    Raises:
+        ValueError: see `fastgs.layouts.grid_shape`.
+    """
+    if content == "pixels":
+        return height, width, 3
+    return *grid_shape(num_gaussians, height, width), len(CHANNELS["plain"])
+
+
+def pixel_sets(pixels: Tensor) -> Tensor:
+    """(N, 3, H, W) in [0, 1] to (N, H W, 3) in [-1, 1]."""
+    return pixels.flatten(2).transpose(1, 2) * 2 - 1
+
+
+def save_autoencoder(path: str | Path, autoencoder: TrainedAutoencoder, training: dict[str, Any]) -> None:
+    """Write PATH.safetensors and PATH.json, as `fastgs.weight_files.write_pair`.
+
+    Args:
+        path: with or without suffix; its folder is made.
+        autoencoder: on any device.
+        training: what it was trained on, how, and with what result; whatever JSON can hold.
+
+    Raises:
+        OSError, ValueError, TypeError: see there.
+    """
+    parts, normalization = autoencoder.network.parts, autoencoder.normalization
+    (model,) = {name for name, kind in NETWORKS.items() if all(type(part) is kind for part in parts)}
+    info = {
+        "format": FORMAT,
+        "version": VERSION,
+        "content": autoencoder.content,
+        "height": autoencoder.height,
+        "width": autoencoder.width,
+        "model": model,
+        "networks": [part.arguments for part in parts],
+        "parameters": autoencoder.parameters,
+        "normalization": None if normalization is None else normalization.as_json(),
+        "training": training,
+    }
+    write_pair(path, autoencoder.network.state_dict(), info)
+
+
+def load_autoencoder(path: str | Path) -> TrainedAutoencoder:
+    """Read what `save_autoencoder` wrote.
+
+    Args:
+        path: of either file, with or without suffix.
+
+    Returns:
+        It, on the CPU, the network in evaluation mode. The global random state is left as it was.
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: one of them is damaged, or of another format or version, or they do not belong together. All
+            messages are one line that begins with the path.
+    """
+    path = Path(f"{without_suffix(path)}.safetensors")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the path of what train.py exported of an autoencoder")
+    tensors, info = read_pair(path, FORMAT, VERSION, "autoencoder")
+    info_path = path.with_suffix(".json")
+    networks = _built(info, info_path)
+    try:
+        network = networks[0] if len(networks) == 1 else SplitAutoencoder(networks)
+        normalization = None
+        if info.get("normalization") is not None:
+            normalization = Normalization.from_json(info.get("parameters"), info["normalization"])  # type: ignore[arg-type]
+        content, height, width = (info.get(name) for name in ("content", "height", "width"))
+        autoencoder = TrainedAutoencoder(content, network, height, width, normalization)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{info_path}: {error}") from error
+    filled(network, tensors, path)
+    return autoencoder
+
+
+def _built(info: dict[str, Any], path: Path) -> list[SingleAutoencoder]:
+    """The networks that the JSON at `path` describes."""
+    kind = {str(name): kind for name, kind in NETWORKS.items()}.get(str(info.get("model")))
+    described = info.get("networks")
+    if kind is None:
+        raise ValueError(f"{path}: model: expected one of {', '.join(NETWORKS)}, got {info.get('model')!r}")
+    where = f"{path}: networks"
+    if not isinstance(described, list) or not described:
+        raise ValueError(f"{where}: expected a list of the arguments of each")
+    return [built(kind, checked_arguments(kind, each, where), where) for each in described]
+
+
+def _described(images: Images) -> str:
+    """What images are, for messages."""
+    if isinstance(images, Attributes):
+        return f"Gaussians of shape {tuple(images.means.shape)}"
+    return f"pixels of shape {tuple(images.shape)}"

@@ -1,0 +1,169 @@
+"""Datasets of Gaussians, as `fastgs splats make` makes them, as samples and batches for autoencoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fastgs.layouts import Parameters, grid_shape, to_channels, turned, turned_image
+from fastgs.parametrization import Attributes
+from fastgs.splats.folder import Split, load_splats, read_index
+
+Layout = Literal["set", "flat", "image"]
+
+# Images whose Gaussians become channels at a time, for the memory that this takes.
+CHUNK = 1024
+
+
+class SplatSample(NamedTuple):
+    """An image and its Gaussians.
+
+    Attributes:
+        inputs: channels of the Gaussians, normalized to [-1, 1]: (K, C) as a set, (K C,) flat, (C, rows, columns) as an
+            image.
+        pixels: (3, H, W) float32 in [0, 1].
+        label: number of its class; -1 if it has none.
+    """
+
+    inputs: Tensor
+    pixels: Tensor
+    label: int
+
+
+class SplatBatch(NamedTuple):
+    """What the training of an autoencoder is given.
+
+    Attributes:
+        inputs: (B, K, C) normalized channels of Gaussians.
+        pixels: (B, 3, H, W) float32 in [0, 1].
+        labels: (B,) int64; -1 for none.
+    """
+
+    inputs: Tensor
+    pixels: Tensor
+    labels: Tensor
+
+    @property
+    def images(self) -> Tensor:
+        """The pixels, by the name that they have in `Batch`."""
+        return self.pixels
+
+
+class SplatDataset(Dataset[SplatSample]):
+    """One split of a dataset, all of it in memory.
+
+    It is indexed by (epoch, index) pairs; a plain index means epoch 0. What is turned how depends on both and the seed.
+
+    Args:
+        folder: of the dataset.
+        split: "train", "val" or "test".
+        parameters: which channels, see `fastgs.layouts`.
+        layout: of the inputs; Gaussians are in the order of their fit, in an image row by row.
+        turn: mirror and turn images and their Gaussians by a random one of the eight symmetries of the square, or of
+            the four of other rectangles.
+        seed: of that.
+
+    Attributes:
+        attributes: of all images, as fitted.
+        normalization: of the channels, over the train split.
+        entries: what the index says of each image.
+        labels: names of the classes.
+        height, width: of every image, in pixels.
+
+    Raises:
+        FileNotFoundError: the folder holds no dataset.
+        ValueError: it is damaged, has no image in this split, no range of these parameters or images of several sizes,
+            or an argument is unknown. One line.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        split: Split,
+        parameters: Parameters = "anchored",
+        layout: Layout = "set",
+        turn: bool = False,
+        seed: int = 0,
+    ) -> None:
+        for name, value, known in (("parameters", parameters, Parameters), ("layout", layout, Layout)):
+            if value not in get_args(known):
+                raise ValueError(f"{name}: expected one of {', '.join(get_args(known))}, got {value!r}")
+        index = read_index(folder)
+        splats = load_splats(folder, split)
+        if not isinstance(splats.pixels, Tensor):
+            raise ValueError(f"{folder}: the images differ in size; make the dataset with images of one size")
+        if parameters not in index.normalizations:
+            raise ValueError(
+                f"{folder}: has no {parameters!r} parameters, as its fits did not start from one grid; make the "
+                "dataset with the initialization 'grid', or train on 'plain' parameters"
+            )
+        self.layout = layout
+        self.labels = index.labels
+        self.entries = splats.entries
+        self.normalization = index.normalizations[parameters]
+        self.pixels = splats.pixels
+        self.height, self.width = self.pixels.shape[-2:]
+        self.attributes = splats.attributes
+        self.turn = turn
+        self.seed = seed
+        if layout == "image" or turn:
+            self.grid = grid_shape(self.num_gaussians, self.height, self.width)
+        self._labels = torch.tensor([-1 if each.label is None else each.label for each in self.entries])
+        self._inputs: Tensor | None = None
+        if not turn:  # then they need be computed only once
+            parts = torch.split(torch.arange(len(self)), CHUNK)
+            self._inputs = torch.cat([self._normalized(part, 0) for part in parts])
+
+    @property
+    def num_gaussians(self) -> int:
+        """K of each image."""
+        return self.attributes.means.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> SplatSample:
+        epoch, index = (0, key) if isinstance(key, int) else key
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} of {len(self)} images")
+        batch = self.batch(torch.tensor([index]), self.symmetry(epoch, index))
+        return SplatSample(self._arranged(batch.inputs[0]), batch.pixels[0], int(batch.labels[0]))
+
+    def batch(self, indices: Tensor, symmetry: int = 0) -> SplatBatch:
+        """(B,) images, all turned by one symmetry; their Gaussians as sets."""
+        pixels = turned_image(self.pixels[indices], symmetry).float() / 255
+        if self._inputs is not None and not symmetry:
+            return SplatBatch(self._inputs[indices], pixels, self._labels[indices])
+        return SplatBatch(self._normalized(indices, symmetry), pixels, self._labels[indices])
+
+    def symmetry(self, epoch: int, index: int) -> int:
+        """By which an image is turned in an epoch; see `fastgs.layouts.turned`."""
+        if not self.turn:
+            return 0
+        generator = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, index)))
+        return int(generator.integers(8 if self.height == self.width else 4))
+
+    def _normalized(self, indices: Tensor, symmetry: int) -> Tensor:
+        attributes = Attributes(*(each[indices] for each in self.attributes))
+        if symmetry:
+            attributes = turned(attributes, symmetry, self.height, self.width)
+        channels = to_channels(attributes, self.normalization.parameters, self.height, self.width)
+        return self.normalization.normalized(channels)
+
+    def _arranged(self, inputs: Tensor) -> Tensor:
+        """(K, C) in the layout."""
+        if self.layout == "set":
+            return inputs
+        return inputs.flatten() if self.layout == "flat" else inputs.T.reshape(-1, *self.grid)
+
+
+def collate_splats(samples: Sequence[SplatSample]) -> SplatBatch:
+    """Samples as a batch."""
+    inputs, pixels, labels = zip(*samples, strict=True)
+    return SplatBatch(torch.stack(inputs), torch.stack(pixels), torch.tensor(labels))

@@ -1,0 +1,89 @@
+"""An autoencoder that starts from the best linear one: principal components in the metric of the picture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastgs.models.autoencoder_base import WeightInit
+from fastgs.models.autoencoder_grids import ConvAutoencoder
+
+# Components that the randomized decomposition computes beyond those that are kept, and its power iterations (Halko,
+# Martinsson and Tropp 2011).
+OVERSAMPLING, POWER_ITERATIONS = 20, 2
+
+# Standard deviations of the latents, which are divided by, are at least this, and this share of the largest.
+LEAST = 1e-4
+
+
+class PrincipalAutoencoder(ConvAutoencoder):
+    """Principal components of the sets, computed once and kept, and convolutions that learn what is not linear.
+
+    Channels are weighed by how much the picture depends on them, so that the error which principal components make
+    least is nearly that of the picture: the colour of a small Gaussian shows, its angle hardly. Latents have unit
+    variance at first. The convolutions are those of `ConvAutoencoder`; their last layers start at zero, so the first
+    steps of training are made at the linear optimum. Values beyond [-1, 1] are cut off, not squashed.
+
+    `set_components` is to be called before training.
+    """
+
+    weights: Tensor
+    mean: Tensor
+    components: Tensor
+    deviations: Tensor
+
+    def __init__(
+        self,
+        channels: int = 8,
+        rows: int = 32,
+        columns: int = 32,
+        latent: int = 256,
+        width: int = 16,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        weight_init: WeightInit = "default",
+    ) -> None:
+        super().__init__(channels, rows, columns, latent, width, dropout, batch_norm, weight_init)
+        for half in (self.encoder, self.decoder):
+            last = [layer for layer in half.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+            nn.init.zeros_(last.weight)
+            if last.bias is not None:
+                nn.init.zeros_(last.bias)
+        size = channels * rows * columns
+        self.register_buffer("weights", torch.ones(channels))
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("components", torch.zeros(size, latent))
+        self.register_buffer("deviations", torch.ones(latent))
+
+    def set_components(self, sets: Tensor, weights: Tensor) -> None:
+        """Compute the linear part; deterministic, as it draws from a generator of its own.
+
+        Args:
+            sets: (N, K, C) in [-1, 1], of training.
+            weights: (C,) how much a picture changes with each channel, in any unit, above 0.
+        """
+        self.weights.copy_(weights / weights.max())
+        flat = (sets * self.weights).flatten(1)
+        self.mean.copy_(flat.mean(0))
+        flat = flat - self.mean
+        known = min(self.latent, *flat.shape)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            rank = min(known + OVERSAMPLING, *flat.shape)
+            _, _, components = torch.svd_lowrank(flat, q=rank, niter=POWER_ITERATIONS)
+        self.components.zero_()
+        self.components[:, :known] = components[:, :known]
+        deviations = (flat @ self.components).std(0)
+        self.deviations.copy_(deviations.clamp(min=LEAST * max(1.0, float(deviations.max()))))
+
+    def encode(self, sets: Tensor) -> Tensor:
+        """See `Autoencoder`."""
+        weighed = sets * self.weights
+        linear = (weighed.flatten(1) - self.mean) @ self.components / self.deviations
+        return linear + super().encode(weighed)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """See `Autoencoder`."""
+        linear = ((latents * self.deviations) @ self.components.T + self.mean).view(len(latents), -1, self.channels)
+        grids: Tensor = self.decoder(latents)
+        return ((linear + grids.float().flatten(2).transpose(1, 2)) / self.weights).clamp(-1, 1)

@@ -1,0 +1,141 @@
+"""What is fitted together: which images are in a batch, and the fit of one, in whatever process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fastgs.gaussians import Gaussians
+from fastgs.images import ImageError
+from fastgs.initializers import INITIALIZERS
+from fastgs.parametrization import Attributes
+from fastgs.render import threads
+from fastgs.splats.fitting import fit_batch
+from fastgs.splats.shards import Failure, Row, Settings
+from fastgs.splats.sources import Source, Window, cut
+
+# Of what is fitted in the same steps: more would take more memory, and no less time.
+MAX_GAUSSIANS = 65_536
+MAX_PIXELS = 2**20
+
+Purpose = Literal["crops", "starts", "split"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image that a dataset is to have: a source, its place in the list of sources, and which of its crops."""
+
+    source: Source
+    place: int
+    crop: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images of a shard: its number, the place of the first in it, and the images."""
+
+    shard: int
+    first: int
+    items: tuple[Item, ...]
+
+
+class Fitted(NamedTuple):
+    """An image that is done, its arrays by name: those of `Attributes`, and pixels, flat."""
+
+    row: Row
+    arrays: dict[str, NDArray[Any]]
+
+
+class Part(NamedTuple):
+    """What becomes of a batch: the images that are done, those that cannot be, and the SHA-256 of each item's source.
+
+    Of arrays, not of tensors, which would take an open file each between processes.
+    """
+
+    fitted: list[Fitted]
+    failures: list[Failure]
+    hashes: list[str]
+
+
+def random_numbers(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
+    """A generator of its own for each purpose and place."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(get_args(Purpose).index(purpose), *place)))
+
+
+def plan(sources: Sequence[Source], settings: Settings) -> list[list[Batch]]:
+    """The batches of each shard, in their order."""
+    crops = range(settings.crops or 1)
+    items = [Item(source, place, crop) for place, source in enumerate(sources) for crop in crops]
+    length = max(1, MAX_GAUSSIANS // settings.num_gaussians)
+    return [
+        [
+            Batch(number, first, tuple(items[start + first : start + min(first + length, settings.shard_size)]))
+            for first in range(0, min(settings.shard_size, len(items) - start), length)
+        ]
+        for number, start in enumerate(range(0, len(items), settings.shard_size))
+    ]
+
+
+class _Ready(NamedTuple):
+    """An image to be fitted: its place in the shard, what it is, and its pixels."""
+
+    number: int
+    item: Item
+    window: Window
+
+
+@threads.reserved()
+def fit(settings: Settings, batch: Batch) -> Part:
+    """Read, cut and fit the images of a batch; those that cannot be read are left out."""
+    part = Part([], [], [])
+    ready: list[_Ready] = []
+    for place, group in groupby(enumerate(batch.items, batch.first), key=lambda member: member[1].place):
+        members = list(group)
+        source = members[0][1].source
+        part.hashes.extend([source.sha256()] * len(members))
+        try:
+            windows = cut(source.read(), settings.size, settings.crops, random_numbers(settings.seed, "crops", place))
+        except ImageError as error:
+            part.failures.extend(Failure(number, str(error)) for number, _ in members)
+        else:
+            ready += [_Ready(number, item, windows[item.crop]) for number, item in members]
+    for together in _runs(ready):
+        part.fitted.extend(_fit(settings, together))
+    return part
+
+
+def _runs(ready: Sequence[_Ready]) -> Iterator[Sequence[_Ready]]:
+    """Neighbours that, padded to the largest of them, are not too many pixels."""
+    start, height, width = 0, 0, 0
+    for place, (_, _, window) in enumerate(ready):
+        _, rows, columns = window.pixels.shape
+        height, width = max(height, rows), max(width, columns)
+        if place > start and (place + 1 - start) * height * width > MAX_PIXELS:
+            yield ready[start:place]
+            start, height, width = place, rows, columns
+    if ready:
+        yield ready[start:]
+
+
+def _fit(settings: Settings, ready: Sequence[_Ready]) -> list[Fitted]:
+    targets = [each.window.pixels / 255 for each in ready]
+    starts = []
+    for target, (_, item, _) in zip(targets, ready, strict=True):
+        seed = int(random_numbers(settings.seed, "starts", item.place, item.crop).integers(2**63))
+        generator = torch.Generator().manual_seed(seed)
+        starts.append(INITIALIZERS[settings.initialization](target, settings.num_gaussians, generator))
+    result = fit_batch(targets, starts, settings.iterations)
+    return [_fitted(*each) for each in zip(ready, result.gaussians, result.psnrs, strict=True)]
+
+
+def _fitted(ready: _Ready, gaussians: Gaussians, psnr: float) -> Fitted:
+    top, left, pixels = ready.window
+    arrays = {name: getattr(gaussians, name).numpy() for name in Attributes._fields}
+    arrays["pixels"] = pixels.flatten().numpy()
+    return Fitted(Row(ready.number, top, left, gaussians.height, gaussians.width, psnr), arrays)

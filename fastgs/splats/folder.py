@@ -1,0 +1,243 @@
+"""A dataset of Gaussians on the disk: DIR/index.json and DIR/shard-00000.safetensors, ...; and its reader."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_type_hints
+
+import torch
+from torch import Tensor
+
+from fastgs.files import atomic_write
+from fastgs.layouts import Normalization, Parameters
+from fastgs.parametrization import Attributes
+from fastgs.splats.shards import FORMAT, VERSION, Row, Settings, read_shard
+
+Split = Literal["train", "val", "test"]
+
+INDEX = "index.json"
+
+_logger = logging.getLogger(__name__)
+
+
+def shard_name(number: int) -> str:
+    """The file of a shard in the folder."""
+    return f"shard-{number:05}.safetensors"
+
+
+class Entry(NamedTuple):
+    """An image of a dataset.
+
+    Attributes:
+        source: the image's file relative to the folder it was found in, or "cifar10/train/123".
+        top, left, height, width: the part of the source, in pixels of the resized one if it was resized.
+        label: index into `Index.labels`; None if it has none.
+        psnr: of the fit, in dB.
+        split: the side that it is on; all images of a source are on the same.
+        shard: file.
+        row: place in the tensors of the shard.
+    """
+
+    source: str
+    top: int
+    left: int
+    height: int
+    width: int
+    label: int | None
+    psnr: float
+    split: Split
+    shard: str
+    row: int
+
+
+_TYPES = get_type_hints(Entry) | {"split": str}
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a dataset is.
+
+    Attributes:
+        settings: what it was made by.
+        labels: names of the classes; none if it has none.
+        entries: the images.
+        normalizations: ranges of the parameters over the train split; "anchored" ones only where fits started from a
+            grid, and all images have one size.
+        shards: SHA-256 of each shard, by file.
+    """
+
+    settings: Settings
+    labels: list[str]
+    entries: list[Entry]
+    normalizations: dict[Parameters, Normalization]
+    shards: dict[str, str]
+
+    @property
+    def num_gaussians(self) -> int:
+        """Of each image."""
+        return self.settings.num_gaussians
+
+    @property
+    def initialization(self) -> str:
+        """Where the fits started: "grid", "random" or "nearest"."""
+        return self.settings.initialization
+
+    @property
+    def iterations(self) -> int:
+        """Of each fit."""
+        return self.settings.iterations
+
+    @property
+    def seed(self) -> int:
+        """Of everything random, the split included."""
+        return self.settings.seed
+
+    @property
+    def size(self) -> int | None:
+        """Side of all images in pixels, or None if they differ or are no squares."""
+        sizes = {side for entry in self.entries for side in (entry.height, entry.width)}
+        return sizes.pop() if len(sizes) == 1 else None
+
+
+class Splats(NamedTuple):
+    """Images and their Gaussians, in the order of the index.
+
+    Attributes:
+        attributes: (N, K, 2), (N, K, 2), (N, K), (N, K, 3) float32, units as in `Gaussians`.
+        pixels: uint8 (N, 3, H, W), or a list of (3, h, w) where the sizes differ.
+        entries: what the index says of them.
+    """
+
+    attributes: Attributes
+    pixels: Tensor | list[Tensor]
+    entries: list[Entry]
+
+
+def write_index(folder: Path, index: Index) -> None:
+    """Write DIR/index.json, an image a line, whole or not at all.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full.
+    """
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "settings": asdict(index.settings),
+        "labels": index.labels,
+        "normalizations": {name: each.as_json() for name, each in index.normalizations.items()},
+        "shards": index.shards,
+    }
+    lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in head.items()]
+    entries = ",\n".join(json.dumps(entry._asdict(), allow_nan=False) for entry in index.entries)
+    with atomic_write(folder / INDEX) as temporary:
+        temporary.write_text("{\n" + ",\n".join([*lines, f'"entries": [\n{entries}\n]']) + "\n}\n")
+
+
+def read_index(folder: str | Path) -> Index:
+    """Read what `write_index` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or of another format or version. Messages are one line that begins with the path.
+    """
+    path = Path(folder) / INDEX
+    try:
+        item = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path}: no such file; make the dataset with `fastgs splats make`, or once more if that was broken off"
+        ) from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is damaged or no JSON ({error}); delete it, and make the dataset again") from error
+    if not isinstance(item, dict) or item.get("format") != FORMAT:
+        raise ValueError(f"{path}: is no index of a dataset (not written by fastgs); name another folder")
+    if item.get("version") != VERSION:
+        raise ValueError(
+            f"{path}: is of version {item.get('version')!r}, and this fastgs reads version {VERSION!r}; make the "
+            "dataset again"
+        )
+    try:
+        return _index(item)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = str(error) if type(error) is ValueError else "has other fields than this version writes"
+        raise ValueError(f"{path}: {reason}; delete it, and make the dataset again") from error
+
+
+def _index(item: dict[str, Any]) -> Index:
+    labels, shards = item["labels"], item["shards"]
+    if not all(isinstance(text, str) for text in (*labels, *shards, *shards.values())):
+        raise ValueError("has improper labels or shards")
+    normalizations = {name: Normalization.from_json(name, each) for name, each in item["normalizations"].items()}
+    entries = [Entry(**each) for each in item["entries"]]
+    for number, entry in enumerate(entries, start=1):
+        if (
+            not all(isinstance(value, _TYPES[name]) for name, value in entry._asdict().items())
+            or entry.split not in get_args(Split)
+            or entry.shard not in shards
+            or (entry.label is not None and not 0 <= entry.label < len(labels))
+            or min(entry.row, entry.height - 1, entry.width - 1) < 0
+            or not math.isfinite(entry.psnr)
+        ):
+            raise ValueError(f"entry {number} is improper")
+    return Index(Settings.from_json(item["settings"]), labels, entries, normalizations, shards)
+
+
+def load_splats(folder: str | Path, split: Split | None = None) -> Splats:
+    """All images of a dataset, or those of a split.
+
+    A shard that is missing or damaged is named in a warning of the log, and its images are left out.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_index`; or there are no images in this split, or none can be read.
+    """
+    index = read_index(folder)
+    wanted = [entry for entry in index.entries if split in (None, entry.split)]
+    if not wanted:
+        raise ValueError(f"{folder}: has no images for {split or 'anything'}; make the dataset of more images")
+    # Filled shard by shard, so that no more than one is in memory twice.
+    shape = (len(wanted), index.num_gaussians)
+    attributes = Attributes(torch.empty(*shape, 2), torch.empty(*shape, 2), torch.empty(shape), torch.empty(*shape, 3))
+    pixels: list[Tensor] = []
+    entries: list[Entry] = []
+    for name, group in groupby(wanted, key=lambda entry: entry.shard):
+        members = list(group)
+        try:
+            found, images = _read(Path(folder) / name, members, index)
+        except (OSError, ValueError) as error:
+            _logger.warning(
+                "skipping %s; %d images are left out; repeat `fastgs splats make` to mend it", error, len(members)
+            )
+            continue
+        for target, source in zip(attributes, found, strict=True):
+            target[len(entries) : len(entries) + len(members)] = source
+        pixels += images
+        entries += members
+    if not entries:
+        raise ValueError(f"{folder}: none of the shards can be read, see the warnings; make the dataset again")
+    count = len(entries)
+    agree = len({image.shape for image in pixels}) == 1
+    return Splats(Attributes(*(each[:count] for each in attributes)), torch.stack(pixels) if agree else pixels, entries)
+
+
+def _read(path: Path, entries: Sequence[Entry], index: Index) -> tuple[list[Tensor], list[Tensor]]:
+    """The attributes and the images of entries of one shard."""
+    header, content = read_shard(path)
+    fits = header.sha256 == index.shards[path.name] and header.settings == index.settings
+    if not fits or any(not _same(entry, header.rows) for entry in entries):
+        raise ValueError(f"{path}: is not the file that {INDEX} describes")
+    rows = [entry.row for entry in entries]
+    images = content.images(header.rows)
+    return [each[rows] for each in content.attributes], [images[row] for row in rows]
+
+
+def _same(entry: Entry, rows: list[Row]) -> bool:
+    """Whether the shard has in this row what the index says."""
+    return entry.row < len(rows) and rows[entry.row][1:5] == entry[1:5]

@@ -1,0 +1,173 @@
+"""Networks on disk: NAME.safetensors has the weights, NAME.json says what they are of.
+
+The two belong together: the JSON has the SHA-256 of the other file, and one is not read without the other. Nothing that
+is read is run, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from fastgs.files import atomic_write
+
+_Network = TypeVar("_Network", bound=nn.Module)
+_Built = TypeVar("_Built")
+
+
+def write_pair(path: str | Path, state: Mapping[str, Tensor], info: dict[str, Any]) -> None:
+    """Write PATH.safetensors and PATH.json. Equal weights give equal bytes.
+
+    Both files are complete before either takes the place of an old one, so a full disk leaves the old pair as it was.
+
+    Args:
+        path: with or without suffix; its folder is made.
+        state: the weights, on any device.
+        info: begins with a "format" and a "version"; the SHA-256 of the weights is put behind these.
+
+    Raises:
+        OSError: the folder is not writable, or the disk is full.
+        ValueError: the weights hold NaN or infinity; nothing is written.
+        TypeError, ValueError: JSON cannot hold `info`; nothing is written.
+    """
+    tensors, text = (Path(f"{without_suffix(path)}{suffix}") for suffix in (".safetensors", ".json"))
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+        raise ValueError(f"{path}: not written, since the weights hold NaN or infinity")
+    content = safetensors.torch.save(state)
+    head = {"format": info["format"], "version": info["version"], "sha256": hashlib.sha256(content).hexdigest()}
+    lines = json.dumps(head | info, indent=2, allow_nan=False) + "\n"
+    tensors.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(text) as new_text, atomic_write(tensors) as new_tensors:
+        new_text.write_text(lines)
+        new_tensors.write_bytes(content)
+
+
+def read_pair(path: Path, form: str, version: str, holds: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_pair` wrote.
+
+    Args:
+        path: the safetensors file, which is there.
+        form, version: those that are read.
+        holds: what the pair has in it, as messages name it.
+
+    Returns:
+        The tensors, and all that is in the JSON.
+
+    Raises:
+        FileNotFoundError: the JSON is missing.
+        ValueError: a file is damaged, or of another format or version, or they do not belong together. All messages are
+            one line that begins with the path.
+    """
+    info_path = path.with_suffix(".json")
+    info, content = _read_info(info_path, path, form, version, holds), _read(path)
+    try:
+        tensors = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError) as error:  # a KeyError is of a type that torch lacks
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    if hashlib.sha256(content).hexdigest() != info.get("sha256"):
+        raise ValueError(
+            f"{path}: is not the file that {info_path.name} describes; the two are written together, so export or copy "
+            "both again"
+        )
+    return tensors, info
+
+
+def without_suffix(path: str | Path) -> Path:
+    """The path that both files begin with, of either file or of itself."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
+
+
+def checked_arguments(kind: type[nn.Module], arguments: object, where: str) -> dict[str, Any]:
+    """Constructor arguments as they were read, all of which must be there and have the types of the defaults.
+
+    Those with None for a default are not kept in files.
+
+    Args:
+        kind: the class.
+        arguments: anything.
+        where: file and place in it, for the message.
+
+    Raises:
+        ValueError: they are not just these.
+    """
+    parameters = inspect.signature(kind).parameters.values()
+    expected = {each.name: type(each.default) for each in parameters if each.default is not None}
+    if not isinstance(arguments, dict) or {key: type(value) for key, value in arguments.items()} != expected:
+        wanted = ", ".join(f"{key} ({value.__name__})" for key, value in expected.items())
+        raise ValueError(f"{where}: expected just {wanted}; got {arguments}")
+    return arguments
+
+
+def built(kind: Callable[..., _Built], arguments: dict[str, Any], where: str) -> _Built:
+    """A network from its constructor arguments. The global random state is left as it was.
+
+    Raises:
+        ValueError: the constructor refuses them, in whatever way.
+    """
+    try:
+        # Fresh networks draw random numbers, which no caller expects of reading a file.
+        with torch.random.fork_rng(devices=[]):
+            return kind(**arguments)
+    except Exception as error:  # the libraries below raise whatever they like
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{where}: no network can be built from {arguments} ({reason})") from error
+
+
+def filled(network: _Network, tensors: Mapping[str, Tensor], path: Path) -> _Network:
+    """The network with the weights that were read from `path`, in evaluation mode.
+
+    Raises:
+        ValueError: they are not those of the network; none of them is copied.
+    """
+    expected: dict[str, Tensor] = network.state_dict()
+    for name, tensor in expected.items():
+        if name not in tensors:
+            raise ValueError(f"{path}: lacks {name}, which the networks of {path.stem}.json have")
+        found = tensors[name]
+        if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(
+                f"{path}: {name}: expected {tensor.dtype} of shape {tuple(tensor.shape)}, "
+                f"got {found.dtype} of shape {tuple(found.shape)}"
+            )
+        if not torch.isfinite(found).all():
+            raise ValueError(f"{path}: {name}: holds NaN or infinity")
+    extra = sorted(tensors.keys() - expected.keys())
+    if extra:
+        raise ValueError(f"{path}: holds {extra[0]}, which the networks of {path.stem}.json lack")
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _read_info(path: Path, tensors: Path, form: str, version: str, holds: str) -> dict[str, Any]:
+    """The JSON that tells how to build the networks."""
+    try:
+        info = json.loads(_read(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file; it belongs to {tensors.name}, so copy both") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not a readable JSON file ({error})") from error
+    if not isinstance(info, dict) or info.get("format") != form:
+        raise ValueError(f"{path}: describes no {holds} (not written by fastgs)")
+    if info.get("version") != version:
+        raise ValueError(f"{path}: is of version {info.get('version')!r}; this fastgs reads version {version!r}")
+    return info

@@ -1,0 +1,214 @@
+"""Training autoencoders through the real command line: every configuration, resumed runs, and what users get wrong."""
+
+import csv
+import json
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from PIL import Image
+from splat_data import make_splats
+
+from fastgs.autoencoders import load_autoencoder
+from fastgs.data import SplatDataModule
+from fastgs.splats.folder import load_splats
+from fastgs.stages import AutoencoderStage
+from fastgs.stages.command import main
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+NAMES = ("deep", "conv", "resnet", "anchored", "pixels")
+
+# Two epochs of two steps.
+SMALL = [
+    *("--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.log_every_n_steps=1"),
+    *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--data.batch_size=4"),
+    *("--trainer.check_val_every_n_epoch=1", "--trainer.num_sanity_val_steps=0"),
+    *("--model.width=2", "--model.latent=12", "--model.warmup_steps=1"),
+]
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:LightningCLI's args", "ignore::DeprecationWarning", "ignore::UserWarning:lightning", "ignore:.*LeafSpec"
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """The networks are so small that more threads are slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Twelve images of 16 x 16, eight of them to train on."""
+    return make_splats(tmp_path_factory.mktemp("dataset"))
+
+
+def arguments(name, folder, dataset, *more, command="fit"):
+    """The command for a configuration, made small."""
+    config = CONFIGS / f"autoencoder_{name}.yaml"
+    return [command, f"--config={config}", *SMALL, f"--trainer.default_root_dir={folder}", f"--data.folder={dataset}",
+            *map(str, more)]  # fmt: skip
+
+
+def table(folder, version=0):
+    with (folder / "logs" / f"version_{version}" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+
+
+# Runs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_configuration(name, dataset, tmp_path):
+    """It is trained, exported, loaded, used, and measured from its checkpoint."""
+    assert main(arguments(name, tmp_path, dataset)) == 0
+    metrics, training = table(tmp_path), json.loads((tmp_path / "weights.json").read_text())["training"]
+    assert len(metrics["val/psnr"]) == len(metrics["val/parameter_mse"]) == 2 and len(metrics["train/loss"]) == 4
+    assert (training["stage"], training["epochs"], training["steps"]) == ("AutoencoderStage", 2, 4)
+    assert training["data"] == {
+        split: {"folders": str(dataset), "images": count} for split, count in (("train", 8), ("val", 2))
+    }
+    assert training["metrics"]["val/psnr"] == pytest.approx(metrics["val/psnr"][-1])
+    assert training["hyperparameters"]["latent"] == 12 and training["seed"] == 0
+
+    loaded, splats = load_autoencoder(tmp_path / "weights"), load_splats(dataset, "test")
+    images = splats.pixels / 255 if name == "pixels" else splats.attributes
+    assert loaded.encode(images).shape == (2, 12) and loaded.reconstruct(images).shape == (2, 3, 16, 16)
+    errors = (loaded.reconstruct(images).clamp(0, 1) - splats.pixels / 255).square().mean((1, 2, 3))
+    command = arguments(name, tmp_path, dataset, "--ckpt_path", tmp_path / "last.ckpt", command="test")
+    assert main(command) == 0
+    assert table(tmp_path, 1)["test/psnr"] == [pytest.approx((-10 * errors.log10()).mean().item(), abs=1e-3)]
+
+
+def test_all_configurations_are_run_here():
+    assert {f"autoencoder_{name}" for name in NAMES} == {path.stem for path in CONFIGS.glob("autoencoder_*.yaml")}
+
+
+class Stopper(Callback):
+    """Ends the run in the middle of its second epoch."""
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (1, 0):
+            raise RuntimeError("stopped")
+
+
+def test_stopped_and_resumed_equals_uninterrupted(dataset, tmp_path):
+    """With averaged weights, the pictures of the overlay for wandb, and networks for each attribute."""
+    overlay = tmp_path / "overlay.yaml"
+    callbacks = ["fastgs.stages.panels.Panels", "fastgs.stages.throughput.Throughput"]
+    overlay.write_text("\n".join(["trainer:", "  callbacks+:", *(f"    - class_path: {name}" for name in callbacks)]))
+    more = [f"--config={CONFIGS / 'ema.yaml'}", f"--config={overlay}", "--model.per_attribute=true"]
+    assert main(arguments("anchored", tmp_path / "whole", dataset, *more)) == 0
+    command = arguments("anchored", tmp_path / "parts", dataset, *more)
+    with pytest.raises(RuntimeError, match="stopped"):
+        main([*command, "--trainer.callbacks+=test_autoencoder_training.Stopper"])
+    assert main([*command, "--ckpt_path=last"]) == 0
+    whole, parts = ((tmp_path / each / "weights.safetensors").read_bytes() for each in ("whole", "parts"))
+    assert whole == parts
+    pictures = sorted((tmp_path / "whole" / "panels").iterdir())
+    assert [path.name for path in pictures] == [f"epoch-{epoch}-{i}.png" for epoch in (0, 1) for i in (0, 1)]
+    assert Image.open(pictures[0]).width == 3 * 260 - 4
+    network = load_autoencoder(tmp_path / "whole" / "weights").network
+    assert [part.latent for part in network.parts] == [4, 4, 4]
+
+
+class Gradients(Callback):
+    def on_after_backward(self, trainer, stage):
+        self.missing = [name for name, each in stage.network.named_parameters() if not each.grad.any()]
+
+
+def fit(dataset, callback, epochs=1, **options):
+    torch.manual_seed(0)
+    stage = AutoencoderStage(width=4, latent=64, **options)
+    data = SplatDataModule(str(dataset), batch_size=8)
+    trainer = lightning.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[callback],
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(stage, data)
+    return trainer.callback_metrics
+
+
+def test_the_rendering_loss_reaches_the_encoder(dataset):
+    gradients = Gradients()
+    metrics = fit(dataset, gradients, parameter_weight=0.0, rendering_weight=1.0, batch_norm=False)
+    assert gradients.missing == [] and "train/parameter_mse" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({}, "val/parameter_mse"), ({"parameter_weight": 0.0, "rendering_weight": 1.0}, None)],
+)
+def test_what_is_learned_holds_for_other_images(dataset, options, error):
+    before, after = (
+        fit(dataset, Callback(), epochs, learning_rate=1e-2, warmup_steps=0, **options) for epochs in (1, 30)
+    )
+    assert after["train/loss"] < before["train/loss"] and after["val/psnr"] > before["val/psnr"] + 1.5
+    assert error is None or after[error] < 0.75 * before[error]
+
+
+# What users get wrong: one line each
+
+
+@pytest.fixture(scope="module")
+def gridless(tmp_path_factory):
+    return make_splats(tmp_path_factory.mktemp("gridless"), 6, num_gaussians=31, initialization="random")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code", "message"),
+    [
+        ("conv", "--data.folder=nowhere", 1, "data.folder: nowhere/index.json: no such file; make the dataset with"),
+        ("anchored", "--data.folder={gridless}", 1, "data.folder: {gridless}: has no 'anchored' parameters"),
+        ("conv", "--data.folder={gridless}", 1, "data.folder: num_gaussians: 31 cells make no grid"),
+        ("conv", "--data.batch_size=9", 1, "data.batch_size: 9 is more than the 8 training images"),
+        ("conv", "--data.val_batch_size=0", 1, "data.val_batch_size: must be at least 1, got 0"),
+        ("conv", "--data.parameters=polar", 2, "data: fastgs.data.SplatDataModule: parameters: Expected"),
+        ("conv", "--data.crop=8", 2, "data: fastgs.data.SplatDataModule: Option 'crop' is not accepted"),
+        ("conv", "--model.parameter_weight=0", 1, "model.parameter_weight: nothing is learned"),
+        ("conv", "--model.rendering_weight=-1", 1, "model.rendering_weight: must be at least 0, got -1"),
+        ("conv", "--model.dropout=1", 1, "model.dropout: must be in [0, 1), got 1"),
+        ("conv", "--model.per_attribute=true --model.latent=3", 1, "model.latent: must be at least 4"),
+        ("pixels", "--model.per_attribute=true", 1, "model.per_attribute: pixels have only one attribute"),
+        ("conv", "--model.model=unet", 2, "model: fastgs.stages.AutoencoderStage: model: Expected"),
+        ("conv", "--config={configs}/position.yaml", 2, "data: fastgs.data.SplatDataModule: Option 'train' is not"),
+    ],
+)
+def test_wrong_option(dataset, gridless, tmp_path, capsys, name, options, code, message):
+    options = options.format(gridless=gridless, configs=CONFIGS).split()
+    assert main(arguments(name, tmp_path / "out", dataset, *options)) == code
+    assert said(capsys).startswith(message.format(gridless=gridless))
+
+
+def said(capsys):
+    """The one line that a failed command ends with."""
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and error.count("train.py: error: ") == 1, error
+    line = error[error.index("train.py: error: ") :].removeprefix("train.py: error: ")
+    assert line.count("\n") == 1
+    return line
+
+
+def test_data_of_another_stage(dataset, tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"""
+trainer: {{default_root_dir: {tmp_path}, accelerator: cpu}}
+model: {{class_path: fastgs.stages.PositionStage}}
+data: {{class_path: fastgs.data.SplatDataModule, init_args: {{folder: {dataset}}}}}
+""")
+    assert main(["fit", f"--config={config}"]) == 1
+    expected = "data.class_path: PositionStage is trained on fastgs.data.FolderDataModule, got SplatDataModule\n"
+    assert said(capsys) == expected
+
+
+def test_checkpoint_of_another_number_of_gaussians(dataset, tmp_path, capsys):
+    assert main(arguments("deep", tmp_path, dataset)) == 0
+    other = make_splats(tmp_path / "other", num_gaussians=16)
+    assert main(arguments("deep", tmp_path, other, "--ckpt_path", tmp_path / "last.ckpt")) == 1
+    assert said(capsys).startswith("--ckpt_path: is of another network than the model (it differs in network.encoder.")
