@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastgs.models.autoencoder_base import WeightInit
 from fastgs.models.autoencoder_grids import ConvAutoencoder
 
 # Components that the randomized decomposition computes beyond those that are kept, and its power iterations (Halko,
@@ -21,8 +20,7 @@ class PrincipalAutoencoder(ConvAutoencoder):
 
     Channels are weighed by how much the picture depends on them, so that the error which principal components make
     least is nearly that of the picture: the colour of a small Gaussian shows, its angle hardly. Latents have unit
-    variance at first. The convolutions are those of `ConvAutoencoder`; their last layers start at zero, so the first
-    steps of training are made at the linear optimum. Values beyond [-1, 1] are cut off, not squashed.
+    variance at first. The convolutions are those of `ConvAutoencoder`. Values beyond [-1, 1] are cut off, not squashed.
 
     `set_components` is to be called before training.
     """
@@ -32,31 +30,16 @@ class PrincipalAutoencoder(ConvAutoencoder):
     components: Tensor
     deviations: Tensor
 
-    def __init__(
-        self,
-        channels: int = 8,
-        rows: int = 32,
-        columns: int = 32,
-        latent: int = 256,
-        width: int = 16,
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        weight_init: WeightInit = "default",
-    ) -> None:
-        super().__init__(channels, rows, columns, latent, width, dropout, batch_norm, weight_init)
-        for half in (self.encoder, self.decoder):
-            last = [layer for layer in half.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-            nn.init.zeros_(last.weight)
-            if last.bias is not None:
-                nn.init.zeros_(last.bias)
-        size = channels * rows * columns
-        self.register_buffer("weights", torch.ones(channels))
+    def _encoder(self) -> nn.Module:
+        size = self.channels * self.rows * self.columns
+        self.register_buffer("weights", torch.ones(self.channels))
         self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("components", torch.zeros(size, latent))
-        self.register_buffer("deviations", torch.ones(latent))
+        self.register_buffer("components", torch.zeros(size, self.latent))
+        self.register_buffer("deviations", torch.ones(self.latent))
+        return super()._encoder()
 
     def set_components(self, sets: Tensor, weights: Tensor) -> None:
-        """Compute the linear part; deterministic, as it draws from a generator of its own.
+        """Compute the linear part, and let the convolutions begin with adding nothing to it; the same each time.
 
         Args:
             sets: (N, K, C) in [-1, 1], of training.
@@ -75,6 +58,10 @@ class PrincipalAutoencoder(ConvAutoencoder):
         self.components[:, :known] = components[:, :known]
         deviations = (flat @ self.components).std(0)
         self.deviations.copy_(deviations.clamp(min=LEAST * max(1.0, float(deviations.max()))))
+        for half in (self.encoder, self.decoder):
+            last = [layer for layer in half.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
     def encode(self, sets: Tensor) -> Tensor:
         """See `Autoencoder`."""
