@@ -98,7 +98,7 @@ def of_file(path: Path, index: Index, height: int, width: int) -> Coder:
         "parameter_weight": _told(training, float, "hyperparameters", "parameter_weight"),
         "rendering_weight": _told(training, float, "hyperparameters", "rendering_weight"),
         "latent": autoencoder.network.latent,
-        "parameters_count": sum(each.numel() for each in autoencoder.network.parameters()),
+        "parameters_count": sum(each.numel() for each in autoencoder.network.state_dict().values()),
         "seed": _told(training, int, "seed"),
     }
 

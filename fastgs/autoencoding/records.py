@@ -56,7 +56,7 @@ class AutoencoderRecord(AutoencoderTask):
         parameter_weight, rendering_weight: of the two losses.
         latent: numbers that a code has.
         num_gaussians: of each image in the dataset.
-        parameters_count: numbers that were learned.
+        parameters_count: numbers that were learned, by steps or in closed form.
         psnr, psnr_std: dB, as in metrics.py, of the image that comes out, rendered where it is Gaussians, against the
             original pixels: mean and standard deviation over images.
         ssim: likewise, the mean; None of images too small for it.
