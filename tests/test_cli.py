@@ -273,7 +273,10 @@ def test_bad_folder(photo, out, capsys):
         ("--target-psnr inf", "--target-psnr: must be finite, got inf"),
         ("--seed -1", "--seed: must be at least 0, got -1"),
         ("--size 0", "--size: must be at least 1, got 0"),
-        ("--init best", "--init: expected one of curvature, gradient, saliency, grid, random, nearest, learned, got 'best'"),
+        (
+            "--init best",
+            "--init: expected one of curvature, gradient, saliency, grid, random, nearest, learned, got 'best'",
+        ),
         ("--init grid --weights base", "--weights: are for init 'learned', not 'grid'; leave one of the two out"),
         ("--weights nowhere", "--weights: nowhere: no such weights; give a path, or a name in checkpoints/ ("),
         ("--blend over", "--blend: expected one of normalized, sum, got 'over'"),
