@@ -40,6 +40,7 @@ RUNS = {
     "pixels-conv": Run("conv", (*NARROW, *RENDERING, "--model.content", "pixels")),
     "conv-rendering": Run("conv", (*NARROW, *RENDERING)),
     "conv": Run("conv", NARROW),
+    "conv-each": Run("conv", (*NARROW, "--model.per_attribute", "true")),
     "deep": Run("deep"),
     "resnet": Run("resnet", NARROW),
 }
