@@ -21,12 +21,7 @@ from fastgs.splats.folder import load_splats, read_index
 SMALL = {"rows": 8, "columns": 8, "width": 4}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -28,18 +28,12 @@ SMALL = [
     *("--model.width=2", "--model.latent=12", "--model.warmup_steps=1"),
 ]
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:LightningCLI's args", "ignore::DeprecationWarning", "ignore::UserWarning:lightning", "ignore:.*LeafSpec"
-)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """The networks are so small that more threads are slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:LightningCLI's args", "ignore::DeprecationWarning", "ignore::UserWarning:lightning", "ignore:.*LeafSpec"
+    ),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 @pytest.fixture(scope="module")

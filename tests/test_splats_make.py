@@ -237,8 +237,12 @@ def test_nothing_can_be_read(tmp_path, capsys):
     out = tmp_path / "out"
     assert make(tmp_path / "a.png", tmp_path / "b.png", *QUICK, "--output", out) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(":")[2] for line in lines] == [f" {tmp_path / 'a.png'}", f" {tmp_path / 'b.png'}", f" {out}"]
-    assert lines[2].endswith("none of the 2 images can be read") and not contents(out)
+    assert [line.split(":")[2] for line in lines] == [f" {tmp_path / 'b.png'}", f" {tmp_path / 'a.png'}", f" {out}"]
+    assert lines[2].endswith("none of the 1 images can be read") and not contents(out)
+    # Where nothing is found, one line is enough, and no folder is made.
+    assert make(tmp_path / "b.png", *QUICK, "--output", tmp_path / "other") == 1
+    line = f"fastgs: error: {tmp_path / 'b.png'}: no such file or folder; check the name"
+    assert capsys.readouterr().err.splitlines() == [line] and not (tmp_path / "other").exists()
 
 
 def test_another_dataset_is_refused(photos, made, tmp_path, capsys):

@@ -37,16 +37,10 @@ from fastgs.weights import load_weights, save_weights
 SIZE = 32
 SOON = {"learning_rate": 5e-3, "warmup_steps": 0, "val_iterations": 10}
 COUNTS = (100, 200)  # of FinetuneStage
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The networks are so small that more threads are slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -88,8 +88,10 @@ def find_sources(path: Path) -> Sequence[Source]:
         In the order of their names; CIFAR-10 in its own, with the test set last.
 
     Raises:
-        ImageError: a folder holds no image or cannot be listed, or CIFAR-10 is damaged.
+        ImageError: there is nothing; a folder holds no image or cannot be listed, or CIFAR-10 is damaged.
     """
+    if not path.exists():
+        raise ImageError(f"{path}: no such file or folder; check the name")
     if not path.is_dir():
         return [Source(path.name, path)]
     if (path / CIFAR10).is_dir():
