@@ -36,6 +36,7 @@ RENDERING = ("--model.parameter_weight", "0", "--model.rendering_weight", "1")
 RUNS = {
     "anchored": Run("anchored"),
     "pixels": Run("pixels"),
+    "plain": Run("anchored", ("--data.parameters", "plain")),
     "anchored-conv": Run("conv", (*NARROW, *RENDERING, "--data.parameters", "anchored")),
     "pixels-conv": Run("conv", (*NARROW, *RENDERING, "--model.content", "pixels")),
     "conv-rendering": Run("conv", (*NARROW, *RENDERING)),
