@@ -38,18 +38,18 @@ def reached(history: list[HistoryEntry]) -> Record:
     return record
 
 
-def fitted(bench: Bench, target: Tensor, count: int, start: Start, near: bool) -> Record:
+def fitted(bench: Bench, target: Tensor, count: int, start: Start) -> Record:
     """One photo: the start, a long fit, and what short ones come to."""
     placed = target.to(bench.device)
     began = time.perf_counter()
     gaussians = start(target, count).to(bench.device)
     torch.isfinite(gaussians.means).all().item()  # wait for it
     seconds = time.perf_counter() - began
-    long = fit(placed, gaussians, iterations=bench.plan.iterations, target_psnr=LEVELS[-1], near=near).history
+    long = fit(placed, gaussians, iterations=bench.plan.iterations, target_psnr=LEVELS[-1]).history
     record: Record = {"seconds_init": round(seconds, 5), "psnr_init": round(long[0].psnr, 3), **reached(long)}
     record["milliseconds_per_iteration"] = round(1e3 * long[-1].seconds / max(1, long[-1].iteration), 4)
     for length in bench.plan.lengths:
-        short = fit(placed, gaussians, iterations=length, near=near).history[-1]
+        short = fit(placed, gaussians, iterations=length).history[-1]
         record |= {f"psnr_after_{length}": round(short.psnr, 3), f"seconds_of_{length}": round(short.seconds, 5)}
     return record
 
@@ -88,10 +88,10 @@ def fits(bench: Bench) -> Iterator[Record]:
     for init, start in ((DEFAULT, initialize), (LEARNED, learned_start(bench.device))):
         for side, count, targets in cells(bench):
             kind: Record = {"init": init, "size": side, "num_gaussians": count}
-            fitted(bench, targets[0][1], count, start, near=init == LEARNED)  # compiles for these shapes
+            fitted(bench, targets[0][1], count, start)  # compiles for these shapes
             records = []
             for name, target in targets:
-                records.append(fitted(bench, target, count, start, near=init == LEARNED))
+                records.append(fitted(bench, target, count, start))
                 yield {**kind, "photo": name, **records[-1]}
             if len(records) > 1:
                 yield {**kind, "photo": "median", **middle(records)}

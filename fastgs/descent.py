@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fastgs.adam import GrowingAdam, Memory
 from fastgs.gaussians import Gaussians
 from fastgs.parametrization import Parametrization, Relative
 from fastgs.render import Backend, rasterize
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-ADAM_EPSILON = 1e-15
+
+# For runs of any length, from heuristics and from networks. Squares must be remembered at least half as long as
+# gradients: where a gradient vanishes, the step, which is their ratio, would grow without a bound.
+GRADIENT_MEMORY = Memory(first=1.1, growth=0.19, longest=25.0)
+SQUARE_MEMORY = Memory(first=1.4, growth=0.15, longest=20.0)
 
 
 @dataclass(frozen=True)
@@ -26,42 +30,29 @@ class Rates:
     """Step sizes and schedule of `fit`; `Rates.for_iterations` has the defaults.
 
     Attributes:
-        means: in diameters (two standard deviations, the geometric mean of the axes) of the initial Gaussian.
+        means: in diameters (two standard deviations, the geometric mean of the axes) of the initial Gaussian, along
+            either of its axes.
         scales: in natural logarithms of the standard deviation.
         rotations: in radians.
         colors: in units of the root mean square error of the first image.
-        betas: Adam's decay of the mean and of the squared gradient.
+        gradient_memory, square_memory: of Adam's averages of the gradient and of its square.
         hold: share of the run at full rates.
         decay: factor by which the rates have fallen at the end.
     """
 
-    means: float = 0.12
-    scales: float = 0.12
-    rotations: float = 0.09
-    colors: float = 0.3
-    betas: tuple[float, float] = (0.9, 0.9)
-    hold: float = 0.7
+    means: float = 0.105
+    scales: float = 0.11
+    rotations: float = 0.095
+    colors: float = 0.55
+    gradient_memory: Memory = GRADIENT_MEMORY
+    square_memory: Memory = SQUARE_MEMORY
+    hold: float = 0.85
     decay: float = 30.0
 
     @classmethod
-    def for_iterations(cls, iterations: int, near: bool = False) -> Rates:
-        """Rates for a run of this length: a short run cannot afford a long memory nor a deep decay.
-
-        From a start that is near the end, as the networks' is, smaller steps held for longer are better.
-        """
-        momentum = 1 - min(1.0, max(0.1, 1.6 / math.sqrt(max(iterations, 1))))
-        decay = min(30.0, max(4.0, iterations / 5))
-        if not near:
-            return cls(betas=(momentum, 0.9), decay=decay)
-        return cls(
-            means=0.082,
-            scales=0.103,
-            rotations=0.063,
-            colors=0.44,
-            betas=(momentum, momentum),
-            hold=0.85,
-            decay=max(decay, 6.6),
-        )
+    def for_iterations(cls, iterations: int) -> Rates:
+        """Rates for a run of this length: a short run cannot afford a deep decay."""
+        return cls(decay=min(30.0, max(10.0, iterations / 10)))
 
     def steps(self, color_unit: float) -> dict[str, float]:
         """Full rates of the variables of `Relative`, given the error of the first image."""
@@ -70,8 +61,7 @@ class Rates:
 
     def recipe(self, loss: Loss) -> Recipe:
         """Adam at these rates."""
-        # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
-        optimizer = partial(torch.optim.Adam, betas=self.betas, eps=ADAM_EPSILON, fused=True)
+        optimizer = partial(GrowingAdam, gradient=self.gradient_memory, square=self.square_memory)
         ours = self if loss is functional.mse_loss else None
         return Recipe(Relative, optimizer, self.steps, lambda progress, _: self.factor(progress), loss, ours=ours)
 

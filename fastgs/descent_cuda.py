@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import islice
 
 import torch
 import triton
 from torch import Tensor
 
+from fastgs.adam import weights
 from fastgs.descent import Rates
 from fastgs.descent_kernels import descend
 from fastgs.gaussians import Gaussians
@@ -22,7 +24,9 @@ from fastgs.render import cuda
 # Room in the lists of the tiles, relative to what they need when it is made: fits make Gaussians overlap more.
 ROOM = 1.5
 
-ROWS = 8  # free variables of a Gaussian: offsets x, y, log scales u, v, rotation, red, green, blue
+STEPS = 1024  # by then memories grow no more
+
+ROWS = 8  # free variables of a Gaussian: offsets u, v, log scales u, v, rotation, red, green, blue
 
 
 class CudaDescent:
@@ -49,6 +53,7 @@ class CudaDescent:
         self._in_pixels = target.new_empty(1, 4, height, width)
         self._taken = torch.zeros((), dtype=torch.int32, device=target.device)
         self._factor = torch.ones((), device=target.device)
+        self._weights = _weights(rates).to(target.device)
         self._unseen: list[float] = []  # factors of the steps since the device was last asked
         self._steps = 0
         self._load(*(torch.zeros(ROWS, len(variables), device=target.device) for _ in range(2)))
@@ -57,7 +62,8 @@ class CudaDescent:
         """Take up the variables, with what Adam remembers of them, (ROWS, N) each."""
         variables = self._variables
         # What a step reads and writes stays where it is.
-        self._fixed = tuple(variables.fixed[name].contiguous() for name in ("start", "unit", "floors"))
+        start, frame, floors = (variables.fixed[name].contiguous() for name in ("start", "frame", "floors"))
+        self._fixed = start, torch.view_as_real(frame), floors
         rows = [each.detach().reshape(len(variables), -1) for each in variables.free.values()]
         self._rows = torch.cat(rows, dim=1).T.contiguous()
         self._averages, self._squares = averages.contiguous(), squares.contiguous()
@@ -95,9 +101,8 @@ class CudaDescent:
         number = len(scales)
         descend[(triton.cdiv(number, cuda.BLOCK),)](
             self._rows, self._averages, self._squares, *self._fixed, *self._in_gaussians, *self._gaussians,
-            self._ends, self._taken, self._factor, *self._rates.steps(self._color_unit).values(),
-            *(math.log2(beta) if beta else -math.inf for beta in self._rates.betas), number, self._capacity,
-            BLOCK=cuda.BLOCK,
+            self._ends, self._taken, self._factor, self._weights, *self._rates.steps(self._color_unit).values(),
+            number, self._capacity, LAST=len(self._weights), BLOCK=cuda.BLOCK,
         )  # fmt: skip
 
     @torch.no_grad()
@@ -150,6 +155,13 @@ class CudaDescent:
         """See `Descent`."""
         means, scales, rotations, colors = (each.clone() for each in self._gaussians)
         return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend)
+
+
+def _weights(rates: Rates) -> Tensor:
+    """(S, 4) for each step, new and known of both averages (see `fastgs.adam`), until they change no more."""
+    pairs = zip(weights(rates.gradient_memory), weights(rates.square_memory), strict=True)
+    rows = [[*gradient, *square] for gradient, square in islice(pairs, STEPS)]
+    return torch.tensor(rows)
 
 
 class _Graph:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastgs.descent import ADAM_EPSILON
+from fastgs import adam
 
-EPSILON = tl.constexpr(ADAM_EPSILON)
+EPSILON = tl.constexpr(adam.EPSILON)
 
 
 @triton.jit
@@ -29,31 +29,38 @@ def _adam(variables, averages, squares, gradient, rate, share, share_squared, re
 
 @triton.jit(do_not_specialize=["number", "capacity"])
 def descend(
-    variables, averages, squares, start, unit, floors, in_means, in_scales, in_rotations, in_colors,
+    variables, averages, squares, start, frames, floors, in_means, in_scales, in_rotations, in_colors,
     means, scales, rotations, colors, ends, taken, factor,
-    rate_offsets, rate_scales, rate_rotations, rate_colors, log2_beta, log2_beta_squared, number, capacity,
-    BLOCK: tl.constexpr,
+    weights, rate_offsets, rate_scales, rate_rotations, rate_colors, number, capacity,
+    LAST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Adam on the variables, and the Gaussians that they become; nothing, if the lists had no room for all entries.
 
-    variables, averages, squares (8, N): offsets x, y, log scales u, v, rotation, red, green, blue
-    start (N, 2), unit (N,), floors (N, 2): see `Variables`
+    variables, averages, squares (8, N): offsets u, v, log scales u, v, rotation, red, green, blue
+    start (N, 2), frames (N, 2), floors (N, 2): see `Relative`
     taken: number of steps, with this one; factor: of the rates, now
+    weights (LAST, 4): for each step, see `fastgs.adam.weights`: new and known, of the gradient and of its square; those
+    of the last one ever after
     """
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = index < tl.where(tl.load(ends + number - 1) <= capacity, number, 0)
-    count = tl.load(taken).to(tl.float32)
-    rest, rest_squared = 1.0 - tl.exp2(count * log2_beta), 1.0 - tl.exp2(count * log2_beta_squared)
-    share, share_squared = 1.0 - tl.exp2(log2_beta), 1.0 - tl.exp2(log2_beta_squared)
+    row_of_weights = weights + 4 * (tl.minimum(tl.load(taken), LAST) - 1)
+    share, rest = tl.load(row_of_weights), tl.load(row_of_weights + 1)
+    share_squared, rest_squared = tl.load(row_of_weights + 2), tl.load(row_of_weights + 3)
     now = tl.load(factor)
-    size = tl.load(unit + index, mask, 1.0)
-    for axis in tl.static_range(2):
-        row = index + axis * number
-        offset = _adam(
-            variables + row, averages + row, squares + row, tl.load(in_means + 2 * index + axis, mask, 0.0) * size,
-            rate_offsets * now, share, share_squared, rest, rest_squared, mask,
-        )  # fmt: skip
-        tl.store(means + 2 * index + axis, tl.load(start + 2 * index + axis, mask, 0.0) + size * offset, mask)
+    along, across = tl.load(frames + 2 * index, mask, 1.0), tl.load(frames + 2 * index + 1, mask, 0.0)
+    in_x, in_y = tl.load(in_means + 2 * index, mask, 0.0), tl.load(in_means + 2 * index + 1, mask, 0.0)
+    u = _adam(
+        variables + index, averages + index, squares + index, along * in_x + across * in_y,
+        rate_offsets * now, share, share_squared, rest, rest_squared, mask,
+    )  # fmt: skip
+    row = index + number
+    v = _adam(
+        variables + row, averages + row, squares + row, along * in_y - across * in_x,
+        rate_offsets * now, share, share_squared, rest, rest_squared, mask,
+    )  # fmt: skip
+    tl.store(means + 2 * index, tl.load(start + 2 * index, mask, 0.0) + along * u - across * v, mask)
+    tl.store(means + 2 * index + 1, tl.load(start + 2 * index + 1, mask, 0.0) + across * u + along * v, mask)
     for axis in tl.static_range(2):
         row = index + (2 + axis) * number
         free = tl.exp(tl.load(variables + row, mask, 0.0))

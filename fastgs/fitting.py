@@ -69,7 +69,6 @@ def fit(
     target_psnr: float | None = None,
     loss: str | Loss = "mse",
     rates: Rates | None = None,
-    near: bool = False,
     recipe: Recipe | None = None,
     densification: Callable[[int], Densification] | None = None,
     callback: Callable[[HistoryEntry], None] | None = None,
@@ -89,7 +88,6 @@ def fit(
         target_psnr: stop at this PSNR in dB, looked at every `HISTORY_INTERVAL` steps.
         loss: a name in `LOSSES`, or a function of (3, H, W) image and target that gives a scalar.
         rates: step sizes and schedule; by default those for the number of steps that are planned or fit in the budget.
-        near: of the default rates: the start is what networks predict, not what a heuristic does.
         recipe: another way to descend than ours, which has `loss` and `rates` of its own.
         densification: adds, removes or moves Gaussians on the way, made for the number of steps that are planned;
             `target_psnr` counts once all are there.
@@ -112,7 +110,7 @@ def fit(
     trial = Rates().recipe(measure) if recipe is None else recipe
     steps = _planned_steps(target, gaussians, iterations, seconds, trial, backend)
     if recipe is None:
-        rates = rates or Rates.for_iterations(steps, near)
+        rates = rates or Rates.for_iterations(steps)
         recipe = rates.recipe(measure)
     strategy = None if densification is None else densification(steps)
 

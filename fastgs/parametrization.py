@@ -78,8 +78,9 @@ class Parametrization:
 class Relative(Parametrization):
     """Ours: what a step means depends neither on the size of the image nor on that of the Gaussian.
 
-    Means are `start + unit * offsets`, with the diameter of the Gaussian at the start for unit; scales are
-    `sqrt(exp(log_scales)^2 + floors^2)`.
+    Means are `start + frame * offsets`: offsets lie along the axes that the Gaussian has at the start, in units of its
+    diameter, the geometric mean of both. Adam works by coordinate, and across an edge the error has another slope than
+    along it. Scales are `sqrt(exp(log_scales)^2 + floors^2)`.
     """
 
     NAMES = ("offsets", "log_scales", "rotations", "colors")
@@ -88,20 +89,22 @@ class Relative(Parametrization):
         scales = gaussians.scales
         floors = (0.9 * scales).clamp(max=MIN_SCALE)
         free = {
-            "offsets": torch.zeros_like(gaussians.means),
+            "offsets": gaussians.means.new_zeros(gaussians.means.shape),  # as complex numbers they need to be dense
             "log_scales": 0.5 * (scales.square() - floors.square()).log(),
             "rotations": gaussians.rotations.detach().clone(),
             "colors": gaussians.colors.detach().clone(),
         }
         fixed = {
             "start": gaussians.means.detach().clone(),
-            "unit": 2 * scales.prod(1, keepdim=True).sqrt(),
+            # A number whose product, in the complex plane, turns and stretches.
+            "frame": torch.polar(2 * scales.prod(1).sqrt(), gaussians.rotations),
             "floors": floors,
         }
         return free, fixed
 
     def attributes(self) -> Attributes:
         """See `Parametrization`."""
-        means = self.fixed["start"] + self.fixed["unit"] * self.free["offsets"]
+        offsets = torch.view_as_real(self.fixed["frame"] * torch.view_as_complex(self.free["offsets"]))
+        means = self.fixed["start"] + offsets
         scales = torch.hypot(self.free["log_scales"].exp(), self.fixed["floors"])
         return Attributes(means, scales, self.free["rotations"], self.free["colors"])

@@ -156,7 +156,6 @@ class Predictor:
             seconds=seconds,
             target_psnr=target_psnr,
             loss=loss,
-            near=self.init == LEARNED,
             densification=relocation(initial, generator),
             callback=callback,
             backend=backend,

@@ -15,7 +15,7 @@ LAYERS = [
     {"gaussians"},
     {"render", "ssim_kernels", "metrics", "visualize"},
     {"sampling", "initializers", "models"},
-    {"parametrization", "weight_files"},
+    {"parametrization", "weight_files", "adam"},
     {"layouts", "weights"},
     {"descent"},
     {"descent_kernels"},

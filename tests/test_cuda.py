@@ -11,6 +11,7 @@ import torch
 from against_reference import assert_equal_to_reference, random_tensors, render_with_gradients
 from torch.nn import functional
 
+from fastgs.adam import Memory
 from fastgs.descent import AutogradDescent, Rates
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
@@ -163,8 +164,8 @@ def test_lists_with_room_to_spare_or_too_little():
 @BLENDS
 def test_descends_as_autograd_does(blend):
     gaussians, target = gaussians_and_target(20, 13, 18, blend=blend)
-    for betas in ((0.0, 0.9), (0.6, 0.8)):  # the first is what the shortest runs have
-        rates = Rates(betas=betas)
+    for memory in (Memory(1, 0.5, 1.7), Memory(2.5, 0, 5)):  # beginning with none and soon at its longest; constant
+        rates = Rates(gradient_memory=memory)
         ours = CudaDescent(Relative(gaussians), target, rates)
         theirs = AutogradDescent(Relative(gaussians), target, rates.recipe(functional.mse_loss), "auto")
         for factor in (1.0, 0.7, 0.2):
@@ -259,10 +260,10 @@ for lanes in (8, 32, 512):
     )
 compile(
     descent_kernels.descend,
-    floats("variables averages squares start unit floors in_means in_scales in_rotations in_colors")
-    | floats("means scales rotations colors") | integers("ends", "*i64") | integers("taken") | floats("factor"),
-    numbers("rate_offsets rate_scales rate_rotations rate_colors log2_beta log2_beta_squared", "fp32")
-    | numbers("number capacity"), BLOCK=128,
+    floats("variables averages squares start frames floors in_means in_scales in_rotations in_colors")
+    | floats("means scales rotations colors") | integers("ends", "*i64") | integers("taken") | floats("factor weights"),
+    numbers("rate_offsets rate_scales rate_rotations rate_colors", "fp32") | numbers("number capacity"),
+    LAST=1024, BLOCK=128,
 )
 print("compiled")
 """

@@ -7,6 +7,7 @@ import skimage.data
 import torch
 from torch.nn import functional
 
+from fastgs.adam import Memory
 from fastgs.densification import Edit, Relocation, place
 from fastgs.descent import AutogradDescent, Rates
 from fastgs.fitting import fit
@@ -134,7 +135,7 @@ def test_cuda_descent_edits_as_autograd_does():
     from fastgs.descent_cuda import CudaDescent
 
     gaussians, target = gaussians_and_target(8, 9, 18)
-    rates = Rates(betas=(0.6, 0.8))
+    rates = Rates(gradient_memory=Memory(2.5, 0, 2.5), square_memory=Memory(5, 0, 5))
     ours = CudaDescent(Relative(gaussians), target, rates)
     theirs = AutogradDescent(Relative(gaussians), target, rates.recipe(functional.mse_loss), "auto")
     generator = seeded()

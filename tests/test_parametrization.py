@@ -26,15 +26,16 @@ def test_relative_makes_the_gaussians_that_it_was_given():
 
 
 def test_relative_has_units():
-    """Offsets in diameters of the Gaussian, scales above a floor, 0.9 of narrower ones."""
+    """Offsets in diameters of the Gaussian along its axes, scales above a floor, 0.9 of narrower ones."""
     given = some_gaussians(30)
     variables = Relative(given)
     with torch.no_grad():
-        variables.free["offsets"] += 0.5
+        variables.free["offsets"] += torch.tensor([0.5, 0.0])
         variables.free["log_scales"] -= 30
     means, scales, rotations, colors = variables.attributes()
     radius = given.scales.prod(1, keepdim=True).sqrt()
-    torch.testing.assert_close(means, given.means + radius)
+    along = torch.stack([given.rotations.cos(), given.rotations.sin()], dim=1)
+    torch.testing.assert_close(means, given.means + radius * along)
     narrow = given.scales * 0.9 < MIN_SCALE
     assert narrow.any() and not narrow.all()
     torch.testing.assert_close(scales, torch.where(narrow, 0.9 * given.scales, MIN_SCALE))

@@ -30,7 +30,6 @@ class Method:
         densification: the strategy for K Gaussians on a canvas of so many pixels in so many steps, and its source of
             everything random; None leaves them as they are.
         start: how many Gaussians a fit of K begins with.
-        near: of ours: the start is what networks predict.
         networks: those that `initialize` runs, to tell their seconds.
     """
 
@@ -41,7 +40,6 @@ class Method:
     recipe: Recipe | None = None
     densification: Callable[[int, int, int, torch.Generator], Densification] | None = None
     start: Callable[[int], int] = lambda num_gaussians: num_gaussians
-    near: bool = False
     networks: Callable[[], Iterable[nn.Module]] = tuple
 
     def __call__(
@@ -82,7 +80,6 @@ class Method:
             iterations=iterations,
             seconds=seconds,
             recipe=self.recipe,
-            near=self.near,
             densification=None if made is None else lambda steps: made(num_gaussians, pixels, steps, generator),
             callback=callback,
         )

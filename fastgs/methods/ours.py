@@ -36,6 +36,6 @@ def relocation(num_gaussians: int, pixels: int, steps: int, generator: torch.Gen
 
 
 _OURS = partial(Method, source="this project", iterations=DEFAULT_ITERATIONS, densification=relocation)
-FASTGS = _OURS(initialize=predict, near=True, networks=lambda: _networks().children())
+FASTGS = _OURS(initialize=predict, networks=lambda: _networks().children())
 # Without networks.
 CURVATURE = _OURS(initialize=INITIALIZERS[DEFAULT])

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastgs.descent import ADAM_EPSILON, Rates
+from fastgs.adam import GrowingAdam
+from fastgs.descent import Rates
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.metrics import MAX_PSNR
 from fastgs.parametrization import Attributes, Relative
@@ -54,12 +55,8 @@ def fit_batch(
     _check(targets, starts)
     batch = _Batch(targets, starts, backend)
     rates = rates or Rates.for_iterations(iterations)
-    optimizer = torch.optim.Adam(
-        [{"params": [each], "name": name} for name, each in batch.variables.free.items()],
-        betas=rates.betas,
-        eps=ADAM_EPSILON,
-        fused=True,
-    )
+    groups = [{"params": [each], "name": name} for name, each in batch.variables.free.items()]
+    optimizer = GrowingAdam(groups, rates.gradient_memory, rates.square_memory)
     full = rates.steps(color_unit=1.0)
     for iteration in range(iterations):
         factor = rates.factor(iteration / iterations)

@@ -161,8 +161,7 @@ class Stage(TrainedStage):
         self._log_validation(f"entropy_{equivalent}", relative_entropy(log_densities).mean(), batch)
         for image, start in zip(batch.images, starts, strict=True):
             with torch.enable_grad():
-                near = self.networks.attribute is not None
-                history = fit(image, start, iterations=self.val_iterations, near=near).history
+                history = fit(image, start, iterations=self.val_iterations).history
             for entry in (history[0], history[-1]):
                 self._log_validation(f"psnr_{equivalent}_at_{entry.iteration}", entry.psnr, batch)
 

@@ -153,7 +153,6 @@ class FinetuneStage(lightning.LightningModule):
                 initial,
                 iterations=self.iterations,
                 loss=self.loss,
-                near=True,
                 densification=relocation(initial, generator),
                 callback=show,
             )

@@ -1,0 +1,82 @@
+"""Adam whose memory grows with the run.
+
+Early gradients point somewhere else than late ones: an average that goes far back would hold a fit to where it came
+from, and one that does not never settles. So both averages begin with hardly any memory and go back further with each
+step. That is worth 0.3 to 1.6 dB after 20 iterations, and as much after 100, over memories that are constant over a run
+and the best for its length (benchmarks/LOG.md, "Memory that grows").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+# The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
+EPSILON = 1e-15
+
+
+class Memory(NamedTuple):
+    """How many steps an exponential average goes back: `1 / (1 - beta)`.
+
+    Attributes:
+        first: at the first step, at least 1.
+        growth: with each step, at least 0.
+        longest: where growth ends.
+    """
+
+    first: float
+    growth: float
+    longest: float
+
+    def beta(self, step: int) -> float:
+        """Decay of the average at a step, counted from 0."""
+        return 1 - 1 / min(self.longest, self.first + self.growth * step)
+
+
+class Weights(NamedTuple):
+    """Of an average that began at zero, at a step: the share of what is new, and that of all gradients so far."""
+
+    new: float
+    known: float
+
+
+def weights(memory: Memory) -> Iterator[Weights]:
+    """Of every step from the first on; `known` is `1 - product of the betas`, by which the average is to be divided."""
+    zero, step = 1.0, 0
+    while True:
+        beta = memory.beta(step)
+        zero *= beta
+        yield Weights(1 - beta, 1 - zero)
+        step += 1
+
+
+class GrowingAdam(torch.optim.Adam):
+    """Adam (Kingma and Ba, 2015) with betas that change from step to step.
+
+    Args:
+        params: as for `torch.optim.Adam`, groups with their "lr", which is to be set before every step.
+        gradient: memory of the average of gradients.
+        square: that of their squares.
+    """
+
+    def __init__(self, params: Iterable[Any], gradient: Memory, square: Memory) -> None:
+        super().__init__(params, betas=(gradient.beta(0), square.beta(0)), eps=EPSILON, fused=True)
+        self._weights = weights(gradient), weights(square)
+        self._taken = 0
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move once; the rates are used up."""
+        self._taken += 1
+        gradient, square = (next(each) for each in self._weights)
+        betas = 1 - gradient.new, 1 - square.new
+        # The base class corrects averages for their start at zero as if betas had always been what they are now.
+        believed = [1 - beta**self._taken for beta in betas]
+        correction = believed[0] / gradient.known * math.sqrt(square.known / believed[1])
+        for group in self.param_groups:
+            group["betas"] = betas
+            group["lr"] *= correction
+        super().step()
