@@ -151,7 +151,7 @@ def test_beats_jpeg(photo):
 
 
 def test_first_layers_are_a_coarse_image(photo):
-    encoded = encode(photo, num_gaussians=400, iterations=150)
+    encoded = encode(photo, num_gaussians=800, iterations=150)
     whole = decode(encoded.data)
     assert torch.equal(render(whole), render(encoded.gaussians))
     assert (render(whole, backend="reference") - render(whole)).abs().max() < 1e-4
