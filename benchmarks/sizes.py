@@ -79,7 +79,7 @@ def split(items: Sequence[Item], length: int) -> list[Sequence[Item]]:
 
 def together(images: Sequence[Tensor], columns: int) -> Tensor:
     """Images of one size, row by row, as one."""
-    return torch.cat([torch.cat(row, dim=2) for row in split(images, columns)], dim=1)
+    return torch.cat([torch.cat(list(row), dim=2) for row in split(images, columns)], dim=1)
 
 
 if __name__ == "__main__":

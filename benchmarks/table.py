@@ -83,6 +83,52 @@ def density_table(content: dict[str, Any]) -> list[str]:
     return lines
 
 
+def ablations_table(content: dict[str, Any]) -> list[str]:
+    """One row for each variant, columns for each K at once and after each number of iterations."""
+    settings, records = content["settings"], content["records"]
+    counts, budgets = settings["num_gaussians"], [str(budget) for budget in settings["iterations"]]
+    heads = [f"K = {count:,}, {when}" for count in counts for when in ("at once", *budgets)]
+    lines = [
+        "What each part of the method is worth: PSNR at once and after so many iterations. The short training and what "
+        f"is below it are networks of {settings['epochs']} epochs of Stage I and {settings['steps']} steps of Stage "
+        "II:",
+        "",
+        "| | " + " | ".join(heads) + " |",
+        "|---|" + "---|" * len(heads),
+    ]
+    for name in dict.fromkeys(record["variant"] for record in records):
+        cells = []
+        for count in counts:
+            chosen = [each for each in records if (each["variant"], each["num_gaussians"]) == (name, count)]
+            cells.append(mean(chosen, "psnr_init"))
+            cells += [sum(each["psnr"][budget] for each in chosen) / len(chosen) for budget in budgets]
+        lines.append(f"| {name} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
+    return lines
+
+
+def sizes_table(content: dict[str, Any]) -> list[str]:
+    """One row for each number of Gaussians, columns for each number of iterations."""
+    settings, records = content["settings"], content["records"]
+    size = f"{records[0]['width']} x {records[0]['height']}"
+    lines = [
+        f"Sizes that the networks were not trained on: images of {size} pixels predicted and fitted whole, and their "
+        f"crops of {settings['size']} x {settings['size']} one by one, with as many Gaussians in all:",
+        "",
+        "| K | " + " | ".join(f"{steps} iterations, whole (crops)" for steps in settings["iterations"]) + " |",
+        "|---|" + "---|" * len(settings["iterations"]),
+    ]
+    for count in dict.fromkeys(record["num_gaussians"] for record in records):
+        cells = []
+        for steps in settings["iterations"]:
+            whole, crops = (
+                mean(records, "psnr", predicted=name, num_gaussians=count, iterations=steps)
+                for name in ("whole", "crops")
+            )
+            cells.append(f"{whole:.2f} ({crops:.2f})")
+        lines.append(f"| {count:,} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def training_table(content: dict[str, Any]) -> list[str]:
     """One row for each stage and size of batch."""
     names = {
@@ -248,9 +294,9 @@ def write(path: Path, blocks: list[list[str]]) -> None:
 
 def main() -> None:
     """Rewrite both pages."""
-    names = ("quality", "density", "training", "rasterizer", "memory", "decoding", "splats")
+    names = ("quality", "density", "training", "rasterizer", "memory", "decoding", "splats", "ablations", "sizes")
     contents = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
-    quality, density, training, rasterizer, memory, decoding, splats = contents.values()
+    quality, density, training, rasterizer, memory, decoding, splats, ablations, sizes = contents.values()
     write(
         README,
         [
@@ -263,6 +309,8 @@ def main() -> None:
     write(
         PAGE,
         [
+            ablations_table(ablations),
+            sizes_table(sizes),
             density_table(density),
             training_table(training),
             rasterizer_table(rasterizer),
