@@ -90,8 +90,8 @@ def ablations_table(content: dict[str, Any]) -> list[str]:
     heads = [f"K = {count:,}, {when}" for count in counts for when in ("at once", *budgets)]
     lines = [
         "What each part of the method is worth: PSNR at once and after so many iterations. The short training and what "
-        f"is below it are networks of {settings['epochs']} epochs of Stage I and {settings['steps']} steps of Stage "
-        "II:",
+        f"is below it are networks after little training (epochs of Stage I: {settings['epochs']}, steps of Stage II: "
+        f"{settings['steps']}):",
         "",
         "| | " + " | ".join(heads) + " |",
         "|---|" + "---|" * len(heads),
