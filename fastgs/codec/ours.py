@@ -11,7 +11,6 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from fastgs.adam import Memory
 from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
 from fastgs.codec.layer import MAX_GAUSSIANS, decode_layers, encode_layers, ledger
 from fastgs.codec.scheme import Encoded
@@ -32,7 +31,7 @@ FULL = 0.972
 BITS_OF_COARSENESS = 5.5
 
 # What a long memory of gradients and large steps of colours gain in a fit, overshoot, is lost and more in rounding.
-MEMORIES = Memory(first=1.1, growth=0.19, longest=10.0), Memory(first=1.4, growth=0.15, longest=10.0)
+LONGEST_MEMORY = 10.0
 STEPS = {"means": 0.16, "scales": 0.15, "rotations": 0.12, "colors": 0.3}
 
 # Where a cut file leaves holes, as many cells as this for each Gaussian that it has are looked at; one is a hole where
@@ -95,8 +94,9 @@ class Fastgs:
 
 def _rates(iterations: int) -> Rates:
     """Of a fit whose digits are to be rounded."""
-    gradient, square = MEMORIES
-    return replace(Rates.for_iterations(iterations), gradient_memory=gradient, square_memory=square, **STEPS)
+    usual = Rates.for_iterations(iterations)
+    gradient, square = (each._replace(longest=LONGEST_MEMORY) for each in (usual.gradient_memory, usual.square_memory))
+    return replace(usual, gradient_memory=gradient, square_memory=square, **STEPS)
 
 
 def _fill(image: Tensor, gaussians: Gaussians, room: int | None) -> bytes:
