@@ -16,7 +16,7 @@ from fastgs.data import Batch
 from fastgs.images import load_image
 from fastgs.initializers import curvature
 from fastgs.initializers.learned import LearnedInitializer
-from fastgs.models.attribute import CHANNELS
+from fastgs.models.attribute import CHANNELS, SEEN
 from fastgs.predict import WEIGHTS
 from fastgs.render import cuda
 from fastgs.stages import AttributeStage
@@ -35,7 +35,7 @@ def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, W
         densities = learned.log_densities(images, [count]).exp()
     placed = learned.place(images, densities, [count], [source])
     # What stands in it does not change the time.
-    state = torch.rand(1, 1 + 2 * CHANNELS, *image.shape[1:], device=image.device)
+    state = torch.rand(1, 1 + SEEN * CHANNELS, *image.shape[1:], device=image.device)
     return {
         "prior": lambda: curvature.density(image, count),
         "position network": lambda: learned.position(images, prior, number),

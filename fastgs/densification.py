@@ -170,28 +170,3 @@ def _sums(gaussians: Gaussians, images: Tensor, backend: Backend) -> Tensor:
         )
         (result,) = torch.autograd.grad(rendered, colors, images[None].contiguous())
     return result
-
-
-@torch.no_grad()
-def relocate(target: Tensor, gaussians: Gaussians, share: float, generator: torch.Generator | None = None) -> Gaussians:
-    """Move the Gaussians that do least to where the error is largest.
-
-    Args:
-        target: (3, H, W) in [0, 1].
-        gaussians: K of them, fitted to the target for a while.
-        share: of the Gaussians that move, in [0, 1].
-        generator: of the draw of the new places.
-    """
-    count = round(share * len(gaussians))
-    if not count:
-        return gaussians
-    image = render(gaussians)
-    keep = _useful(gaussians, image, count)
-    added = place(target, image, gaussians, keep, generator)
-    return replace(
-        gaussians,
-        means=torch.cat([gaussians.means[keep], added.means]),
-        scales=torch.cat([gaussians.scales[keep], added.scales]),
-        rotations=torch.cat([gaussians.rotations[keep], added.rotations]),
-        colors=torch.cat([gaussians.colors[keep], added.colors]),
-    )

@@ -7,38 +7,21 @@ would repeat the prediction; so the optimizer also takes the Gaussians that do l
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fastgs.densification import relocate
-from fastgs.descent import Rates
+from fastgs.densification import relocation
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
 
-# Share of the Gaussians that each relocation moves, and how many relocations an optimization has.
-SHARE = 0.05
-ROUNDS = 2
-
 
 def optimize(
-    target: Tensor,
-    gaussians: Gaussians,
-    iterations: int,
-    *,
-    rounds: int = ROUNDS,
-    share: float = SHARE,
-    generator: torch.Generator | None = None,
+    target: Tensor, gaussians: Gaussians, iterations: int, generator: torch.Generator | None = None
 ) -> Gaussians:
-    """Fit Gaussians with relocation: `rounds` times a part of the iterations and a relocation, then the last part."""
-    steps = iterations // (rounds + 1)
-    steady = replace(Rates.for_iterations(steps), decay=1.0)
-    for _ in range(rounds):
-        gaussians = fit(target, gaussians, iterations=steps, rates=steady).gaussians
-        gaussians = relocate(target, gaussians, share, generator)
-    return fit(target, gaussians, iterations=iterations - rounds * steps).gaussians
+    """Fit (K,) Gaussians to a (3, H, W) image with relocation, as long fits do; K stays as it is."""
+    return fit(target, gaussians, iterations=iterations, densification=relocation(gaussians, generator)).gaussians
 
 
 class TargetStore:

@@ -16,7 +16,7 @@ from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.weight_files import built, checked_arguments, filled, read_pair, without_suffix, write_pair
 
 FORMAT = "fastgs.weights"
-VERSION = "1"
+VERSION = "2"
 
 # Beside this file where a wheel is installed, beside the package in the source tree.
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"

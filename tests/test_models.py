@@ -9,7 +9,7 @@ from networks import SMALL, attribute_network, disturbed, position_network
 
 from fastgs.gaussians import Gaussians
 from fastgs.models import AttributeNetwork, FiLM, PositionNetwork, correct, density_condition
-from fastgs.models.attribute import CHANNELS, MAX_CHANGE
+from fastgs.models.attribute import CHANNELS, MAX_CHANGE, SEEN
 from fastgs.models.unet import UNet
 
 # Of the corrections, in their order.
@@ -32,7 +32,7 @@ def position_inputs(batch, height, width):
 def attribute_inputs(batch, height, width):
     images, densities, counts = position_inputs(batch, height, width)
     errors = 0.1 * torch.randn(batch, 3, height, width, generator=seeded(3))
-    state = torch.randn(batch, 1 + 2 * CHANNELS, height, width, generator=seeded(4))
+    state = torch.randn(batch, 1 + SEEN * CHANNELS, height, width, generator=seeded(4))
     return images, densities, errors, state, counts
 
 

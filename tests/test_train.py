@@ -130,6 +130,8 @@ def test_position(position):
     training = json.loads((position / "weights.json").read_text())["training"]
     assert (training["stage"], training["epochs"], training["steps"]) == ("PositionStage", 4, 8)
     assert training["hyperparameters"]["width"] == 8 and training["data"]["train"]["images"] == 4
+    assert training["data"]["train"]["files"] == [f"{index}.png" for index in range(4)]
+    assert training["config"]["model"]["init_args"]["width"] == 8 and training["config"]["seed_everything"] == 0
     assert {"train/loss", "val/psnr_2000_at_2"} <= training["metrics"].keys()
     assert list((position / "logs").glob("*/metrics.csv")) and list((position / "targets").iterdir())
     state = torch.load(position / "last.ckpt", weights_only=True)["state_dict"]
@@ -177,8 +179,19 @@ def test_overlays_of_many_gpus(name, position, images, tmp_path, monkeypatch):
 def test_every_configuration_is_run_here():
     """But for those of autoencoders, which test_autoencoder_training.py runs."""
     assert {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("autoencoder_")} - {"wandb"} == {
-        *("position", "attribute", "finetune", "ema", "smoke", "gpus8", "nodes"),
+        *("position", "attribute", "finetune", "ema", "smoke", "gpus8", "nodes", "base_position", "base_attribute"),
     }
+
+
+@pytest.mark.parametrize("name", ["position", "attribute"])
+def test_recipe_of_the_shipped_weights(name, position, images, tmp_path):
+    """configs/base_*.yaml, on four small images, for an epoch."""
+    small = arguments(name, tmp_path, images, "--trainer.max_epochs=1", "--data.num_workers=0", "--data.batch_size=2")
+    small[2:2] = [f"--config={CONFIGS / 'ema.yaml'}", f"--config={CONFIGS / f'base_{name}.yaml'}"]
+    if name == "attribute":
+        small += [f"--model.position_weights={position / 'weights'}", "--data.repeat=1", "--model.passes=2"]
+    assert main(small) == 0
+    assert load_weights(tmp_path / "weights")
 
 
 def test_saved_configuration_repeats_the_run(position, tmp_path):
@@ -191,9 +204,11 @@ def test_saved_configuration_repeats_the_run(position, tmp_path):
 
 
 def assert_same_weights(folder, other):
-    """And the same story of them, but for the folder."""
+    """And the same story of them, but for the folder and the command."""
     assert (folder / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
-    stories = [(each / "weights.json").read_text().replace(str(each), "") for each in (folder, other)]
+    stories = [json.loads((each / "weights.json").read_text().replace(str(each), "")) for each in (folder, other)]
+    for story in stories:
+        assert story["training"].pop("command").startswith("python train.py fit --config")
     assert stories[0] == stories[1]
 
 

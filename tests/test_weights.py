@@ -140,7 +140,7 @@ DAMAGES = {
     "json too deep": (lambda path: path.with_suffix(".json").write_text("[" * 10**6), "{stem}.json: not a readable "),
     "json foreign": (lambda path: path.with_suffix(".json").write_text("[1]"), "{stem}.json: describes no weights"),
     "format": (lambda path: edit(path, format="pt"), "{stem}.json: describes no weights (not written by fastgs)"),
-    "version": (lambda path: edit(path, version="2"), "{stem}.json: is of version '2'; this fastgs reads version '1'"),
+    "version": (lambda path: edit(path, version="1"), "{stem}.json: is of version '1'; this fastgs reads version '2'"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "{stem}.safetensors: not a readable safetensors"),
     "empty": (lambda path: path.write_bytes(b""), "{stem}.safetensors: not a readable safetensors file"),
     "text": (lambda path: path.write_bytes(b"no weights at all"), "{stem}.safetensors: not a readable safetensors"),

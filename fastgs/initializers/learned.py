@@ -5,7 +5,7 @@ Both networks correct the best heuristic, and correct nothing until trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -67,21 +67,24 @@ class LearnedInitializer(nn.Module):
         Returns:
             The B sets after each pass.
         """
+        base, counts = _join(gaussians), [len(each) for each in gaussians]
+        corrections = self._corrections(images, densities, base, counts)
+        return [_split(correct(base, each), counts) for each in corrections]
+
+    def _corrections(self, images: Tensor, densities: Tensor, base: Gaussians, counts: list[int]) -> Iterator[Tensor]:
+        """(N, 8) corrections of joined sets, after each pass."""
         assert self.attribute is not None
-        counts = [len(each) for each in gaussians]
         num_gaussians = torch.tensor(counts, device=images.device)
-        base = _join(gaussians)
         scatter = _Scatter(base.means, num_gaussians, images.shape)
-        corrections = base.means.new_zeros(len(base), CHANNELS)
-        passes = []
+        corrections = forces = added = base.means.new_zeros(len(base), CHANNELS)
         for _ in range(self.attribute.passes):
-            corrections = corrections.detach()
+            before = forces
             errors, forces = _errors_and_forces(images, base, corrections, counts)
-            state = scatter.means(torch.cat([corrections, forces], dim=1))
-            planes = self.attribute(images, densities, errors, state, num_gaussians)
-            corrections = corrections + scatter.gather(planes)
-            passes.append(_split(correct(base, corrections), counts))
-        return passes
+            state = scatter.means(torch.cat([corrections, forces, before, added], dim=1))
+            answer = scatter.gather(self.attribute(images, densities, errors, state, num_gaussians))
+            yield corrections + answer
+            added = answer.detach()
+            corrections = corrections + added
 
     def forward(self, images: Tensor, counts: Sequence[int], generators: Generators) -> list[Gaussians]:
         """Gaussians for a batch.
@@ -94,7 +97,11 @@ class LearnedInitializer(nn.Module):
         with torch.no_grad():
             densities = self.log_densities(images, counts).exp()
         placed = self.place(images, densities, counts, generators)
-        return placed if self.attribute is None else self.correct(images, densities, placed)[-1]
+        if self.attribute is None:
+            return placed
+        base, counts = _join(placed), list(counts)
+        *_, corrections = self._corrections(images, densities, base, counts)
+        return _split(correct(base, corrections), counts)
 
     @torch.no_grad()
     def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
@@ -125,9 +132,9 @@ class _Scatter:
 
     def means(self, values: Tensor) -> Tensor:
         """(N, C) to (B, 1 + C, H, W): number of Gaussians in each pixel, and the mean of their values."""
-        sums = values.new_zeros(len(self.occupancy), values.shape[1]).index_add_(0, self.pixels, values)
-        means = sums / self.occupancy.clamp(min=1)[:, None]
-        planes = torch.cat([self.occupancy[:, None], means], dim=1)
+        number = self.occupancy[self.pixels, None]
+        shares = torch.cat([number, values], dim=1) / number  # the mean of the number is the number
+        planes = values.new_zeros(len(self.occupancy), shares.shape[1]).index_add_(0, self.pixels, shares)
         return planes.view(-1, self.height, self.width, planes.shape[1]).permute(0, 3, 1, 2)
 
     def gather(self, planes: Tensor) -> Tensor:

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from fastgs.gaussians import Gaussians
 from fastgs.models.film import density_condition
-from fastgs.models.unet import UNet
+from fastgs.models.unet import UNet, stack
 
 # The corrections of a Gaussian: offset x, y; logarithm of its size; elongation along x and along the diagonal; R, G, B.
 CHANNELS = 8
 MIN_SCALE = 0.3  # pixels, as of the heuristics
 MAX_CHANGE = 2.0  # of log sizes and elongations; no network may make a Gaussian that covers everything
 GEOMETRY_UNIT = 0.3  # what an answer of 1 means for an offset or a log scale, so that first steps are small
+# What the network sees of each Gaussian, as means over those in a pixel, each of CHANNELS: its corrections, the forces
+# on them, those in the pass before, and what that pass added.
+SEEN = 4
 
 
 class AttributeNetwork(nn.Module):
@@ -24,7 +27,9 @@ class AttributeNetwork(nn.Module):
 
     It is applied a few times. In each pass it sees the image, how densely Gaussians were to be placed, where they are,
     what their rendering still lacks, how they were corrected so far, and the gradient of the error in each of their
-    corrections; and it answers with what to add to the corrections.
+    corrections; and it answers with what to add to the corrections. It also sees what it answered in the pass before,
+    and the gradient then: the difference of both gradients tells how far that step should have gone, as in a secant
+    method.
 
     Args:
         encoder, depth, width, blocks, encoder_weights: see `fastgs.models.unet.UNet`.
@@ -50,7 +55,7 @@ class AttributeNetwork(nn.Module):
         }
         self.passes = passes
         self.unet = UNet(
-            9 + 2 * CHANNELS,
+            9 + SEEN * CHANNELS,
             CHANNELS,
             encoder=encoder,
             depth=depth,
@@ -68,8 +73,7 @@ class AttributeNetwork(nn.Module):
             images: (B, 3, H, W) in [0, 1].
             densities: (B, H, W), positive, each summing to 1.
             errors: (B, 3, H, W) image minus rendering.
-            state: (B, 17, H, W): number of Gaussians in each pixel; the means over them of their corrections and of
-                the forces on them.
+            state: (B, 33, H, W): number of Gaussians in each pixel, and the means over them that SEEN lists.
             num_gaussians: (B,).
 
         Returns:
@@ -78,7 +82,7 @@ class AttributeNetwork(nn.Module):
         spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()  # logarithm of pixels
         # Errors fall by a factor of ten from pass to pass and from few to many Gaussians: their size is told apart.
         size = errors.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-4)
-        occupancy, corrections, forces = torch.split(state, [1, CHANNELS, CHANNELS], dim=1)
+        occupancy, corrections, forces, forces_before, added = torch.split(state, [1, *[CHANNELS] * SEEN], dim=1)
         planes = [
             images - 0.5,
             spacing[:, None] - 1,
@@ -87,8 +91,11 @@ class AttributeNetwork(nn.Module):
             occupancy,
             corrections,
             forces / size,
+            forces_before / size,
+            added[:, :5] / GEOMETRY_UNIT,
+            added[:, 5:] / size,
         ]
-        answer = self.unet(torch.cat(planes, dim=1), density_condition(num_gaussians, *images.shape[-2:]))
+        answer = self.unet(stack(planes), density_condition(num_gaussians, *images.shape[-2:]))
         return torch.cat([GEOMETRY_UNIT * answer[:, :5], size * answer[:, 5:]], dim=1)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fastgs.models.film import density_condition
-from fastgs.models.unet import UNet
+from fastgs.models.unet import UNet, stack
 
 
 class PositionNetwork(nn.Module):
@@ -46,5 +45,5 @@ class PositionNetwork(nn.Module):
         height, width = images.shape[-2:]
         relative = (prior * (height * width)).log()  # 0 where the prior is at its mean
         condition = density_condition(num_gaussians, height, width)
-        correction: Tensor = self.unet(torch.cat([images - 0.5, relative[:, None]], dim=1), condition)
+        correction: Tensor = self.unet(stack([images - 0.5, relative[:, None]]), condition)
         return (relative + correction[:, 0]).flatten(1).log_softmax(1).view_as(relative)

@@ -7,6 +7,8 @@ resolution take what the U-Net says of the surroundings and answer for each of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from segmentation_models_pytorch.encoders import get_encoder
@@ -99,12 +101,38 @@ class UNet(nn.Module):
         features[-1] = self.film(features[-1], condition)
         features = torch.cat([self.decoder(features), detail], dim=1)
         features = self.blocks(self.merge(features))
-        result: Tensor = functional.pixel_shuffle(self.head(functional.silu(features, inplace=True)), FOLD)
+        result = _unfold(self.head(functional.silu(features, inplace=True)))
         return result[..., :height, :width].float()
 
 
+def stack(planes: Sequence[Tensor]) -> Tensor:
+    """(B, C, H, W) tensors of one size along their channels, in the layout and precision that a `UNet` works in.
+
+    `torch.cat` would keep the layout of whole planes: together with what it takes to fold those, more time than the
+    convolutions.
+    """
+    first = planes[0]
+    device = first.device.type
+    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else first.dtype
+    batch, _, height, width = first.shape
+    channels = [each.shape[1] for each in planes]
+    stacked = first.new_empty(batch, height, width, sum(channels), dtype=precision)
+    for part, each in zip(torch.split(stacked, channels, dim=3), planes, strict=True):
+        part.copy_(each.permute(0, 2, 3, 1))
+    return stacked.permute(0, 3, 1, 2)
+
+
 def _fold(images: Tensor) -> Tensor:
-    """`pixel_unshuffle` by FOLD straight to the memory format of the convolutions: one copy instead of two."""
+    """Blocks of FOLD x FOLD pixels into channels, all channels of a pixel together: copies of whole pixels."""
     batch, channels, height, width = images.shape
-    blocks = images.view(batch, channels, height // FOLD, FOLD, width // FOLD, FOLD).permute(0, 2, 4, 1, 3, 5)
-    return blocks.reshape(batch, height // FOLD, width // FOLD, channels * FOLD**2).permute(0, 3, 1, 2)
+    blocks = images.permute(0, 2, 3, 1).reshape(batch, height // FOLD, FOLD, width // FOLD, FOLD, channels)
+    folded = blocks.transpose(2, 3).reshape(batch, height // FOLD, width // FOLD, FOLD**2 * channels)
+    return folded.permute(0, 3, 1, 2)
+
+
+def _unfold(folded: Tensor) -> Tensor:
+    """The inverse of `_fold`."""
+    batch, channels, height, width = folded.shape
+    blocks = folded.permute(0, 2, 3, 1).reshape(batch, height, width, FOLD, FOLD, channels // FOLD**2)
+    images = blocks.transpose(2, 3).reshape(batch, FOLD * height, FOLD * width, channels // FOLD**2)
+    return images.permute(0, 3, 1, 2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -57,6 +59,7 @@ class Command(LightningCLI):
     """Any stage on its data, by default folders of images; all that it leaves lies in `trainer.default_root_dir`."""
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
+        self.arguments = list(sys.argv[1:] if args is None else args)
         super().__init__(
             datamodule_class=LightningDataModule,
             subclass_mode_data=True,
@@ -69,7 +72,7 @@ class Command(LightningCLI):
             seed_everything_default=0,
             parser_class=Parser,
             auto_configure_optimizers=False,
-            args=None if args is None else list(args),
+            args=self.arguments,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -87,6 +90,15 @@ class Command(LightningCLI):
         if settings.logger in (None, True):
             kwargs["logger"] = CSVLogger(settings.default_root_dir or ".", name="logs")
         return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Tell the exported weights by which command and settings they are made."""
+        settings = json.loads(self._parser("fit").dump(self.config["fit"], format="json"))
+        command = shlex.join(["python", "train.py", *self.arguments])
+        config = {name: _set(settings[name]) for name in ("seed_everything", "trainer", "model", "data")}
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ExportWeights):
+                callback.run = {"command": command, "config": config}
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as it is. Lightning would replace its model by that of the checkpoint, silently."""
@@ -115,6 +127,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(_line(reason))
         return FAILED
     return 0
+
+
+def _set(settings: Any) -> Any:
+    """Settings without those that are None, as many of Lightning's are."""
+    if isinstance(settings, dict):
+        return {name: _set(value) for name, value in settings.items() if value is not None}
+    return settings
 
 
 def _targets(folder: str | None) -> str:

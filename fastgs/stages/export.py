@@ -13,6 +13,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
+from fastgs.data import ImageFolder, SplatDataset
 from fastgs.stages.base import TrainedStage
 
 
@@ -21,10 +22,14 @@ class ExportWeights(Callback):
 
     Args:
         path: of the weights, without suffix; relative to the trainer's default_root_dir.
+
+    Attributes:
+        run: what else is known of the run, for the JSON; the command and its configuration, if there was one.
     """
 
     def __init__(self, path: str = "weights") -> None:
         self.path = path
+        self.run: dict[str, Any] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write PATH.safetensors and PATH.json; in the first process only, and not in a mere trial.
@@ -39,7 +44,7 @@ class ExportWeights(Callback):
         path = Path(trainer.default_root_dir, self.path)
         with _averaged(trainer, pl_module):
             try:
-                pl_module.export(path, describe(trainer, pl_module))
+                pl_module.export(path, describe(trainer, pl_module) | self.run)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(path)) from error
 
@@ -50,9 +55,7 @@ def describe(trainer: Trainer, stage: TrainedStage) -> dict[str, Any]:
     return {
         "stage": type(stage).__name__,
         "hyperparameters": {name: value for name, value in stage.hparams.items() if not name.startswith("_")},
-        "data": {
-            name: {"folders": data.folders[name], "images": len(dataset)} for name, dataset in data.datasets.items()
-        },
+        "data": {name: _described(data.folders[name], dataset) for name, dataset in data.datasets.items()},
         "batch_size": data.batch_size * trainer.world_size,
         "epochs": trainer.current_epoch + 1,
         "steps": trainer.global_step,
@@ -62,6 +65,14 @@ def describe(trainer: Trainer, stage: TrainedStage) -> dict[str, Any]:
         },
         "versions": {name: version(name) for name in ("fastgs", "torch")},
     }
+
+
+def _described(folders: Any, dataset: ImageFolder | SplatDataset) -> dict[str, Any]:
+    """What a run read: where, how many images, and their names, in order, where they have some."""
+    described: dict[str, Any] = {"folders": folders, "images": len(dataset)}
+    if isinstance(dataset, ImageFolder):
+        described["files"] = [path.name for path in dataset.paths]
+    return described
 
 
 @contextmanager

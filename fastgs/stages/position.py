@@ -50,7 +50,7 @@ class PositionStage(Stage):
     Args:
         targets: folder where the optimized Gaussians are kept, about 32 bytes for each.
         slots: different K for each image.
-        iterations: of the optimizer, each time a target is visited.
+        iterations: of the optimizer, each time a target is visited; below 60 it relocates nothing.
         anchor: share of the heuristic density in the targets, in [0, 1). Where Gaussians end is not quite where they
             are best started, at few of them least of all: half and half is as good as either at any K, and better at
             most (benchmarks/LOG.md). 0 is as published.
