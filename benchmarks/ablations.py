@@ -23,7 +23,7 @@ from unittest import mock
 
 import lightning
 import torch
-from environment import write_results
+from environment import run, write_results
 from rich.progress import track
 from torch import Tensor
 
@@ -172,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,12 +8,15 @@ import json
 import os
 import platform
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fastgs.files import atomic_write
+from fastgs.images import ImageError
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
@@ -45,6 +48,14 @@ def write_results(name: str, settings: dict[str, Any], records: list[dict[str, A
         content = {"environment": describe(), "settings": settings, "records": records}
         temporary.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program; photos or weights that are not there end it with one line."""
+    try:
+        main()
+    except (ImageError, FileNotFoundError) as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")
 
 
 def _processor() -> str:

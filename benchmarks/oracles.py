@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from environment import write_results
+from environment import run, write_results
 from rich.progress import track
 from torch import Tensor
 
@@ -85,15 +85,15 @@ def main() -> None:
                     {
                         "image": path.name,
                         "num_gaussians": count,
-                        "start": name,
+                        "variant": name,
                         "psnr_teacher": round(teacher, 4),
                         "psnr_init": round(next(iter(fits.values())).history[0].psnr, 4),
                         "psnr": {str(steps): round(each.history[-1].psnr, 4) for steps, each in fits.items()},
                     }
                 )
     for count in arguments.num_gaussians:
-        for name in dict.fromkeys(each["start"] for each in records):
-            chosen = [each for each in records if (each["start"], each["num_gaussians"]) == (name, count)]
+        for name in dict.fromkeys(each["variant"] for each in records):
+            chosen = [each for each in records if (each["variant"], each["num_gaussians"]) == (name, count)]
             cells = [
                 f"{sum(each['psnr'][str(steps)] for each in chosen) / len(chosen):.2f} dB at {steps}"
                 for steps in arguments.iterations
@@ -104,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

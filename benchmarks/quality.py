@@ -11,7 +11,7 @@ import argparse
 from itertools import product
 from typing import Any
 
-from environment import write_results
+from environment import run, write_results
 from rich.progress import track
 
 from fastgs import Predictor
@@ -79,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

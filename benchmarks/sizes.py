@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any, TypeVar
 
 import torch
-from environment import write_results
+from environment import run, write_results
 from torch import Tensor
 
 from fastgs import Predictor
@@ -83,4 +83,4 @@ def together(images: Sequence[Tensor], columns: int) -> Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

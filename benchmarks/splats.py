@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from environment import write_results
+from environment import run, write_results
 
 from fastgs.splats.making import INITS, make
 from fastgs.splats.shards import Settings
@@ -59,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

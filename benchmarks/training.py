@@ -26,7 +26,7 @@ from unittest import mock
 
 import lightning
 import torch
-from environment import write_results
+from environment import run, write_results
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 from torch import Tensor
@@ -255,4 +255,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,0 +1,67 @@
+"""A small photo and Gaussians on its canvas, for the tests of methods."""
+
+import numpy as np
+import skimage.data
+import torch
+
+from fastgs.fitting import fit
+from fastgs.gaussians import Gaussians
+from fastgs.methods import METHODS
+
+PEERS = [name for name in METHODS if not name.startswith("fastgs")]
+HEIGHT, WIDTH = 48, 64
+
+
+def photo():
+    """(3, HEIGHT, WIDTH)."""
+    pixels = skimage.data.chelsea()[100 : 100 + HEIGHT, 150 : 150 + WIDTH]
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_gaussians(count=20, blend="sum", seed=0):
+    uniform = torch.rand(count, 8, generator=seeded(seed), dtype=torch.float64)
+    means = uniform[:, :2] * torch.tensor([WIDTH, HEIGHT])
+    scales, rotations = 0.6 + 4 * uniform[:, 2:4], 6 * uniform[:, 4] - 3
+    return Gaussians(means, scales, rotations, uniform[:, 5:] - 0.2, HEIGHT, WIDTH, blend)
+
+
+def canvas(blend="sum", **tensors):
+    """Gaussians of the given tensors, the others at some value."""
+    count = len(next(iter(tensors.values())))
+    defaults = {"means": torch.full((count, 2), 5.0), "scales": torch.ones(count, 2), "rotations": torch.zeros(count)}
+    return Gaussians(
+        **{**defaults, "colors": torch.zeros(count, 3), **tensors}, height=HEIGHT, width=WIDTH, blend=blend
+    )
+
+
+def counts_over_a_run(name, image, count, iterations):
+    """Number of Gaussians after each event of a fit."""
+    counts = []
+    method = METHODS[name]
+    strategy = method.densification(count, image[0].numel(), iterations, seeded())
+
+    class Watched:
+        events, grows = strategy.events, strategy.grows
+
+        def edit(self, event, target, descent):
+            edit = strategy.edit(event, target, descent)
+            counts.append(int(edit.keep.sum()) + len(edit.added))
+            return edit
+
+    initial = method.initialize(image, method.start(count), seeded())
+    assert len(initial) == -(-count // 2)
+    result = fit(image, initial, iterations=iterations, recipe=method.recipe, densification=lambda _: Watched())
+    assert len(result.gaussians) == count
+    return list(zip(strategy.events, counts, strict=True))
+
+
+class Still:
+    """A descent that stands still."""
+
+    def __init__(self, gaussians, image):
+        self.gaussians = lambda: gaussians
+        self.image = lambda: image

@@ -1,0 +1,122 @@
+"""GaussianImage and GaussianImage++ as published."""
+
+import math
+
+import pytest
+import torch
+from method_data import HEIGHT, WIDTH, Still, canvas, counts_over_a_run, photo, seeded, some_gaussians
+from torch.nn import functional
+
+from fastgs import covariance
+from fastgs.methods import METHODS, gaussianimage, gaussianimage_plus
+
+
+@pytest.fixture(scope="module")
+def image():
+    return photo()
+
+
+def test_cholesky_is_as_published():
+    variables = gaussianimage.Cholesky(some_gaussians(1))
+    with torch.no_grad():
+        variables.free["means"].copy_(torch.tensor([[0.3, -0.7]]))
+        variables.free["cholesky"].copy_(torch.tensor([[0.7, -0.4, 0.2]]))
+    means, scales, rotations, _ = variables.attributes()
+    factor = torch.tensor([[1.2, 0.0], [-0.4, 0.7]], dtype=torch.float64)  # the variables plus 0.5, 0, 0.5
+    (xx, xy), (_, yy) = factor @ factor.T
+    torch.testing.assert_close(covariance.covariances(scales, rotations)[0], torch.stack([xx, xy, yy]))
+    expected = torch.tensor([[0.5 * WIDTH * (math.tanh(0.3) + 1), 0.5 * HEIGHT * (math.tanh(-0.7) + 1)]])
+    torch.testing.assert_close(means, expected.double())
+
+
+def test_rotation_and_scale_are_as_published():
+    variables = gaussianimage.RotationScale(some_gaussians(1))
+    with torch.no_grad():
+        variables.free["scales"].copy_(torch.tensor([[0.7, -1.5]]))
+        variables.free["rotations"].fill_(0.4)
+    _, scales, rotations, _ = variables.attributes()
+    torch.testing.assert_close(scales, torch.tensor([[1.2, 1.0]]).double())
+    torch.testing.assert_close(rotations, torch.tensor([2 * math.pi / (1 + math.exp(-0.4))]).double())
+
+
+@pytest.mark.parametrize("name", ["gaussianimage-cholesky", "gaussianimage-rs"])
+def test_random_starts_are_uniform_in_the_variables(name, image):
+    method = METHODS[name]
+    initial = method.initialize(image, 4000, seeded())
+    variables = method.recipe.parametrization(initial).free
+    positions = initial.means / torch.tensor([WIDTH, HEIGHT])
+    for uniform in (
+        positions,
+        initial.colors,
+        variables.get("cholesky"),
+        variables.get("scales"),
+        variables.get("rotations"),
+    ):
+        if uniform is not None:
+            assert -1e-3 < uniform.min() < 0.01
+            assert 0.99 < uniform.max() < 1.001
+            assert (uniform.mean(0) - 0.5).abs().max() < 0.03
+
+
+def test_clamped_error():
+    target = torch.tensor([0.5, 0.5, 0.0, 1.0, 0.5])
+    rendered = torch.tensor([-0.5, 1.5, -3.0, 0.6, 0.0], requires_grad=True)
+    loss = gaussianimage.clamped_mse(rendered, target)
+    assert loss.item() == pytest.approx(functional.mse_loss(rendered.detach().clamp(0, 1), target).item())
+    loss.backward()
+    # None beyond what can be shown, but from black, where GaussianImage++ begins.
+    torch.testing.assert_close(rendered.grad, torch.tensor([0, 0, 0, 2 * -0.4 / 5, 2 * -0.5 / 5]))
+
+
+# GaussianImage++
+
+
+def test_half_of_what_is_missing_joins_at_every_tenth(image):
+    counts = [45, 53, 57, 59, 60, 60, 60, 60, 60]
+    expected = list(zip([tenth / 10 for tenth in range(1, 10)], counts, strict=True))
+    assert counts_over_a_run("gaussianimage-plus", image, 60, 20) == expected
+    assert counts_over_a_run("gaussianimage-plus", image, 900, 10)[-2:] == [(0.8, 899), (0.9, 900)]
+
+
+def test_filter():
+    assert gaussianimage_plus.filter_variance(512, 768, 2500) == pytest.approx(512 * 768 / (9 * math.pi * 2500))
+    assert gaussianimage_plus.filter_variance(512, 768, 20) == 300
+
+
+def test_filter_is_in_the_start(image):
+    filtered = gaussianimage_plus.filter_variance(HEIGHT, WIDTH, 30)
+    initial = gaussianimage_plus.initialize(image, 30, seeded())
+    variances = covariance.covariances(initial.scales, initial.rotations)[:, ::2]
+    assert ((variances > filtered - 1e-3) & (variances < filtered + 1 + 1e-3)).all()
+    assert not initial.colors.any()
+
+
+def test_additions_are_black_and_where_the_error_is_largest(image):
+    rendered = image.clone()
+    worst = [(3, 5), (40, 60), (20, 30)]  # rows and columns
+    for place, (row, column) in enumerate(worst):
+        rendered[:, row, column] = (image[:, row, column] + 0.5 - 0.05 * place).where(image[:, row, column] < 0.5, 0.0)
+    before = gaussianimage_plus.initialize(image, 3, seeded())
+    strategy = gaussianimage_plus.DistortionDriven(9, seeded())
+    keep, added = strategy.edit(0, image, Still(before, rendered))
+    assert keep.all() and len(added) == 3
+    assert {(row + 0.5, column + 0.5) for row, column in worst} == {(y, x) for x, y in added.means.tolist()}
+    assert not added.colors.any()
+    variances = covariance.covariances(added.scales, added.rotations)[:, ::2]
+    least = 0.5 + gaussianimage_plus.filter_variance(HEIGHT, WIDTH, 6)
+    assert ((variances > least - 1e-2) & (variances < least + 1 + 1e-2)).all()
+    assert len(strategy.edit(8, image, Still(before, rendered)).added) == 6
+
+
+def test_what_is_no_covariance_is_replaced(image):
+    before = canvas(scales=torch.tensor([[2.0, 1.0], [2.0, covariance.SMALLEST], [0.5, 0.4]]))
+    keep, added = gaussianimage_plus.DistortionDriven(3, seeded()).edit(
+        8, image, Still(before, torch.zeros_like(image))
+    )
+    assert keep.tolist() == [True, False, True]
+    assert len(added) == 1
+
+
+def test_more_additions_than_pixels():
+    tiny = torch.rand(3, 2, 3, generator=seeded())
+    assert len(METHODS["gaussianimage-plus"](tiny, 40, iterations=12).fit.gaussians) == 40
