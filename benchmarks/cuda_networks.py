@@ -40,7 +40,9 @@ def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, W
         "prior": lambda: curvature.density(image, count),
         "position network": lambda: learned.position(images, prior, number),
         "place": lambda: learned.place(images, densities, [count], [source]),
-        "attribute network, one pass": lambda: attribute(images, densities, images - 0.5, state, number),
+        "attribute network, one pass": lambda: attribute(
+            images, densities, images - 0.5, number / number, state, number
+        ),
         "corrections, all passes": lambda: learned.correct(images, densities, placed),
         "initialize": lambda: learned.initialize(image, count, source),
     }

@@ -71,6 +71,13 @@ def load_weights(name_or_path: str | Path) -> LearnedInitializer:
     return filled(LearnedInitializer(position, attribute), tensors, path)
 
 
+def training_of(name_or_path: str | Path) -> dict[str, Any]:
+    """What `save_weights` was told of the training of weights, for arguments and errors as of `load_weights`."""
+    _, info = read_pair(_find(name_or_path), FORMAT, VERSION, "weights")
+    training = info.get("training")
+    return training if isinstance(training, dict) else {}
+
+
 def _find(name_or_path: str | Path) -> Path:
     """The safetensors file that is meant; a name in checkpoints/ comes before a file of that name in this folder."""
     stem = without_suffix(name_or_path)

@@ -33,7 +33,7 @@ def attribute_inputs(batch, height, width):
     images, densities, counts = position_inputs(batch, height, width)
     errors = 0.1 * torch.randn(batch, 3, height, width, generator=seeded(3))
     state = torch.randn(batch, 1 + SEEN * CHANNELS, height, width, generator=seeded(4))
-    return images, densities, errors, state, counts
+    return images, densities, errors, torch.full((batch,), 0.1), state, counts
 
 
 NETWORKS = pytest.mark.parametrize(

@@ -147,6 +147,8 @@ def test_attribute_exports_averages(attribute, position):
     assert not all(torch.equal(now[f"networks.{name}"], tensor) for name, tensor in exported.items())
     for name, tensor in load_file(position / "weights.safetensors").items():
         assert torch.allclose(exported[name], tensor, rtol=1e-6, atol=0)  # frozen, but for the rounding of averages
+    stories = [json.loads((each / "weights.json").read_text())["training"] for each in (attribute, position)]
+    assert stories[0]["position"] == stories[1]
 
 
 def test_finetune(attribute, images, tmp_path):

@@ -15,7 +15,7 @@ from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.attributes import gaussians_at
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
-from fastgs.models.attribute import CHANNELS
+from fastgs.models.attribute import CHANNELS, SEEN, units
 from fastgs.render import rasterize, threads
 from fastgs.sampling import sample
 
@@ -80,8 +80,15 @@ class LearnedInitializer(nn.Module):
         for _ in range(self.attribute.passes):
             before = forces
             errors, forces = _errors_and_forces(images, base, corrections, counts)
-            state = scatter.means(torch.cat([corrections, forces, before, added], dim=1))
-            answer = scatter.gather(self.attribute(images, densities, errors, state, num_gaussians))
+            # Errors fall by a factor of ten from pass to pass and from few to many Gaussians: their size is told apart.
+            sizes = errors.square().mean((1, 2, 3)).sqrt().clamp(min=1e-4)
+            size = torch.repeat_interleave(sizes, num_gaussians)[:, None]
+            unit = units(size)
+            state = scatter.means(torch.cat([corrections, forces / size, before / size, added / unit], dim=1))
+            answers = self.attribute(
+                images, densities, errors / sizes[:, None, None, None], sizes, state, num_gaussians
+            )
+            answer = unit * scatter.gather(answers)
             yield corrections + answer
             added = answer.detach()
             corrections = corrections + added
@@ -128,14 +135,15 @@ class _Scatter:
         rows = means[:, 1].long().clamp(0, self.height - 1)
         image = torch.repeat_interleave(torch.arange(batch, device=means.device), num_gaussians)
         self.pixels = (image * self.height + rows) * self.width + columns
-        self.occupancy = torch.bincount(self.pixels, minlength=batch * self.height * self.width).to(means)
+        self.number = torch.bincount(self.pixels)[self.pixels, None].to(means)
+        # Written anew by each call of `means`: fresh memory of this size takes ten times as long as what is done in it.
+        self._planes = means.new_zeros(batch * self.height * self.width, 1 + SEEN * CHANNELS)
 
     def means(self, values: Tensor) -> Tensor:
-        """(N, C) to (B, 1 + C, H, W): number of Gaussians in each pixel, and the mean of their values."""
-        number = self.occupancy[self.pixels, None]
-        shares = torch.cat([number, values], dim=1) / number  # the mean of the number is the number
-        planes = values.new_zeros(len(self.occupancy), shares.shape[1]).index_add_(0, self.pixels, shares)
-        return planes.view(-1, self.height, self.width, planes.shape[1]).permute(0, 3, 1, 2)
+        """(N, 32) to (B, 33, H, W): Gaussians in each pixel, and the means of their values. Until called again."""
+        shares = torch.cat([self.number, values], dim=1) / self.number  # the mean of the number is the number
+        self._planes.index_fill_(0, self.pixels, 0.0).index_add_(0, self.pixels, shares)
+        return self._planes.view(-1, self.height, self.width, shares.shape[1]).permute(0, 3, 1, 2)
 
     def gather(self, planes: Tensor) -> Tensor:
         """(B, C, H, W) to (N, C): the values at each Gaussian's pixel."""

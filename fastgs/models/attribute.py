@@ -65,38 +65,32 @@ class AttributeNetwork(nn.Module):
         )
 
     def forward(
-        self, images: Tensor, densities: Tensor, errors: Tensor, state: Tensor, num_gaussians: Tensor
+        self, images: Tensor, densities: Tensor, errors: Tensor, sizes: Tensor, state: Tensor, num_gaussians: Tensor
     ) -> Tensor:
         """What to add to the corrections of a Gaussian at any pixel.
 
         Args:
             images: (B, 3, H, W) in [0, 1].
             densities: (B, H, W), positive, each summing to 1.
-            errors: (B, 3, H, W) image minus rendering.
-            state: (B, 33, H, W): number of Gaussians in each pixel, and the means over them that SEEN lists.
+            errors: (B, 3, H, W) image minus rendering, divided by its size.
+            sizes: (B,) root mean squares of image minus rendering.
+            state: (B, 33, H, W): number of Gaussians in each pixel, and the means over them that SEEN lists: forces
+                divided by the size, what was added in `units` of it.
             num_gaussians: (B,).
 
         Returns:
-            (B, 8, H, W).
+            (B, 8, H, W) in `units` of the sizes.
         """
         spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()  # logarithm of pixels
-        # Errors fall by a factor of ten from pass to pass and from few to many Gaussians: their size is told apart.
-        size = errors.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-4)
-        occupancy, corrections, forces, forces_before, added = torch.split(state, [1, *[CHANNELS] * SEEN], dim=1)
-        planes = [
-            images - 0.5,
-            spacing[:, None] - 1,
-            errors / size,
-            (size.log() + 3).expand_as(occupancy),
-            occupancy,
-            corrections,
-            forces / size,
-            forces_before / size,
-            added[:, :5] / GEOMETRY_UNIT,
-            added[:, 5:] / size,
-        ]
-        answer = self.unet(stack(planes), density_condition(num_gaussians, *images.shape[-2:]))
-        return torch.cat([GEOMETRY_UNIT * answer[:, :5], size * answer[:, 5:]], dim=1)
+        sizes = (sizes.log() + 3)[:, None, None, None].expand(-1, 1, *images.shape[-2:])
+        planes = stack([images - 0.5, spacing[:, None] - 1, errors, sizes, state])
+        answer: Tensor = self.unet(planes, density_condition(num_gaussians, *images.shape[-2:]))
+        return answer
+
+
+def units(sizes: Tensor) -> Tensor:
+    """(N, 1) sizes of errors to (N, 8): what an answer of 1 means, small for geometry and the error for colours."""
+    return torch.cat([torch.full_like(sizes, GEOMETRY_UNIT).expand(-1, 5), sizes.expand(-1, 3)], dim=1)
 
 
 def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:

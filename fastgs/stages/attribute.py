@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models import AttributeNetwork
 from fastgs.render import render_batch
 from fastgs.stages.base import Stage, draw_count, generators
-from fastgs.weights import load_weights
+from fastgs.weights import load_weights, save_weights, training_of
 
 
 class AttributeStage(Stage):
@@ -41,10 +43,16 @@ class AttributeStage(Stage):
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
         self.save_hyperparameters()
+        training = training_of(position_weights)
+        self.position_training = training.get("position", training)  # of weights that had both networks, the first
         position = load_weights(position_weights).position.requires_grad_(False)
         self.networks = LearnedInitializer(
             position, AttributeNetwork(encoder, depth, width, blocks, passes, encoder_weights)
         )
+
+    def export(self, path: Path, training: dict[str, Any]) -> None:
+        """See `TrainedStage`; with the training of the position network under "position"."""
+        save_weights(path, self.networks, training | {"position": self.position_training})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Place Gaussians by the frozen network, correct them, and compare their rendering after each pass."""
