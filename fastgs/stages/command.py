@@ -72,7 +72,7 @@ class Command(LightningCLI):
             seed_everything_default=0,
             parser_class=Parser,
             auto_configure_optimizers=False,
-            args=self.arguments,
+            args=None if args is None else self.arguments,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
