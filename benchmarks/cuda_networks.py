@@ -36,13 +36,12 @@ def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, W
     placed = learned.place(images, densities, [count], [source])
     # What stands in it does not change the time.
     state = torch.rand(1, 1 + SEEN * CHANNELS, *image.shape[1:], device=image.device)
+    sizes = images.new_ones(1)
     return {
         "prior": lambda: curvature.density(image, count),
         "position network": lambda: learned.position(images, prior, number),
         "place": lambda: learned.place(images, densities, [count], [source]),
-        "attribute network, one pass": lambda: attribute(
-            images, densities, images - 0.5, number / number, state, number
-        ),
+        "attribute network, one pass": lambda: attribute(images, densities, images - 0.5, sizes, state, number),
         "corrections, all passes": lambda: learned.correct(images, densities, placed),
         "initialize": lambda: learned.initialize(image, count, source),
     }

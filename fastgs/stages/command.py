@@ -95,7 +95,7 @@ class Command(LightningCLI):
         """Tell the exported weights by which command and settings they are made."""
         settings = json.loads(self._parser("fit").dump(self.config["fit"], format="json"))
         command = shlex.join(["python", "train.py", *self.arguments])
-        config = {name: _set(settings[name]) for name in ("seed_everything", "trainer", "model", "data")}
+        config = {name: _given(settings[name]) for name in ("seed_everything", "trainer", "model", "data")}
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ExportWeights):
                 callback.run = {"command": command, "config": config}
@@ -129,10 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _set(settings: Any) -> Any:
+def _given(settings: Any) -> Any:
     """Settings without those that are None, as many of Lightning's are."""
     if isinstance(settings, dict):
-        return {name: _set(value) for name, value in settings.items() if value is not None}
+        return {name: _given(value) for name, value in settings.items() if value is not None}
     return settings
 
 
