@@ -10,7 +10,7 @@ from fastgs.initializers import curvature
 from fastgs.initializers.attributes import gaussians_at
 from fastgs.initializers.learned import LearnedInitializer, _errors_and_forces
 from fastgs.models import correct
-from fastgs.models.attribute import CHANNELS
+from fastgs.models.attribute import CHANNELS, MIN_SCALE
 from fastgs.render import render
 
 TENSORS = ("means", "scales", "rotations", "colors")
@@ -77,8 +77,10 @@ def test_a_ragged_batch_is_as_one_by_one(learned):
             for image, count, seed in zip(images, counts, (1, 2, 3), strict=True)
         ]
     for one, other in zip(together, alone, strict=True):
-        # A density that differs by rounding may be sampled elsewhere, so placing is compared by what comes of it.
-        agree(one, other, rtol=1e-3, atol=1e-3)
+        # Rounding only. The 900 crowd 720 pixels, so that many stand on the limit of scales, which must not turn rounding
+        # into another force.
+        assert len(one) < 900 or (one.scales == MIN_SCALE).sum() > 100
+        agree(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_gaussians_of_one_pixel_are_corrected_alike(learned):

@@ -115,7 +115,9 @@ def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
     q = half_ratio * torch.sin(angle) + changes[:, 2]
     # A circle has no direction: keep away from zero, where the derivatives are infinite.
     radius = torch.sqrt(p.square() + q.square() + 1e-12)
-    scales = torch.stack([m + radius, m - radius], dim=1).exp().clamp(min=MIN_SCALE)
+    scales = torch.stack([m + radius, m - radius], dim=1).exp()
+    # Gaussians that were placed at the smallest scale stand on the limit: rounding must not decide about their forces.
+    scales = torch.where(scales > MIN_SCALE * (1 - 1e-5), scales, MIN_SCALE)
     rotations = 0.5 * torch.atan2(q, p + (radius < 2e-6) * 1e-6)
     return replace(
         gaussians, means=means, scales=scales, rotations=rotations, colors=gaussians.colors + corrections[:, 5:]

@@ -22,6 +22,7 @@ import triton.language as tl
 
 from fastgs.render import reference
 
+# In expressions a constant stands behind the tensor: Triton 3.8's interpreter leaves `constant - tensor` wrapped.
 FRAME = tl.constexpr(8)
 TILE = tl.constexpr(8)
 # Entries of a tile's list in flight at a time: their loads do not depend on each other, so one wait serves all.
@@ -45,9 +46,9 @@ def _frame(x, y, scale_u, scale_v, rotation):
     cosine, sine = tl.cos(rotation), tl.sin(rotation)
     across_u, across_v = scale_u * cosine, scale_v * sine
     down_u, down_v = scale_u * sine, scale_v * cosine
-    extent_x = CUTOFF * tl.sqrt(across_u * across_u + across_v * across_v)
-    extent_y = CUTOFF * tl.sqrt(down_u * down_u + down_v * down_v)
-    per_u, per_v = ROOT_UNIT / scale_u, ROOT_UNIT / scale_v
+    extent_x = tl.sqrt(across_u * across_u + across_v * across_v) * CUTOFF
+    extent_y = tl.sqrt(down_u * down_u + down_v * down_v) * CUTOFF
+    per_u, per_v = 1.0 / scale_u * ROOT_UNIT, 1.0 / scale_v * ROOT_UNIT
     return cosine * per_u, sine * per_u, -sine * per_v, cosine * per_v, extent_x, extent_y
 
 
@@ -181,7 +182,7 @@ def forward(
             u = tl.load(frame + 2, valid, 1.0) * dx + tl.load(frame + 3, valid, 0.0) * dy
             v = tl.load(frame + 4, valid, 0.0) * dx + tl.load(frame + 5, valid, 1.0) * dy
             d2 = u * u + v * v
-            fade = tl.minimum(tl.maximum(FADE_OFFSET - FADE_SLOPE * d2, 0.0), 1.0)
+            fade = tl.minimum(tl.maximum(d2 * -FADE_SLOPE + FADE_OFFSET, 0.0), 1.0)
             weight = tl.exp2(-d2) * fade
             red += weight * tl.load(colors + 3 * index, valid, 0.0)
             green += weight * tl.load(colors + 3 * index + 1, valid, 0.0)
@@ -287,12 +288,12 @@ def backward(
         u = ux[:, None] * dx + uy[:, None] * dy
         v = vx[:, None] * dx + vy[:, None] * dy
         d2 = u * u + v * v
-        linear = FADE_OFFSET - FADE_SLOPE * d2
+        linear = d2 * -FADE_SLOPE + FADE_OFFSET
         fade = tl.minimum(tl.maximum(linear, 0.0), 1.0)
         bell = tl.exp2(-d2)
         weight = bell * fade
         # dw/d(d^2 / 2): of the bell, and of the fade where it falls.
-        slope = tl.where((linear > 0.0) & (linear < 1.0), -2 * SLOPE * bell - weight, -weight)
+        slope = tl.where((linear > 0.0) & (linear < 1.0), bell * (-2 * SLOPE) - weight, -weight)
         in_weight = own_red[:, None] * in_red + own_green[:, None] * in_green + own_blue[:, None] * in_blue + in_total
         q = in_weight * slope
         sum_u += q * u
@@ -314,8 +315,8 @@ def backward(
     scale_u, scale_v = tl.load(scales + 2 * index, valid, 1.0), tl.load(scales + 2 * index + 1, valid, 1.0)
     tl.store(in_means + 2 * index, -(total_u * ux + total_v * vx), valid)
     tl.store(in_means + 2 * index + 1, -(total_u * uy + total_v * vy), valid)
-    tl.store(in_scales + 2 * index, -tl.sum(sum_uu, 1) / (UNIT * scale_u), valid)
-    tl.store(in_scales + 2 * index + 1, -tl.sum(sum_vv, 1) / (UNIT * scale_v), valid)
+    tl.store(in_scales + 2 * index, -tl.sum(sum_uu, 1) / (scale_u * UNIT), valid)
+    tl.store(in_scales + 2 * index + 1, -tl.sum(sum_vv, 1) / (scale_v * UNIT), valid)
     tl.store(in_rotations + index, tl.sum(sum_uv, 1) / UNIT * (scale_v / scale_u - scale_u / scale_v), valid)
     tl.store(in_colors + 3 * index, tl.sum(sum_red, 1), valid)
     tl.store(in_colors + 3 * index + 1, tl.sum(sum_green, 1), valid)
