@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,33 +9,31 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from fastgs.files import atomic_write
+from fastgs.io.color import to_srgb
+from fastgs.io.pixels import ImageError as ImageError
+from fastgs.io.pixels import Pixels, unit
+from fastgs.io.reading import read_file, read_image
 
 ImageSource = str | Path | Image.Image | NDArray[Any] | Tensor
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
-
-_open_lock = threading.Lock()
-
-
-class ImageError(ValueError):
-    """An image that cannot be used; one line that begins with the file (or argument) and says what to do."""
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".jp2", ".j2k"})
 
 
 def load_image(
     source: ImageSource, size: int | None = None, background: tuple[float, float, float] = (255, 255, 255)
 ) -> Tensor:
-    """Read an image as RGB.
+    """Read an image as sRGB.
 
-    Rotation by EXIF is applied, the first frame of an animation is taken, colour profiles are ignored, and gray
-    becomes three equal channels. Gray keeps all of its 16 bits; Pillow reads 16-bit colour at 8 bits.
+    Rotation by EXIF is applied, the first frame of an animation is taken, colours are converted from the ICC profile
+    or the gamma of the file, and gray becomes three equal channels. What has 16 bits keeps them.
 
     Args:
-        source: a file that Pillow reads; a PIL image; an (H, W) or (H, W, C) array of uint8 or uint16 with C = 1
-            (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); or a (3, H, W) floating-point tensor in [0, 1].
+        source: a file that Pillow or tifffile reads; a PIL image; an (H, W) or (H, W, C) array of uint8 or uint16 with
+            C = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); or a (3, H, W) floating-point tensor in [0, 1].
         size: if given, the shorter side is resized to this many pixels (Lanczos, in floating point, aspect kept) and
             the centre size x size is cut out, as the papers do. A shorter side of just this size is only cropped.
         background: R, G, B in [0, 255] that transparent pixels are composited on.
@@ -46,8 +42,8 @@ def load_image(
         (3, H, W) float32 in [0, 1] on the CPU. A tensor that needs no change is not copied.
 
     Raises:
-        ImageError: the file is missing, a folder, unreadable, empty, damaged, no image or too large; the image has no
-            pixels; or an argument has the wrong type, shape or range.
+        ImageError: the file is missing, a folder, unreadable, empty, damaged, no image, too large, or of a kind that
+            would come out wrong; the image has no pixels; or an argument has the wrong type, shape or range.
     """
     if size is not None and size < 1:
         raise ImageError(f"size: must be at least 1 pixel, got {size}")
@@ -58,9 +54,9 @@ def load_image(
     elif isinstance(source, np.ndarray):
         image = _composite(_scale_array(source), background)
     elif isinstance(source, Image.Image):
-        image = _composite(_decode(source, getattr(source, "filename", "") or "source"), background)
+        image = _composite(read_image(source, getattr(source, "filename", "") or "source"), background)
     elif isinstance(source, str | Path):
-        image = _composite(_read(source), background)
+        image = _composite(read_file(source), background)
     else:
         raise ImageError(f"source: expected a path, PIL image, numpy array or tensor, got {type(source).__name__}")
     return image if size is None else _resize_and_crop(image, size)
@@ -133,102 +129,28 @@ def _check_tensor(source: Tensor) -> Tensor:
     return image
 
 
-def _scale_array(source: NDArray[Any]) -> NDArray[np.float32]:
-    """An (H, W) or (H, W, C) array of uint8 or uint16 as (H, W, C) in [0, 1]."""
-    pixels = source[..., None] if source.ndim == 2 else source
-    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4 or pixels.size == 0:
+def _scale_array(source: NDArray[Any]) -> Pixels:
+    """An (H, W) or (H, W, C) array of uint8 or uint16."""
+    values = source[..., None] if source.ndim == 2 else source
+    if values.ndim != 3 or not 1 <= values.shape[2] <= 4 or values.size == 0:
         raise ImageError(f"source: expected an array of shape (H, W) or (H, W, 1 to 4), got {source.shape}")
     if source.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"source: expected an array of uint8 or uint16, got {source.dtype}; give floats as a tensor")
-    scaled: NDArray[np.float32] = pixels.astype(np.float32) / np.float32(np.iinfo(source.dtype).max)
-    return scaled
+    samples = unit(values, 8 * source.dtype.itemsize)
+    if values.shape[2] % 2 == 0:
+        return Pixels(samples[..., :-1], samples[..., -1])
+    return Pixels(samples)
 
 
-def _read(path: str | Path) -> NDArray[np.float32]:
-    """The pixels of a file as (H, W, C) in [0, 1]."""
-    try:
-        # Warning filters belong to the whole process, hence the lock; opening reads no more than the header.
-        with _open_lock, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-    except Exception as error:
-        raise ImageError(f"{path}: {_explain(path, error)}") from error
-    with image:
-        return _decode(image, str(path))
-
-
-def _decode(image: Image.Image, name: str) -> NDArray[np.float32]:
-    """The pixels of a PIL image as (H, W, C) in [0, 1], with C = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGBA)."""
-    if 0 in image.size:
-        raise ImageError(f"{name}: has no pixels ({image.width} x {image.height}); give a larger image")
-    try:
-        image = _rotate(image)
-        if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-            return _scale_gray(image, name)
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        pixels: NDArray[np.float32] = np.asarray(image, dtype=np.float32) / np.float32(255)
-        return pixels
-    except ImageError:
-        raise
-    except Exception as error:  # Damaged bytes make decoders raise nearly anything, from SyntaxError to IndexError.
-        raise ImageError(f"{name}: {_explain(name, error)}") from error
-
-
-def _rotate(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF says; damaged EXIF does not cost a whole photo, it is only not turned."""
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
-
-
-def _scale_gray(image: Image.Image, name: str) -> NDArray[np.float32]:
-    """The pixels of gray modes that hold more than 8 bits (I;16, I, F), in [0, 1]: (H, W, 1), or 2 with alpha."""
-    values = np.asarray(image)
-    limit = 1 if image.mode == "F" else 65535
-    if not (values.min() >= 0 and values.max() <= limit):  # written so that NaN fails too
-        raise ImageError(
-            f"{name}: gray values must lie in [0, {limit}] but span [{values.min():g}, {values.max():g}]; rescale them"
-        )
-    gray = values.astype(np.float32) / np.float32(limit)
-    transparent = image.info.get("transparency")  # PNG can name one gray value that is see-through
-    channels = [gray] if transparent is None else [gray, (values != transparent).astype(np.float32)]
-    return np.stack(channels, axis=2)
-
-
-def _explain(path: str | Path, error: Exception) -> str:
-    """What is wrong with a file, and what to do, from what Pillow raised."""
-    match error:
-        case FileNotFoundError():
-            return "no such file; check the name"
-        case IsADirectoryError():
-            return "is a folder; name an image file in it"
-        case PermissionError():
-            return "may not be read; check its permissions"
-        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
-            return f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels; shrink it or raise PIL.Image.MAX_IMAGE_PIXELS"
-        case UnidentifiedImageError() if Path(path).stat().st_size == 0:
-            return "is empty (0 bytes); get a whole copy of it"
-        case UnidentifiedImageError():
-            return "is not an image that Pillow can read, or is damaged; convert it to PNG or JPEG"
-        case MemoryError():
-            return "does not fit in memory; shrink it"
-        case OSError(strerror=str() as reason):
-            return f"cannot be read ({reason}); check the path"
-        case _:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            return f"cannot be decoded ({reason}); it is damaged or cut short, get a whole copy of it"
-
-
-def _composite(pixels: NDArray[np.float32], background: tuple[float, float, float]) -> Tensor:
-    """(H, W, 1 to 4) in [0, 1] to (3, H, W): gray repeated, and transparent pixels laid over the background."""
-    channels = torch.from_numpy(pixels).permute(2, 0, 1)
-    color = channels[:3] if len(channels) >= 3 else channels[:1].expand(3, -1, -1)
-    if len(channels) in (2, 4):
-        alpha = channels[-1]
-        color = color * alpha + torch.tensor(background).view(3, 1, 1) / 255 * (1 - alpha)
-    return color.contiguous()
+def _composite(pixels: Pixels, background: tuple[float, float, float]) -> Tensor:
+    """Make (3, H, W) of pixels: in sRGB, gray repeated, and what is transparent laid over the background."""
+    colors, alpha = to_srgb(pixels)
+    image = torch.from_numpy(np.require(colors.transpose(2, 0, 1), requirements=["C", "W"])).expand(3, -1, -1)
+    if alpha is not None:
+        opacity = torch.from_numpy(np.require(alpha, requirements=["C", "W"]))
+        image = image if pixels.associated else image * opacity
+        image = (image + torch.tensor(background).view(3, 1, 1) / 255 * (1 - opacity)).clamp_(0, 1)
+    return image.contiguous()
 
 
 def _resize_and_crop(image: Tensor, size: int) -> Tensor:

@@ -77,8 +77,8 @@ def test_a_ragged_batch_is_as_one_by_one(learned):
             for image, count, seed in zip(images, counts, (1, 2, 3), strict=True)
         ]
     for one, other in zip(together, alone, strict=True):
-        # Rounding only. The 900 crowd 720 pixels, so that many stand on the limit of scales, which must not turn rounding
-        # into another force.
+        # Rounding only. The 900 crowd 720 pixels, so that many stand on the limit of scales, where rounding must not
+        # become another force.
         assert len(one) < 900 or (one.scales == MIN_SCALE).sum() > 100
         agree(one, other, rtol=1e-4, atol=1e-4)
 

@@ -8,7 +8,6 @@ of its own for each pair.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from fastgs.images import ImageError, find_images, load_image
+from fastgs.io.reading import read_bytes
 
 Folders = str | Path | Sequence[str | Path]
 Pixels = NDArray[np.uint8] | Tensor
@@ -184,24 +183,8 @@ def _decode(path: Path, size: int | None) -> Pixels:
     Raises:
         ImageError: the file cannot be read.
     """
-    pixels = None if size is not None else _decode_plain(path)
+    pixels = None if size is not None else read_bytes(path)
     return load_image(path, size) if pixels is None else pixels
-
-
-def _decode_plain(path: Path) -> NDArray[np.uint8] | None:
-    """The pixels of a common photo as (H, W) or (H, W, 3) uint8; None for all that `load_image` must deal with.
-
-    To convert only the crop to floating point, not the whole image, makes reading a large photo twice as fast.
-    """
-    try:
-        with Image.open(path) as image:
-            plain = image.mode in ("L", "RGB") and not image.has_transparency_data
-            plain = plain and 0 < image.width * image.height <= (Image.MAX_IMAGE_PIXELS or math.inf)
-            if not plain or image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-                return None
-            return np.asarray(image)
-    except Exception:  # load_image will say what is wrong
-        return None
 
 
 def _cut(pixels: Pixels, crop: int | None, down: float, across: float) -> Tensor:

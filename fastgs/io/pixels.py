@@ -1,0 +1,72 @@
+"""Decoded pixels of any file, before their colours are sRGB and their transparency is composited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; one line that begins with the file (or argument) and says what to do."""
+
+
+class UnsupportedError(ValueError):
+    """A file whose pixels would not come out right; the message is the reason and the way out, without the name."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Colours and transparency of an image.
+
+    Attributes:
+        colors: (H, W, C) in [0, 1], with C = 1 (gray, white is 1), 3 (RGB) or 4 (CMYK, full ink is 1).
+        alpha: (H, W) in [0, 1], 1 is opaque; None without transparency.
+        associated: True if colours are multiplied by alpha already.
+        profile: ICC profile of the colours; None for sRGB.
+        depth: Bits per sample in the file.
+    """
+
+    colors: Floats
+    alpha: Floats | None = None
+    associated: bool = False
+    profile: bytes | None = None
+    depth: int = 8
+
+    def turned(self, orientation: int) -> Pixels:
+        """Return the image as an EXIF orientation of 1 to 8 says that it is to be seen; any other leaves it."""
+        if orientation not in range(2, 9):
+            return self
+        alpha = None if self.alpha is None else _turn(self.alpha, orientation)
+        return replace(self, colors=_turn(self.colors, orientation), alpha=alpha)
+
+
+def unit(values: NDArray[Any], depth: int) -> Floats:
+    """Scale unsigned integers of `depth` bits, or floats, to [0, 1].
+
+    Raises:
+        UnsupportedError: Floats are not in [0, 1], or integers have a sign.
+    """
+    if values.dtype.kind in "bu":
+        # float32 holds up to 24 bits; the quotient of two exact numbers is rounded once.
+        exact = values.astype(np.float32 if depth <= 16 else np.float64)
+        scaled: Floats = (exact / exact.dtype.type(2**depth - 1)).astype(np.float32, copy=False)
+        return scaled
+    if values.dtype.kind != "f":
+        raise UnsupportedError(f"holds {values.dtype} values, which do not say what is white; save it as 16-bit PNG")
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 1):  # written so that NaN fails too
+        raise UnsupportedError(f"its values must lie in [0, 1] but span [{low:g}, {high:g}]; rescale them")
+    return values.astype(np.float32, copy=False)
+
+
+def _turn(plane: Floats, orientation: int) -> Floats:
+    """Turn and mirror rows and columns (Exif 2.32, tag 0x0112)."""
+    if orientation >= 5:
+        plane = plane.swapaxes(0, 1)
+    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}[orientation]
+    return plane[::down, ::right]

@@ -1,0 +1,199 @@
+"""Any image file or PIL image as `Pixels`, and what to say of those that cannot be read."""
+
+from __future__ import annotations
+
+import re
+import struct
+import threading
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from fastgs.io import jpeg2000, png, tiff
+from fastgs.io.color import cicp_profile, file_profile, is_srgb
+from fastgs.io.pixels import ImageError, Pixels, UnsupportedError, unit
+
+_EXIF_ORIENTATION = 0x0112
+# Modes of 8 bits that are converted, for gray and for colours, each without and with transparency.
+_GRAY = {"1", "L", "LA", "La"}
+_GRAY_MODES, _COLOR_MODES = ("L", "LA"), ("RGB", "RGBA")
+_REREAD = ("PNG", "TIFF", "JPEG2000", "AVIF")
+_NCLX = re.compile(rb"colrnclx(.{4})", re.DOTALL)  # code points in the header of AVIF (ISO/IEC 23008-12)
+
+_open_lock = threading.Lock()
+
+
+def read_file(path: str | Path) -> Pixels:
+    """Read an image file, turned as it is to be seen.
+
+    Raises:
+        ImageError: The file is missing, a folder, unreadable, damaged, no image, too large, or of a kind that is not
+            read; the message begins with the path.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+        if tiff.is_tiff(head):
+            pixels = _decode_tiff(Path(path).read_bytes())
+            if pixels is not None:
+                return pixels
+        # Warning filters belong to the whole process, hence the lock; opening reads no more than the header.
+        with _open_lock, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path)
+    except Exception as error:
+        raise ImageError(f"{path}: {_explain(path, error)}") from error
+    with image:
+        return read_image(image, str(path))
+
+
+def read_image(image: Image.Image, name: str) -> Pixels:
+    """Read a PIL image, turned as its EXIF says.
+
+    One that was opened but not decoded is read from its file, which tells more than Pillow does.
+
+    Raises:
+        ImageError: It has no pixels, is damaged, or of a kind that is not read; the message begins with the name.
+    """
+    if 0 in image.size:
+        raise ImageError(f"{name}: has no pixels ({image.width} x {image.height}); give a larger image")
+    try:
+        data = _undecoded(image)
+        if data is not None and tiff.is_tiff(data):
+            pixels = _decode_tiff(data)
+            if pixels is not None:
+                return pixels
+        if data is not None and image.format == "JPEG2000":
+            return jpeg2000.decode(data)
+        if data is not None and image.format == "PNG" and png.is_deep(data):
+            pixels = png.decode(data)
+        else:
+            pixels = _from_pillow(image)
+        return replace(pixels, profile=_profile(image, data)).turned(_orientation(image))
+    except ImageError:
+        raise
+    except Exception as error:  # damaged bytes make decoders raise nearly anything, from SyntaxError to IndexError
+        raise ImageError(f"{name}: {_explain(name, error)}") from error
+
+
+def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
+    """Read a common photo as (H, W) or (H, W, 3) uint8, where that is all there is to it; None for all others.
+
+    To convert only a crop to floating point, not the whole image, makes reading a large photo twice as fast.
+    """
+    try:
+        with Image.open(path) as image:
+            plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("L", "RGB")
+            plain = plain and not image.has_transparency_data and image.width * image.height > 0
+            plain = plain and image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf"))
+            data = _undecoded(image)
+            plain = plain and not (data is not None and png.is_deep(data))
+            profile = _profile(image, data)
+            if not plain or _orientation(image) != 1 or not (profile is None or is_srgb(profile)):
+                return None
+            return np.asarray(image)
+    except Exception:  # `read_file` will say what is wrong
+        return None
+
+
+def _undecoded(image: Image.Image) -> bytes | None:
+    """The bytes of a file that Pillow has opened but not decoded, in a format that has more to it than Pillow tells."""
+    if not isinstance(image, ImageFile.ImageFile) or image.format not in _REREAD:
+        return None
+    stream: Any = getattr(image, "fp", None)
+    if stream is None or not image.tile or image.tell() != 0:
+        return None
+    place = stream.tell()
+    stream.seek(0)
+    data: bytes = stream.read()
+    stream.seek(place)
+    return data
+
+
+def _decode_tiff(data: bytes) -> Pixels | None:
+    """The pixels of a TIFF file, turned; None if Pillow is to read it."""
+    decoded = tiff.decode(data)
+    return None if decoded is None else decoded[0].turned(decoded[1])
+
+
+def _profile(image: Image.Image, data: bytes | None) -> bytes | None:
+    """ICC profile of the colours of a file; None for sRGB."""
+    points = None
+    if data is not None and image.format == "PNG":
+        points = png.code_points(data)
+    elif data is not None and image.format == "AVIF" and not image.info.get("icc_profile"):
+        found = _NCLX.search(data)
+        points = None if found is None else struct.unpack(">HH", found[1])
+    return file_profile(image) if points is None else cicp_profile(*points)
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF has it; damaged EXIF does not cost a photo, it is only not turned."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:
+        return 1
+
+
+def _from_pillow(image: Image.Image) -> Pixels:
+    """What Pillow makes of an image, in the depth of its mode."""
+    image.load()
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        return _deep_gray(image)
+    if image.mode == "CMYK":
+        return Pixels(unit(np.asarray(image), 8))
+    if image.mode == "LAB":
+        raise UnsupportedError("has colours of kind CIELab; convert it to RGB")
+    modes = _GRAY_MODES if image.mode in _GRAY else _COLOR_MODES
+    values = unit(np.atleast_3d(np.asarray(image.convert(modes[image.has_transparency_data]))), 8)
+    if image.has_transparency_data:
+        return Pixels(values[..., :-1], values[..., -1])
+    return Pixels(values)
+
+
+def _deep_gray(image: Image.Image) -> Pixels:
+    """Gray of more than 8 bits (modes I;16, I and F)."""
+    values = np.asarray(image)
+    if image.mode == "I" and not (values.min() >= 0 and values.max() <= 65535):
+        raise UnsupportedError(
+            f"its values must lie in [0, 65535] but span [{values.min():g}, {values.max():g}]; rescale them"
+        )
+    gray = unit(values if image.mode == "F" else values.astype(np.uint16), 16)
+    transparent = image.info.get("transparency")  # one gray value that is see-through
+    alpha = None if transparent is None else (values != transparent).astype(np.float32)
+    return Pixels(gray[..., None], alpha, depth=16)
+
+
+def _explain(path: str | Path, error: Exception) -> str:
+    """What is wrong with a file, and what to do, from what was raised."""
+    match error:
+        case UnsupportedError():
+            return str(error)
+        case FileNotFoundError():
+            return "no such file; check the name"
+        case IsADirectoryError():
+            return "is a folder; name an image file in it"
+        case PermissionError():
+            return "may not be read; check its permissions"
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
+            return f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels; shrink it or raise PIL.Image.MAX_IMAGE_PIXELS"
+        case UnidentifiedImageError() if Path(path).stat().st_size == 0:
+            return "is empty (0 bytes); get a whole copy of it"
+        case UnidentifiedImageError():
+            return "is not an image that Pillow can read, or is damaged; convert it to 8-bit PNG or JPEG"
+        case MemoryError():
+            return "does not fit in memory; shrink it"
+        case ImportError():
+            return f"cannot be read without {error.name} ({error}); install it, or convert the file to 8-bit PNG"
+        case OSError(strerror=str() as reason):
+            return f"cannot be read ({reason}); check the path"
+        case _:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return (
+                f"cannot be decoded ({reason}); get a whole copy if it is damaged or cut short, else convert it to PNG"
+            )

@@ -1,0 +1,492 @@
+"""Every kind of file is right to its own depth, or refused in one line; what is right is computed here."""
+
+import io
+import itertools
+import struct
+import zlib
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import torch
+from image_files import (
+    ASSOCIATED,
+    BLACK_IS_ZERO,
+    CMYK,
+    DEFLATE,
+    PALETTE,
+    RGB,
+    UNASSOCIATED,
+    WHITE_IS_ZERO,
+    bmp,
+    chunk,
+    cmyk_profile,
+    packed,
+    png_of,
+    tiff,
+)
+from PIL import Image
+from skimage.color import rgb2lab
+
+from fastgs.images import ImageError, load_image
+
+HEIGHT, WIDTH = 19, 21
+COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
+BACKGROUND = (51, 0, 255)
+ODD = Path(__file__).parents[2] / "shared/data/odd"
+
+
+def saved(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    return tmp_path / name
+
+
+def composited(colors, alpha=None, associated=False):
+    """(H, W, 1 or 3) in [0, 1] on the background, in float64."""
+    colors = np.broadcast_to(colors, (*colors.shape[:2], 3)).astype(np.float64)
+    if alpha is not None:
+        colors = colors if associated else colors * alpha[..., None]
+        colors = colors + np.array(BACKGROUND) / 255 * (1 - alpha[..., None])
+    return colors.clip(0, 1)
+
+
+def check(path, wanted, tolerance=0.51 / 65535):
+    image = load_image(path, background=BACKGROUND).permute(1, 2, 0).double().numpy()
+    assert image.shape == wanted.shape
+    assert np.abs(image - wanted).max() <= tolerance
+
+
+def drawn(depth, channels, kind="u", seed=0):
+    """(H, W, C) values of all sizes, the least and the largest among them."""
+    random = np.random.default_rng(seed)
+    if kind == "f":
+        values = random.random((HEIGHT, WIDTH, channels)).astype(f"f{depth // 8}")
+        limit = 1.0
+    else:
+        limit = 2**depth - 1
+        whole = np.uint8 if depth <= 8 else np.uint16 if depth <= 16 else f"u{depth // 8}"
+        values = random.integers(0, limit, (HEIGHT, WIDTH, channels), dtype=np.uint64, endpoint=True).astype(whole)
+    values[0, 0], values[0, 1] = 0, limit
+    return values
+
+
+@pytest.mark.parametrize("photometric", COLORS)
+@pytest.mark.parametrize(
+    ("kind", "depth"), [*(("u", depth) for depth in (1, 2, 4, 8, 12, 16, 32, 64)), ("f", 16), ("f", 32), ("f", 64)]
+)
+def test_tiff(tmp_path, kind, depth, photometric):
+    """All of alpha, planes, byte orders and layouts."""
+    if photometric == PALETTE and (kind == "f" or depth > 16):
+        pytest.skip("no palette has so many colours")
+    count = COLORS[photometric]
+    colormap = np.random.default_rng(1).integers(0, 65536, (3, 2**depth)) if photometric == PALETTE else None
+    tags = {} if colormap is None else {320: ("H", colormap.ravel().tolist())}
+    for extra, planar, order, layout in itertools.product(
+        (None, ASSOCIATED, UNASSOCIATED), (False, True), ("II", "MM"), ("strip", "strips", "tiles")
+    ):
+        channels = count + (extra is not None)
+        values = drawn(depth, channels, kind)
+        if extra == ASSOCIATED:  # no colour is more than its alpha
+            values[..., :count] = np.minimum(values[..., :count], values[..., count:])
+        samples = values.astype(np.float64) / (1 if kind == "f" else 2**depth - 1)
+        colors, alpha = samples[..., :count], samples[..., count] if extra else None
+        if photometric == WHITE_IS_ZERO:
+            colors = 1 - colors
+        elif photometric == PALETTE:
+            colors = colormap.T[values[..., 0]] / 65535
+        elif photometric == CMYK and extra == ASSOCIATED:
+            whole = np.where(alpha == 0, 1, alpha)[..., None]
+            colors = alpha[..., None] * (1 - colors[..., :3] / whole) * (1 - colors[..., 3:] / whole)
+        elif photometric == CMYK:
+            colors = (1 - colors[..., :3]) * (1 - colors[..., 3:])
+        data = tiff(
+            values, depth, photometric, order=order, planar=planar, layout=layout, tags=tags,
+            extras=() if extra is None else (extra,),
+        )  # fmt: skip
+        path = saved(tmp_path, "grid.tif", data)
+        if extra == ASSOCIATED and photometric in (WHITE_IS_ZERO, PALETTE):
+            with pytest.raises(ImageError, match=r"grid\.tif: multiplies \w+ by alpha.*; convert it"):
+                load_image(path)
+        else:
+            check(path, composited(colors, alpha, extra == ASSOCIATED), (0.51 if kind == "u" else 1) / 65535)
+
+
+def test_tiff_compressed_turned_and_with_more_channels(tmp_path):
+    values = drawn(16, 5)
+    for orientation, turn in enumerate(
+        [
+            lambda a: a,
+            np.fliplr,
+            lambda a: np.rot90(a, 2),
+            np.flipud,
+            lambda a: np.fliplr(np.rot90(a, -1)),
+            lambda a: np.rot90(a, -1),
+            lambda a: np.fliplr(np.rot90(a, 1)),
+            lambda a: np.rot90(a, 1),
+        ],
+        1,
+    ):
+        # The first of the samples behind the colours means nothing, the second is alpha.
+        data = tiff(values, 16, RGB, compression=DEFLATE, extras=(0, 2), tags={274: ("H", [orientation])})
+        path = saved(tmp_path, "turned.tif", data)
+        check(path, turn(composited(values[..., :3] / 65535, values[..., 4] / 65535)))
+
+
+def test_palette_of_8_bits_in_a_tiff(tmp_path):
+    """As some programs write it; libtiff knows it by the largest number, too."""
+    colormap = np.random.default_rng(0).integers(0, 256, (3, 16))
+    values = drawn(4, 1)
+    path = saved(tmp_path, "p.tif", tiff(values, 4, PALETTE, tags={320: ("H", colormap.ravel().tolist())}))
+    check(path, composited(colormap.T[values[..., 0]] / 255))
+
+
+@pytest.mark.parametrize(
+    "compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "group3", "group4", "jpeg"]
+)
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "CMYK"])
+def test_tiff_compressions_of_pillow(tmp_path, compression, mode):
+    values = drawn(8, {"1": 1, "L": 1, "RGB": 3, "CMYK": 4}[mode])
+    values = np.where(values < 128, 0, 255).astype(np.uint8) if compression == "jpeg" or mode == "1" else values
+    if compression == "jpeg":
+        values[:] = values[3, 3]  # a flat image loses nothing
+    image = Image.fromarray(values if values.shape[2] > 1 else values[..., 0], mode if mode != "1" else "L")
+    try:
+        image.convert(mode).save(tmp_path / "c.tif", compression=compression)
+    except (OSError, RuntimeError):
+        pytest.skip("there is no such combination")
+    colors = values / 255
+    wanted = (1 - colors[..., :3]) * (1 - colors[..., 3:]) if mode == "CMYK" else colors
+    check(tmp_path / "c.tif", composited(wanted), 1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({262: ("H", [8])}, "has colours of kind CIELAB instead of gray, RGB, palette or CMYK; convert it"),
+        ({262: ("H", [32803])}, "has colours of kind CFA instead of"),
+        ({339: ("H", [2] * 3)}, "holds signed integers, which do not say what is white; convert it"),
+        ({339: ("H", [6] * 3)}, ""),
+        ({258: ("H", [8, 8, 16])}, "has samples of (8, 8, 16) bits, which are not read; convert it"),
+        ({257: ("I", [10**6]), 256: ("I", [10**6])}, "has more than 89,478,485 pixels; shrink it"),
+        ({257: ("I", [HEIGHT + 1])}, "cannot be decoded (image file is truncated); get a whole copy"),
+        ({273: ("I", [10**6])}, "cannot be decoded (image file is truncated); get a whole copy"),
+        ({277: ("H", [100])}, "has 100 channels; convert it"),
+        ({32997: ("I", [7])}, "is a volume of 7 slices; save one of them"),
+    ],
+)
+def test_tiff_that_is_refused(tmp_path, changed, reason):
+    path = saved(tmp_path, "bad.tif", tiff(drawn(8, 3), 8, RGB, tags=changed))
+    with pytest.raises(ImageError) as caught:
+        load_image(path)
+    assert str(caught.value).startswith(f"{path}: {reason}") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("interlace", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("color", [0, 2, 3, 4, 6])
+def test_png(tmp_path, color, depth, interlace):
+    """With and without one transparent colour, which is matched at the depth of the file."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    if depth not in {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(color, (8, 16)):
+        pytest.skip("no PNG is so")
+    values = drawn(depth, channels)
+    limit = 2**depth - 1
+    colors, alpha = values / limit, None
+    extra = key = b""
+    if color == 3:
+        palette = drawn(8, 3).reshape(-1, 3)[: 2**depth]
+        opacity = drawn(8, 1, seed=2).ravel()[: 2 ** (depth - 1)]
+        extra, key = chunk(b"PLTE", palette.tobytes()), chunk(b"tRNS", opacity.tobytes())
+        colors = palette[values[..., 0]] / 255
+        transparent = np.append(opacity, np.full(2 ** (depth - 1), 255))[values[..., 0]] / 255
+    elif color in (0, 2):
+        hidden = values[2, 3]
+        if depth == 16:  # one that is transparent only to who looks at eight of its bits
+            values[5] = hidden ^ 1
+            colors = values / limit
+        key = chunk(b"tRNS", hidden.astype(">u2").tobytes())
+        transparent = 1.0 - (values == hidden).all(axis=2)
+    else:
+        colors, alpha = colors[..., :-1], colors[..., -1]
+    check(saved(tmp_path, "p.png", png_of(values, depth, color, extra, interlace)), composited(colors, alpha))
+    if key:
+        path = saved(tmp_path, "k.png", png_of(values, depth, color, extra + key, interlace))
+        check(path, composited(colors, transparent))
+        check_opened(path)
+
+
+def check_opened(path):
+    """What Pillow has opened is as good as its file."""
+    with Image.open(path) as image:
+        assert torch.equal(load_image(image, background=BACKGROUND), load_image(path, background=BACKGROUND))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
+def test_jpeg_2000(tmp_path, bits):
+    for channels, codec in itertools.product((1, 2, 3, 4), ("jp2", "j2k")):
+        values = drawn(bits, channels)
+        data = imagecodecs.jpeg2k_encode(
+            values.squeeze(), level=0, reversible=True, bitspersample=bits, codecformat=codec
+        )
+        samples = values / (2**bits - 1)
+        color = channels - (channels + 1) % 2
+        path = saved(tmp_path, f"p.{codec}", data)
+        check(path, composited(samples[..., :color], samples[..., color] if color < channels else None))
+        check_opened(path)
+
+
+def test_jpeg_2000_of_other_kinds(tmp_path):
+    inks = drawn(8, 4)
+    Image.fromarray(inks, "CMYK").save(tmp_path / "cmyk.jp2", irreversible=False)
+    check(tmp_path / "cmyk.jp2", composited((1 - inks[..., :3] / 255) * (1 - inks[..., 3:] / 255)))
+    signed = drawn(8, 1).astype(np.int16)[..., 0]
+    path = saved(tmp_path, "signed.jp2", imagecodecs.jpeg2k_encode(signed, level=0, reversible=True))
+    with pytest.raises(ImageError, match=r"signed\.jp2: holds signed samples, which do not say what is white; convert"):
+        load_image(path)
+    path = saved(tmp_path, "cut.jp2", (tmp_path / "cmyk.jp2").read_bytes()[:120])
+    with pytest.raises(ImageError, match=r"cut\.jp2: "):
+        load_image(path)
+
+
+def padded(rows):
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4))).tobytes()
+
+
+def test_bmp(tmp_path):
+    for bits in (1, 4, 8):
+        values = drawn(bits, 1)
+        palette = np.pad(drawn(8, 3).reshape(-1, 3)[: 2**bits], ((0, 0), (0, 1)))
+        rows = np.frombuffer(packed(values[::-1, :, 0], bits, "MM"), np.uint8).reshape(HEIGHT, -1)
+        path = saved(tmp_path, "p.bmp", bmp(padded(rows), WIDTH, HEIGHT, bits, palette.tobytes()))
+        check(path, composited(palette[values[..., 0], 2::-1] / 255))
+    for sizes, masks in [((5, 5, 5), (0x7C00, 0x3E0, 0x1F)), ((5, 6, 5), (0xF800, 0x7E0, 0x1F))]:
+        channels = [drawn(size, 1, seed=index)[..., 0] for index, size in enumerate(sizes)]
+        words = channels[0].astype("<u2") << (sizes[1] + 5) | channels[1].astype("<u2") << 5 | channels[2]
+        rows = np.ascontiguousarray(words[::-1].astype("<u2")).view(np.uint8)
+        path = saved(tmp_path, "w.bmp", bmp(padded(rows), WIDTH, HEIGHT, 16, masks=masks))
+        colors = np.stack([each / (2**size - 1) for each, size in zip(channels, sizes, strict=True)], axis=2)
+        check(path, composited(colors), 1 / 255)
+    values = drawn(8, 4)
+    path = saved(tmp_path, "c.bmp", bmp(padded(values[::-1, :, 2::-1].reshape(HEIGHT, -1)), WIDTH, HEIGHT, 24))
+    check(path, composited(values[..., :3] / 255))
+    data = values[::-1, :, [2, 1, 0, 3]].tobytes()
+    path = saved(tmp_path, "a.bmp", bmp(data, WIDTH, HEIGHT, 32, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000)))
+    check(path, composited(values[..., :3] / 255, values[..., 3] / 255))
+
+
+@pytest.mark.parametrize("suffix", ["webp", "avif", "jpg"])
+def test_formats_of_8_bits(tmp_path, suffix):
+    modes = {"webp": ("RGB", "RGBA"), "avif": ("RGB", "RGBA"), "jpg": ("L", "RGB", "CMYK")}[suffix]
+    options = {
+        "webp": {"lossless": True, "exact": True},
+        "avif": {"quality": 100, "subsampling": "4:4:4"},
+        "jpg": {"quality": 100, "subsampling": 0},
+    }[suffix]
+    for mode in modes:
+        values = (
+            drawn(8, len(mode)) if suffix == "webp" else np.full((16, 16, len(mode)), (200, 100, 50, 90)[: len(mode)])
+        )
+        values = values.astype(np.uint8)
+        Image.fromarray(values.squeeze(), mode).save(tmp_path / f"p.{suffix}", **options)
+        samples = values / 255
+        if mode == "CMYK":
+            wanted = composited((1 - samples[..., :3]) * (1 - samples[..., 3:]))
+        else:
+            wanted = composited(samples[..., :3], samples[..., 3] if mode == "RGBA" else None)
+        check(tmp_path / f"p.{suffix}", wanted, (0.01 if suffix == "webp" else 1.5) / 255)
+
+
+def test_jpeg_of_12_bits_is_refused(tmp_path):
+    data = imagecodecs.jpeg8_encode(drawn(12, 3), bitspersample=12)
+    with pytest.raises(ImageError, match=r"deep\.jpg: is not an image that Pillow can read.*; convert it to 8-bit PNG"):
+        load_image(saved(tmp_path, "deep.jpg", data))
+
+
+SRGB_PRIMARIES = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
+P3_PRIMARIES = ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06))
+SWAPPED = (SRGB_PRIMARIES[1], SRGB_PRIMARIES[0], SRGB_PRIMARIES[2])
+D65 = (0.3127, 0.3290)
+
+
+def to_xyz(primaries):
+    """The matrix from linear R, G, B of these chromaticities, white at D65, to X, Y, Z."""
+    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in primaries]).T
+    white = np.array([D65[0] / D65[1], 1, (1 - sum(D65)) / D65[1]])
+    return columns * np.linalg.solve(columns, white)
+
+
+def in_srgb(colors, primaries, gamma):
+    linear = (colors**gamma) @ (np.linalg.inv(to_xyz(SRGB_PRIMARIES)) @ to_xyz(primaries)).T
+    linear = linear.clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def profile(primaries, gamma):
+    flat = sum(((*place, 1.0) for place in primaries), ())
+    return imagecodecs.cms_profile("rgb", whitepoint=(*D65, 1.0), primaries=flat, gamma=gamma)
+
+
+def with_profile(jp2, icc):
+    """A JP2 file whose box of colours is replaced."""
+    header, start = jp2.index(b"jp2h") - 4, jp2.index(b"colr") - 4
+    old = int.from_bytes(jp2[start : start + 4], "big")
+    box = struct.pack(">I", 11 + len(icc)) + b"colr\x02\0\0" + icc
+    size = int.from_bytes(jp2[header : header + 4], "big") - old + len(box)
+    return jp2[:header] + struct.pack(">I", size) + jp2[header + 4 : start] + box + jp2[start + old :]
+
+
+@pytest.mark.parametrize(("primaries", "gamma"), [(P3_PRIMARIES, 2.2), (SWAPPED, 2.2), (SRGB_PRIMARIES, 1.0)])
+def test_profiles(tmp_path, primaries, gamma):
+    """In every format that can hold one, to the depth of the file."""
+    icc = profile(primaries, gamma)
+    values = drawn(8, 3)
+    wanted = in_srgb(values / 255, primaries, gamma)
+    for suffix, options in [("png", {}), ("tif", {}), ("webp", {"lossless": True})]:
+        Image.fromarray(values).save(tmp_path / f"p.{suffix}", icc_profile=icc, **options)
+        check(tmp_path / f"p.{suffix}", wanted, 0.51 / 255)
+        check_opened(tmp_path / f"p.{suffix}")
+    flat = np.full((16, 16, 3), (200, 100, 50), dtype=np.uint8)
+    for suffix, options in [("jpg", {"quality": 100, "subsampling": 0}), ("avif", {"quality": 100})]:
+        Image.fromarray(flat).save(tmp_path / f"p.{suffix}", icc_profile=icc, **options)
+        check(tmp_path / f"p.{suffix}", in_srgb(flat / 255, primaries, gamma), 2 / 255)
+    # A profile rounds its matrix to 16 bits, and sRGB is 13 times as steep near black.
+    exact = 40 / 65535
+    deep = drawn(16, 4)
+    colors, alpha = in_srgb(deep[..., :3] / 65535, primaries, gamma), deep[..., 3] / 65535
+    data = png_of(deep, 16, 6, chunk(b"iCCP", b"p\0\0" + zlib.compress(icc)))
+    check(saved(tmp_path, "deep.png", data), composited(colors, alpha), exact)
+    tags = {34675: ("B", list(icc))}
+    data = tiff(deep, 16, RGB, extras=(UNASSOCIATED,), tags=tags)
+    check(saved(tmp_path, "deep.tif", data), composited(colors, alpha), exact)
+    straight = drawn(32, 4, "f")
+    straight[..., 3] = 0.25 + 0.75 * straight[..., 3]
+    premultiplied = np.concatenate([straight[..., :3] * straight[..., 3:], straight[..., 3:]], axis=2)
+    colors = in_srgb(straight[..., :3].astype(float), primaries, gamma)
+    data = tiff(premultiplied, 32, RGB, extras=(ASSOCIATED,), tags=tags)
+    check(saved(tmp_path, "deep.tif", data), composited(colors, straight[..., 3]), exact)
+    jp2 = with_profile(imagecodecs.jpeg2k_encode(deep[..., :3], level=0, reversible=True), icc)
+    check(saved(tmp_path, "deep.jp2", jp2), in_srgb(deep[..., :3] / 65535, primaries, gamma), exact)
+
+
+def test_profiles_that_change_nothing_or_fit_nothing(tmp_path):
+    """Pixels stay as they are, bit by bit."""
+    values = drawn(8, 3)
+    exact = torch.from_numpy(values.astype(np.float32) / np.float32(255)).permute(2, 0, 1)
+    for icc in (imagecodecs.cms_profile("srgb"), b"junk" * 50, profile(P3_PRIMARIES, 2.2)[:200]):
+        Image.fromarray(values).save(tmp_path / "p.png", icc_profile=icc)
+        assert torch.equal(load_image(tmp_path / "p.png"), exact)
+    gray = imagecodecs.cms_profile("gray", whitepoint=(*D65, 1.0), gamma=1.0)
+    Image.fromarray(values).save(tmp_path / "p.png", icc_profile=gray)
+    assert torch.equal(load_image(tmp_path / "p.png"), exact)
+
+
+def test_profiles_of_gray(tmp_path):
+    """One of gray, and one of colours for a picture without."""
+    values = drawn(8, 1)
+    wanted = composited(in_srgb(np.repeat(values / 255, 3, axis=2), SRGB_PRIMARIES, 1.0))
+    gray = imagecodecs.cms_profile("gray", whitepoint=(*D65, 1.0), gamma=1.0)
+    for icc in (gray, profile(SRGB_PRIMARIES, 1.0)):
+        Image.fromarray(values[..., 0]).save(tmp_path / "p.png", icc_profile=icc)
+        check(tmp_path / "p.png", wanted, 0.6 / 255)
+
+
+def test_profile_of_inks(tmp_path):
+    """Its corners are colours that no formula would give; the sense of the inks is Adobe's in JPEG, and not in TIFF."""
+    corners = np.random.default_rng(0).uniform(0.2, 0.8, (16, 3))
+    corners[0], corners[1::2] = 1, 0  # paper, and black ink, to which the darkest colour would be stretched
+    icc = cmyk_profile(rgb2lab(corners[None])[0])  # under another white than profiles have, hence the tolerance
+    inks = 255 * np.array(list(itertools.product((0, 1), repeat=4)), dtype=np.uint8)[None]
+    data = tiff(inks, 8, CMYK, tags={34675: ("B", list(icc))})
+    check(saved(tmp_path, "inks.tif", data), corners[None], 12 / 255)
+    data = tiff(inks.astype(np.uint16) * 257, 16, CMYK, tags={34675: ("B", list(icc))})
+    check(saved(tmp_path, "deep.tif", data), corners[None], 12 / 255)
+    for index in range(16):
+        Image.fromarray(np.repeat(np.repeat(inks[:, index : index + 1], 16, 0), 16, 1), "CMYK").save(
+            tmp_path / "inks.jpg", quality=100, icc_profile=icc
+        )
+        check(tmp_path / "inks.jpg", np.broadcast_to(corners[index], (16, 16, 3)), 14 / 255)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_gamma_and_chromaticities_of_png(tmp_path, depth):
+    values = drawn(depth, 3)
+    limit = 2**depth - 1
+    plain = composited(values / limit)
+    linear = chunk(b"gAMA", struct.pack(">I", 100000))
+    usual = chunk(b"gAMA", struct.pack(">I", 45455))
+    wide = [round(1e5 * each) for each in (*D65, *sum(P3_PRIMARIES, ()))]
+    primaries = chunk(b"cHRM", struct.pack(">8I", *wide))
+    tolerance = (0.51 if depth == 8 else 90) / limit  # of LittleCMS, where the curve is steepest
+    for extra, wanted in [
+        (linear, in_srgb(values / limit, SRGB_PRIMARIES, 1.0)),
+        (linear + primaries, in_srgb(values / limit, P3_PRIMARIES, 1.0)),
+        (usual, plain),
+        (linear + chunk(b"sRGB", b"\0"), plain),
+        (chunk(b"gAMA", bytes(4)), plain),
+    ]:
+        check(saved(tmp_path, "g.png", png_of(values, depth, 2, extra)), wanted, tolerance)
+
+
+def test_code_points(tmp_path):
+    """Display P3 with the curve of sRGB in PNG and AVIF; high dynamic range is refused."""
+    values = drawn(8, 3)
+    linear = np.where(values / 255 <= 0.04045, values / 255 / 12.92, ((values / 255 + 0.055) / 1.055) ** 2.4)
+    path = saved(tmp_path, "p3.png", png_of(values, 8, 2, chunk(b"cICP", bytes([12, 13, 0, 1]))))
+    check(path, in_srgb(linear, P3_PRIMARIES, 1.0), 0.6 / 255)
+    flat = np.full((16, 16, 3), (200, 100, 50), dtype=np.uint8)
+    straight = np.where(flat / 255 <= 0.04045, flat / 255 / 12.92, ((flat / 255 + 0.055) / 1.055) ** 2.4)
+    data = imagecodecs.avif_encode(flat, level=100, pixelformat="444", primaries=12, transfer=13, matrix=0)
+    check(saved(tmp_path, "p3.avif", data), in_srgb(straight, P3_PRIMARIES, 1.0), 1 / 255)
+    for path in (
+        saved(tmp_path, "hdr.png", png_of(values, 8, 2, chunk(b"cICP", bytes([9, 16, 0, 1])))),
+        saved(tmp_path, "hdr.avif", imagecodecs.avif_encode(flat, level=100, primaries=9, transfer=16, matrix=0)),
+    ):
+        with pytest.raises(ImageError, match=r"hdr\.\w+: has colours of kind PQ \(HDR\) instead of sRGB; convert it"):
+            load_image(path)
+
+
+def test_lab_is_refused():
+    with pytest.raises(ImageError, match="source: has colours of kind CIELab; convert it to RGB"):
+        load_image(Image.new("LAB", (4, 4)))
+
+
+@pytest.mark.skipif(not ODD.is_dir(), reason="needs the odd pictures")
+def test_odd_pictures():
+    """Found in the wild, or like those, with values that were computed elsewhere."""
+    with np.load(ODD / "expected.npz") as expected:
+        for name, wanted in expected.items():
+            image = load_image(ODD / name).permute(1, 2, 0).numpy()
+            assert np.abs(image - wanted).max() <= (2 if "16" in name else 257) / 65535, name
+
+
+def test_damaged_files_never_escape(tmp_path):
+    """One line of ImageError, or an image, whatever bytes are changed."""
+    random = np.random.default_rng(0)
+    deep = drawn(16, 4)
+    buffer = io.BytesIO()
+    Image.fromarray(drawn(8, 3)).save(buffer, "TIFF", compression="tiff_lzw", icc_profile=profile(P3_PRIMARIES, 2.2))
+    for data in (
+        tiff(deep, 16, RGB, extras=(UNASSOCIATED,), layout="strips"),
+        tiff(drawn(12, 1), 12, BLACK_IS_ZERO, compression=DEFLATE),
+        png_of(deep, 16, 6, chunk(b"gAMA", struct.pack(">I", 100000))),
+        imagecodecs.jpeg2k_encode(deep, level=0, reversible=True),
+        buffer.getvalue(),
+    ):
+        for _ in range(60):
+            changed = np.frombuffer(data, np.uint8).copy()
+            spots = random.integers(0, len(changed), 3)
+            changed[spots] = random.integers(0, 256, 3)
+            cut = changed.tobytes()[: random.integers(1, len(data)) if random.random() < 0.3 else None]
+            path = saved(tmp_path, "damaged", cut)
+            reason, image = said(path)
+            assert reason is None or (reason.startswith(f"{path}: ") and "\n" not in reason)
+            assert image is None or (torch.isfinite(image).all() and image.min() >= 0 and image.max() <= 1)
+
+
+def said(path):
+    """What is wrong with a file, or the image."""
+    try:
+        return None, load_image(path)
+    except ImageError as error:
+        return str(error), None
