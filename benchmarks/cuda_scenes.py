@@ -77,19 +77,19 @@ FULL = Plan(
 )
 # As little as reaches every line, since the interpreter is slow.
 TOY = Plan(
-    scenes=((10, 8),),
-    tuned=((10, 8),),
+    scenes=((8, 6),),
+    tuned=((8, 6),),
     scene_iterations=1,
-    checked=(9, 5),
-    checked_steps=3,
+    checked=(6, 4),
+    checked_steps=2,
     copied=2**20,
     steps=1,
-    side=32,
-    counts=(20,),
-    iterations=10,
+    side=24,
+    counts=(12,),
+    iterations=4,
     lengths=(2,),
     crops=2,
-    crop=24,
+    crop=16,
     training_steps=1,
 )
 

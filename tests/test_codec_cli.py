@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from processes import python
 from skimage import data
 
 import fastgs
@@ -213,8 +214,7 @@ def test_progress_on_a_terminal_only(photo, folder, capsys, monkeypatch):
 
 def test_command(photo, folder):
     def command(*arguments) -> subprocess.CompletedProcess:
-        line = [sys.executable, "-m", "fastgs", *map(str, arguments)]
-        return subprocess.run(line, capture_output=True, text=True, timeout=120)
+        return python("-m", "fastgs", *arguments)
 
     output = folder / "photo.fgs"
     done = command("encode", folder / "missing.png", photo, "-o", folder, "-k", 9, "--iterations", 1)

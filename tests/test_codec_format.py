@@ -1,7 +1,6 @@
 """The bytes of .fgs files: what is written comes back, whatever else there is gives one clear line."""
 
 import json
-import time
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -395,7 +394,6 @@ def check_any_bytes(count: int, seed: int, files: int = 20) -> int:
     read, lines = 0, set()
     for number in range(count):
         data = broken(samples[number % files], number % 8, rng)
-        begin = time.perf_counter()
         try:
             frame = read_frame(data, partial=bool(number % 2))
             layers = decode_layers(frame.layers, (frame.height, frame.width))
@@ -404,7 +402,6 @@ def check_any_bytes(count: int, seed: int, files: int = 20) -> int:
         else:
             dequantize(layers, frame.height, frame.width)  # is checked when it is made
             read += 1
-        assert time.perf_counter() - begin < 20
     assert all(line and "\n" not in line for line in lines)
     return read
 

@@ -2,14 +2,13 @@
 
 import math
 import multiprocessing
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from against_reference import assert_equal_to_reference, random_tensors, render_with_gradients
+from processes import PATIENCE, python
 
 from fastgs.render import rasterize, threads
 
@@ -201,7 +200,7 @@ def test_a_data_loader_can_render():
     torch.set_num_threads(2)
     wanted = [_Renderings()[index] for index in range(3)]
     loader = torch.utils.data.DataLoader(
-        _Renderings(), batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=60
+        _Renderings(), batch_size=None, num_workers=1, multiprocessing_context="fork", timeout=PATIENCE
     )
     for image, other in zip(loader, wanted, strict=True):
         assert torch.equal(image, other)
@@ -271,5 +270,5 @@ for which, value in itertools.product(range(4), values):
             assert torch.isfinite(tensor.grad[4:]).all(), (which, value)
 print("alive")
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    result = python("-c", code)
     assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr[-2000:]

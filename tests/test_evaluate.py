@@ -4,9 +4,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import alive, children, interrupt, start, wait_until, when
 from skimage import data
 
 from fastgs import cli
@@ -33,19 +32,6 @@ QUICK = ("--methods", OURS, "-k", "30", "--iterations", "5", "--size", "48")
 
 def run(*arguments) -> int:
     return cli.main([str(argument) for argument in arguments])
-
-
-def start(*arguments) -> subprocess.Popen:
-    """The command in a process of its own."""
-    program = "import sys; from fastgs.cli import main; sys.exit(main())"
-    # Python ignores Ctrl-C if its parent did, as background jobs do.
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
 
 
 def load(path: Path) -> list[dict]:
@@ -147,58 +133,36 @@ def test_seed(photos, tmp_path):
 # Repetition and continuation
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes as Linux has them")
 def test_killed_run_continues(evaluation, photos, tmp_path):
     """Killed with two workers, ended with one: every record as in one go, and those that were there untouched."""
     output = tmp_path / "r.json"
-    with start("evaluate", photos, *GRID, "--output", output, "--workers", 2) as process:
-        deadline = time.monotonic() + 120
-        while not output.exists() and time.monotonic() < deadline:
-            time.sleep(0.002)
+    with start("-m", "fastgs", "evaluate", photos, *GRID, "--output", output, "--workers", 2) as process:
+        wait_until(output.exists)
         workers = children(process.pid)
         process.kill()
     assert len(workers) >= 2
     before = output.read_text().strip("[]\n").split(",\n")
     assert 1 <= len(before) < 24
-    deadline = time.monotonic() + 20
-    while any(map(alive, workers)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not any(map(alive, workers))  # they do not wait for ever
+    wait_until(lambda: not any(map(alive, workers)))  # they do not wait for ever
 
     assert run("evaluate", photos, *GRID, "--output", output) == 0
     assert set(before) < set(output.read_text().strip("[]\n").split(",\n"))
     assert repeatable(load(output)) == without_pictures(load(evaluation))
 
 
-def children(pid: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # ended meanwhile
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(path.parent.name))
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
-def test_interrupted(photos, tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="signals of threads")
+def test_interrupted(photos, tmp_path, capfd):
     output = tmp_path / "r.json"
     arguments = ("--methods", OURS, "-k", "30", "--iterations", "1", "--seconds", "60,61,62", "--size", 48)
-    with start("evaluate", photos / "a.png", *arguments, "--output", output, "--workers", 2) as process:
-        deadline = time.monotonic() + 120
-        while not output.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stderr) == (130, "fastgs: interrupted\n")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        when(output.exists, interrupt)
+        code = run("evaluate", photos / "a.png", *arguments, "--output", output, "--workers", 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, capfd.readouterr().err) == (130, "fastgs: interrupted\n")
     assert [record["iterations"] for record in load(output)] == [1]
 
 
@@ -380,18 +344,19 @@ def test_fits_that_fail(photos, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_killed_worker(photos, tmp_path):
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes as Linux has them")
+def test_killed_worker(photos, tmp_path, capfd):
     arguments = ("--methods", OURS, "-k", "30", "--iterations", "1", "--seconds", "60,61,62", "--size", 48)
     output = tmp_path / "r.json"
-    with start("evaluate", photos / "a.png", *arguments, "--output", output, "--workers", 2) as process:
-        deadline = time.monotonic() + 120
-        while not output.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        for child in children(process.pid):
+
+    def kill_workers():
+        for child in children(os.getpid()):
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(child, signal.SIGKILL)
-        _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 1
+
+    when(output.exists, kill_workers)
+    assert run("evaluate", photos / "a.png", *arguments, "--output", output, "--workers", 2) == 1
+    stderr = capfd.readouterr().err
     assert stderr.startswith("fastgs: error: a worker process was killed") and stderr.count("\n") == 1
     assert len(load(output)) == 1
 

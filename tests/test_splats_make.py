@@ -1,10 +1,6 @@
 """`fastgs splats make`: the same bytes for the same seed, whatever happens on the way."""
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import start, wait_until
 from skimage import data
 
 from fastgs import cli, render
@@ -169,19 +166,13 @@ def test_a_second_run_makes_nothing(photos, made, capsys):
     assert said.out.endswith(" dB\n") and said.err.count("1.jpg: is not an image") == said.err.count("\n") == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_run_goes_on(photos, tmp_path):
     """By two processes, killed after the first shard; then by one. The same bytes as in one go."""
     options = ("-k", "64", "--size", "16", "--shard-size", "3", "--iterations", "300")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "fastgs", "splats", "make", photos, *options, "--workers", "2", "--output", out]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 300
-    while not list(out.glob("shard-*")):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with start("-m", "fastgs", "splats", "make", photos, *options, "--workers", "2", "--output", out) as process:
+        wait_until(lambda: list(out.glob("shard-*")) or process.poll() is not None)
+        process.kill()
     assert not (out / "index.json").exists()
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*")}
 

@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import CSVLogger
 from networks import SMALL, initializer
 from PIL import Image
+from processes import PATIENCE
 from safetensors.torch import load_file
 from skimage import data as photos
 
@@ -366,7 +367,7 @@ def two_ranks(folder, refined):
     command = [sys.executable, __file__, str(folder)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
-            _, stderr = process.communicate(timeout=300)
+            _, stderr = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # both
             raise

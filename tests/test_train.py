@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image, ImageDraw
+from processes import python
 from safetensors.torch import load_file
 
 from fastgs.stages import PositionStage
@@ -91,8 +90,7 @@ def arguments(name, folder, images, *more, command="fit"):
 def train_py(arguments):
     """train.py in a process of its own, which can find the callbacks above."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, str(ROOT / "train.py"), *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    return python(ROOT / "train.py", *arguments, cwd=ROOT, env=environment)
 
 
 def said(capsys):

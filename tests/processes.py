@@ -1,0 +1,77 @@
+"""Processes that tests start, watch and stop."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+PATIENCE = 900.0  # seconds until what hangs fails a test; no test measures time by the clock
+
+
+def python(*arguments, **options) -> subprocess.CompletedProcess:
+    """Run a Python of its own to its end."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **options)
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    """Start a Python that can be interrupted: it would ignore Ctrl-C if this one did, as background jobs do."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen([sys.executable, *map(str, arguments)], **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def wait_until(condition) -> None:
+    """Return as soon as something is so.
+
+    Raises:
+        TimeoutError: It never is.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.002)
+
+
+def when(condition, act) -> threading.Thread:
+    """Do something, in a thread of its own, as soon as something is so."""
+
+    def watch():
+        wait_until(condition)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def interrupt() -> None:
+    """Interrupt this process as Ctrl-C does, from any thread."""
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started (Linux)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # ended meanwhile
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(path.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs (Linux)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
