@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from fastgs.files import atomic_write
+from fastgs.files import atomic_write, parse_json
 
 _Network = TypeVar("_Network", bound=nn.Module)
 _Built = TypeVar("_Built")
@@ -161,10 +161,12 @@ def _read(path: Path) -> bytes:
 def _read_info(path: Path, tensors: Path, form: str, version: str, holds: str) -> dict[str, Any]:
     """The JSON that tells how to build the networks."""
     try:
-        info = json.loads(_read(path))
+        content = _read(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; it belongs to {tensors.name}, so copy both") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    try:
+        info = parse_json(content)
+    except ValueError as error:
         raise ValueError(f"{path}: not a readable JSON file ({error})") from error
     if not isinstance(info, dict) or info.get("format") != form:
         raise ValueError(f"{path}: describes no {holds} (not written by fastgs)")
