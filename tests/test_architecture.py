@@ -11,7 +11,7 @@ PACKAGE = Path(fastgs.__file__).parent
 
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
-    {"files", "jit", "version", "perceptual", "images", "record_files", "records", "covariance"},
+    {"files", "jit", "nearest", "version", "perceptual", "images", "record_files", "records", "covariance"},
     {"gaussians"},
     {"render", "ssim_kernels", "metrics", "visualize"},
     {"sampling", "initializers", "models"},

@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import warnings
+from argparse import _SubParsersAction
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from fastgs.images import ImageError
 from fastgs.stages.checkpoint import CheckpointError
+from fastgs.stages.complaints import complaint
 from fastgs.stages.export import ExportWeights
 
 FAILED, WRONG_USAGE = 1, 2
@@ -36,13 +38,33 @@ _MEANT = (
 
 
 class Parser(LightningArgumentParser):
-    """Says what is wrong in one line, without the usage, which has hundreds."""
+    """Says what is wrong in one line, without the usage, which has hundreds; and takes no option by half its name."""
+
+    reading = ""  # the configuration that is being read
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with one line on stderr."""
+        parser = getattr(ex, "subcommand_parser", self)
+        settings = [action.dest for action in parser._actions]
         if not self.exit_on_error:  # the parser of a class inside another parser, which will say where it is
-            super().error(message, ex)
-        self.exit(WRONG_USAGE, _line(_first_reason(message)))
+            super().error(complaint(message, [*settings, "class_path", "init_args"]), ex)
+        commands = [action for action in self._actions if isinstance(action, _SubParsersAction)]
+        if commands and not set(commands[0].choices or ()) & set(self.args):
+            message = f"give one of the subcommands {', '.join(commands[0].choices or ())}"
+        self.exit(WRONG_USAGE, _line(f"{self.reading}{complaint(message, settings)}"))
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Name the file in what is wrong with it."""
+        self.reading = f"{cfg_path}: "
+        try:
+            return super().parse_path(cfg_path, *args, **kwargs)
+        except ValueError as error:  # of the text; jsonargparse ends with others itself
+            self.error(f"cannot be read ({error})")
+        finally:
+            self.reading = ""
 
 
 class KeepConfig(SaveConfigCallback):
@@ -161,14 +183,6 @@ def _reason(error: BaseException) -> str | None:
             return "not enough memory on the device; lower data.batch_size or data.crop"
         case _:
             return None
-
-
-def _first_reason(message: str) -> str:
-    """Of jsonargparse's list of all types that a value was tried as, the first with its reason."""
-    message = re.sub(r"Does not validate .*\n *Subtypes: .*\n *Errors:\n *- ", "", message)
-    message = re.split(r"\n *- ", message)[0]
-    message = re.sub(r"Problem with given class_path '([\w.]+)':", r"\1:", message)
-    return re.sub(r'Parser key "([\w.]+)":', r"\1:", message)
 
 
 def _line(message: str) -> str:
