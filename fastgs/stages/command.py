@@ -10,6 +10,7 @@ import warnings
 from argparse import _SubParsersAction
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NoReturn
 
 import torch
@@ -22,7 +23,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from fastgs.images import ImageError
 from fastgs.stages.checkpoint import CheckpointError
-from fastgs.stages.complaints import complaint
+from fastgs.stages.complaints import LONGEST, complaint
 from fastgs.stages.export import ExportWeights
 
 FAILED, WRONG_USAGE = 1, 2
@@ -111,7 +112,16 @@ class Command(LightningCLI):
         settings = self._get(self.config_init, "trainer")
         if settings.logger in (None, True):
             kwargs["logger"] = CSVLogger(settings.default_root_dir or ".", name="logs")
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ValueError) as error:  # beside its own kind, Lightning raises these of wrong settings
+            raise MisconfigurationException(f"trainer: {error}") from error
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise MisconfigurationException(f"seed_everything: {error}") from error
 
     def before_fit(self) -> None:
         """Tell the exported weights by which command and settings they are made."""
@@ -171,7 +181,9 @@ def _reason(error: BaseException) -> str | None:
             return str(error.__cause__) if isinstance(error.__cause__, ValueError) else _reason(error.__cause__)
         case OSError():
             return f"{error.filename}: {error.strerror}" if error.filename else message
-        case ImageError() | CheckpointError() | MisconfigurationException():
+        case MisconfigurationException():
+            return shorten(message, LONGEST, placeholder=" ...")
+        case ImageError() | CheckpointError():
             return message
         case ValueError() if re.match(r"(data|model)\.\w+: ", message):
             return message

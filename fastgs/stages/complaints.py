@@ -10,7 +10,7 @@ from textwrap import shorten
 
 from fastgs.nearest import did_you_mean
 
-LONGEST = 300
+LONGEST = 280
 
 _KEY = re.compile(r'\s*Parser key "([\w.]+)":\s*')
 _UNION = re.compile(r"Does not validate against any of the Union subtypes\n *Subtypes: \[(.*)\]\n")
@@ -63,7 +63,8 @@ def _plain(message: str, settings: Collection[str], value: str) -> str:
     if kind := re.match(r"Expected an? (.*?)(?:\. Got value: .*)?$", message):
         return _wrong_kind(kind[1], value)
     if choice := re.match(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)", message):
-        return f"no subcommand {choice[1]!r}, of {choice[2]}{did_you_mean(choice[1], re.findall(r'\w+', choice[2]))}"
+        known = re.findall(r"\w+", choice[2])
+        return f"there is no subcommand {choice[1]} but {', '.join(known)}{did_you_mean(choice[1], known)}"
     if group := re.match(r'Key "([\w.]+)\.\w+" not found in namespace', message):
         return f"{group[1]}: expected settings by name"
     if message.startswith("Unexpected config"):
@@ -73,13 +74,15 @@ def _plain(message: str, settings: Collection[str], value: str) -> str:
 
 
 def _unknown(name: str, settings: Collection[str]) -> str:
+    """Of a setting, or with dashes an option, that there is not."""
     dashes = "--" if name.startswith("--") else ""
-    head, known = name.removeprefix("--").split(".")[0], settings
-    heads = {setting.split(".")[0] for setting in settings}
-    if "." not in name or head not in heads:
-        name, known = head, heads | {setting for setting in settings if "." not in setting}
-    near = did_you_mean(name.removeprefix("--"), known, lambda setting: dashes + setting)
-    return f"there is no {dashes}{name.removeprefix('--')}{near or '; --help says what there is'}"
+    name = name.removeprefix("--")
+    groups = {setting.split(".")[0] for setting in settings}
+    group = name.split(".")[0]
+    known = settings if group in groups else groups  # the group is misspelt, or what is in it
+    name = name if group in groups else group
+    near = did_you_mean(name, known, lambda setting: dashes + setting)
+    return f"there is no {'option' if dashes else 'setting'} {dashes}{name}{near or '; --help says what there is'}"
 
 
 def _wrong_kind(kinds: str, value: str) -> str:
@@ -92,7 +95,9 @@ def _wrong_kind(kinds: str, value: str) -> str:
         (r"\bNoneType\b", "null"),
     ):
         kinds = re.sub(pattern, replacement, kinds)
-    return f"expected {'one of ' if choices else ''}{kinds}; got {value}{did_you_mean(value, choices)}"
+    first, _, last = kinds.rpartition(", ")
+    listed = f"{first} or {last}" if first and "]" not in last else kinds
+    return f"expected {listed}; got {value}{did_you_mean(value, choices)}"
 
 
 def _wrong_class(path: str, reason: str, kinds: str) -> str:
@@ -119,5 +124,5 @@ def _import_path(kind: type) -> str:
     """The shortest that has been imported."""
     parts = kind.__module__.split(".")
     packages = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
-    shortest = next(each for each in packages if getattr(sys.modules.get(each), kind.__name__, None) is kind)
-    return f"{shortest}.{kind.__name__}"
+    offering = (each for each in packages if getattr(sys.modules.get(each), kind.__name__, None) is kind)
+    return f"{next(offering, kind.__module__)}.{kind.__name__}"
