@@ -23,8 +23,8 @@ from fastgs.files import atomic_write, parse_json
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
-# Of a network, with those that its constructor makes and drops: several times as many as the largest encoders need.
-MAX_TENSORS = 20_000
+# Of a network, with those that its constructor makes and drops: twice as many as the largest encoder needs.
+MAX_TENSORS = 10_000
 _MAKE = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 _FILL = {Tensor.uniform_, Tensor.normal_, Tensor.zero_, Tensor.fill_}
 
@@ -145,8 +145,8 @@ def filled(build: Callable[[], _Network], tensors: Mapping[str, Tensor], path: P
 class Outline(TorchFunctionMode):
     """Where networks are built in next to no memory: tensors have a shape but no content.
 
-    Those that constructors calculate with have: on torch's own "meta" device, which is for all tensors, not all encoders
-    can be built.
+    Those that constructors calculate with have it: on torch's own "meta" device, which is for all tensors, some
+    encoders cannot be built.
 
     Raises:
         ValueError: a network makes more than `MAX_TENSORS`.

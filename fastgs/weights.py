@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.weight_files import checked_arguments, filled, read_pair, without_suffix, write_pair
@@ -61,15 +59,13 @@ def load_weights(name_or_path: str | Path) -> LearnedInitializer:
     path = _find(name_or_path)
     info_path = path.with_suffix(".json")
     tensors, info = read_pair(path, FORMAT, VERSION, "weights")
-    kinds: dict[str, type[nn.Module]] = {"position": PositionNetwork}
+    arguments = checked_arguments(PositionNetwork, info.get("position"), f"{info_path}: position")
+    more = None
     if info.get("attribute") is not None:
-        kinds["attribute"] = AttributeNetwork
-    arguments = {
-        name: checked_arguments(kind, info.get(name), f"{info_path}: {name}") for name, kind in kinds.items()
-    }
+        more = checked_arguments(AttributeNetwork, info["attribute"], f"{info_path}: attribute")
 
     def build() -> LearnedInitializer:
-        return LearnedInitializer(**{name: kind(**arguments[name]) for name, kind in kinds.items()})
+        return LearnedInitializer(PositionNetwork(**arguments), None if more is None else AttributeNetwork(**more))
 
     return filled(build, tensors, path)
 

@@ -36,14 +36,14 @@ WRONG = [
     ("--model.widht=8", 2, f"{POSITION}there is no setting widht; did you mean width?"),
     ("model:\n  init_args:\n    widht: 8\n", 2, f"{{file}}: {POSITION}there is no setting widht; did you mean width?"),
     ("model:\n  class_pth: x\n", 2, f"{{file}}: {POSITION}there is no setting class_pth; did you mean class_path?"),
-    ("--data.bacth_size=8", 2, "data: fastgs.data.FolderDataModule: there is no setting bacth_size; did you mean batch_"),
+    ("--data.bacth_size=8", 2, "data: fastgs.data.FolderDataModule: there is no setting bacth_size; did you mean batc"),
     ("--model.loss=l3", 2, f"{POSITION}loss: expected 'cross_entropy' or 'mse'; got l3"),
     ("--model.loss=mes", 2, f"{POSITION}loss: expected 'cross_entropy' or 'mse'; got mes; did you mean mse?"),
     ("--model.learning_rate=fast", 2, f"{POSITION}learning_rate: expected float; got fast"),
     ("--model.val_counts=[a]", 2, f"{POSITION}val_counts: expected int; got a"),
     ("--optimizer=AdamW", 2, "there is no option --optimizer; --help says what there is"),
-    ("--trainer.callbacks+=LearningRateMonitr", 2, "trainer.callbacks: there is no class LearningRateMonitr; did you mea"
-     "n lightning.pytorch.callbacks.LearningRateMonitor or "),
+    ("--trainer.callbacks+=LearningRateMonitr", 2, "trainer.callbacks: there is no class LearningRateMonitr; did you me"
+     "an lightning.pytorch.callbacks.LearningRateMonitor or "),
     ("trainer:\n  callbacks:\n  - class_path: EarlyStopping\n    init_args:\n      montor: x\n", 2, "{file}: trainer.ca"
      "llbacks: lightning.pytorch.callbacks.EarlyStopping: there is no setting montor; did you mean monitor?"),
     ("--trainer.logger=CSVLoger", 2, "trainer.logger: there is no class CSVLoger; did you mean lightning.pytorch.logger"

@@ -176,11 +176,11 @@ DAMAGES = {
                          "built from this (width: must be at least 1, got -1)"),
     "more blocks than are": (lambda path: edit(path, position=SMALL | {"blocks": 10**9}), "{stem}.json: no network can "
                              f"be built from this (it has more than {MAX_TENSORS} tensors)"),
-    "encoder": (lambda path: edit(path, position=SMALL | {"encoder": "tu-resnet10tt"}), "{stem}.json: no network can be "
-                "built from this (encoder: 'tu-resnet10tt' is none of those in https://smp.readthedocs.io/en/latest/"
+    "encoder": (lambda path: edit(path, position=SMALL | {"encoder": "tu-resnet10tt"}), "{stem}.json: no network can "
+                "be built from this (encoder: 'tu-resnet10tt' is none of those in https://smp.readthedocs.io/en/latest/"
                 "encoders.html; did you mean tu-resnet10t or "),
     "encoder to download": (lambda path: edit(path, position=SMALL | {"encoder": "tu-hf-hub:some/one"}),
-                            "{stem}.json: no network can be built from this (encoder: 'tu-hf-hub:some/one' is none of "),
+                            "{stem}.json: no network can be built from this (encoder: 'tu-hf-hub:some/one' is none of"),
 }  # fmt: skip
 
 

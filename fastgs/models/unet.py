@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import shorten
+from typing import Any
 
 import timm
 import torch
@@ -116,7 +117,7 @@ class UNet(nn.Module):
         return result[..., :height, :width].float()
 
 
-def _encoder(name: str, channels: int, depth: int, weights: str | None) -> nn.Module:
+def _encoder(name: str, channels: int, depth: int, weights: str | None) -> Any:
     """An encoder of segmentation-models-pytorch."""
     known = [*get_encoder_names(), *(f"tu-{model}" for model in timm.list_models())]
     # Of timm's, those that are a model of their own, with or without a tag: it would download others.

@@ -176,13 +176,25 @@ def read_shard(path: Path) -> tuple[Header, Content]:
     header = _header(metadata, path)
     if _checksum({name: text for name, text in metadata.items() if name != "sha256"}, tensors) != header.sha256:
         raise DamagedError(f"{path}: is damaged (wrong checksum)")
-    count, pixels = (len(header.rows), header.settings.num_gaussians), sum(row.height * row.width for row in header.rows)
-    shapes = {"means": (*count, 2), "scales": (*count, 2), "rotations": count, "colors": (*count, 3)}
-    for name, shape in {**shapes, "pixels": (3 * pixels,)}.items():
+    _check(header, tensors, path)
+    return header, Content(Attributes(*(tensors[name] for name in Attributes._fields)), tensors["pixels"])
+
+
+def _check(header: Header, tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse tensors of other shapes or types than the header says."""
+    count = (len(header.rows), header.settings.num_gaussians)
+    pixels = 3 * sum(row.height * row.width for row in header.rows)
+    shapes = {
+        "means": (*count, 2),
+        "scales": (*count, 2),
+        "rotations": count,
+        "colors": (*count, 3),
+        "pixels": (pixels,),
+    }
+    for name, shape in shapes.items():
         dtype = torch.uint8 if name == "pixels" else torch.float32
         if name not in tensors or (tensors[name].shape, tensors[name].dtype) != (shape, dtype):
             raise DamagedError(f"{path}: is damaged (has no proper {name})")
-    return header, Content(Attributes(*(tensors[name] for name in Attributes._fields)), tensors["pixels"])
 
 
 def _open(path: Path, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -218,5 +230,5 @@ def _checksum(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -192,7 +192,7 @@ def _reason(error: BaseException) -> str | None:
             differs = f" (it differs in {place[1]})" if place else ""
             return f"--ckpt_path: is of another network than the model{differs}; train with the fit.yaml beside it"
         case torch.OutOfMemoryError():
-            return "not enough memory on the device; lower data.batch_size or data.crop"
+            return "not enough memory on the device; lower data.batch_size"
         case _:
             return None
 

@@ -39,9 +39,11 @@ def complaint(message: str, settings: Collection[str]) -> str:
     union = _UNION.search(message)
     given = re.search(r"(?:Given value|Got value): (.*)", message)
     value = shorten(given[1], 60, placeholder=" ...") if given else ""
-    reasons = [reason for reason in _REASON.findall(message) if not reason.startswith(("Does not v", "Expected a path"))]
-    within = [found for reason in reasons if (found := _WITHIN.match(reason))]
-    wrong_class = next((reason for reason in reasons if _NO_CLASS.search(reason)), None)
+    reasons = [
+        reason for reason in _REASON.findall(message) if not reason.startswith(("Does not v", "Expected a path"))
+    ]
+    within = [found for each in reasons if (found := _WITHIN.match(each))]
+    wrong_class = next((each for each in reasons if _NO_CLASS.search(each)), None)
     if wrong_class:
         path = re.search(r"class_path '(.*)'", wrong_class)
         reason = _wrong_class(path[1] if path else value, wrong_class, union[1] if union else "")
