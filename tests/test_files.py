@@ -1,4 +1,4 @@
-"""JSON of strangers: one reader for all, which refuses in one line what Python would take, or fail at in its own way."""
+"""JSON of strangers: one reader for all, which refuses in one line what Python takes, or fails at in its own way."""
 
 import ast
 import json
