@@ -13,7 +13,7 @@ from fastgs.layouts import CHANNELS, Normalization, Parameters, from_channels, g
 from fastgs.models.autoencoder import NETWORKS, Autoencoder, SingleAutoencoder, SplitAutoencoder
 from fastgs.parametrization import Attributes
 from fastgs.render import rasterize
-from fastgs.weight_files import built, checked_arguments, filled, read_pair, without_suffix, write_pair
+from fastgs.weight_files import checked_arguments, filled, read_pair, without_suffix, write_pair
 
 Content = Literal["splats", "pixels"]
 Images = Attributes | Tensor
@@ -196,22 +196,25 @@ def load_autoencoder(path: str | Path) -> TrainedAutoencoder:
         raise FileNotFoundError(f"{path}: no such file; give the path of what train.py exported of an autoencoder")
     tensors, info = read_pair(path, FORMAT, VERSION, "autoencoder")
     info_path = path.with_suffix(".json")
-    networks = _built(info, info_path)
+    kind, arguments = _networks(info, info_path)
+
+    def build() -> Autoencoder:
+        networks = [kind(**each) for each in arguments]
+        return networks[0] if len(networks) == 1 else SplitAutoencoder(networks)
+
+    network = filled(build, tensors, path)
     try:
-        network = networks[0] if len(networks) == 1 else SplitAutoencoder(networks)
         normalization = None
         if info.get("normalization") is not None:
             normalization = Normalization.from_json(info.get("parameters"), info["normalization"])  # type: ignore[arg-type]
         content, height, width = (info.get(name) for name in ("content", "height", "width"))
-        autoencoder = TrainedAutoencoder(content, network, height, width, normalization)  # type: ignore[arg-type]
+        return TrainedAutoencoder(content, network, height, width, normalization)  # type: ignore[arg-type]
     except ValueError as error:
         raise ValueError(f"{info_path}: {error}") from error
-    filled(network, tensors, path)
-    return autoencoder
 
 
-def _built(info: dict[str, Any], path: Path) -> list[SingleAutoencoder]:
-    """The networks that the JSON at `path` describes."""
+def _networks(info: dict[str, Any], path: Path) -> tuple[type[SingleAutoencoder], list[dict[str, Any]]]:
+    """The kind of the networks that the JSON at `path` describes, and the arguments of each."""
     kind = {str(name): kind for name, kind in NETWORKS.items()}.get(str(info.get("model")))
     described = info.get("networks")
     if kind is None:
@@ -219,7 +222,7 @@ def _built(info: dict[str, Any], path: Path) -> list[SingleAutoencoder]:
     where = f"{path}: networks"
     if not isinstance(described, list) or not described:
         raise ValueError(f"{where}: expected a list of the arguments of each")
-    return [built(kind, checked_arguments(kind, each, where), where) for each in described]
+    return kind, [checked_arguments(kind, each, where) for each in described]
 
 
 def _described(images: Images) -> str:

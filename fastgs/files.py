@@ -1,13 +1,19 @@
-"""Files that are either whole or absent, and the same for the same content."""
+"""Files that are either whole or absent, and the same for the same content; and JSON of strangers."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+# A number in JSON of a stranger may be as large as a seed.
+MAX_INTEGER = 2**64
 
 
 @contextmanager
@@ -39,3 +45,48 @@ def sorted_header(file: bytes) -> bytes:
     header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + file[end:]
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Parse JSON of strangers, and refuse what Python takes but later steps would stumble over.
+
+    Args:
+        content: in UTF-8, if bytes.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply, names something twice, or holds NaN, infinity, an integer of
+            more than 64 bits, or half a character. One line, without the name of the file, which only callers know.
+    """
+    try:
+        text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+        value = json.loads(
+            text, parse_constant=_number, parse_float=_number, parse_int=_integer, object_pairs_hook=_object
+        )
+        if "\\u" in text:  # names of files that are not UTF-8 are among what is allowed
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("holds half a character") from None
+    return value
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"holds the number {text[:20]}")
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > len(str(-MAX_INTEGER)) or abs(number := int(text)) >= MAX_INTEGER:
+        raise ValueError(f"holds an integer of {len(text)} digits")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"names {twice[:40]!r} twice")
+    return found

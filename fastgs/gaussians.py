@@ -123,7 +123,9 @@ class Gaussians:
                 width=int(metadata["width"]),
                 blend=metadata["blend"],
             )
-        except safetensors.SafetensorError as error:
+        except (safetensors.SafetensorError, RuntimeError) as error:  # torch can read more types than compare
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-        except (ValueError, KeyError) as error:
+        except KeyError as error:  # of the metadata, or of a type of numbers that torch lacks
+            raise ValueError(f"{path}: has an improper or no {error.args[0]}") from error
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_origin, get_type_hints
 
-from fastgs.files import atomic_write
+from fastgs.files import atomic_write, parse_json
 
 
 class Storable(Protocol):
@@ -51,7 +51,7 @@ def load_records(path: str | Path, *kinds: type[_Record]) -> list[_Record]:
         ValueError: the file is missing, unreadable, or holds anything else; one line that begins with the path.
     """
     try:
-        items = json.loads(Path(path).read_text(encoding="utf-8"))
+        items = parse_json(Path(path).read_bytes())
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:

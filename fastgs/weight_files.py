@@ -17,11 +17,16 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from fastgs.files import atomic_write
+from fastgs.files import atomic_write, parse_json
 
 _Network = TypeVar("_Network", bound=nn.Module)
-_Built = TypeVar("_Built")
+
+# Of a network, with those that its constructor makes and drops: twice as many as the largest encoder needs.
+MAX_TENSORS = 10_000
+_MAKE = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
+_FILL = {Tensor.uniform_, Tensor.normal_, Tensor.zero_, Tensor.fill_}
 
 
 def write_pair(path: str | Path, state: Mapping[str, Tensor], info: dict[str, Any]) -> None:
@@ -109,28 +114,64 @@ def checked_arguments(kind: type[nn.Module], arguments: object, where: str) -> d
     return arguments
 
 
-def built(kind: Callable[..., _Built], arguments: dict[str, Any], where: str) -> _Built:
-    """A network from its constructor arguments. The global random state is left as it was.
+def filled(build: Callable[[], _Network], tensors: Mapping[str, Tensor], path: Path) -> _Network:
+    """A network from its description, with the weights that were read from `path`, in evaluation mode.
+
+    It is first built without content, since a description can be of a network of any size, and only built in earnest
+    if the weights are its own. The global random state is left as it was.
+
+    Args:
+        build: makes the network.
+        tensors: the weights.
+        path: of the safetensors file; the description is in the JSON beside it.
 
     Raises:
-        ValueError: the constructor refuses them, in whatever way.
+        ValueError: `build` fails, in whatever way, or the weights are not those of the network. One line.
     """
     try:
-        # Fresh networks draw random numbers, which no caller expects of reading a file.
-        with torch.random.fork_rng(devices=[]):
-            return kind(**arguments)
+        with Outline():
+            expected: dict[str, Tensor] = build().state_dict()
     except Exception as error:  # the libraries below raise whatever they like
         reason = " ".join(str(error).split())
-        raise ValueError(f"{where}: no network can be built from {arguments} ({reason})") from error
+        raise ValueError(f"{path.with_suffix('.json')}: no network can be built from this ({reason})") from error
+    _check(expected, tensors, path)
+    # Fresh networks draw random numbers, which no caller expects of reading a file.
+    with torch.random.fork_rng(devices=[]):
+        network = build()
+    network.load_state_dict(tensors)
+    return network.eval()
 
 
-def filled(network: _Network, tensors: Mapping[str, Tensor], path: Path) -> _Network:
-    """The network with the weights that were read from `path`, in evaluation mode.
+class Outline(TorchFunctionMode):
+    """Where networks are built in next to no memory: tensors have a shape but no content.
+
+    Those that constructors calculate with have it: on torch's own "meta" device, which is for all tensors, some
+    encoders cannot be built.
 
     Raises:
-        ValueError: they are not those of the network; none of them is copied.
+        ValueError: a network makes more than `MAX_TENSORS`.
     """
-    expected: dict[str, Tensor] = network.state_dict()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch, unless it fills memory: encoders make a few tensors without these functions."""
+        if function in _FILL:
+            return args[0]
+        if function in _MAKE:
+            self.made += 1
+            if self.made > MAX_TENSORS:
+                raise ValueError(f"it has more than {MAX_TENSORS} tensors")
+            kwargs = {**(kwargs or {}), "device": "meta"}
+        return function(*args, **(kwargs or {}))
+
+
+def _check(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not those of a network."""
     for name, tensor in expected.items():
         if name not in tensors:
             raise ValueError(f"{path}: lacks {name}, which the networks of {path.stem}.json have")
@@ -145,8 +186,6 @@ def filled(network: _Network, tensors: Mapping[str, Tensor], path: Path) -> _Net
     extra = sorted(tensors.keys() - expected.keys())
     if extra:
         raise ValueError(f"{path}: holds {extra[0]}, which the networks of {path.stem}.json lack")
-    network.load_state_dict(tensors)
-    return network.eval()
 
 
 def _read(path: Path) -> bytes:
@@ -161,10 +200,12 @@ def _read(path: Path) -> bytes:
 def _read_info(path: Path, tensors: Path, form: str, version: str, holds: str) -> dict[str, Any]:
     """The JSON that tells how to build the networks."""
     try:
-        info = json.loads(_read(path))
+        content = _read(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; it belongs to {tensors.name}, so copy both") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    try:
+        info = parse_json(content)
+    except ValueError as error:
         raise ValueError(f"{path}: not a readable JSON file ({error})") from error
     if not isinstance(info, dict) or info.get("format") != form:
         raise ValueError(f"{path}: describes no {holds} (not written by fastgs)")

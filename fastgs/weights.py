@@ -6,14 +6,11 @@ No name that is read makes a library download anything.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
-
-import timm
-from segmentation_models_pytorch.encoders import get_encoder_names
+from typing import Any
 
 from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models import AttributeNetwork, PositionNetwork
-from fastgs.weight_files import built, checked_arguments, filled, read_pair, without_suffix, write_pair
+from fastgs.weight_files import checked_arguments, filled, read_pair, without_suffix, write_pair
 
 FORMAT = "fastgs.weights"
 VERSION = "2"
@@ -22,8 +19,6 @@ VERSION = "2"
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 if not CHECKPOINTS.is_dir():
     CHECKPOINTS = CHECKPOINTS.parent.parent / "checkpoints"
-
-_Network = TypeVar("_Network", PositionNetwork, AttributeNetwork)
 
 
 def save_weights(path: str | Path, networks: LearnedInitializer, training: dict[str, Any]) -> None:
@@ -64,11 +59,15 @@ def load_weights(name_or_path: str | Path) -> LearnedInitializer:
     path = _find(name_or_path)
     info_path = path.with_suffix(".json")
     tensors, info = read_pair(path, FORMAT, VERSION, "weights")
-    position = _build(PositionNetwork, "position", info, info_path)
-    attribute = None
+    arguments = checked_arguments(PositionNetwork, info.get("position"), f"{info_path}: position")
+    more = None
     if info.get("attribute") is not None:
-        attribute = _build(AttributeNetwork, "attribute", info, info_path)
-    return filled(LearnedInitializer(position, attribute), tensors, path)
+        more = checked_arguments(AttributeNetwork, info["attribute"], f"{info_path}: attribute")
+
+    def build() -> LearnedInitializer:
+        return LearnedInitializer(PositionNetwork(**arguments), None if more is None else AttributeNetwork(**more))
+
+    return filled(build, tensors, path)
 
 
 def training_of(name_or_path: str | Path) -> dict[str, Any]:
@@ -89,15 +88,3 @@ def _find(name_or_path: str | Path) -> Path:
     raise FileNotFoundError(
         f"{name_or_path}: no such weights; give a path, or a name in checkpoints/ ({names or 'none there yet'})"
     )
-
-
-def _build(kind: type[_Network], name: str, info: dict[str, Any], path: Path) -> _Network:
-    """The network that the JSON at `path` describes under this name."""
-    where = f"{path}: {name}"
-    arguments = checked_arguments(kind, info.get(name), where)
-    encoder = arguments["encoder"]
-    # Not every name that timm takes is a model of its own: it would download others.
-    architecture = encoder.removeprefix("tu-")
-    if not (timm.is_model(architecture) if encoder != architecture else encoder in get_encoder_names()):
-        raise ValueError(f"{where}: segmentation-models-pytorch knows no encoder {encoder!r}; a newer one may")
-    return built(kind, arguments, where)

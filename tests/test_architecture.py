@@ -1,17 +1,21 @@
 """The rules of the house that no single file can keep: what is imported, by whom, and how long that takes."""
 
+import argparse
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import fastgs
+from fastgs.cli import _parser
+from fastgs.commands.console import Failures
 
 PACKAGE = Path(fastgs.__file__).parent
 
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
-    {"files", "io", "jit", "version", "perceptual", "images", "record_files", "records", "covariance"},
+    {"files", "io", "jit", "nearest", "version", "perceptual", "images", "record_files", "records", "covariance"},
     {"gaussians"},
     {"render", "ssim_kernels", "metrics", "visualize"},
     {"sampling", "initializers", "models"},
@@ -111,3 +115,46 @@ print(*sorted((heavy | {"matplotlib", "torchmetrics", "tifffile", "imagecodecs"}
     ]
     assert outputs[0][1:] == [""]
     assert min(float(share) for share, *_ in outputs) < 1
+
+
+# Whose messages modules write that name options of `fastgs`: all those commands must have them.
+SPEAKERS = {
+    "cli": [""],
+    **{f"commands.{name}": [name] for name in ("predict", "encode", "decode", "info", "evaluate", "table", "download")},
+    **{f"commands.splats_{name}": [f"splats {name}"] for name in ("make", "evaluate")},
+    "commands.coding": ["encode", "decode"],
+    "commands.measuring": ["evaluate"],
+    "splats.sources": ["splats make"],
+    "data.fetch": ["download"],
+    "data.div2k": ["download"],
+    "autoencoding.measure": ["splats evaluate"],
+}
+# Of other programs, or of no command by themselves: their callers name the options that they have.
+SILENT = {"stages", "version", "commands.console"}
+
+
+def commands(parser, name=""):
+    """(name, parser) of the subcommands, those of subcommands included."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for part, below in action.choices.items():
+                yield from commands(below, f"{name} {part}".strip())
+    yield name, parser
+
+
+def test_messages_name_options_that_the_command_has():
+    parsers = dict(commands(_parser()))
+    known = {name: set(parser._option_string_actions) for name, parser in parsers.items()}
+    for module, tree in modules():
+        name = module.removeprefix("fastgs.")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and not name.startswith(tuple(SILENT)):
+                for option in re.findall(r"(?<![\w`-])--[a-z][a-z-]+", re.sub(r"`[^`]*`|^div2k .*", "", node.value)):
+                    speakers = SPEAKERS.get(name, ["of no command: add it to SPEAKERS"])
+                    assert all(option in known.get(each, ()) for each in speakers), f"{module}: {option}, {speakers}"
+    for name, parser in parsers.items():
+        advice = re.findall(r"--[a-z-]+", Failures(parser).for_memory)
+        assert set(advice) <= known[name] and bool(advice) == (name in HUNGRY), name
+
+
+HUNGRY = {"predict", "encode", "decode", "evaluate", "splats make"}  # and can be told to take less memory

@@ -241,7 +241,7 @@ def test_damaged_files(folder, tmp_path, changes, message):
 def test_arguments_of_other_networks(folder, tmp_path):
     """Sizes that no network has, that would not fit the weights, or not each other."""
     for change, name, message in (
-        ({"width": -1}, "json: networks: no network can be built from ", "(width: must be at least 1, got -1)"),
+        ({"width": -1}, "json: no network can be built from this ", "(width: must be at least 1, got -1)"),
         ({"latent": 9}, "safetensors: parts.0.encoder.", "expected torch.float32 of shape (9, "),
         ({"rows": 16}, "json: ", "networks: expected one or more, all of the same rows and columns"),
     ):

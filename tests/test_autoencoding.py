@@ -440,6 +440,10 @@ def test_outputs_that_cannot_be(evaluation, dataset, tmp_path, capsys):
         assert output.read_bytes() == before
     assert evaluate(dataset, path, output=tmp_path) == 2
     assert failure(capsys) == f"cannot write {tmp_path}, which is a folder; choose another --output"
+    pictures = tmp_path / "p" / f"{dataset.name}-test.png"
+    pictures.mkdir(parents=True)
+    assert evaluate(dataset, path, output=tmp_path / "r.json", more=("--pictures", pictures.parent)) == 2
+    assert failure(capsys) == f"cannot write {pictures}, which is a folder; choose another --pictures"
     assert evaluate(dataset, path, output=tmp_path / "w.json" / "r.json") == 2
     assert failure(capsys).startswith(f"argument --output: cannot write to {tmp_path / 'w.json'} (")
     assert evaluate(dataset, path, output=tmp_path / "r.json", more=("--pictures", tmp_path / "w.json")) == 2

@@ -106,12 +106,20 @@ def of_another_dataset(path):
     write_shard(path, SETTINGS, "", header.rows, [], content(2, [(4, 4)] * 2, 9))
 
 
+def of_other_numbers(path):
+    """Whole by itself, too."""
+    header, made = read_shard(path)
+    halves = Content(type(made.attributes)(*(each.bfloat16() for each in made.attributes)), made.pixels)
+    write_shard(path, SETTINGS, header.contents, header.rows, [], halves)
+
+
 DAMAGES = {
     "flipped": (flip, "is damaged (wrong checksum)"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "is damaged ("),
     "empty": (lambda path: path.write_bytes(b""), "is damaged ("),
     "gone": (Path.unlink, "no such file"),
     "foreign": (foreign, "is no shard of a dataset (not written by fastgs)"),
+    "numbers": (of_other_numbers, "is damaged (has no proper means)"),
     "other": (of_another_dataset, "is not the file that index.json describes"),
 }
 
@@ -158,7 +166,7 @@ BAD_INDICES = [
     (change(normalizations={"round": {}}), "parameters: expected one of"),
     (change_entry(colour="red"), "has other fields"),
     (change_entry(psnr="high"), "entry 1 is improper"),
-    (change_entry(psnr=math.nan), "entry 1 is improper"),
+    (change_entry(psnr=math.nan), "is damaged or no JSON .holds the number NaN"),
     (change_entry(split="dev"), "entry 1 is improper"),
     (change_entry(label=2), "entry 1 is improper"),
     (change_entry(shard="../x"), "entry 1 is improper"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -15,10 +16,12 @@ import safetensors.torch
 import torch
 from networks import SMALL, disturbed, initializer, position_network
 from skimage import data
+from torch import nn
 
 import fastgs
 from fastgs import weights
 from fastgs.initializers.learned import LearnedInitializer
+from fastgs.weight_files import MAX_TENSORS
 from fastgs.weights import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,6 +141,8 @@ DAMAGES = {
     "json cut": (lambda path: path.with_suffix(".json").write_text('{"format": '), "{stem}.json: not a readable JSON"),
     "json of bytes": (lambda path: path.with_suffix(".json").write_bytes(b"\xff\x00"), "{stem}.json: not a readable "),
     "json too deep": (lambda path: path.with_suffix(".json").write_text("[" * 10**6), "{stem}.json: not a readable "),
+    "json of a number": (lambda path: path.with_suffix(".json").write_text("9" * 5000), "{stem}.json: not a readable "),
+    "json of nan": (lambda path: edit(path, training=math.inf), "{stem}.json: not a readable JSON file (holds the num"),
     "json foreign": (lambda path: path.with_suffix(".json").write_text("[1]"), "{stem}.json: describes no weights"),
     "format": (lambda path: edit(path, format="pt"), "{stem}.json: describes no weights (not written by fastgs)"),
     "version": (lambda path: edit(path, version="1"), "{stem}.json: is of version '1'; this fastgs reads version '2'"),
@@ -166,12 +171,16 @@ DAMAGES = {
                        "{stem}.json: position: expected just encoder (str), depth (int), width (int), blocks (int); "),
     "fewer arguments": (lambda path: edit(path, position={"encoder": "resnet18"}), "{stem}.json: position: expected "),
     "argument of another type": (lambda path: edit(path, position=SMALL | {"blocks": True}), "{stem}.json: position: "),
-    "impossible depth": (lambda path: edit(path, position=SMALL | {"depth": 9}), "{stem}.json: position: no network "),
-    "impossible width": (lambda path: edit(path, position=SMALL | {"width": -1}), "{stem}.json: position: no network "),
-    "encoder": (lambda path: edit(path, position=SMALL | {"encoder": "tu-nothing"}),
-                "{stem}.json: position: segmentation-models-pytorch knows no encoder 'tu-nothing'"),
+    "impossible depth": (lambda path: edit(path, position=SMALL | {"depth": 9}), "{stem}.json: no network can "),
+    "impossible width": (lambda path: edit(path, position=SMALL | {"width": -1}), "{stem}.json: no network can be "
+                         "built from this (width: must be at least 1, got -1)"),
+    "more blocks than are": (lambda path: edit(path, position=SMALL | {"blocks": 10**9}), "{stem}.json: no network can "
+                             f"be built from this (it has more than {MAX_TENSORS} tensors)"),
+    "encoder": (lambda path: edit(path, position=SMALL | {"encoder": "tu-resnet10tt"}), "{stem}.json: no network can "
+                "be built from this (encoder: 'tu-resnet10tt' is none of those in https://smp.readthedocs.io/en/latest/"
+                "encoders.html; did you mean tu-resnet10t or "),
     "encoder to download": (lambda path: edit(path, position=SMALL | {"encoder": "tu-hf-hub:some/one"}),
-                            "{stem}.json: position: segmentation-models-pytorch knows no encoder 'tu-hf-hub:some/one'"),
+                            "{stem}.json: no network can be built from this (encoder: 'tu-hf-hub:some/one' is none of"),
 }  # fmt: skip
 
 
@@ -182,6 +191,24 @@ def test_damaged_files(saved, damage):
     with pytest.raises(ValueError, match="^" + re.escape(message.format(stem=saved.with_suffix("")))) as raised:
         load_weights(saved)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("encoder", ["resnext101_32x48d", "mit_b5", "tu-caformer_b36"])
+def test_a_network_of_another_size_is_refused_before_it_is_made(saved, monkeypatch, encoder):
+    """Its description is a stranger's, and may be of billions of weights: none of them gets memory, or a value."""
+    edit(saved, position=SMALL | {"encoder": encoder})
+    largest, register = 0, nn.Module.register_parameter
+
+    def measured(module, name, parameter):
+        nonlocal largest
+        if parameter is not None and not parameter.is_meta:
+            largest = max(largest, parameter.numel())
+        return register(module, name, parameter)
+
+    monkeypatch.setattr(nn.Module, "register_parameter", measured)
+    with pytest.raises(ValueError, match=rf"^{saved}: (lacks )?position\.unet\."):
+        load_weights(saved)
+    assert largest < 100_000
 
 
 def test_a_file_that_may_not_be_read(saved, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from fastgs.autoencoding.records import PIXELS, SPLATS
+from fastgs.files import parse_json
 from fastgs.gaussians import Gaussians
 from fastgs.layouts import Parameters, from_channels, to_channels
 from fastgs.render import render_batch
@@ -88,8 +88,8 @@ def of_file(path: Path, index: Index, height: int, width: int) -> Coder:
     if name in (SPLATS, PIXELS):
         raise ValueError(f"{path}: {name!r} is what the record without autoencoder is called; rename it")
     _check(autoencoder, path, index, height, width)
-    info = json.loads(Path(f"{stem}.json").read_bytes())
-    training = info["training"]
+    info = parse_json(Path(f"{stem}.json").read_bytes())
+    training = info.get("training")
     facts = {
         "content": autoencoder.content,
         "model": info["model"],

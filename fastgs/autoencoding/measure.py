@@ -57,7 +57,8 @@ class Dataset:
         self.splats = load_splats(folder, split)
         if not isinstance(self.splats.pixels, Tensor):
             raise ValueError(
-                f"{folder}: holds images of several sizes, and autoencoders are for one; make one with --size"
+                f"{folder}: holds images of several sizes, and autoencoders are for one; make one with `fastgs splats "
+                "make --size`"
             )
         self.height, self.width = self.splats.pixels.shape[2:]
         self._others: dict[Split, Splats] = {}

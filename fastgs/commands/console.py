@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from torch import OutOfMemoryError
+
 from fastgs.fitting import DEFAULT_ITERATIONS, HistoryEntry
 
 if TYPE_CHECKING:
@@ -51,13 +53,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def check_outputs(outputs: Iterable[Path], inputs: set[tuple[int, int]], written: Mapping[Path, Path]) -> None:
+def check_outputs(
+    outputs: Iterable[Path], inputs: set[tuple[int, int]], written: Mapping[Path, Path], option: str = "--output"
+) -> None:
     """Refuse to overwrite an input, a folder, or what this run has written for another input.
 
     Args:
         outputs: to be written.
         inputs: of the run, by `identities`.
         written: what the run has written so far, with the input of each.
+        option: that says where outputs go.
 
     Raises:
         ValueError: one of these is so.
@@ -66,9 +71,9 @@ def check_outputs(outputs: Iterable[Path], inputs: set[tuple[int, int]], written
         if output in written:
             raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
         if output.is_dir():
-            raise ValueError(f"cannot write {output}, which is a folder; choose another --output")
+            raise ValueError(f"cannot write {output}, which is a folder; choose another {option}")
         if _identity(output) in inputs:
-            raise ValueError(f"would overwrite the input {output}; choose another --output")
+            raise ValueError(f"would overwrite the input {output}; choose another {option}")
 
 
 def announce(line: str) -> None:
@@ -109,8 +114,23 @@ def make_folder(parser: Parser, folder: Path, option: str = "--output") -> None:
         parser.error(f"argument {option}: cannot write to {folder} ({error.strerror})")
 
 
+class Failures(list[object]):
+    """What went wrong in a run.
+
+    Args:
+        parser: of the command, whose options are the ways out.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__()
+        known = parser.format_usage()
+        options = {"--size": "a smaller", "--scale": "a smaller", "--workers": "fewer"}
+        ways = [f"{change} {option}" for option, change in options.items() if f"{option} " in known]
+        self.for_memory = f"not enough memory; try {' or '.join(ways)}" if ways else "not enough memory"
+
+
 @contextmanager
-def reporting(subject: object, failures: list[object]) -> Iterator[None]:
+def reporting(subject: object, failures: Failures) -> Iterator[None]:
     """Turn what users can mend into one line on stderr, note it, and go on; a bug keeps its traceback."""
     try:
         yield
@@ -121,8 +141,10 @@ def reporting(subject: object, failures: list[object]) -> Iterator[None]:
                 reason = f"cannot be written ({error.strerror or error})"
             case ValueError():
                 reason = str(error).removeprefix(f"{subject}: ")
-            case _ if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's is a RuntimeError
-                reason = "not enough memory; try a smaller --size or fewer Gaussians"
+            case MemoryError() | OutOfMemoryError():
+                reason = failures.for_memory
+            case RuntimeError() if "allocate memory" in str(error):  # torch's on CPUs
+                reason = failures.for_memory
             case _:
                 raise
         say_error(f"{subject}: {reason}")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fastgs.codec import FormatError, decode
 from fastgs.commands.coding import output_folder, read_fgs
-from fastgs.commands.console import FAILED, Parser, announce, check_outputs, identities, reporting
+from fastgs.commands.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
 from fastgs.gaussians import Gaussians
 from fastgs.images import save_image
 from fastgs.render import render
@@ -43,7 +43,7 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     files: list[Path] = arguments.files
     suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
     folder = output_folder(parser, arguments.output, len(files) > 1, suffixes)
-    failures: list[object] = []
+    failures = Failures(parser)
     inputs = identities(files)
     written: dict[Path, Path] = {}
     for path in files:

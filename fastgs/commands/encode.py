@@ -11,6 +11,7 @@ from fastgs.codec import MAX_BPP, SCHEMES, decode, encode, ours
 from fastgs.commands.coding import output_folder
 from fastgs.commands.console import (
     FAILED,
+    Failures,
     Parser,
     announce,
     check_outputs,
@@ -57,7 +58,7 @@ def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
     _check_usage(parser, arguments)
     several = len(arguments.images) > 1 or Path(arguments.images[0]).is_dir()
     folder = output_folder(parser, arguments.output, several, [".fgs"])
-    failures: list[object] = []
+    failures = Failures(parser)
     paths: list[Path] = []
     for given in arguments.images:
         with reporting(Path(given), failures):

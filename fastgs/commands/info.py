@@ -11,7 +11,7 @@ from typing import Any
 from fastgs.codec import SCHEMES, read_frame
 from fastgs.codec.frame import MAGIC
 from fastgs.commands.coding import read_fgs
-from fastgs.commands.console import FAILED, Parser, reporting, write
+from fastgs.commands.console import FAILED, Failures, Parser, reporting, write
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -24,12 +24,12 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a .fgs file")
     parser.add_argument("--json", action="store_true", help="as JSON, with the ledger in bits")
-    parser.set_defaults(run=_info)
+    parser.set_defaults(run=lambda arguments: _info(parser, arguments))
 
 
-def _info(arguments: argparse.Namespace) -> int:
+def _info(parser: Parser, arguments: argparse.Namespace) -> int:
     """Read, and write."""
-    failures: list[object] = []
+    failures = Failures(parser)
     with reporting(arguments.file, failures):
         facts = _facts(read_fgs(arguments.file))
         text = json.dumps(facts, indent=2) + "\n" if arguments.json else _text(facts)

@@ -11,7 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from fastgs.commands.console import FAILED, Parser, announce, batch_progress, make_folder, reporting, say_error
+from fastgs.commands.console import (
+    FAILED,
+    Failures,
+    Parser,
+    announce,
+    batch_progress,
+    make_folder,
+    reporting,
+    say_error,
+)
 from fastgs.fitting import HistoryEntry
 from fastgs.images import find_images, load_image
 from fastgs.pool import outcomes
@@ -91,7 +100,7 @@ def measure_all(parser: Parser, arguments: argparse.Namespace, work: Work[_Task,
     Returns:
         The exit code.
     """
-    failures: list[object] = []
+    failures = Failures(parser)
     paths: list[Path] = []
     for given in arguments.data:
         with reporting(Path(given), failures):
@@ -119,7 +128,7 @@ def measure_all(parser: Parser, arguments: argparse.Namespace, work: Work[_Task,
 
 
 def _measured(
-    arguments: argparse.Namespace, pending: Sequence[_Task], work: Work[_Task, _Record], failures: list[object]
+    arguments: argparse.Namespace, pending: Sequence[_Task], work: Work[_Task, _Record], failures: Failures
 ) -> Iterator[_Record]:
     """The records of tasks as they come, with a bar on stderr."""
     with batch_progress(len(pending)) as show:
@@ -170,7 +179,7 @@ def _plan(
     paths: list[Path],
     work: Work[_Task, _Record],
     records: dict[Any, _Record],
-    failures: list[object],
+    failures: Failures,
 ) -> tuple[list[_Task], list[_Task]]:
     """All tasks on the images that can be read, in order, and those of them that are still to be done."""
     tasks: list[_Task] = []

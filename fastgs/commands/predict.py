@@ -13,6 +13,7 @@ from PIL import ImageColor
 
 from fastgs.commands.console import (
     FAILED,
+    Failures,
     Parser,
     announce,
     check_outputs,
@@ -79,7 +80,7 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
     """Fit every image that can be, say which could not, and keep the report up to date."""
     options = {name: getattr(arguments, name) for name in _FIT_OPTIONS}
     predictor = _check_usage(parser, arguments, options)
-    failures: list[object] = []
+    failures = Failures(parser)
     paths: list[Path] = []
     for given in arguments.images:
         with reporting(Path(given), failures):

@@ -13,6 +13,7 @@ from fastgs.autoencoding.pictures import grid
 from fastgs.autoencoding.records import AutoencoderRecord, AutoencoderTask
 from fastgs.commands.console import (
     FAILED,
+    Failures,
     Parser,
     announce,
     batch_progress,
@@ -62,7 +63,7 @@ def _evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
     _check_outputs(parser, arguments, outputs)
     records = _existing_records(parser, arguments.output)
 
-    failures: list[object] = []
+    failures = Failures(parser)
     members = _measured(arguments.output, dataset, coders, records, failures)
     for picture in outputs[1:]:
         with reporting(picture, failures), atomic_write(picture) as temporary:
@@ -102,10 +103,12 @@ def _check_outputs(parser: Parser, arguments: argparse.Namespace, outputs: Seque
     """End with one line if what was read would be overwritten, or nothing can be written."""
     stems = [without_suffix(path) for path in arguments.autoencoders]
     weights = [Path(f"{stem}{suffix}") for stem in stems for suffix in (".safetensors", ".json")]
-    try:
-        check_outputs(outputs, identities([*weights, *arguments.dataset.iterdir()]), {})
-    except ValueError as error:
-        parser.error(str(error))
+    inputs = identities([*weights, *arguments.dataset.iterdir()])
+    for output, option in zip(outputs, ("--output", "--pictures"), strict=False):
+        try:
+            check_outputs([output], inputs, {}, option)
+        except ValueError as error:
+            parser.error(str(error))
     for output, option in zip(outputs, ("--output", "--pictures"), strict=False):
         make_folder(parser, output.parent, option)
 
@@ -115,7 +118,7 @@ def _measured(
     dataset: Dataset,
     coders: Sequence[Coder],
     records: dict[AutoencoderTask, AutoencoderRecord],
-    failures: list[object],
+    failures: Failures,
 ) -> list[tuple[Coder, AutoencoderRecord]]:
     """Coders with their records, those that were made now and those that were there; the file is kept up to date."""
     tasks = {dataset.task(coder): coder for coder in coders}

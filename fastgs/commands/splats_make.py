@@ -11,6 +11,7 @@ from statistics import fmean
 
 from fastgs.commands.console import (
     FAILED,
+    Failures,
     Parser,
     announce,
     batch_progress,
@@ -60,7 +61,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
 def _make(parser: Parser, arguments: argparse.Namespace) -> int:
     """Fit what can be, and say what could not."""
     _check_usage(parser, arguments)
-    failures: list[object] = []
+    failures = Failures(parser)
     sources: list[Source] = []
     for given in arguments.data:
         path = _resolve(parser, given)

@@ -11,7 +11,7 @@ from fastgs import plots, tables
 from fastgs.autoencoding import plots as autoencoder_plots
 from fastgs.autoencoding import tables as autoencoder_tables
 from fastgs.autoencoding.records import AutoencoderRecord
-from fastgs.commands.console import FAILED, Parser, make_folder, reporting, write
+from fastgs.commands.console import FAILED, Failures, Parser, make_folder, reporting, write
 from fastgs.files import atomic_write
 from fastgs.rate_distortion import plots as codec_plots
 from fastgs.rate_distortion import tables as codec_tables
@@ -58,7 +58,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _table(parser: Parser, arguments: argparse.Namespace) -> int:
     """Read, and write."""
-    failures: list[object] = []
+    failures = Failures(parser)
     records = _load(parser, arguments.files)
     kind = _KINDS[type(records[0])]
     text = kind.markdown(records)

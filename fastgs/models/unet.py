@@ -8,17 +8,23 @@ resolution take what the U-Net says of the surroundings and answer for each of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
+from typing import Any
 
+import timm
 import torch
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
-from segmentation_models_pytorch.encoders import get_encoder
+from segmentation_models_pytorch.encoders import get_encoder, get_encoder_names
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastgs.models.film import FiLM
+from fastgs.nearest import did_you_mean
 
 FOLD = 2
+
+ENCODERS = "https://smp.readthedocs.io/en/latest/encoders.html"
 
 
 class ResidualBlock(nn.Module):
@@ -53,6 +59,9 @@ class UNet(nn.Module):
         width: channels of the detail path.
         blocks: residual blocks of the detail path.
         encoder_weights: pretrained weights by the name segmentation-models-pytorch has for them; downloads them.
+
+    Raises:
+        ValueError: an argument is out of range, or of no encoder that there is; the message begins with its name.
     """
 
     def __init__(
@@ -67,8 +76,11 @@ class UNet(nn.Module):
         encoder_weights: str | None = None,
     ) -> None:
         super().__init__()
+        for name, value in {"depth": depth, "width": width, "blocks": blocks}.items():
+            if value < 1:
+                raise ValueError(f"{name}: must be at least 1, got {value}")
         self.multiple = FOLD * 2**depth
-        self.encoder = get_encoder(encoder, width, depth, encoder_weights)
+        self.encoder = _encoder(encoder, width, depth, encoder_weights)
         self.film = FiLM(self.encoder.out_channels[-1])
         channels = [max(width, 16 * 2**level) for level in reversed(range(depth))]
         self.decoder = UnetDecoder(self.encoder.out_channels, channels, depth, use_norm="identity")
@@ -103,6 +115,21 @@ class UNet(nn.Module):
         features = self.blocks(self.merge(features))
         result = _unfold(self.head(functional.silu(features, inplace=True)))
         return result[..., :height, :width].float()
+
+
+def _encoder(name: str, channels: int, depth: int, weights: str | None) -> Any:
+    """An encoder of segmentation-models-pytorch."""
+    known = [*get_encoder_names(), *(f"tu-{model}" for model in timm.list_models())]
+    # Of timm's, those that are a model of their own, with or without a tag: it would download others.
+    if name not in known and not (name.startswith("tu-") and timm.is_model(name[3:])):
+        near = did_you_mean(name, known)
+        raise ValueError(f"encoder: {name[:40]!r} is none of those in {ENCODERS}{near}")
+    try:
+        return get_encoder(name, channels, depth, weights)
+    except Exception as error:  # the libraries below raise whatever they like
+        given = "" if weights is None else f" with encoder_weights {weights!r}"
+        reason = shorten(str(error), 160, placeholder=" ...")
+        raise ValueError(f"encoder: {name!r} cannot be built of depth {depth}{given} ({reason})") from error
 
 
 def stack(planes: Sequence[Tensor]) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -14,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from fastgs.files import atomic_write
+from fastgs.files import atomic_write, parse_json
 from fastgs.layouts import Normalization, Parameters
 from fastgs.parametrization import Attributes
 from fastgs.splats.shards import FORMAT, VERSION, Row, Settings, read_shard
@@ -148,14 +147,14 @@ def read_index(folder: str | Path) -> Index:
     """
     path = Path(folder) / INDEX
     try:
-        item = json.loads(path.read_bytes())
+        item = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{path}: no such file; make the dataset with `fastgs splats make`, or once more if that was broken off"
         ) from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: is damaged or no JSON ({error}); delete it, and make the dataset again") from error
     if not isinstance(item, dict) or item.get("format") != FORMAT:
         raise ValueError(f"{path}: is no index of a dataset (not written by fastgs); name another folder")
@@ -184,7 +183,6 @@ def _index(item: dict[str, Any]) -> Index:
             or entry.shard not in shards
             or (entry.label is not None and not 0 <= entry.label < len(labels))
             or min(entry.row, entry.height - 1, entry.width - 1) < 0
-            or not math.isfinite(entry.psnr)
         ):
             raise ValueError(f"entry {number} is improper")
     return Index(Settings.from_json(item["settings"]), labels, entries, normalizations, shards)

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fastgs.files import atomic_write, sorted_header
+from fastgs.files import atomic_write, parse_json, sorted_header
 from fastgs.parametrization import Attributes
 
 FORMAT = "fastgs.splats"
@@ -176,7 +176,25 @@ def read_shard(path: Path) -> tuple[Header, Content]:
     header = _header(metadata, path)
     if _checksum({name: text for name, text in metadata.items() if name != "sha256"}, tensors) != header.sha256:
         raise DamagedError(f"{path}: is damaged (wrong checksum)")
+    _check(header, tensors, path)
     return header, Content(Attributes(*(tensors[name] for name in Attributes._fields)), tensors["pixels"])
+
+
+def _check(header: Header, tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse tensors of other shapes or types than the header says."""
+    count = (len(header.rows), header.settings.num_gaussians)
+    pixels = 3 * sum(row.height * row.width for row in header.rows)
+    shapes = {
+        "means": (*count, 2),
+        "scales": (*count, 2),
+        "rotations": count,
+        "colors": (*count, 3),
+        "pixels": (pixels,),
+    }
+    for name, shape in shapes.items():
+        dtype = torch.uint8 if name == "pixels" else torch.float32
+        if name not in tensors or (tensors[name].shape, tensors[name].dtype) != (shape, dtype):
+            raise DamagedError(f"{path}: is damaged (has no proper {name})")
 
 
 def _open(path: Path, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -197,9 +215,11 @@ def _header(metadata: dict[str, str], path: Path) -> Header:
     if metadata.get("version") != VERSION:
         raise ValueError(f"{path}: is of version {metadata.get('version')!r}; this fastgs reads version {VERSION!r}")
     try:
-        settings = Settings.from_json(json.loads(metadata["settings"]))
-        rows = [Row(*row) for row in json.loads(metadata["rows"])]
-        failures = [Failure(*failure) for failure in json.loads(metadata["failures"])]
+        settings = Settings.from_json(parse_json(metadata["settings"]))
+        rows = [Row(*row) for row in parse_json(metadata["rows"])]
+        if not all(type(each) is int and each >= 0 for row in rows for each in row[:5]):
+            raise ValueError("has improper rows")
+        failures = [Failure(*failure) for failure in parse_json(metadata["failures"])]
         return Header(settings, metadata["contents"], rows, failures, metadata["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path}: is damaged ({error})") from error
@@ -210,5 +230,5 @@ def _checksum(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -7,8 +7,10 @@ import re
 import shlex
 import sys
 import warnings
+from argparse import _SubParsersAction
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NoReturn
 
 import torch
@@ -21,6 +23,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from fastgs.images import ImageError
 from fastgs.stages.checkpoint import CheckpointError
+from fastgs.stages.complaints import LONGEST, complaint
 from fastgs.stages.export import ExportWeights
 
 FAILED, WRONG_USAGE = 1, 2
@@ -36,13 +39,33 @@ _MEANT = (
 
 
 class Parser(LightningArgumentParser):
-    """Says what is wrong in one line, without the usage, which has hundreds."""
+    """Says what is wrong in one line, without the usage, which has hundreds; and takes no option by half its name."""
+
+    reading = ""  # the configuration that is being read
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with one line on stderr."""
+        parser = getattr(ex, "subcommand_parser", self)
+        settings = [action.dest for action in parser._actions]
         if not self.exit_on_error:  # the parser of a class inside another parser, which will say where it is
-            super().error(message, ex)
-        self.exit(WRONG_USAGE, _line(_first_reason(message)))
+            super().error(complaint(message, [*settings, "class_path", "init_args"]), ex)
+        commands = [action for action in self._actions if isinstance(action, _SubParsersAction)]
+        if commands and not set(commands[0].choices or ()) & set(self.args):
+            message = f"give one of the subcommands {', '.join(commands[0].choices or ())}"
+        self.exit(WRONG_USAGE, _line(f"{self.reading}{complaint(message, settings)}"))
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Name the file in what is wrong with it."""
+        self.reading = f"{cfg_path}: "
+        try:
+            return super().parse_path(cfg_path, *args, **kwargs)
+        except ValueError as error:  # of the text; jsonargparse ends with others itself
+            self.error(f"cannot be read ({error})")
+        finally:
+            self.reading = ""
 
 
 class KeepConfig(SaveConfigCallback):
@@ -89,7 +112,16 @@ class Command(LightningCLI):
         settings = self._get(self.config_init, "trainer")
         if settings.logger in (None, True):
             kwargs["logger"] = CSVLogger(settings.default_root_dir or ".", name="logs")
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ValueError) as error:  # beside its own kind, Lightning raises these of wrong settings
+            raise MisconfigurationException(f"trainer: {error}") from error
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise MisconfigurationException(f"seed_everything: {error}") from error
 
     def before_fit(self) -> None:
         """Tell the exported weights by which command and settings they are made."""
@@ -149,7 +181,9 @@ def _reason(error: BaseException) -> str | None:
             return str(error.__cause__) if isinstance(error.__cause__, ValueError) else _reason(error.__cause__)
         case OSError():
             return f"{error.filename}: {error.strerror}" if error.filename else message
-        case ImageError() | CheckpointError() | MisconfigurationException():
+        case MisconfigurationException():
+            return shorten(message, LONGEST, placeholder=" ...")
+        case ImageError() | CheckpointError():
             return message
         case ValueError() if re.match(r"(data|model)\.\w+: ", message):
             return message
@@ -158,17 +192,9 @@ def _reason(error: BaseException) -> str | None:
             differs = f" (it differs in {place[1]})" if place else ""
             return f"--ckpt_path: is of another network than the model{differs}; train with the fit.yaml beside it"
         case torch.OutOfMemoryError():
-            return "not enough memory on the device; lower data.batch_size or data.crop"
+            return "not enough memory on the device; lower data.batch_size"
         case _:
             return None
-
-
-def _first_reason(message: str) -> str:
-    """Of jsonargparse's list of all types that a value was tried as, the first with its reason."""
-    message = re.sub(r"Does not validate .*\n *Subtypes: .*\n *Errors:\n *- ", "", message)
-    message = re.split(r"\n *- ", message)[0]
-    message = re.sub(r"Problem with given class_path '([\w.]+)':", r"\1:", message)
-    return re.sub(r'Parser key "([\w.]+)":', r"\1:", message)
 
 
 def _line(message: str) -> str:
