@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from against_reference import assert_equal_to_reference, random_tensors, render_with_gradients
+from optional import skip_without_kernels
 from torch.nn import functional
 
 from fastgs.adam import Memory
@@ -18,9 +19,9 @@ from fastgs.gaussians import Gaussians
 from fastgs.parametrization import Relative
 from fastgs.render import reference
 
-pytest.importorskip("triton")
-from fastgs.descent_cuda import CudaDescent
-from fastgs.render import cuda, cuda_kernels
+skip_without_kernels()
+from fastgs.descent_cuda import CudaDescent  # noqa: E402
+from fastgs.render import cuda, cuda_kernels  # noqa: E402
 
 # The interpreter computes with NumPy, which speaks up where a GPU does not.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -28,15 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 BLENDS = pytest.mark.parametrize("blend", ["normalized", "sum"])
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-try:
-    cuda.rasterize(
-        *(torch.ones(1, *shape, device=DEVICE) for shape in ((2,), (2,), (), (3,))), [1], [(1, 1)], 1, 1, True
-    )
-except Exception as error:
-    if "0-dimensional arrays" not in str(error):
-        raise
-    pytest.skip("the interpreter of Triton 3.6 takes NumPy up to 2.3", allow_module_level=True)
 
 
 def on_device(tensors):

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from optional import skip_without_kernels
 
-pytest.importorskip("triton")
+skip_without_kernels()
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "cuda.py"
 SECTIONS = ["correctness", "rasterizer", "roofline", "fit", "networks", "training", "launch_shapes", "gsplat"]

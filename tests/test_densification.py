@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import skimage.data
 import torch
+from optional import skip_without_kernels
 from torch.nn import functional
 
 from fastgs.adam import Memory
@@ -129,8 +130,8 @@ def test_a_fit_does_not_end_before_all_are_there(image):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
 def test_cuda_descent_edits_as_autograd_does():
     """On a CPU in Triton's interpreter, several times and in any order with steps."""
-    pytest.importorskip("triton")
-    from test_cuda import gaussians_and_target  # skips where the interpreter does not run
+    skip_without_kernels()
+    from test_cuda import gaussians_and_target
 
     from fastgs.descent_cuda import CudaDescent
 

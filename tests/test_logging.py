@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import pty
 import random
 import struct
 import subprocess
@@ -15,15 +14,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import wandb
 from lightning import Trainer
+from optional import import_or_skip
 from PIL import Image
+from processes import PATIENCE
 from safetensors.torch import load_file
-from wandb.proto.wandb_internal_pb2 import Record
 
 from fastgs.stages.command import main
 from fastgs.stages.throughput import Throughput
 from fastgs.stages.wandb_logging import LogToWandb, psnr_curves
+
+wandb = import_or_skip("wandb")
+Record = import_or_skip("wandb.proto.wandb_internal_pb2").Record
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -181,12 +183,12 @@ def test_without_wandb_and_undisturbed(tmp_path, images, monkeypatch, caplog):
 
 def test_no_login_on_a_terminal(tmp_path, images):
     """A person could be asked to log in, but it is the middle of the night."""
-    ours, theirs = pty.openpty()
+    ours, theirs = pytest.importorskip("pty").openpty()  # Windows has none
     command = [sys.executable, str(ROOT / "train.py"), *arguments(tmp_path, images), "--trainer.max_epochs=1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb"}
     process = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT)
     os.close(theirs)
-    watchdog = threading.Timer(240, process.kill)
+    watchdog = threading.Timer(PATIENCE, process.kill)
     watchdog.start()
     output = b"".join(iter(lambda: _read(ours), b"")).decode()
     watchdog.cancel()

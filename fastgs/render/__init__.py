@@ -15,7 +15,9 @@ on a finer or coarser grid. Sampling on a much coarser one aliases, as with any 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -27,6 +29,8 @@ from torch.nn import functional
 
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.render import cpu, reference
+
+_logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -159,8 +163,15 @@ def _implementation(backend: Literal["reference", "cpu", "cuda"]) -> Callable[..
 
 @lru_cache(maxsize=1)
 def has_triton() -> bool:
-    """Whether Triton is installed: torch brings it along on Linux."""
-    return importlib.util.find_spec("triton") is not None
+    """Tell whether Triton can be imported: torch brings it along on Linux. Asked only where there is a CUDA device."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        importlib.import_module("triton")
+    except Exception as error:  # an installation that broke may raise anything
+        _logger.warning("Triton cannot be imported (%r); its kernels are not used", error)
+        return False
+    return True
 
 
 def choose(means: Tensor, backend: Backend, top: int | None = None) -> Literal["reference", "cpu", "cuda"]:
@@ -188,7 +199,7 @@ def choose(means: Tensor, backend: Backend, top: int | None = None) -> Literal["
             f"got {means.dtype} on {means.device}"
         )
     if backend == "cuda" and not has_triton():
-        raise ValueError("backend: 'cuda' needs Triton, which is not installed; use 'auto' or 'reference'")
+        raise ValueError("backend: 'cuda' needs Triton, which is not installed or broken; use 'auto' or 'reference'")
     return backend
 
 

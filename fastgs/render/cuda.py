@@ -7,6 +7,7 @@ torch's; both give the same lists.
 from __future__ import annotations
 
 import importlib.util
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ import triton
 from torch import Tensor
 
 from fastgs.render import cuda_kernels as kernels
+
+_logger = logging.getLogger(__name__)
 
 BLOCK = 128  # Gaussians or pixels of a program where each lane has its own
 TILE = kernels.TILE.value
@@ -127,11 +130,14 @@ def gsplat_wrapper() -> Any | None:
         return None
     from torch.utils.cpp_extension import _get_build_directory  # deferred: looks for compilers
 
-    built = Path(_get_build_directory("gsplat_cuda", verbose=False), "gsplat_cuda.so").is_file()
-    if not built and importlib.util.find_spec("gsplat.csrc") is None:
+    try:
+        built = Path(_get_build_directory("gsplat_cuda", verbose=False), "gsplat_cuda.so").is_file()
+        if not built and importlib.util.find_spec("gsplat.csrc") is None:
+            return None
+        from gsplat.cuda import _backend, _wrapper
+    except Exception as error:  # an installation that broke may raise anything; the kernels do without it
+        _logger.warning("gsplat cannot be imported (%r); tiles are listed without it", error)
         return None
-    from gsplat.cuda import _backend, _wrapper
-
     return None if _backend._C is None else _wrapper
 
 

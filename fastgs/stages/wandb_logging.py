@@ -104,8 +104,10 @@ def _obstacle() -> str | None:
     """Why nothing can be logged to wandb, in words that follow its name; None if something can."""
     try:
         import wandb
-    except ImportError:
+    except ModuleNotFoundError:
         return "is not installed (`pip install wandb`)"
+    except Exception as error:  # an installation that broke may raise anything
+        return f"cannot be imported ({error!r})"
     mode = wandb.setup().settings.mode
     if mode == "disabled":
         return "is disabled (WANDB_MODE)"

@@ -1,0 +1,41 @@
+"""Parts that may be missing or broken on a machine: a module of tests is skipped then, with the reason."""
+
+import functools
+import importlib
+
+import pytest
+import torch
+
+
+def import_or_skip(name: str):
+    """Import an optional package; skip the module of tests if that fails in whatever way."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        pytest.skip(f"{name} cannot be imported ({error!r})", allow_module_level=True)
+
+
+@functools.cache
+def kernels_obstacle() -> str | None:
+    """Why the Triton kernels cannot be tested here; None if they can, on a GPU or in the interpreter.
+
+    On a GPU they must run: a failure there is raised.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        from fastgs.render import cuda
+
+        shapes = ((2,), (2,), (), (3,))
+        cuda.rasterize(*(torch.ones(1, *shape, device=device) for shape in shapes), [1], [(1, 1)], 1, 1, True)
+    except Exception as error:
+        if device == "cuda":
+            raise
+        return f"Triton's interpreter does not run here ({error!r})".splitlines()[0][:200]
+    return None
+
+
+def skip_without_kernels() -> None:
+    """Skip a test, or the module of tests that is being imported, where the kernels cannot be tested."""
+    obstacle = kernels_obstacle()
+    if obstacle is not None:
+        pytest.skip(obstacle, allow_module_level=True)
