@@ -163,21 +163,26 @@ def gridless(tmp_path_factory):
         ("conv", "--data.folder={gridless}", 1, "data.folder: num_gaussians: 31 cells make no grid"),
         ("conv", "--data.batch_size=9", 1, "data.batch_size: 9 is more than the 8 training images"),
         ("conv", "--data.val_batch_size=0", 1, "data.val_batch_size: must be at least 1, got 0"),
-        ("conv", "--data.parameters=polar", 2, "data: fastgs.data.SplatDataModule: parameters: Expected"),
-        ("conv", "--data.crop=8", 2, "data: fastgs.data.SplatDataModule: Option 'crop' is not accepted"),
+        ("conv", "--data.parameters=polar", 2, "data: fastgs.data.SplatDataModule: parameters: expected"),
+        ("conv", "--data.crop=8", 2, "data: fastgs.data.SplatDataModule: there is no setting crop"),
         ("conv", "--model.parameter_weight=0", 1, "model.parameter_weight: nothing is learned"),
         ("conv", "--model.rendering_weight=-1", 1, "model.rendering_weight: must be at least 0, got -1"),
         ("conv", "--model.dropout=1", 1, "model.dropout: must be in [0, 1), got 1"),
         ("conv", "--model.per_attribute=true --model.latent=3", 1, "model.latent: must be at least 4"),
         ("pixels", "--model.per_attribute=true", 1, "model.per_attribute: pixels have only one attribute"),
-        ("conv", "--model.model=unet", 2, "model: fastgs.stages.AutoencoderStage: model: Expected"),
-        ("conv", "--config={configs}/position.yaml", 2, "data: fastgs.data.SplatDataModule: Option 'train' is not"),
+        ("conv", "--model.model=unet", 2, "model: fastgs.stages.AutoencoderStage: model: expected"),
+        (
+            "conv",
+            "--config={configs}/position.yaml",
+            2,
+            "{configs}/position.yaml: data: fastgs.data.SplatDataModule: there",
+        ),
     ],
 )
 def test_wrong_option(dataset, gridless, tmp_path, capsys, name, options, code, message):
     options = options.format(gridless=gridless, configs=CONFIGS).split()
     assert main(arguments(name, tmp_path / "out", dataset, *options)) == code
-    assert said(capsys).startswith(message.format(gridless=gridless))
+    assert said(capsys).startswith(message.format(gridless=gridless, configs=CONFIGS))
 
 
 def said(capsys):
