@@ -241,12 +241,16 @@ def test_cuda_without_a_gpu_is_refused():
 @pytest.mark.parametrize("blend", BLENDS)
 @pytest.mark.parametrize("pitch", [(1.0, 1.0), (0.7, 1.9)])
 def test_gradcheck_of_the_reference(blend, pitch):
-    """A ragged batch of 4 + 0 + 2 Gaussians on 7 x 5 pixels, in float64."""
+    """A ragged batch of 4 + 0 + 2 Gaussians on 7 x 5 pixels, in float64.
+
+    Of random sums over all pixels, which no wrong derivative leaves right: one for each pixel takes 50 times as long.
+    """
+    weights = torch.randn(4, 3 * 3 * 7 * 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     counts, pitches = [4, 0, 2], [(1.0, 1.0), (1.0, 1.0), pitch]
     tensors = [getattr(random_gaussians(6, 7, 5, seed=3), name).requires_grad_() for name in TENSORS]
 
-    def images(*tensors):
-        return rasterize(*tensors, counts=counts, pitches=pitches, height=7, width=5, blend=blend)
+    def sums(*tensors):
+        return weights @ rasterize(*tensors, counts=counts, pitches=pitches, height=7, width=5, blend=blend).flatten()
 
     # Finite differences are meaningless across the two kinks of the fade; no pixel may be near one.
     pixels = torch.cartesian_prod(torch.arange(7) + 0.5, torch.arange(5) + 0.5).flip(1).double()
@@ -259,7 +263,7 @@ def test_gradcheck_of_the_reference(blend, pitch):
     assert min((d2 - kink).abs().min() for kink in (9.0, 12.25)) > 1e-4
     assert ((d2 > 9) & (d2 < 12.25)).any()
 
-    assert torch.autograd.gradcheck(images, tensors, eps=1e-7, atol=1e-7, rtol=1e-5)
+    assert torch.autograd.gradcheck(sums, tensors, eps=1e-7, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("blend", BLENDS)
