@@ -59,7 +59,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _processor() -> str:
-    with open("/proc/cpuinfo") as file:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     return names[0] if names else platform.processor()
 

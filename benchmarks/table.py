@@ -279,7 +279,7 @@ def machine(content: dict[str, Any]) -> str:
 
 def write(path: Path, blocks: list[list[str]]) -> None:
     """Rewrite the part of a page between the markers."""
-    before, _, rest = path.read_text().partition(START)
+    before, _, rest = path.read_text(encoding="utf-8").partition(START)
     _, _, after = rest.partition(END)
     lines = "\n\n".join("\n".join(block) for block in blocks)
     with atomic_write(path) as temporary:

@@ -120,7 +120,7 @@ def _bytes(gaussians: Gaussians) -> int:
 def _reset_peak_memory() -> bool:
     """Begin a new peak; False where that cannot be done."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:  # not Linux, or not allowed
         return False
     return True
@@ -128,6 +128,6 @@ def _reset_peak_memory() -> bool:
 
 def _peak_memory() -> float:
     """Most memory in use since the last reset, in 10^6 bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(peak) * 1024 / 1e6

@@ -73,7 +73,7 @@ def save_records(path: str | Path, records: Iterable[Storable]) -> None:
     """
     lines = ",\n".join(json.dumps(record.as_json(), allow_nan=False) for record in records)
     with atomic_write(path) as temporary:
-        temporary.write_text(f"[\n{lines}\n]\n")
+        temporary.write_bytes(f"[\n{lines}\n]\n".encode())
 
 
 _WAY_OUT = "name a file that `fastgs evaluate` or `fastgs splats evaluate` wrote, or that does not exist yet"

@@ -53,7 +53,7 @@ def write_pair(path: str | Path, state: Mapping[str, Tensor], info: dict[str, An
     lines = json.dumps(head | info, indent=2, allow_nan=False) + "\n"
     tensors.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(text) as new_text, atomic_write(tensors) as new_tensors:
-        new_text.write_text(lines)
+        new_text.write_bytes(lines.encode())
         new_tensors.write_bytes(content)
 
 

@@ -72,6 +72,6 @@ def children(pid: int) -> list[int]:
 def alive(pid: int) -> bool:
     """Tell whether a process runs (Linux)."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False

@@ -40,7 +40,7 @@ def modules():
     """(dotted name, syntax tree) of every module; the tree includes imports inside functions."""
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = [part for part in path.relative_to(PACKAGE.parent).with_suffix("").parts if part != "__init__"]
-        yield ".".join(parts), ast.parse(path.read_text())
+        yield ".".join(parts), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports(tree):

@@ -44,7 +44,8 @@ def evaluate(dataset, *autoencoders, output, more=()) -> int:
 
 def load(path: Path) -> dict[str, dict]:
     """Records by autoencoder and split."""
-    return {f"{record['autoencoder']}, {record['split']}": record for record in json.loads(path.read_text())}
+    records = json.loads(path.read_bytes())
+    return {f"{record['autoencoder']}, {record['split']}": record for record in records}
 
 
 def repeatable(records: dict[str, dict]) -> list[dict]:
@@ -306,7 +307,7 @@ def made_up(evaluation: Path, path: Path, **autoencoders) -> Path:
     records = load(evaluation)
     rows = [records["splats, test"]]
     rows += [{**records["conv, test"], "autoencoder": name, **fields} for name, fields in autoencoders.items()]
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps(rows), encoding="utf-8")
     return path
 
 

@@ -205,7 +205,7 @@ def test_command_interrupted(photo, out):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_command_with_broken_output(photo, out):
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         command = [sys.executable, str(ROOT / "infer.py"), photo, *QUICK, "--output", out]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     assert done.returncode == 1

@@ -39,5 +39,9 @@ def test_what_json_of_ours_may_hold():
 def test_nothing_else_reads_json():
     """But for what was written in the same breath."""
     for path in Path(fastgs.__file__).parent.rglob("*.py"):
-        calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        calls = [
+            ast.unparse(node.func)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+        ]
         assert "json.loads" not in calls or path.name in ("files.py", "command.py"), path

@@ -3,6 +3,7 @@
 import math
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -204,12 +205,12 @@ def test_learned_gives_exactly_k(small, count):
 
 
 README = ROOT / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if README.exists() else []
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL) if README.exists() else []
 
 
 @pytest.mark.skipif(not BLOCKS, reason="README.md has no Python block")
 def test_readme_code_runs(tmp_path, monkeypatch):
-    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    shutil.copytree(ROOT / "assets", tmp_path / "assets")
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for block in BLOCKS:  # one after the other, as a reader would type them

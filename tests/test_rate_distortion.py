@@ -33,7 +33,7 @@ def run(*arguments) -> int:
 
 
 def load(path: Path) -> list[dict]:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def repeatable(records: list[dict]) -> list[dict]:

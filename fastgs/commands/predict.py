@@ -182,7 +182,7 @@ def _write_report(path: Path, records: list[Record]) -> None:
     """One record per line, so that long histories stay readable."""
     lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
     with atomic_write(path) as temporary:
-        temporary.write_text(f"[\n{lines}\n]\n")
+        temporary.write_bytes(f"[\n{lines}\n]\n".encode())
 
 
 def _line(path: Path, output: Path, result: Result, target_psnr: float | None) -> str:

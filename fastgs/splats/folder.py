@@ -135,7 +135,7 @@ def write_index(folder: Path, index: Index) -> None:
     lines = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in head.items()]
     entries = ",\n".join(json.dumps(entry._asdict(), allow_nan=False) for entry in index.entries)
     with atomic_write(folder / INDEX) as temporary:
-        temporary.write_text("{\n" + ",\n".join([*lines, f'"entries": [\n{entries}\n]']) + "\n}\n")
+        temporary.write_bytes(("{\n" + ",\n".join([*lines, f'"entries": [\n{entries}\n]']) + "\n}\n").encode())
 
 
 def read_index(folder: str | Path) -> Index:

@@ -123,7 +123,7 @@ class FinetuneStage(lightning.LightningModule):
         if self.output is not None and self.trainer.is_global_zero:
             lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
             with atomic_write(self.output / "report.json") as temporary:
-                temporary.write_text(f"[\n{lines}\n]\n")
+                temporary.write_bytes(f"[\n{lines}\n]\n".encode())
 
     def _paths(self) -> list[Path]:
         """The image files, by index."""
