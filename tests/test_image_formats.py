@@ -30,6 +30,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from fastgs.images import ImageError, load_image
+from fastgs.io.reading import read_bytes
 
 HEIGHT, WIDTH = 19, 21
 COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
@@ -425,15 +426,27 @@ def test_gamma_and_chromaticities_of_png(tmp_path, depth):
     usual = chunk(b"gAMA", struct.pack(">I", 45455))
     wide = [round(1e5 * each) for each in (*D65, *sum(P3_PRIMARIES, ()))]
     primaries = chunk(b"cHRM", struct.pack(">8I", *wide))
-    tolerance = (0.51 if depth == 8 else 90) / limit  # of LittleCMS, where the curve is steepest
     for extra, wanted in [
         (linear, in_srgb(values / limit, SRGB_PRIMARIES, 1.0)),
         (linear + primaries, in_srgb(values / limit, P3_PRIMARIES, 1.0)),
         (usual, plain),
         (linear + chunk(b"sRGB", b"\0"), plain),
         (chunk(b"gAMA", bytes(4)), plain),
+        (chunk(b"cHRM", bytes(32)), plain),
     ]:
-        check(saved(tmp_path, "g.png", png_of(values, depth, 2, extra)), wanted, tolerance)
+        check(saved(tmp_path, "g.png", png_of(values, depth, 2, extra)), wanted, 1 / 65535)
+
+
+def test_another_white(tmp_path):
+    """White is white, whatever its chromaticity, and gray is gray."""
+    values = np.repeat(drawn(16, 1), 3, axis=2)
+    warm = (0.3457, 0.3585, *sum(P3_PRIMARIES, ()))
+    extra = chunk(b"gAMA", struct.pack(">I", 100000)) + chunk(
+        b"cHRM", struct.pack(">8I", *(round(1e5 * x) for x in warm))
+    )
+    check(
+        saved(tmp_path, "w.png", png_of(values, 16, 2, extra)), in_srgb(values / 65535, SRGB_PRIMARIES, 1.0), 1 / 65535
+    )
 
 
 def test_code_points(tmp_path):
@@ -441,7 +454,7 @@ def test_code_points(tmp_path):
     values = drawn(8, 3)
     linear = np.where(values / 255 <= 0.04045, values / 255 / 12.92, ((values / 255 + 0.055) / 1.055) ** 2.4)
     path = saved(tmp_path, "p3.png", png_of(values, 8, 2, chunk(b"cICP", bytes([12, 13, 0, 1]))))
-    check(path, in_srgb(linear, P3_PRIMARIES, 1.0), 0.6 / 255)
+    check(path, in_srgb(linear, P3_PRIMARIES, 1.0), 1 / 65535)
     flat = np.full((16, 16, 3), (200, 100, 50), dtype=np.uint8)
     straight = np.where(flat / 255 <= 0.04045, flat / 255 / 12.92, ((flat / 255 + 0.055) / 1.055) ** 2.4)
     data = imagecodecs.avif_encode(flat, level=100, pixelformat="444", primaries=12, transfer=13, matrix=0)
@@ -452,6 +465,21 @@ def test_code_points(tmp_path):
     ):
         with pytest.raises(ImageError, match=r"hdr\.\w+: has colours of kind PQ \(HDR\) instead of sRGB; convert it"):
             load_image(path)
+
+
+def test_what_is_read_as_bytes(tmp_path):
+    """Only what has nothing to it but its bytes, which training cuts crops of; all else goes the whole way."""
+    values = drawn(8, 3)
+    gamma = chunk(b"gAMA", struct.pack(">I", 100000))
+    code_points = chunk(b"cICP", bytes([12, 13, 0, 1]))
+    for extra, plain in [(b"", True), (chunk(b"sRGB", b"\0"), True), (gamma, False), (code_points, False)]:
+        found = read_bytes(saved(tmp_path, "p.png", png_of(values, 8, 2, extra)))
+        assert (found is not None) == plain and (not plain or np.array_equal(found, values))
+    for icc, plain in [(imagecodecs.cms_profile("srgb"), True), (profile(P3_PRIMARIES, 2.2), False)]:
+        Image.fromarray(values).save(tmp_path / "p.jpg", icc_profile=icc)
+        assert (read_bytes(tmp_path / "p.jpg") is not None) == plain
+    assert read_bytes(saved(tmp_path, "deep.png", png_of(drawn(16, 1), 16, 0))) is None
+    assert read_bytes(saved(tmp_path, "plain.tif", tiff(values, 8, RGB))) is None
 
 
 def test_lab_is_refused():

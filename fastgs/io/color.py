@@ -1,54 +1,82 @@
-"""Colour management: from the colours of a file to sRGB, by LittleCMS.
+"""Colour management: from the colours of a file to sRGB.
 
-Three things in a file can say what its numbers mean: an ICC profile, code points (CICP, ITU-T H.273), or the gamma and
-chromaticities of PNG. The latter two are made a profile, so that all colours go one way.
+Three things in a file can say what its numbers mean: an ICC profile, which LittleCMS understands; code points (CICP,
+ITU-T H.273); or the gamma and chromaticities of PNG. The latter two are a curve and a matrix.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from fastgs.io.pixels import Floats, Pixels, UnsupportedError
 
-# Chromaticities x, y of white, red, green and blue.
-SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+Chromaticities = tuple[float, ...]  # x, y of white, red, green and blue
+
+D65 = (0.3127, 0.3290)
+SRGB = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 # Exponents of files closer than this to that of sRGB mean sRGB, which has no pure exponent (as libpng has it).
 GAMMA, NEAR = 0.45455, 0.05
-# Primaries and transfer functions by code point. Those of video are seen as sRGB on every screen; None is its curve.
-_WHITE = SRGB[:2]
+# Primaries and exponents by code point. None is the curve of sRGB, as which screens show those of video.
 _PRIMARIES = {
     **dict.fromkeys((1, 2, 5, 6, 7), SRGB),
-    9: (*_WHITE, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),  # BT.2020
-    12: (*_WHITE, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # Display P3
+    9: (*D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),  # BT.2020
+    12: (*D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # Display P3
 }
 _EXPONENTS = {**dict.fromkeys((1, 2, 6, 13, 14, 15)), 4: 2.2, 5: 2.8, 8: 1.0}
 _COLORSPACES = {b"GRAY": "gray", b"RGB ": "rgb", b"CMYK": "cmyk"}
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
-def file_profile(image: Image.Image) -> bytes | None:
-    """Return the ICC profile of a file that Pillow has opened, or one made of gAMA and cHRM (PNG); None for sRGB.
+@dataclass(frozen=True)
+class Encoding:
+    """Colours without an ICC profile.
+
+    Attributes:
+        exponent: What values are raised to for linear light; None for the curve of sRGB.
+        places: Chromaticities.
+    """
+
+    exponent: float | None = None
+    places: Chromaticities = SRGB
+
+    def to_srgb(self, colors: Floats) -> Floats:
+        """Convert (H, W, 1 or 3) in [0, 1]; what sRGB cannot show is clipped."""
+        if self.exponent is None:
+            linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+        else:
+            linear = colors**self.exponent
+        if self.places != SRGB and colors.shape[2] == 3:
+            matrix = np.linalg.inv(_to_xyz(SRGB)) @ _adaptation(self.places[:2]) @ _to_xyz(self.places)
+            linear = (linear @ matrix.T).clip(0, 1)
+        shown: NDArray[Any] = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+        return shown.clip(0, 1).astype(np.float32)
+
+
+def file_profile(image: Image.Image) -> bytes | Encoding | None:
+    """Return the ICC profile of a file that Pillow has opened, or what gAMA and cHRM say (PNG); None for sRGB.
 
     As the PNG specification orders: a profile counts before sRGB, and both before gAMA and cHRM.
     """
     info = image.info
-    profile = info.get("icc_profile")
-    if profile:
-        return bytes(profile)
+    if info.get("icc_profile"):
+        return bytes(info["icc_profile"])
     if "srgb" in info:
         return None
-    gamma, places = info.get("gamma") or GAMMA, info.get("chromaticity") or SRGB
-    plain = abs(gamma / GAMMA - 1) < NEAR
-    if plain and np.allclose(places, SRGB, rtol=0, atol=0.003):
-        return None
-    return _simple_profile(None if plain else 1 / gamma, tuple(places))
+    gamma, places = info.get("gamma") or GAMMA, tuple(info.get("chromaticity") or SRGB)
+    if np.allclose(places, SRGB, rtol=0, atol=0.003) or not _possible(places):
+        places = SRGB
+    encoding = Encoding(None if abs(gamma / GAMMA - 1) < NEAR else 1 / gamma, places)
+    return None if encoding == Encoding() else encoding
 
 
-def cicp_profile(primaries: int, transfer: int) -> bytes | None:
-    """Return a profile for code points of ITU-T H.273; None for sRGB and what is seen as that.
+def cicp_profile(primaries: int, transfer: int) -> Encoding | None:
+    """Return what code points of ITU-T H.273 say; None for sRGB and what is seen as that.
 
     Raises:
         UnsupportedError: They are of high dynamic range, or rare.
@@ -56,30 +84,18 @@ def cicp_profile(primaries: int, transfer: int) -> bytes | None:
     if primaries not in _PRIMARIES or transfer not in _EXPONENTS:
         kind = {16: "PQ (HDR)", 18: "HLG (HDR)"}.get(transfer, f"code points {primaries} and {transfer}")
         raise UnsupportedError(f"has colours of kind {kind} instead of sRGB; convert it to sRGB")
-    places, exponent = _PRIMARIES[primaries], _EXPONENTS[transfer]
-    return None if places == SRGB and exponent is None else _simple_profile(exponent, places)
+    encoding = Encoding(_EXPONENTS[transfer], _PRIMARIES[primaries])
+    return None if encoding == Encoding() else encoding
+
+
+def changes(profile: bytes | Encoding | None) -> bool:
+    """Tell whether what a file says of its colours makes them others than sRGB."""
+    return not _is_srgb(profile) if isinstance(profile, bytes) else profile is not None
 
 
 @functools.lru_cache(maxsize=16)
-def _simple_profile(exponent: float | None, places: tuple[float, ...]) -> bytes | None:
-    """Make a profile of primaries and an exponent, that of sRGB for None; None where there is no such."""
-    import imagecodecs
-
-    white, *primaries = [(*places[index : index + 2], 1.0) for index in range(0, 8, 2)]
-    curve: dict[str, Any] = {"gamma": exponent}
-    if exponent is None:
-        steps = np.linspace(0, 1, 4096, dtype=np.float32)
-        curve = {"transferfunction": np.where(steps <= 0.04045, steps / 12.92, ((steps + 0.055) / 1.055) ** 2.4)}
-    try:
-        made: bytes = imagecodecs.cms_profile("rgb", whitepoint=white, primaries=sum(primaries, ()), **curve)
-    except (RuntimeError, ValueError):  # numbers that no colours can have
-        return None
-    return made
-
-
-@functools.lru_cache(maxsize=16)
-def is_srgb(profile: bytes) -> bool:
-    """Tell whether a profile changes gray or RGB by less than half a step of 8 bits; pixels are then left alone."""
+def _is_srgb(profile: bytes) -> bool:
+    """Tell whether an ICC profile changes nothing by half a step of 8 bits; pixels are then left alone."""
     kind = _COLORSPACES.get(profile[16:20])
     if kind == "cmyk" or kind is None:
         return False
@@ -93,24 +109,34 @@ def is_srgb(profile: bytes) -> bool:
 def to_srgb(pixels: Pixels) -> tuple[Floats, Floats | None]:
     """Return (H, W, 1 or 3) colours in sRGB, multiplied by alpha if they were, and alpha.
 
-    A profile of another kind of colours than the image has, or a damaged one, is ignored, as browsers do. Without one,
-    CMYK is taken as ideal inks: (1 - C)(1 - K) and so on.
+    An ICC profile of another kind of colours than the image has, or a damaged one, is ignored, as browsers do. Without
+    one, CMYK is taken as ideal inks: (1 - C)(1 - K) and so on.
     """
-    colors, alpha, profile = pixels.colors, pixels.alpha, pixels.profile
-    kind = _COLORSPACES.get(profile[16:20]) if profile else None
-    if profile and kind and not is_srgb(profile):
-        if kind == "rgb" and colors.shape[2] == 1:
-            colors = np.repeat(colors, 3, axis=2)
-        if {"gray": 1, "rgb": 3, "cmyk": 4}[kind] == colors.shape[2]:
-            associated = alpha if pixels.associated else None
-            straight = colors if associated is None else _divide(colors, associated)
-            converted = _convert(straight, profile, kind, pixels.depth)
-            if converted is not None:
-                return (converted if associated is None else converted * associated[..., None]), alpha
+    colors, alpha = pixels.colors, pixels.alpha
+    associated = alpha if pixels.associated else None
+    if pixels.profile is not None:
+        converted = _managed(colors if associated is None else _divide(colors, associated), pixels)
+        if converted is not None:
+            return (converted if associated is None else converted * associated[..., None]), alpha
     if colors.shape[2] == 4:
-        opaque = np.float32(1) if alpha is None or not pixels.associated else alpha[..., None]
+        opaque = np.float32(1) if associated is None else associated[..., None]
         colors = (opaque - colors[..., :3]) * (1 - colors[..., 3:] / np.maximum(opaque, np.float32(1e-6)))
     return colors, alpha
+
+
+def _managed(colors: Floats, pixels: Pixels) -> Floats | None:
+    """Convert colours, not multiplied by alpha, as the image says; None if that changes nothing or cannot be done."""
+    profile = pixels.profile
+    if isinstance(profile, Encoding):
+        return profile.to_srgb(colors) if colors.shape[2] != 4 else None
+    assert isinstance(profile, bytes)
+    kind = _COLORSPACES.get(profile[16:20])
+    if kind is None or _is_srgb(profile):
+        return None
+    if kind == "rgb" and colors.shape[2] == 1:
+        colors = np.repeat(colors, 3, axis=2)
+    fits = {"gray": 1, "rgb": 3, "cmyk": 4}[kind] == colors.shape[2]
+    return _convert(colors, profile, kind, pixels.depth) if fits else None
 
 
 def _divide(colors: Floats, alpha: Floats) -> Floats:
@@ -120,7 +146,7 @@ def _divide(colors: Floats, alpha: Floats) -> Floats:
 
 
 def _convert(colors: Floats, profile: bytes, kind: str, depth: int = 16) -> Floats | None:
-    """Convert (H, W, C) to sRGB (H, W, 3); None if the profile is damaged.
+    """Convert (H, W, C) to sRGB (H, W, 3) by an ICC profile; None if that is damaged.
 
     RGB of 8 bits goes by tables that are right to a third of a step and 20 times as fast; all else in floating point,
     but for CMYK, which LittleCMS counts in percent there.
@@ -140,3 +166,29 @@ def _convert(colors: Floats, profile: bytes, kind: str, depth: int = 16) -> Floa
         return None
     scaled: Floats = np.clip(converted.astype(np.float32) / np.float32(65535 if out is np.uint16 else 1), 0, 1)
     return scaled
+
+
+def _to_xyz(places: Chromaticities) -> NDArray[np.float64]:
+    """The matrix from linear R, G, B to X, Y, Z, where white has Y = 1."""
+    columns = np.stack([_xyz(*places[index : index + 2]) for index in (2, 4, 6)], axis=1)
+    matrix: NDArray[np.float64] = columns * np.linalg.solve(columns, _xyz(*places[:2]))
+    return matrix
+
+
+def _xyz(x: float, y: float) -> NDArray[np.float64]:
+    return np.array([x / y, 1, (1 - x - y) / y])
+
+
+def _adaptation(white: tuple[float, ...]) -> NDArray[np.float64]:
+    """The matrix in X, Y, Z that makes a white D65 (Bradford, as in ICC profiles)."""
+    gains = (_BRADFORD @ _xyz(*D65)) / (_BRADFORD @ _xyz(*white))
+    matrix: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
+    return matrix
+
+
+def _possible(places: Chromaticities) -> bool:
+    """Tell whether there can be colours of these chromaticities."""
+    if len(places) != 8 or min(places[1::2]) <= 0:
+        return False
+    columns = np.stack([_xyz(*places[index : index + 2]) for index in (2, 4, 6)])
+    return bool(np.linalg.matrix_rank(columns) == 3 and np.isfinite(_adaptation(places[:2])).all())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from fastgs.io.color import Encoding
 
 Floats = NDArray[np.float32]
 
@@ -27,14 +30,14 @@ class Pixels:
         colors: (H, W, C) in [0, 1], with C = 1 (gray, white is 1), 3 (RGB) or 4 (CMYK, full ink is 1).
         alpha: (H, W) in [0, 1], 1 is opaque; None without transparency.
         associated: True if colours are multiplied by alpha already.
-        profile: ICC profile of the colours; None for sRGB.
+        profile: What the numbers mean, an ICC profile or an `Encoding`; None for sRGB.
         depth: Bits per sample in the file.
     """
 
     colors: Floats
     alpha: Floats | None = None
     associated: bool = False
-    profile: bytes | None = None
+    profile: bytes | Encoding | None = None
     depth: int = 8
 
     def turned(self, orientation: int) -> Pixels:

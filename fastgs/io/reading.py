@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fastgs.io import jpeg2000, png, tiff
-from fastgs.io.color import cicp_profile, file_profile, is_srgb
+from fastgs.io.color import Encoding, changes, cicp_profile, file_profile
 from fastgs.io.pixels import ImageError, Pixels, UnsupportedError, unit
 
 _EXIF_ORIENTATION = 0x0112
@@ -93,8 +93,7 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
             plain = plain and image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf"))
             data = _undecoded(image)
             plain = plain and not (data is not None and png.is_deep(data))
-            profile = _profile(image, data)
-            if not plain or _orientation(image) != 1 or not (profile is None or is_srgb(profile)):
+            if not plain or _orientation(image) != 1 or changes(_profile(image, data)):
                 return None
             return np.asarray(image)
     except Exception:  # `read_file` will say what is wrong
@@ -121,8 +120,8 @@ def _decode_tiff(data: bytes) -> Pixels | None:
     return None if decoded is None else decoded[0].turned(decoded[1])
 
 
-def _profile(image: Image.Image, data: bytes | None) -> bytes | None:
-    """ICC profile of the colours of a file; None for sRGB."""
+def _profile(image: Image.Image, data: bytes | None) -> bytes | Encoding | None:
+    """What a file says of its colours; None for sRGB."""
     points = None
     if data is not None and image.format == "PNG":
         points = png.code_points(data)
