@@ -13,6 +13,8 @@ class Server(http.server.ThreadingHTTPServer):
         files: contents by name.
         ranges: whether ranges are understood.
         lengths: whether the length of a response is said.
+        claims: of the Content-Range of a part, by its start, its end and the size of the file; None leaves it out.
+        most: bytes of a part, however many were asked for.
         cuts: after how many bytes each of the next responses breaks off.
         statuses: what the next requests are answered with.
         asked: the Range header of each request.
@@ -22,6 +24,8 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, files):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.ranges, self.lengths = dict(files), True, True
+        self.claims = lambda start, end, size: f"bytes {start}-{end - 1}/{size}"
+        self.most = 10**9
         self.cuts, self.statuses, self.asked, self.paths = [], [], [], []
         self.url = f"http://127.0.0.1:{self.server_port}/mirror"
 
@@ -43,13 +47,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start, size = int(match[1]) if match else 0, len(content)
         if start and start >= size:
             return self.send_error(416)
+        end = min(size, start + self.server.most) if match else size
         self.send_response(206 if match else 200)
         if self.server.lengths:
-            self.send_header("Content-Length", str(size - start))
-        if match:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            self.send_header("Content-Length", str(end - start))
+        if match and (claim := self.server.claims(start, end, size)):
+            self.send_header("Content-Range", claim)
         self.end_headers()
-        end = start + self.server.cuts.pop(0) if self.server.cuts else size
+        if self.server.cuts:
+            end = min(end, start + self.server.cuts.pop(0))
         self.wfile.write(content[start:end])
         return None
 

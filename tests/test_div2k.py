@@ -79,6 +79,13 @@ def test_only_the_rest_is_transferred(server, fetch, tmp_path):
     assert server.asked == ["bytes=25000-"] and names(tmp_path) == [NAME]
 
 
+def test_ranges_that_are_shorter_than_asked_for(server, fetch, tmp_path):
+    (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
+    server.most = 20_000
+    check_images(fetch())
+    assert server.asked == ["bytes=25000-", "bytes=45000-"]
+
+
 def test_dropped_connections_are_taken_up_again(server, fetch):
     server.cuts = [10_000, 15_000, 0, 1]
     check_images(fetch())
@@ -89,6 +96,13 @@ def test_a_busy_server_is_asked_again(server, fetch):
     server.statuses = [503, 429]
     check_images(fetch())
     assert len(server.asked) == 3
+
+
+def test_four_failures_in_a_row_are_too_many(server, fetch, tmp_path):
+    """Whatever arrives in between begins a new row."""
+    server.cuts = [10_000, 0, 0, 0, 1, 0, 0, 0, 0]
+    refused(fetch, r"cannot be fetched \(.+\); try again later to continue")
+    assert len(server.asked) == 9 and (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:10_001]
 
 
 def test_server_without_ranges_begins_again(server, fetch, tmp_path):
@@ -153,6 +167,34 @@ def test_a_shorter_file_is_not_begun(server, fetch, tmp_path):
     (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
     server.files[f"{NAME}.zip"] = CONTENT[:20_000]
     refused(fetch, "refuses it \\(HTTP 416")
+    assert (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:25_000]
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+@pytest.mark.parametrize(
+    "claim",
+    [
+        lambda start, end, size: f"bytes 0-{end - 1}/{size}",
+        lambda start, end, size: f"bytes {start + 1}-{end - 1}/{size}",
+        lambda start, end, size: f"bytes {start}0-{end - 1}/*",
+        lambda start, end, size: f"bytes {start}-{end}/{size}",
+        lambda start, end, size: f"items {start}-{end - 1}/{size}",
+        lambda start, end, size: None,
+    ],
+)
+def test_another_range_is_not_appended(server, fetch, tmp_path, claim, lengths):
+    (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
+    server.claims, server.lengths = claim, lengths
+    refused(fetch, "sends another range than it was asked for")
+    assert (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:25_000]
+    assert server.asked == ["bytes=25000-"] and names(tmp_path) == [f"{NAME}.zip.part"]
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_a_range_of_another_file_is_not_appended(server, fetch, tmp_path, lengths):
+    (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
+    server.claims, server.lengths = lambda start, end, size: f"bytes {start}-{end - 1}/{size + 1}", lengths
+    refused(fetch, f"offers {len(CONTENT) + 1:,} bytes instead of {len(CONTENT):,}")
     assert (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:25_000]
 
 

@@ -59,6 +59,16 @@ def test_all_are_fetched_once(server, download, tmp_path):
     assert len(server.paths) == 3
 
 
+@pytest.mark.parametrize("lengths", [True, False])
+def test_the_size_is_that_of_the_file_and_not_of_a_range(server, download, tmp_path, lengths):
+    """Nobody else tells it; a part that was taken for all of it would be thrown away for its checksum."""
+    (tmp_path / "kodak").mkdir()
+    (tmp_path / "kodak" / f"{NAMES[0]}.part").write_bytes(CONTENTS[NAMES[0]][:5_000])
+    server.most, server.lengths = 10_000, lengths
+    check(download())
+    assert server.asked == ["bytes=5000-", "bytes=15000-", None, None]
+
+
 def test_only_what_is_missing_is_fetched(server, download, tmp_path):
     (tmp_path / "kodak").mkdir()
     (tmp_path / "kodak" / NAMES[0]).write_bytes(CONTENTS[NAMES[0]])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from fastgs import metrics
 from fastgs.metrics import ms_ssim, psnr, ssim, ssim_loss
 
 
@@ -157,6 +158,22 @@ def test_ms_ssim():
     scores = ms_ssim(near, target), ms_ssim(far, target)
     assert 0 < scores[1] < scores[0] < 1
     assert ms_ssim(target[:, :175], target[:, :175]) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "largest", "shape", "exponent"),
+    [(ssim, 24, (25, 27), 1.0), (ms_ssim, 352, (353, 180), 0.1333)],
+    ids=["ssim", "ms_ssim"],
+)
+def test_tiles_weigh_as_much_as_their_area(monkeypatch, metric, largest, shape, exponent):
+    """One of them is black instead of white: its score is what luminance gives, at the coarsest scale."""
+    monkeypatch.setattr(metrics, "MAX_TILE", largest)
+    rows, columns = (-(-size // 2) if size > largest else size for size in shape)
+    white = torch.ones(3, *shape)
+    image = white.clone()
+    image[:, :rows, :columns] = 0
+    share, score = rows * columns / math.prod(shape), (1e-4 / (1 + 1e-4)) ** exponent
+    assert metric(image, white) == pytest.approx(share * score + 1 - share, abs=1e-5)
 
 
 @pytest.mark.parametrize("metric", [psnr, ssim, ms_ssim, ssim_loss])

@@ -167,6 +167,15 @@ def test_antialiasing_averages_each_pixel(backend, dtype, tolerance):
         assert torch.equal(*images)
 
 
+def test_antialiasing_samples_at_least_as_densely_as_the_canvas():
+    """With 12 rows for 5 and 20 columns for 6, of three by four samples each; in a batch as the finest canvas needs."""
+    one, other = random_gaussians(40, 12, 20), random_gaussians(40, 25, 7)
+    for batch, rows, columns in (([one], 3, 4), ([other], 5, 2), ([other, one], 5, 4)):
+        fine = render_batch(batch, 5 * rows, 6 * columns)
+        mean = fine.view(len(batch), 3, 5, rows, 6, columns).mean((3, 5))
+        torch.testing.assert_close(render_batch(batch, 5, 6, antialias=True), mean, rtol=0, atol=1e-12)
+
+
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
 def test_a_batch_equals_its_images(backend, dtype, tolerance, blend):

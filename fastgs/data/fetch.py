@@ -178,12 +178,16 @@ def _offered(file: RemoteFile, url: str, response: http.client.HTTPResponse, off
     Raises:
         DownloadError: it is another file, a page that says sorry for instance, or another part of it.
     """
-    length = response.headers.get("Content-Length")
-    size = file.size if length is None else offset + int(length)
+    size = None
+    if response.status == http.HTTPStatus.PARTIAL_CONTENT:
+        part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
+        size = int(part[3]) if part and part[3] != "*" else None
+        if part is None or int(part[1]) != offset or (size is not None and int(part[2]) >= size):
+            raise DownloadError(f"{url}: the server sends another range than it was asked for; try another --url")
+    if size is None:
+        size = file.size if response.length is None else offset + response.length
     if file.size is not None and size != file.size:
         raise DownloadError(f"{url}: the server offers {size:,} bytes instead of {file.size:,}; try another --url")
-    if offset and not re.match(rf"bytes {offset}-", response.headers.get("Content-Range", "")):
-        raise DownloadError(f"{url}: the server sends another range than it was asked for; try another --url")
     return size
 
 
