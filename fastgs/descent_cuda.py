@@ -33,8 +33,8 @@ class CudaDescent:
     """Squared error, on a GPU; see `fastgs.descent.Descent`.
 
     The lists of the tiles have room for so many entries. If Gaussians grow beyond it, no step is taken any more; that
-    is seen when an image is asked for, which makes room and takes the missing steps. So results are exact whatever the
-    room is.
+    is seen when an image or the Gaussians are asked for, which makes room and takes the missing steps. So results are
+    exact whatever the room is.
 
     Args:
         variables: where to start; at least one Gaussian.
@@ -153,6 +153,7 @@ class CudaDescent:
 
     def gaussians(self) -> Gaussians:
         """See `Descent`."""
+        self.image()  # all steps have been taken
         means, scales, rotations, colors = (each.clone() for each in self._gaussians)
         return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend)
 

@@ -170,39 +170,25 @@ def test_a_fit_does_not_end_before_all_are_there(image):
     assert result.history[-1].iteration == 20
 
 
-def descents(kind, gaussians, target, rates, count):
-    """Several that begin alike."""
-    if kind == "autograd":
-        recipe = rates.recipe(functional.mse_loss)
-        return [AutogradDescent(Relative(gaussians), target, recipe, "auto") for _ in range(count)]
-    pytest.importorskip("triton")
-    from test_cuda import DEVICE  # skips where the interpreter does not run
-
-    from fastgs.descent_cuda import CudaDescent
-
-    return [CudaDescent(Relative(gaussians.to(DEVICE)), target.to(DEVICE), rates) for _ in range(count)]
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
-@pytest.mark.parametrize("kind", ["autograd", "cuda"])
-def test_those_that_stay_step_on_as_if_nothing_had_happened(kind):
+def test_those_that_stay_step_on_as_if_nothing_had_happened():
     """Six that do not touch each other, of which two in the middle go; what comes has no memories."""
     means = torch.stack([torch.arange(6) * 8.0 + 4, torch.full((6,), 4.3)], dim=1)
     scales, colors = torch.tensor([[0.9, 0.8]]).expand(6, 2), torch.rand(6, 3, generator=seeded(1))
     gaussians = Gaussians(means, scales, torch.linspace(0, 1, 6), colors, 8, 48, "sum")
     target = torch.rand(3, 8, 48, generator=seeded(2)) * torch.linspace(0.2, 1, 48)
     rates, factor = Rates(), 0.1
-    edited, other = descents(kind, gaussians, target, rates, 2)
+    recipe = rates.recipe(functional.mse_loss)
+    edited, other = (AutogradDescent(Relative(gaussians), target, recipe, "auto") for _ in range(2))
     for descent in (edited, other):
         for _ in range(4):
             descent.step(factor)
     stay = torch.tensor([0, 2, 3, 5])
-    edited.edit(torch.isin(torch.arange(6), stay).to(target.device), chosen(gaussians, [1]))
+    edited.edit(torch.isin(torch.arange(6), stay), chosen(gaussians, [1]))
     for step in range(4):
         edited.step(factor)
         other.step(factor)
         for name in NAMES:
-            ours, theirs = (getattr(descent.gaussians().to("cpu"), name) for descent in (edited, other))
+            ours, theirs = (getattr(descent.gaussians(), name) for descent in (edited, other))
             torch.testing.assert_close(ours[:4], theirs[stay], rtol=0, atol=1e-6)
         if step == 0:
             (new, known), (new_square, known_square) = (
@@ -210,7 +196,7 @@ def test_those_that_stay_step_on_as_if_nothing_had_happened(kind):
             )
             unit = (render(gaussians) - target).square().mean().sqrt()
             wanted = factor * rates.colors * unit * new / known / (new_square / known_square) ** 0.5
-            moved = (edited.gaussians().to("cpu").colors[4] - colors[1]).abs()
+            moved = (edited.gaussians().colors[4] - colors[1]).abs()
             torch.testing.assert_close(moved, wanted.expand(3), rtol=1e-3, atol=0)
 
 
