@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from PIL import Image
 from skimage import data
 
 from fastgs import codec
-from fastgs.codec import decode, encode, ours
+from fastgs.codec import decode, encode, ours, search_kernels
+from fastgs.codec.layer import encode_layers
 from fastgs.codec.rate import RateError, _next_count, encode_to_psnr, encode_to_size
 from fastgs.codec.scheme import Encoded
-from fastgs.codec.search import Found, search
+from fastgs.codec.search import PRICE, Found, layer_steps, search
 from fastgs.codec.symbols import BASIS, LUMA, Layer, Steps, dequantize, values
 from fastgs.densification import relocation
 from fastgs.fitting import fit
@@ -100,6 +102,92 @@ def test_layers_fall_in_size(photo, fitted):
     assert [len(each) for each in sizes] == [50, 150, 200]
     assert sizes[0].min() >= sizes[1].max() - 0.5 and sizes[1].min() >= sizes[2].max() - 0.5
     assert layers[0].steps.luma < layers[2].steps.luma  # as they cover more
+
+
+def test_steps_by_size_and_error(photo, fitted):
+    """Sizes of 4 and 1 / 4: positions in powers of two by the root, colours by its inverse; all by the error."""
+    areas, layers = 2 * math.log(4) * np.array([1, 1, -1, -1]), np.array([0, 0, 1, 1])
+    large, small = layer_steps(areas, layers, 1.0, 1.0)
+    assert (large.position, small.position) == (0, 2)
+    assert [large.area, small.area, large.luma, small.chroma] == pytest.approx([0.2, 0.2, 0.0175, 0.07], rel=1e-3)
+    large, small = layer_steps(areas, layers, 2.0, 4.0)  # coarseness is not for positions
+    assert (large.position, small.position) == (-2, 0)
+    assert [large.shape, large.luma, small.luma] == pytest.approx([1.6, 0.14, 0.56], rel=1e-3)
+    for noise in (0.0, 0.2):
+        target = photo + noise * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))
+        expected = 0.2 * 10 ** (0.6 * (34.5 - psnr(render(fitted), target)) / 20)
+        assert search(target, fitted, sweeps=0).layers[0].steps.area == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_search_knows_what_a_file_costs(photo, fitted, monkeypatch):
+    """The price of a bit is twice the slope of error over bits, which are those of the file, about."""
+    prices = []
+    sweep = search_kernels.sweep
+    monkeypatch.setattr(search_kernels, "sweep", lambda *arguments: prices.append(arguments[8]) or sweep(*arguments))
+    search(photo, fitted, sweeps=1)
+    rounded = search(photo, fitted, sweeps=0)
+    bits = PRICE * rounded.error / prices[0]
+    assert 8 * sum(map(len, encode_layers(rounded.layers, (128, 128)))) == pytest.approx(bits, rel=0.2)
+
+
+CANVAS, UNITS = (24, 60), STEPS.columns()[None]
+EXACT = [
+    [12, 20, 16, 3, 0, 30, 2, 0],
+    [40, 8, 14, 0, 4, 10, 0, 3],
+    [60, 40, 17, -3, 2, 20, -4, 1],
+    [84, 12, 15, 2, -2, 5, 6, 0],
+    [110, 30, 16, 0, 0, 36, 0, -5],
+]
+
+
+def sums_of(symbols):
+    """What a sweep starts from: numerator and weight of all, and the image that they are."""
+    numerator, weight = np.zeros((3, *CANVAS), np.float32), np.zeros(CANVAS, np.float32)
+    for row in symbols * UNITS:
+        search_kernels.add(numerator, weight, row, 1.0)
+    return numerator, weight, numerator / (weight + search_kernels.EPS)
+
+
+def sweep(symbols, number, target, bits, price):
+    """Move one of them, ten times."""
+    numerator, weight, _ = sums_of(symbols)
+    layers, alive = np.zeros(len(symbols), np.int64), np.ones(len(symbols), bool)
+    often = np.full(10, number)
+    search_kernels.sweep(numerator, weight, target, symbols, UNITS, layers, bits, 0.0, price, 0.0, often, alive)
+
+
+def test_sweeps_find_most_of_the_way_back():
+    """Where bits cost nothing, from two symbols away, either way, in any column and wherever on a wide canvas."""
+    exact = np.array(EXACT)
+    target = sums_of(exact)[2]
+    for number, column, away in product(range(len(exact)), range(LUMA), (-2, 2)):
+        symbols = exact.copy()
+        symbols[number, column] += away
+        before = np.square(sums_of(symbols)[2] - target).sum()
+        sweep(symbols, number, target, np.zeros((1, 8, 1025)), 0.0)
+        assert np.square(sums_of(symbols)[2] - target).sum() < 0.4 * before
+        assert (symbols[:, LUMA:] == exact[:, LUMA:]).all()
+
+
+def test_colours_that_cost_less():
+    """Those next to the best one are looked at, too."""
+    for cheap in (-1, 1):
+        symbols, bits = np.array(EXACT[:1]), np.ones((1, 8, 1025))
+        for column in range(LUMA, 8):
+            bits[0, column, 512 + EXACT[0][column] + cheap] = 0
+        sweep(symbols, 0, sums_of(symbols)[2], bits, 1e3)
+        assert (symbols[0, LUMA:] - EXACT[0][LUMA:]).tolist() == [cheap] * 3
+
+
+@pytest.mark.parametrize(
+    ("column", "symbol", "allowed"),
+    [(0, 120, 1), (0, 121, 0), (0, -1, 0), (1, 48, 1), (1, 49, 0), (2, -11, 1), (2, -13, 0), (3, 27, 1), (3, 29, 0)],
+)
+def test_symbols_that_can_be_written(column, symbol, allowed):
+    """On a canvas of 60 x 24 pixels, twice as many positions; no axis is thinner than 0.3 pixels: log 0.3^2 = -2.4."""
+    symbols = np.array([12, 20, 16, 0, 0, 30, 2, 0])
+    symbols[column] = symbol
+    assert search_kernels._allowed(symbols, column, UNITS[0], CANVAS, 512) == allowed
 
 
 def test_idle_gaussians_are_dropped(photo, fitted):

@@ -202,6 +202,10 @@ def test_the_schedule_has_its_closed_form(hold, decay):
     assert Rates(hold=1.0, decay=decay).factor(1.0) == 1
 
 
+def test_longer_runs_decay_deeper():
+    assert [Rates.for_iterations(steps).decay for steps in (0, 100, 200, 300, 1000)] == [10, 10, 20, 30, 30]
+
+
 @pytest.mark.parametrize("iterations", [0, 1, 20, 100, 200, 1000, 10**6])
 def test_default_rates_are_sane_for_any_length(iterations):
     rates = Rates.for_iterations(iterations)

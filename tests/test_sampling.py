@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from fastgs.sampling import METHODS, sample
+from fastgs.sampling import METHODS, _diffuse, sample
 
 EVERY_METHOD = pytest.mark.parametrize("method", list(METHODS))
 
@@ -145,6 +145,22 @@ def test_even_methods_follow_a_ramp(method):
     # The thin end starts slowly: error has to build up before the first position is placed.
     assert ((columns - wanted).abs() / wanted)[0] < 0.2
     assert ((columns - wanted).abs() / wanted)[1:].max() < 0.04
+
+
+def test_errors_are_diffused_against_the_direction_of_the_row_before():
+    """Of two pixels that are worth 0.45 each, the first one rounds down, and makes up for that in the second."""
+    for row in range(3):
+        expected, counts = np.zeros((3, 2)), np.zeros((3, 2), np.int64)
+        expected[row] = 0.45
+        _diffuse(expected, np.zeros((3, 2)), counts)
+        assert counts[row].tolist() == ([1, 0] if row == 1 else [0, 1])
+
+
+def test_lloyd_moves_no_mass():
+    """Where centroids of cells were weighted by the density itself, positions would drift to where it is thin."""
+    steep = (torch.linspace(0.05, 1, 64) ** 2).repeat(64, 1)
+    before, after = (sample(steep, 300, method, seeded())[:, 0].mean() for method in ("error_diffusion", "lloyd"))
+    assert abs(after - before) < 0.08
 
 
 def test_lloyd_keeps_positions_apart():
