@@ -1,8 +1,10 @@
 """The codecs of GaussianImage and GaussianImage++: their quantizers, their fits through them, and their files."""
 
 import contextlib
+import json
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import skimage.data
@@ -15,6 +17,8 @@ from fastgs.codec.gaussianimage_plus import Entries
 from fastgs.codec.peer import MAX_GAUSSIANS
 from fastgs.codec.quantizers import Half, LearnedScalar, LogarithmicRange
 from fastgs.codec.tuning import ATTRIBUTES
+from fastgs.covariance import SMALLEST
+from fastgs.gaussians import Gaussians
 from fastgs.metrics import psnr
 from fastgs.render import render
 
@@ -27,6 +31,7 @@ QUANTIZERS = {
     "entries": lambda: Entries(10),
 }
 COUNT = 50
+DATA = Path(__file__).parent / "data"
 # Bits of one Gaussian before entropy coding, and bytes of the parameters of the quantizers.
 PUBLISHED = {"gaussianimage": (32 + 18 + 6, 24 + 96), "gaussianimage-plus": (24 + 30 + 18, 16 + 16 + 8 + 24)}
 
@@ -177,6 +182,43 @@ def test_encodes_and_decodes_exactly(scheme, image):
 def test_the_file_has_the_best_state_of_the_history(scheme, image, fitted):
     frame, history = scheme.tune(image, fitted, 40)
     assert psnr(render(scheme.decode(frame)), image) == pytest.approx(max(entry.psnr for entry in history), abs=1e-3)
+
+
+def test_the_best_state_is_not_always_the_last(scheme, image, fitted):
+    """Rates that are far too high from the middle on."""
+    recipe = replace(scheme.recipe, schedule=lambda progress, _: 1.0 if progress < 0.5 else 30_000.0)
+    frame, history = replace(scheme, recipe=recipe).tune(image, fitted, 40)
+    best = max(entry.psnr for entry in history)
+    assert history[-1].psnr < best - 1
+    assert psnr(render(scheme.decode(frame)), image) == pytest.approx(best, abs=1e-3)
+
+
+def test_codebooks_follow_a_fit(image, fitted):
+    """As their entries are no variables of the fit, only what they learn beside it moves them."""
+    books = [gaussianimage.SCHEME.tune(image, fitted, steps)[0].layers[0][28:124] for steps in (0, 40)]
+    assert books[0] != books[1]
+
+
+def test_what_is_no_covariance_when_rounded_is_left_out(image, fitted):
+    angles = torch.linspace(0.2, 1.3, 8)
+    needles = Gaussians(
+        torch.full((8, 2), 32.0), torch.tensor([[30.0, 0.01]]).expand(8, 2), angles, torch.zeros(8, 3), 64, 64, "sum"
+    )
+    names = ("means", "scales", "rotations", "colors")
+    both = {name: torch.cat([getattr(each, name) for each in (fitted, needles)]) for name in names}
+    scheme = gaussianimage_plus.SCHEME
+    decoded = scheme.decode(scheme.tune(image, replace(fitted, **both), 0)[0])
+    assert len(fitted) < len(decoded) < len(fitted) + 8
+    assert decoded.scales.min() > 1.001 * SMALLEST
+    assert torch.allclose(decoded.means[: len(fitted)], fitted.means, atol=0.02)
+
+
+def test_committed_files_decode_to_committed_gaussians(scheme):
+    """Made by `write_frame(scheme.tune(image, few, 0)[0])` of the first 12 of `fitted`."""
+    expected = json.loads((DATA / "peers.json").read_text())[scheme.name]
+    decoded = scheme.decode(read_frame((DATA / f"{scheme.name}.fgs").read_bytes()))
+    for name, values in expected.items():
+        torch.testing.assert_close(getattr(decoded, name), torch.tensor(values), rtol=1e-4, atol=1e-4)
 
 
 def test_tuning_loses_less_than_rounding(scheme, image, fitted):

@@ -169,6 +169,12 @@ def test_sweeps_find_most_of_the_way_back():
         assert (symbols[:, LUMA:] == exact[:, LUMA:]).all()
 
 
+def test_rounding_keeps_places_on_a_wide_canvas():
+    gaussians = dequantize([Layer(np.array(EXACT, np.int32), STEPS)], *CANVAS)
+    again = dequantize(search(render(gaussians).clamp(0, 1), gaussians, sweeps=0).layers, *CANVAS)
+    assert (again.means - gaussians.means).abs().max() <= 0.5
+
+
 def test_colours_that_cost_less():
     """Those next to the best one are looked at, too."""
     for cheap in (-1, 1):
