@@ -167,6 +167,7 @@ def test_ms_ssim():
 )
 def test_tiles_weigh_as_much_as_their_area(monkeypatch, metric, largest, shape, exponent):
     """One of them is black instead of white: its score is what luminance gives, at the coarsest scale."""
+    assert metrics.MAX_TILE == 1536  # others take scores of large photos with it
     monkeypatch.setattr(metrics, "MAX_TILE", largest)
     rows, columns = (-(-size // 2) if size > largest else size for size in shape)
     white = torch.ones(3, *shape)

@@ -237,6 +237,9 @@ def test_render_hands_it_on():
     wanted, _ = draw(tensors, 2, (12, 20))
     assert torch.equal(render(gaussians, top=2), wanted[0])
     assert torch.equal(render_batch([gaussians, gaussians], top=2)[1], wanted[0])
+    few = Gaussians(*(tensor[:1] for tensor in tensors), 12, 20, "normalized")
+    # Also where others in the batch have no more than so many.
+    assert torch.equal(render_batch([few, gaussians], top=2)[1], wanted[0])
     smaller = render(gaussians, 6, 10, antialias=True, top=2)
     torch.testing.assert_close(smaller, wanted[0].view(3, 6, 2, 10, 2).mean((2, 4)))
     black = Gaussians(*(tensor[:0] for tensor in tensors), 12, 20, "normalized")
