@@ -255,6 +255,14 @@ def test_first_layers_are_a_coarse_image(photo):
     assert psnr(render(coarse), photo) > psnr(photo.mean((1, 2), keepdim=True).expand_as(photo), photo) + 1
 
 
+def test_holes_of_a_wide_image_are_filled():
+    """As far as the other end, with the colour of what is nearest."""
+    color = torch.tensor([[0.2, 0.5, 0.7]])
+    corner = Gaussians(torch.tensor([[4.0, 4.0]]), torch.tensor([[2.0, 2.0]]), torch.zeros(1), color, 12, 64)
+    filled = render(ours._without_holes(corner))
+    torch.testing.assert_close(filled, color.view(3, 1, 1).expand_as(filled), rtol=0.11, atol=0)
+
+
 # Control of the rate, with schemes whose files are known
 
 
@@ -266,10 +274,12 @@ class Fake:
     quality: object = None
     bits: float = 40.0
     calls: int = 0
+    most: int = 0
     name: str = "fastgs"
 
     def encode(self, image, num_gaussians, **_options):
         self.calls += 1
+        self.most = max(self.most, num_gaussians)
         level = 10 ** (-self.quality(num_gaussians) / 20) if self.quality else 0.5
         middle = torch.tensor([[image.shape[2] / 2, image.shape[1] / 2]])
         flat = Gaussians(middle, torch.full((1, 2), 1e4), torch.zeros(1), torch.full((1, 3), level), *image.shape[1:])
@@ -298,6 +308,15 @@ def test_the_largest_file_that_fits():
     for bits in (60.0, 160.0, 800.0):
         scheme = Fake(lambda count: 150 * (1 + count // 10), bits=bits)
         assert len(encode_to_size(scheme, torch.zeros(3, 200, 200), 1_000).data) == 900
+
+
+def test_never_more_gaussians_than_pixels():
+    cheap = Fake(lambda count: 40 + count, bits=0.5)
+    assert len(encode_to_size(cheap, torch.zeros(3, 8, 8), 60).data) == 60 and cheap.most == 64
+    poor = Fake(lambda count: count, quality=lambda count: 20 - 1 / count)
+    with pytest.raises(RateError):
+        encode_to_psnr(poor, torch.zeros(3, 8, 8), 30)
+    assert poor.most == 64
 
 
 def test_trials_lie_between_what_is_known():

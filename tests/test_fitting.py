@@ -9,6 +9,7 @@ import pytest
 import skimage.data
 import torch
 
+from fastgs.densification import Relocation
 from fastgs.descent import Rates
 from fastgs.fitting import HISTORY_INTERVAL, LOSSES, fit
 from fastgs.gaussians import Gaussians
@@ -200,6 +201,27 @@ def test_the_schedule_has_its_closed_form(hold, decay):
         expected = 1.0 if progress <= hold else decay ** -((progress - hold) / (1 - hold))
         assert rates.factor(progress) == pytest.approx(expected)
     assert Rates(hold=1.0, decay=decay).factor(1.0) == 1
+
+
+def test_a_densification_is_told_the_nearer_limit(target):
+    planned = []
+    fit(
+        target,
+        start(target, 20),
+        iterations=3,
+        seconds=1e6,
+        densification=lambda steps: planned.append(steps) or Relocation([], []),
+    )
+    assert planned == [3]
+
+
+def test_losses_of_flat_images():
+    """Without variance, SSIM is (2ab + C1) / (a^2 + b^2 + C1) with C1 = 0.01^2."""
+    a, b = torch.full((3, 16, 16), 0.4), torch.full((3, 16, 16), 0.8)
+    unlike = 1 - (2 * 0.32 + 1e-4) / (0.16 + 0.64 + 1e-4)
+    values = {name: loss(a, b).item() for name, loss in LOSSES.items()}
+    expected = {"mse": 0.16, "l1": 0.4, "mse+ssim": 0.16 + 0.01 * unlike, "l1+ssim": 0.4 + 0.1 * unlike}
+    assert values == pytest.approx(expected, abs=1e-4)
 
 
 def test_longer_runs_decay_deeper():
