@@ -457,11 +457,17 @@ def test_code_points(tmp_path):
     check(path, in_srgb(linear, P3_PRIMARIES, 1.0), 1 / 65535)
     flat = np.full((16, 16, 3), (200, 100, 50), dtype=np.uint8)
     straight = np.where(flat / 255 <= 0.04045, flat / 255 / 12.92, ((flat / 255 + 0.055) / 1.055) ** 2.4)
-    data = imagecodecs.avif_encode(flat, level=100, pixelformat="444", primaries=12, transfer=13, matrix=0)
-    check(saved(tmp_path, "p3.avif", data), in_srgb(straight, P3_PRIMARIES, 1.0), 1 / 255)
+    Image.fromarray(flat).save(buffer := io.BytesIO(), "AVIF", quality=100, subsampling="4:4:4")
+    points = struct.pack(">4s4sHH", b"colr", b"nclx", 1, 13)
+    assert points in buffer.getvalue()
+    display, wide = (
+        buffer.getvalue().replace(points, struct.pack(">4s4sHH", b"colr", b"nclx", *other))
+        for other in ((12, 13), (9, 16))
+    )
+    check(saved(tmp_path, "p3.avif", display), in_srgb(straight, P3_PRIMARIES, 1.0), 2 / 255)
     for path in (
         saved(tmp_path, "hdr.png", png_of(values, 8, 2, chunk(b"cICP", bytes([9, 16, 0, 1])))),
-        saved(tmp_path, "hdr.avif", imagecodecs.avif_encode(flat, level=100, primaries=9, transfer=16, matrix=0)),
+        saved(tmp_path, "hdr.avif", wide),
     ):
         with pytest.raises(ImageError, match=r"hdr\.\w+: has colours of kind PQ \(HDR\) instead of sRGB; convert it"):
             load_image(path)
