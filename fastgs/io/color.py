@@ -7,19 +7,14 @@ ITU-T H.273); or the gamma and chromaticities of PNG. The latter two are a curve
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastgs.io.pixels import Floats, Pixels, UnsupportedError
+from fastgs.io.pixels import D65, SRGB, Chromaticities, Encoding, Floats, Pixels, UnsupportedError
 
-Chromaticities = tuple[float, ...]  # x, y of white, red, green and blue
-
-D65 = (0.3127, 0.3290)
-SRGB = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 # Exponents of files closer than this to that of sRGB mean sRGB, which has no pure exponent (as libpng has it).
 GAMMA, NEAR = 0.45455, 0.05
 # Primaries and exponents by code point. None is the curve of sRGB, as which screens show those of video.
@@ -31,31 +26,6 @@ _PRIMARIES = {
 _EXPONENTS = {**dict.fromkeys((1, 2, 6, 13, 14, 15)), 4: 2.2, 5: 2.8, 8: 1.0}
 _COLORSPACES = {b"GRAY": "gray", b"RGB ": "rgb", b"CMYK": "cmyk"}
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """Colours without an ICC profile.
-
-    Attributes:
-        exponent: What values are raised to for linear light; None for the curve of sRGB.
-        places: Chromaticities.
-    """
-
-    exponent: float | None = None
-    places: Chromaticities = SRGB
-
-    def to_srgb(self, colors: Floats) -> Floats:
-        """Convert (H, W, 1 or 3) in [0, 1]; what sRGB cannot show is clipped."""
-        if self.exponent is None:
-            linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
-        else:
-            linear = colors**self.exponent
-        if self.places != SRGB and colors.shape[2] == 3:
-            matrix = np.linalg.inv(_to_xyz(SRGB)) @ _adaptation(self.places[:2]) @ _to_xyz(self.places)
-            linear = (linear @ matrix.T).clip(0, 1)
-        shown: NDArray[Any] = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-        return shown.clip(0, 1).astype(np.float32)
 
 
 def file_profile(image: Image.Image) -> bytes | Encoding | None:
@@ -128,7 +98,7 @@ def _managed(colors: Floats, pixels: Pixels) -> Floats | None:
     """Convert colours, not multiplied by alpha, as the image says; None if that changes nothing or cannot be done."""
     profile = pixels.profile
     if isinstance(profile, Encoding):
-        return profile.to_srgb(colors) if colors.shape[2] != 4 else None
+        return _shown(colors, profile) if colors.shape[2] != 4 else None
     assert isinstance(profile, bytes)
     kind = _COLORSPACES.get(profile[16:20])
     if kind is None or _is_srgb(profile):
@@ -137,6 +107,19 @@ def _managed(colors: Floats, pixels: Pixels) -> Floats | None:
         colors = np.repeat(colors, 3, axis=2)
     fits = {"gray": 1, "rgb": 3, "cmyk": 4}[kind] == colors.shape[2]
     return _convert(colors, profile, kind, pixels.depth) if fits else None
+
+
+def _shown(colors: Floats, encoding: Encoding) -> Floats:
+    """Convert (H, W, 1 or 3) in [0, 1] to sRGB; what sRGB cannot show is clipped."""
+    if encoding.exponent is None:
+        linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    else:
+        linear = colors**encoding.exponent
+    if encoding.places != SRGB and colors.shape[2] == 3:
+        matrix = np.linalg.inv(_to_xyz(SRGB)) @ _adaptation(encoding.places[:2]) @ _to_xyz(encoding.places)
+        linear = (linear @ matrix.T).clip(0, 1)
+    shown: NDArray[Any] = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return shown.clip(0, 1).astype(np.float32)
 
 
 def _divide(colors: Floats, alpha: Floats) -> Floats:

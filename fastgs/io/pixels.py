@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from fastgs.io.color import Encoding
-
 Floats = NDArray[np.float32]
+Chromaticities = tuple[float, ...]  # x, y of white, red, green and blue
+
+D65 = (0.3127, 0.3290)
+SRGB = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 
 
 class ImageError(ValueError):
@@ -20,6 +21,19 @@ class ImageError(ValueError):
 
 class UnsupportedError(ValueError):
     """A file whose pixels would not come out right; the message is the reason and the way out, without the name."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What numbers mean without an ICC profile.
+
+    Attributes:
+        exponent: What values are raised to for linear light; None for the curve of sRGB.
+        places: Chromaticities.
+    """
+
+    exponent: float | None = None
+    places: Chromaticities = SRGB
 
 
 @dataclass(frozen=True)

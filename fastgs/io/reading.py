@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fastgs.io import jpeg2000, png, tiff
-from fastgs.io.color import Encoding, changes, cicp_profile, file_profile
-from fastgs.io.pixels import ImageError, Pixels, UnsupportedError, unit
+from fastgs.io.color import changes, cicp_profile, file_profile
+from fastgs.io.pixels import Encoding, ImageError, Pixels, UnsupportedError, unit
 
 _EXIF_ORIENTATION = 0x0112
 # Modes of 8 bits that are converted, for gray and for colours, each without and with transparency.
@@ -175,7 +175,7 @@ def _explain(path: str | Path, error: Exception) -> str:
             return str(error)
         case FileNotFoundError():
             return "no such file; check the name"
-        case IsADirectoryError():
+        case IsADirectoryError() | PermissionError() if Path(path).is_dir():  # the latter on Windows
             return "is a folder; name an image file in it"
         case PermissionError():
             return "may not be read; check its permissions"
