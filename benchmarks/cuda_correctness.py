@@ -23,7 +23,6 @@ VALUE_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3  # relative, in the norm of all
 # Of where a few steps lead: both terms of Adam's quotients may be next to nothing, where rounding decides.
 DESCENT_TOLERANCE = 1e-2
 NAMES = ("means", "scales", "rotations", "colors")
-BLENDS: tuple[Blend, ...] = ("normalized", "sum")
 
 
 class Case(NamedTuple):
@@ -173,7 +172,7 @@ def correctness(bench: Bench) -> Iterator[Record]:
     generator = torch.Generator().manual_seed(bench.seed)
     lists = []
     for name, case in cases(bench, generator):
-        for blend in BLENDS:
+        for blend in bench.plan.blends:
             yield compare(name, case, blend, generator)
         lists.append(compare_lists(name, case))
     yield from lists

@@ -34,6 +34,7 @@ class Plan:
         scene_iterations: of the fit that makes a scene.
         checked: side and K of what is compared with the reference.
         checked_steps: of a descent.
+        blends: rules that are checked.
         copied: bytes of the buffers that are copied.
         steps: of a descent, timed by the host's clock.
         side, counts: of the photos that are fitted and given to the networks.
@@ -48,6 +49,7 @@ class Plan:
     scene_iterations: int
     checked: tuple[int, int]
     checked_steps: int
+    blends: tuple[Blend, ...]
     copied: int
     steps: int
     side: int
@@ -65,6 +67,7 @@ FULL = Plan(
     scene_iterations=30,
     checked=(150, 1_000),
     checked_steps=10,
+    blends=("normalized", "sum"),
     copied=2**31,
     steps=500,
     side=512,
@@ -82,6 +85,7 @@ TOY = Plan(
     scene_iterations=1,
     checked=(6, 4),
     checked_steps=2,
+    blends=("normalized",),
     copied=2**20,
     steps=1,
     side=24,

@@ -59,7 +59,7 @@ def test_what_is_made(photos, tmp_path, capsys):
     said = capsys.readouterr()
     assert said.err == (
         f"fastgs: error: {photos / 'cup' / '1.jpg'}: is not an image that Pillow can read, or is damaged; convert it "
-        "to PNG or JPEG\n"
+        "to 8-bit PNG or JPEG\n"
     )
     assert sorted(contents(out)) == ["index.json", *(f"shard-0000{number}.safetensors" for number in range(3))]
     index, splats = read_index(out), load_splats(out)
