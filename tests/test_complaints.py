@@ -84,7 +84,11 @@ def test_one_line_with_the_name_and_what_is_near(tmp_path, capsys, caplog, wrong
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["fitt"], ["--config=x.yaml"]])
-def test_without_a_subcommand(capsys, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "more"),
+    [([], ""), (["fitt"], " instead of fitt; did you mean fit?"), (["--config=x.yaml"], ""), (["x"], " instead of x")],
+)
+def test_without_a_subcommand(capsys, arguments, more):
     assert main(arguments) == 2
-    assert capsys.readouterr().err == "train.py: error: give one of the subcommands fit, validate, test, predict\n"
+    known = "fit, validate, test, predict"
+    assert capsys.readouterr().err == f"train.py: error: give one of the subcommands {known}{more}\n"

@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from fastgs.images import ImageError
+from fastgs.nearest import did_you_mean
 from fastgs.stages.checkpoint import CheckpointError
 from fastgs.stages.complaints import LONGEST, complaint
 from fastgs.stages.export import ExportWeights
@@ -54,7 +55,10 @@ class Parser(LightningArgumentParser):
             super().error(complaint(message, [*settings, "class_path", "init_args"]), ex)
         commands = [action for action in self._actions if isinstance(action, _SubParsersAction)]
         if commands and not set(commands[0].choices or ()) & set(self.args):
-            message = f"give one of the subcommands {', '.join(commands[0].choices or ())}"
+            known = list(commands[0].choices or ())
+            given = self.args[0] if self.args and not self.args[0].startswith("-") else ""
+            message = f"give one of the subcommands {', '.join(known)}"
+            message += f" instead of {given}{did_you_mean(given, known)}" if given else ""
         self.exit(WRONG_USAGE, _line(f"{self.reading}{complaint(message, settings)}"))
 
     def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
