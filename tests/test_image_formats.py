@@ -9,6 +9,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 import torch
 from image_files import (
     ASSOCIATED,
@@ -137,6 +138,46 @@ def test_tiff_compressed_turned_and_with_more_channels(tmp_path):
         data = tiff(values, 16, RGB, compression=DEFLATE, extras=(0, 2), tags={274: ("H", [orientation])})
         path = saved(tmp_path, "turned.tif", data)
         check(path, turn(composited(values[..., :3] / 65535, values[..., 4] / 65535)))
+
+
+def test_tiff_of_other_depths(tmp_path):
+    """All up to 16 bits; not 24, whose order programs do not agree on."""
+    for depth, order in itertools.product((3, 5, 6, 7, 9, 10, 11, 13, 14, 15), ("II", "MM")):
+        values = drawn(depth, 3)
+        path = saved(tmp_path, "odd.tif", tiff(values, depth, RGB, order=order))
+        check(path, composited(values / (2**depth - 1)))
+    path = saved(tmp_path, "odd.tif", tiff(drawn(16, 1).astype(np.uint32), 24, BLACK_IS_ZERO))
+    with pytest.raises(ImageError, match=r"odd\.tif: has samples of 24 bits, which are not read; convert it to 16-bit"):
+        load_image(path)
+
+
+@pytest.mark.parametrize(
+    "compression", ["zlib", "lzw", "packbits", "zstd", "lzma", "webp", "jpeg2000", "jpegxl", "lerc"]
+)
+def test_tiff_compressions(tmp_path, compression):
+    """Of every depth, both byte orders, planes and predictors that tifffile writes: right, or refused by name."""
+    right = 0
+    for kind, order, predictor, planar in itertools.product(
+        ("u1", "u2", "u4", "f2", "f4", "f8"), "<>", (False, True), ("contig", "separate")
+    ):
+        values = drawn(8 * int(kind[1]), 3, kind[0])
+        whole = 1 if kind[0] == "f" else 2 ** (8 * int(kind[1])) - 1
+        given = values.transpose(2, 0, 1) if planar == "separate" else values
+        path = tmp_path / "c.tif"
+        try:
+            tifffile.imwrite(
+                path, given, photometric="rgb", planarconfig=planar, compression=compression, predictor=predictor,
+                byteorder=order, tile=(16, 16) if predictor else None,
+            )  # fmt: skip
+        except Exception:  # there is no such file
+            continue
+        reason, image = said(path)
+        if image is None:
+            assert f"is compressed by {compression.upper()} at " in reason and reason.endswith("use LZW or deflate")
+        else:
+            check(path, composited(values.astype(np.float64) / whole), 1.1 / 65535)
+            right += 1
+    assert right > 1 or compression == "lerc"
 
 
 def test_palette_of_8_bits_in_a_tiff(tmp_path):

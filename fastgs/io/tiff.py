@@ -16,6 +16,12 @@ _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _FAX, _OLD_JPEG = (2, 3, 4), 6
+_JPEG, _JPEG_2000 = 7, 34712
+# None, LZW, JPEG, deflate (two numbers), PackBits, LZMA, Zstandard, WebP, JPEG 2000, JPEG XL. Others are rare, and not
+# all of them come out right at every depth.
+_COMPRESSIONS = (1, 5, _JPEG, 8, 32946, 32773, 34925, 50000, 50001, _JPEG_2000, 50002)
+# 24 bits, for one, are in an order that programs do not agree on.
+_DEPTHS = {"u": (*range(1, 17), 32, 64), "b": (1,), "f": (16, 32, 64)}
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _SIGNED, _COMPLEX = (2,), (5, 6)
 _ORIENTATION, _INK_SET = 274, 332
@@ -76,16 +82,29 @@ def _check_kind(page: Any, photometric: int) -> None:
     if photometric not in _COLORS:
         name = getattr(page.photometric, "name", str(photometric))
         raise UnsupportedError(f"has colours of kind {name} instead of gray, RGB, palette or CMYK; {_WAY_OUT}")
-    if page.dtype is None or not isinstance(page.bitspersample, int):
-        raise UnsupportedError(f"has samples of {page.bitspersample} bits, which are not read; {_WAY_OUT}")
     if int(page.sampleformat) in _SIGNED:
         raise UnsupportedError(f"holds signed integers, which do not say what is white; {_WAY_OUT}")
     if int(page.sampleformat) in _COMPLEX:
         raise UnsupportedError("holds complex numbers; save their absolute values in [0, 1]")
+    if page.dtype is None or page.bitspersample not in _DEPTHS.get(page.dtype.kind, ()):
+        raise UnsupportedError(f"has samples of {page.bitspersample} bits, which are not read; {_WAY_OUT}")
+    if not _is_decoded(page):
+        name = getattr(page.compression, "name", str(page.compression))
+        raise UnsupportedError(f"is compressed by {name} at {page.bitspersample} bits; use LZW or deflate")
     if photometric == _CMYK and page.tags.valueof(_INK_SET, 1) != 1:
         raise UnsupportedError(f"has inks other than CMYK; {_WAY_OUT}")
     if not _COLORS[photometric] <= page.samplesperpixel <= _MOST_CHANNELS:
         raise UnsupportedError(f"has {page.samplesperpixel} channels; {_WAY_OUT}")
+
+
+def _is_decoded(page: Any) -> bool:
+    """Tell whether a compression comes out right at the depth of the file."""
+    compression = int(page.compression)
+    if compression == _JPEG:
+        return bool(page.bitspersample == 8)
+    if compression == _JPEG_2000:
+        return bool(page.bitspersample <= (8 if page.parent.byteorder == ">" else 16))
+    return compression in _COMPRESSIONS
 
 
 def _check_whole(page: Any, length: int) -> None:
