@@ -196,6 +196,7 @@ def test_palette_of_8_bits_in_a_tiff(tmp_path):
         ("1", "group4"),
         ("L", "jpeg"),
         ("RGB", "jpeg"),
+        ("CMYK", "jpeg"),
     ],
 )
 def test_tiff_compressions_of_pillow(tmp_path, mode, compression):
