@@ -31,9 +31,9 @@ from fastgs.data import FolderDataModule
 from fastgs.densification import relocation
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
-from fastgs.images import find_images, load_image
 from fastgs.initializers import curvature, learned
 from fastgs.initializers.learned import LearnedInitializer
+from fastgs.io.images import find_images, load_image
 from fastgs.models import attribute, position
 from fastgs.models.film import density_condition
 from fastgs.sampling import sample

@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> list[Record]:
     """All sections that were asked for; the file is written after each."""
     from environment import RESULTS
 
-    from fastgs.files import atomic_write
+    from fastgs.io.files import atomic_write
 
     bench = make_bench(arguments)
     output = arguments.output or RESULTS / "cuda.json"

@@ -13,9 +13,9 @@ from torch import Tensor
 from training import Clock, watched
 
 from fastgs.data import Batch
-from fastgs.images import load_image
 from fastgs.initializers import curvature
 from fastgs.initializers.learned import LearnedInitializer
+from fastgs.io.images import load_image
 from fastgs.models.attribute import CHANNELS, SEEN
 from fastgs.predict import WEIGHTS
 from fastgs.render import cuda

@@ -16,8 +16,8 @@ from torch.nn import functional
 from fastgs.descent_cuda import ROOM
 from fastgs.fitting import fit
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.images import find_images, load_image
 from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.io.images import find_images, load_image
 from fastgs.render import Backend, cuda
 from fastgs.render import rasterize as dispatch
 

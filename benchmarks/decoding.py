@@ -17,7 +17,7 @@ from environment import write_results
 from rasterizer import SAMPLE
 
 from fastgs import codec
-from fastgs.images import load_image
+from fastgs.io.images import load_image
 from fastgs.render import render
 
 HEIGHT, WIDTH = 512, 768

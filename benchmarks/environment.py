@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from fastgs.files import atomic_write
-from fastgs.images import ImageError
+from fastgs.io.files import atomic_write
+from fastgs.io.images import ImageError
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = (

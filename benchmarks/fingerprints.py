@@ -79,13 +79,13 @@ def fingerprints(photos: list[Path], work: Path) -> dict[str, str]:
     )
     note("splats", splats, "*")
     config = ROOT / "configs" / "autoencoder_conv.yaml"
-    options = ("--data.batch_size=8", "--data.val_batch_size=8", "--model.latent=16", "--trainer.max_epochs=2")
+    small = ("--data.batch_size=8", "--data.val_batch_size=8", "--model.latent=16", "--trainer.max_epochs=2")
     more = (
         "--trainer.accelerator=cpu",
         f"--data.folder={splats}",
         f"--trainer.default_root_dir={work / 'autoencoder'}",
     )
-    run("train.py", "fit", f"--config={config}", *options, "--trainer.check_val_every_n_epoch=1", *more)
+    run("train.py", "fit", f"--config={config}", *small, "--trainer.check_val_every_n_epoch=1", *more)
     note("autoencoder", work / "autoencoder", "weights.safetensors")
     return found
 

@@ -17,7 +17,7 @@ import torch
 from environment import write_results
 from rasterizer import SAMPLE
 
-from fastgs.images import load_image, save_image
+from fastgs.io.images import load_image, save_image
 
 ROOT = Path(__file__).parent.parent
 CASES = [(512, 512, 100_000), (4000, 6000, 200_000)]

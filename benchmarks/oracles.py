@@ -23,9 +23,9 @@ from fastgs import Predictor
 from fastgs.densification import relocation
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
-from fastgs.images import find_images, load_image
 from fastgs.initializers import curvature
 from fastgs.initializers.attributes import gaussians_at, gaussians_from_density
+from fastgs.io.images import find_images, load_image
 from fastgs.sampling import project
 
 # Of the projection, in units of the mean spacing: of a single set, so wider than where many are averaged.

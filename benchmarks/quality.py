@@ -15,8 +15,8 @@ from environment import run, write_results
 from rich.progress import track
 
 from fastgs import Predictor
-from fastgs.images import find_images
 from fastgs.initializers import DEFAULT
+from fastgs.io.images import find_images
 from fastgs.predict import INITS
 
 

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
-from fastgs.images import load_image
 from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.io.images import load_image
 from fastgs.render import Backend, render
 
 SAMPLE = Path(__file__).parent.parent / "assets" / "coffee.png"

@@ -19,7 +19,7 @@ from environment import run, write_results
 from torch import Tensor
 
 from fastgs import Predictor
-from fastgs.images import find_images, load_image
+from fastgs.io.images import find_images, load_image
 from fastgs.metrics import psnr
 
 Item = TypeVar("Item")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from fastgs.autoencoding import tables as autoencoding
 from fastgs.autoencoding.records import AutoencoderRecord
 from fastgs.codec import SCHEMES
-from fastgs.files import atomic_write
+from fastgs.io.files import atomic_write
 from fastgs.methods import METHODS
 from fastgs.plots import over_run
 from fastgs.rate_distortion import tables as rate_distortion

@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.layouts import CHANNELS, Normalization, Parameters, from_channels, grid_shape, to_channels
 from fastgs.models.autoencoder import NETWORKS, Autoencoder, SingleAutoencoder, SplitAutoencoder
 from fastgs.parametrization import Attributes
 from fastgs.render import rasterize
-from fastgs.weight_files import checked_arguments, filled, read_pair, without_suffix, write_pair
 
 Content = Literal["splats", "pixels"]
 Images = Attributes | Tensor
@@ -150,7 +150,7 @@ def pixel_sets(pixels: Tensor) -> Tensor:
 
 
 def save_autoencoder(path: str | Path, autoencoder: TrainedAutoencoder, training: dict[str, Any]) -> None:
-    """Write PATH.safetensors and PATH.json, as `fastgs.weight_files.write_pair`.
+    """Write PATH.safetensors and PATH.json, as `fastgs.io.weights.write_pair`.
 
     Args:
         path: with or without suffix; its folder is made.

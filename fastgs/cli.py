@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fastgs.commands import decode, download, encode, evaluate, info, predict, splats, table
 from fastgs.commands.console import INTERRUPTED, Parser
-from fastgs.version import installed_version
+from fastgs.io.version import installed_version
 
 
 def main(argv: Sequence[str] | None = None) -> int:

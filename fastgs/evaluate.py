@@ -19,13 +19,13 @@ import torch
 
 from fastgs.fitting import HistoryEntry
 from fastgs.gaussians import Gaussians
-from fastgs.images import load_image, save_image
+from fastgs.io.images import load_image, save_image
+from fastgs.io.version import installed_version
 from fastgs.methods import METHODS
 from fastgs.metrics import MIN_SSIM_SIZE, ms_ssim, ssim
 from fastgs.perceptual import lpips
 from fastgs.records import Record, Task
 from fastgs.render import render, threads
-from fastgs.version import installed_version
 
 RENDERINGS = 5  # of each result, for the median of their seconds
 

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fastgs.files import atomic_write, sorted_header
+from fastgs.io.files import atomic_write, sorted_header
 
 Blend = Literal["normalized", "sum"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgs.files import atomic_write
-from fastgs.images import load_image
+from fastgs.io.files import atomic_write
+from fastgs.io.images import load_image
 from fastgs.records import Record
 from fastgs.tables import Grid, group
 

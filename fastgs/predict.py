@@ -16,8 +16,8 @@ from torch import Tensor
 from fastgs.densification import relocation
 from fastgs.fitting import LOSSES, HistoryEntry, fit
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.images import ImageSource, load_image
 from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.io.images import ImageSource, load_image
 from fastgs.render import Backend, choose, has_triton
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Predictor:
         """Fit Gaussians to an image; the fit ends at the first limit that is reached.
 
         Args:
-            image: path, PIL image, (H, W, C) integer array or (3, H, W) float tensor; see `fastgs.images.load_image`.
+            image: path, PIL image, (H, W, C) integer array or (3, H, W) float tensor; see `load_image`.
             num_gaussians: K, at least 1; the result has exactly as many.
             iterations: number of steps, from 0 up; by default 200, or no limit if `seconds` is given.
             seconds: wall-clock budget of the steps.

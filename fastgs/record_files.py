@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_origin, get_type_hints
 
-from fastgs.files import atomic_write, parse_json
+from fastgs.io.files import atomic_write, parse_json
 
 
 class Storable(Protocol):

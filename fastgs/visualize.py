@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from fastgs.files import atomic_write
 from fastgs.gaussians import Gaussians
+from fastgs.io.files import atomic_write
 from fastgs.metrics import psnr
 
 if TYPE_CHECKING:

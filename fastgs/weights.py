@@ -1,4 +1,4 @@
-"""The two trained networks on disk, as a pair of files (see `fastgs.weight_files`); some come with fastgs, by name.
+"""The two trained networks on disk, as a pair of files (see `fastgs.io.weights`); some come with fastgs, by name.
 
 No name that is read makes a library download anything.
 """
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fastgs.initializers.learned import LearnedInitializer
+from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.models import AttributeNetwork, PositionNetwork
-from fastgs.weight_files import checked_arguments, filled, read_pair, without_suffix, write_pair
 
 FORMAT = "fastgs.weights"
 VERSION = "2"
@@ -22,7 +22,7 @@ if not CHECKPOINTS.is_dir():
 
 
 def save_weights(path: str | Path, networks: LearnedInitializer, training: dict[str, Any]) -> None:
-    """Write PATH.safetensors and PATH.json, as `fastgs.weight_files.write_pair`.
+    """Write PATH.safetensors and PATH.json, as `fastgs.io.weights.write_pair`.
 
     Args:
         path: with or without suffix; its folder is made.

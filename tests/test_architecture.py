@@ -15,11 +15,11 @@ PACKAGE = Path(fastgs.__file__).parent
 
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
-    {"files", "io", "jit", "nearest", "version", "perceptual", "images", "record_files", "records", "covariance"},
+    {"io", "jit", "nearest", "perceptual", "record_files", "records", "covariance"},
     {"gaussians"},
     {"render", "ssim_kernels", "metrics", "visualize"},
     {"sampling", "initializers", "models"},
-    {"parametrization", "weight_files", "adam"},
+    {"parametrization", "adam"},
     {"layouts", "weights"},
     {"descent"},
     {"descent_kernels"},

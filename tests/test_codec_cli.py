@@ -15,7 +15,7 @@ import fastgs
 from fastgs import cli
 from fastgs.codec import SCHEMES, Frame, decode, read_frame
 from fastgs.codec.frame import write_frame
-from fastgs.images import load_image
+from fastgs.io.images import load_image
 from fastgs.metrics import psnr
 
 HEIGHT, WIDTH = 48, 64

@@ -21,8 +21,8 @@ from fastgs.codec.symbols import BASIS, LUMA, Layer, Steps, dequantize, values
 from fastgs.densification import relocation
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
-from fastgs.images import load_image
 from fastgs.initializers import INITIALIZERS
+from fastgs.io.images import load_image
 from fastgs.metrics import psnr
 from fastgs.render import render
 

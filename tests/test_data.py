@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from fastgs.data import Batch, EpochSampler, FolderDataModule, ImageFolder
 from fastgs.data.folder import collate
-from fastgs.images import ImageError, load_image
+from fastgs.io.images import ImageError, load_image
 
 COUNT, HEIGHT, WIDTH = 10, 20, 28
 

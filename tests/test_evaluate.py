@@ -17,8 +17,8 @@ from processes import alive, children, interrupt, start, wait_until, when
 from skimage import data
 
 from fastgs import cli
-from fastgs.images import load_image
 from fastgs.initializers import INITIALIZERS
+from fastgs.io.images import load_image
 from fastgs.methods import METHODS, Method
 from fastgs.metrics import psnr, ssim
 from fastgs.perceptual import lpips

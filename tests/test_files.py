@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastgs
-from fastgs.files import MAX_INTEGER, parse_json
+from fastgs.io.files import MAX_INTEGER, parse_json
 
 BAD = {
     "cut": (b"[", "Expecting value"),

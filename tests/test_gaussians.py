@@ -10,8 +10,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from fastgs.files import atomic_write
 from fastgs.gaussians import Gaussians
+from fastgs.io.files import atomic_write
 
 TENSORS = ("means", "scales", "rotations", "colors")
 

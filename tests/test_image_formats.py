@@ -30,7 +30,7 @@ from image_files import (
 from PIL import Image
 from skimage.color import rgb2lab
 
-from fastgs.images import ImageError, load_image
+from fastgs.io.images import ImageError, load_image
 from fastgs.io.reading import read_bytes
 
 HEIGHT, WIDTH = 19, 21

@@ -12,7 +12,7 @@ import torch
 from image_files import png
 from PIL import Image
 
-from fastgs.images import ImageError, find_images, load_image, save_image
+from fastgs.io.images import ImageError, find_images, load_image, save_image
 
 RGB = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 15
 GRAY16 = np.array([[0, 1, 257], [300, 40000, 65535]], dtype=np.uint16)

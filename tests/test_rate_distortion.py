@@ -14,7 +14,7 @@ from PIL import Image, features
 from skimage import data
 
 from fastgs import cli
-from fastgs.images import load_image
+from fastgs.io.images import load_image
 from fastgs.metrics import ms_ssim, psnr, ssim
 from fastgs.rate_distortion import anchors, codecs
 from fastgs.rate_distortion.anchors import ANCHORS

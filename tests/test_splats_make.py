@@ -13,7 +13,7 @@ from skimage import data
 
 from fastgs import cli, render
 from fastgs.gaussians import Gaussians
-from fastgs.images import load_image
+from fastgs.io.images import load_image
 from fastgs.metrics import psnr
 from fastgs.splats import batches, load_splats, making, read_index
 from fastgs.splats.indexing import draw_splits

@@ -29,8 +29,8 @@ from skimage import data as photos
 
 import fastgs
 from fastgs.data import FolderDataModule
-from fastgs.images import load_image
 from fastgs.initializers.attributes import gaussians_at
+from fastgs.io.images import load_image
 from fastgs.metrics import psnr
 from fastgs.sampling import project, sample
 from fastgs.stages import AttributeStage, FinetuneStage, PositionStage, base, position

@@ -21,7 +21,7 @@ from torch import nn
 import fastgs
 from fastgs import weights
 from fastgs.initializers.learned import LearnedInitializer
-from fastgs.weight_files import MAX_TENSORS
+from fastgs.io.weights import MAX_TENSORS
 from fastgs.weights import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from fastgs.autoencoding.records import PIXELS, SPLATS
-from fastgs.files import parse_json
 from fastgs.gaussians import Gaussians
+from fastgs.io.files import parse_json
+from fastgs.io.weights import without_suffix
 from fastgs.layouts import Parameters, from_channels, to_channels
 from fastgs.render import render_batch
 from fastgs.splats.folder import Index, Splats
-from fastgs.weight_files import without_suffix
 
 if TYPE_CHECKING:
     from fastgs.autoencoders import TrainedAutoencoder

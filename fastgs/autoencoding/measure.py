@@ -18,12 +18,12 @@ from torch import Tensor
 from fastgs.autoencoding.coders import Coder, pixels
 from fastgs.autoencoding.probe import Probe, Samples, probe
 from fastgs.autoencoding.records import AutoencoderRecord, AutoencoderTask
+from fastgs.io.version import installed_version
 from fastgs.layouts import CHANNELS
 from fastgs.metrics import MIN_SSIM_SIZE, psnr, ssim
 from fastgs.parametrization import Attributes
 from fastgs.render import threads
 from fastgs.splats.folder import INDEX, Splats, Split, load_splats, read_index
-from fastgs.version import installed_version
 
 BATCH = 256  # images at a time
 NUMBER = 4  # bytes of a float32

@@ -13,7 +13,7 @@ from fastgs.codec import FormatError, decode
 from fastgs.commands.coding import output_folder, read_fgs
 from fastgs.commands.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
 from fastgs.gaussians import Gaussians
-from fastgs.images import save_image
+from fastgs.io.images import save_image
 from fastgs.render import render
 
 MAX_PIXELS = 89_478_485  # as many as `load_image` reads

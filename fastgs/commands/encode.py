@@ -20,8 +20,8 @@ from fastgs.commands.console import (
     reporting,
     wrong_argument,
 )
-from fastgs.files import atomic_write
-from fastgs.images import SUFFIXES, find_images, load_image
+from fastgs.io.files import atomic_write
+from fastgs.io.images import SUFFIXES, find_images, load_image
 from fastgs.metrics import psnr
 from fastgs.predict import check_arguments
 from fastgs.render import render

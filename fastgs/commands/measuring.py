@@ -22,7 +22,7 @@ from fastgs.commands.console import (
     say_error,
 )
 from fastgs.fitting import HistoryEntry
-from fastgs.images import find_images, load_image
+from fastgs.io.images import find_images, load_image
 from fastgs.pool import outcomes
 from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import Storable, load_records, save_records

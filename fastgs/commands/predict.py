@@ -23,14 +23,14 @@ from fastgs.commands.console import (
     reporting,
     wrong_argument,
 )
-from fastgs.files import atomic_write
 from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES
 from fastgs.gaussians import Blend
-from fastgs.images import SUFFIXES, find_images, save_image
 from fastgs.initializers import DEFAULT
+from fastgs.io.files import atomic_write
+from fastgs.io.images import SUFFIXES, find_images, save_image
+from fastgs.io.version import installed_version
 from fastgs.predict import INITS, LEARNED, WEIGHTS, WHITE, Predictor, Result, check_arguments, check_init
 from fastgs.render import Backend
-from fastgs.version import installed_version
 
 # Options that `Predictor.__call__` takes under the same name.
 _FIT_OPTIONS = (

@@ -24,10 +24,10 @@ from fastgs.commands.console import (
     wrong_argument,
 )
 from fastgs.commands.measuring import ordered
-from fastgs.files import atomic_write
+from fastgs.io.files import atomic_write
+from fastgs.io.weights import without_suffix
 from fastgs.record_files import load_records, save_records
 from fastgs.splats.folder import Split
-from fastgs.weight_files import without_suffix
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -12,7 +12,7 @@ from fastgs.autoencoding import plots as autoencoder_plots
 from fastgs.autoencoding import tables as autoencoder_tables
 from fastgs.autoencoding.records import AutoencoderRecord
 from fastgs.commands.console import FAILED, Failures, Parser, make_folder, reporting, write
-from fastgs.files import atomic_write
+from fastgs.io.files import atomic_write
 from fastgs.rate_distortion import plots as codec_plots
 from fastgs.rate_distortion import tables as codec_tables
 from fastgs.rate_distortion.records import CodecRecord

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fastgs.images import ImageError, find_images, load_image
+from fastgs.io.images import ImageError, find_images, load_image
 from fastgs.io.reading import read_bytes
 
 Folders = str | Path | Sequence[str | Path]

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from fastgs.data.folder import Batch, ImageFolder, collate
 from fastgs.data.sampler import EpochSampler, Uneven
-from fastgs.images import ImageError
+from fastgs.io.images import ImageError
 
 
 class EpochLoader(DataLoader[Any]):

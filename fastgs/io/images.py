@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fastgs.files import atomic_write
 from fastgs.io.color import to_srgb
+from fastgs.io.files import atomic_write
 from fastgs.io.pixels import ImageError as ImageError
 from fastgs.io.pixels import Pixels, unit
 from fastgs.io.reading import read_file, read_image

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fastgs.files import atomic_write, parse_json
+from fastgs.io.files import atomic_write, parse_json
 
 _Network = TypeVar("_Network", bound=nn.Module)
 

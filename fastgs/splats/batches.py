@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from fastgs.gaussians import Gaussians
-from fastgs.images import ImageError
 from fastgs.initializers import INITIALIZERS
+from fastgs.io.images import ImageError
 from fastgs.parametrization import Attributes
 from fastgs.render import threads
 from fastgs.splats.fitting import fit_batch

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from fastgs.files import atomic_write, parse_json, sorted_header
+from fastgs.io.files import atomic_write, parse_json, sorted_header
 from fastgs.parametrization import Attributes
 
 FORMAT = "fastgs.splats"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastgs.images import SUFFIXES, ImageError, find_images, load_image
+from fastgs.io.images import SUFFIXES, ImageError, find_images, load_image
 
 # A folder with this one in it is CIFAR-10, as torchvision keeps it.
 CIFAR10 = "cifar-10-batches-py"

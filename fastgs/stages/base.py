@@ -72,7 +72,7 @@ class TrainedStage(lightning.LightningModule):
         """Write the weights as PATH.safetensors and PATH.json, with what they were trained on.
 
         Raises:
-            OSError, ValueError: see `fastgs.weight_files.write_pair`.
+            OSError, ValueError: see `fastgs.io.weights.write_pair`.
         """
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from fastgs.files import atomic_write
+from fastgs.io.files import atomic_write
 
 
 class CheckpointError(ValueError):

@@ -21,7 +21,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
-from fastgs.images import ImageError
+from fastgs.io.images import ImageError
 from fastgs.nearest import did_you_mean
 from fastgs.stages.checkpoint import CheckpointError
 from fastgs.stages.complaints import LONGEST, complaint

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from fastgs.data import Batch
 from fastgs.densification import relocation
-from fastgs.files import atomic_write
 from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES, HistoryEntry, fit
+from fastgs.io.files import atomic_write
 from fastgs.metrics import ms_ssim
 from fastgs.weights import load_weights
 

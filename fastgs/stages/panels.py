@@ -13,7 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from fastgs.data import Batch, SplatBatch
-from fastgs.files import atomic_write
+from fastgs.io.files import atomic_write
 from fastgs.metrics import psnr
 from fastgs.render import render
 from fastgs.sampling import project
