@@ -25,7 +25,8 @@ from fastgs.methods import METHODS
 from fastgs.metrics import MIN_SSIM_SIZE, ms_ssim, ssim
 from fastgs.perceptual import lpips
 from fastgs.records import Record, Task
-from fastgs.render import render, threads
+from fastgs.render import render
+from fastgs.runtime import threads
 
 RENDERINGS = 5  # of each result, for the median of their seconds
 

@@ -22,7 +22,8 @@ from fastgs.descent import AutogradDescent, Descent, Loss, Rates, Recipe
 from fastgs.gaussians import Gaussians
 from fastgs.metrics import psnr, ssim_loss
 from fastgs.parametrization import Relative
-from fastgs.render import Backend, choose, threads
+from fastgs.render import Backend, choose
+from fastgs.runtime import threads
 
 # Of (3, H, W) image and target. Weights of SSIM: Image-GS adds 0.1 of it to L1; the same share of MSE, whose values are
 # some ten times smaller, is 0.01.

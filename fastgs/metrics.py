@@ -20,8 +20,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fastgs import ssim_kernels
-from fastgs.render import threads
-from fastgs.render.simd import LANES
+from fastgs.runtime import threads
+from fastgs.runtime.simd import LANES
 
 MAX_PSNR = 100.0
 MAX_TILE = 1536  # pixels; torchmetrics takes some 800 bytes for each: 19 GB for a photo of 24 megapixels in one piece

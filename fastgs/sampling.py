@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastgs.jit import jit
+from fastgs.runtime.jit import jit
 
 Positions = NDArray[np.float64]
 

@@ -20,8 +20,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgs.jit import jit
-from fastgs.render.simd import LANES, fma, horizontal_sum, load, minimum, splat, store
+from fastgs.runtime.jit import jit
+from fastgs.runtime.simd import LANES, fma, horizontal_sum, load, minimum, splat, store
 
 RADIUS, SIGMA = 5, 1.5  # pixels
 TAPS = 2 * RADIUS + 1

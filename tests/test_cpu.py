@@ -10,7 +10,8 @@ import torch
 from against_reference import assert_equal_to_reference, random_tensors, render_with_gradients
 from processes import PATIENCE, python
 
-from fastgs.render import rasterize, threads
+from fastgs.render import rasterize
+from fastgs.runtime import threads
 
 BLENDS = pytest.mark.parametrize("blend", ["normalized", "sum"])
 

@@ -3,7 +3,7 @@
 import numba.core.caching
 import numpy as np
 
-from fastgs.jit import jit
+from fastgs.runtime.jit import jit
 
 
 def double(values):

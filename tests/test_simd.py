@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastgs.render.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
+from fastgs.runtime.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
 
 A = np.array([1.5, -2, 0, 3e38, np.nan, 7, -0.25, np.inf], dtype=np.float32)
 B = np.array([0.5, 4, -1, 3e38, 1, np.nan, 8, 2], dtype=np.float32)

@@ -22,7 +22,7 @@ from fastgs.io.version import installed_version
 from fastgs.layouts import CHANNELS
 from fastgs.metrics import MIN_SSIM_SIZE, psnr, ssim
 from fastgs.parametrization import Attributes
-from fastgs.render import threads
+from fastgs.runtime import threads
 from fastgs.splats.folder import INDEX, Splats, Split, load_splats, read_index
 
 BATCH = 256  # images at a time

@@ -16,10 +16,10 @@ import math
 import numpy as np
 
 from fastgs.codec.symbols import AREA, LUMA, U, V, X, Y
-from fastgs.jit import fast_jit, jit
 from fastgs.parametrization import MIN_SCALE
 from fastgs.render.kernels import CUTOFF2, E1, E2, E3, E4, E5, FADE_SLOPE
 from fastgs.render.reference import CUTOFF, EPSILON
+from fastgs.runtime.jit import fast_jit, jit
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 EPS = np.float32(EPSILON)

@@ -23,10 +23,10 @@ from fastgs.commands.console import (
 )
 from fastgs.fitting import HistoryEntry
 from fastgs.io.images import find_images, load_image
-from fastgs.pool import outcomes
 from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import Storable, load_records, save_records
 from fastgs.records import Record
+from fastgs.runtime.pool import outcomes
 
 # Where `fastgs download` puts them, and how to call it.
 DATASETS = {"kodak": ("data/kodak", "kodak"), "div2k": ("data/DIV2K_valid_HR", "div2k --split valid")}

@@ -16,7 +16,8 @@ from fastgs.initializers import curvature
 from fastgs.initializers.attributes import gaussians_at
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CHANNELS, SEEN, units
-from fastgs.render import rasterize, threads
+from fastgs.render import rasterize
+from fastgs.runtime import threads
 from fastgs.sampling import sample
 
 Generators = Sequence[torch.Generator | None]

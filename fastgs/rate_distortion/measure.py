@@ -23,7 +23,7 @@ from fastgs.metrics import MIN_SSIM_SIZE, ms_ssim, psnr, ssim
 from fastgs.perceptual import lpips
 from fastgs.rate_distortion.codecs import SCHEMES, File, encode
 from fastgs.rate_distortion.records import CodecRecord, CodecTask
-from fastgs.render import threads
+from fastgs.runtime import threads
 
 DECODINGS = 5  # of each file, for the median of their seconds
 WARM_UP_RATE = 4.0  # bpp, which every codec can reach on 64 x 64 pixels

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastgs.render import kernels, threads, top_kernels
-from fastgs.render.simd import LANES
+from fastgs.render import kernels, top_kernels
+from fastgs.runtime import threads
+from fastgs.runtime.simd import LANES
 
 # Parts of the work per thread: regions differ in cost, and threads wake up late.
 PARTS = 4

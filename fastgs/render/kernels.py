@@ -16,9 +16,9 @@ import math
 
 import numpy as np
 
-from fastgs.jit import jit
 from fastgs.render.reference import CUTOFF, EPSILON, FADE_START
-from fastgs.render.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
+from fastgs.runtime.jit import jit
+from fastgs.runtime.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
 
 CUTOFF2 = np.float32(CUTOFF**2)
 FADE_SLOPE = np.float32(1 / (CUTOFF**2 - FADE_START**2))

@@ -15,10 +15,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastgs.jit import jit
 from fastgs.render import kernels
 from fastgs.render.kernels import HALF, ONE, ZERO
-from fastgs.render.simd import (
+from fastgs.runtime.jit import jit
+from fastgs.runtime.simd import (
     LANES,
     float32x8,
     fma,

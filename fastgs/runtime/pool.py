@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from fastgs.render import threads
+from fastgs.runtime import threads
 
 _Task = TypeVar("_Task", bound=Hashable)
 _Result = TypeVar("_Result")

@@ -15,7 +15,7 @@ from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import ImageError
 from fastgs.parametrization import Attributes
-from fastgs.render import threads
+from fastgs.runtime import threads
 from fastgs.splats.fitting import fit_batch
 from fastgs.splats.shards import Failure, Row, Settings
 from fastgs.splats.sources import Source, Window, cut

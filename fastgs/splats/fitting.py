@@ -19,7 +19,8 @@ from fastgs.descent import Rates
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.metrics import MAX_PSNR
 from fastgs.parametrization import Attributes, Relative
-from fastgs.render import Backend, rasterize, threads
+from fastgs.render import Backend, rasterize
+from fastgs.runtime import threads
 
 
 class BatchFit(NamedTuple):

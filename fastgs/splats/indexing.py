@@ -11,7 +11,7 @@ import torch
 
 from fastgs.layouts import Normalization, Parameters, grid_shape, to_channels
 from fastgs.parametrization import Attributes
-from fastgs.render import threads
+from fastgs.runtime import threads
 from fastgs.splats.batches import Item, random_numbers
 from fastgs.splats.folder import Entry, Index, Split, shard_name
 from fastgs.splats.shards import Header, Settings, read_shard

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from fastgs.parametrization import Attributes
-from fastgs.pool import outcomes
+from fastgs.runtime.pool import outcomes
 from fastgs.splats.batches import Batch, Item, Part, fit, plan
 from fastgs.splats.folder import INDEX, Index, read_index, shard_name, write_index
 from fastgs.splats.indexing import make_index
