@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastgs.render import kernels, top_kernels
+from fastgs.render import cpu_kernels as kernels
+from fastgs.render import cpu_topk_kernels as top_kernels
 from fastgs.runtime import threads
 from fastgs.runtime.simd import LANES
 

@@ -15,8 +15,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastgs.render import kernels
-from fastgs.render.kernels import HALF, ONE, ZERO
+from fastgs.render import cpu_kernels as kernels
+from fastgs.render.cpu_kernels import HALF, ONE, ZERO
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import (
     LANES,
