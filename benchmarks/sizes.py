@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fastgs import Predictor
 from fastgs.io.images import find_images, load_image
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 
 Item = TypeVar("Item")
 

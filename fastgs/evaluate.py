@@ -22,8 +22,8 @@ from fastgs.gaussians import Gaussians
 from fastgs.io.images import load_image, save_image
 from fastgs.io.version import installed_version
 from fastgs.methods import METHODS
-from fastgs.metrics import MIN_SSIM_SIZE, ms_ssim, ssim
-from fastgs.perceptual import lpips
+from fastgs.metrics.lpips import lpips
+from fastgs.metrics.quality import MIN_SSIM_SIZE, ms_ssim, ssim
 from fastgs.records import Record, Task
 from fastgs.render import render
 from fastgs.runtime import threads

@@ -20,7 +20,7 @@ from torch.nn import functional
 from fastgs.densification import Densification
 from fastgs.descent import AutogradDescent, Descent, Loss, Rates, Recipe
 from fastgs.gaussians import Gaussians
-from fastgs.metrics import psnr, ssim_loss
+from fastgs.metrics.quality import psnr, ssim_loss
 from fastgs.parametrization import Relative
 from fastgs.render import Backend, choose
 from fastgs.runtime import threads

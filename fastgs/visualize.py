@@ -22,7 +22,7 @@ from torch.nn.functional import avg_pool2d
 
 from fastgs.gaussians import Gaussians
 from fastgs.io.files import atomic_write
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ from fastgs.autoencoding.probe import Samples, _Ridge, probe
 from fastgs.autoencoding.records import MEASURED, AutoencoderRecord
 from fastgs.commands import splats_evaluate
 from fastgs.layouts import ATTRIBUTES
-from fastgs.metrics import psnr, ssim
+from fastgs.metrics.quality import psnr, ssim
 from fastgs.models.autoencoder import build_autoencoder
 from fastgs.record_files import load_records
 from fastgs.splats import load_splats, read_index

@@ -16,7 +16,7 @@ from fastgs import cli
 from fastgs.codec import SCHEMES, Frame, decode, read_frame
 from fastgs.codec.frame import write_frame
 from fastgs.io.images import load_image
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 
 HEIGHT, WIDTH = 48, 64
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6][:HEIGHT, :WIDTH])

@@ -19,7 +19,7 @@ from fastgs.codec.quantizers import Half, LearnedScalar, LogarithmicRange
 from fastgs.codec.tuning import ATTRIBUTES
 from fastgs.covariance import SMALLEST
 from fastgs.gaussians import Gaussians
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.render import render
 
 SCHEMES = {each.SCHEME.name: each.SCHEME for each in (gaussianimage, gaussianimage_plus)}

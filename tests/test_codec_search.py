@@ -23,7 +23,7 @@ from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import load_image
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.render import render
 
 NAMES = ("means", "scales", "rotations", "colors")

@@ -20,8 +20,8 @@ from fastgs import cli
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import load_image
 from fastgs.methods import METHODS, Method
-from fastgs.metrics import psnr, ssim
-from fastgs.perceptual import lpips
+from fastgs.metrics.lpips import lpips
+from fastgs.metrics.quality import psnr, ssim
 from fastgs.records import MEASURED
 
 OURS, PEER = "fastgs-curvature", "image-gs-gradient"

@@ -14,7 +14,7 @@ from fastgs.descent import Rates
 from fastgs.fitting import HISTORY_INTERVAL, LOSSES, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.parametrization import MIN_SCALE
 from fastgs.render import render
 

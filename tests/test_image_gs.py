@@ -5,7 +5,7 @@ import torch
 from method_data import HEIGHT, WIDTH, Still, counts_over_a_run, photo, seeded, some_gaussians
 
 from fastgs.methods import METHODS, image_gs
-from fastgs.metrics import ssim_loss
+from fastgs.metrics.quality import ssim_loss
 
 
 @pytest.fixture(scope="module")

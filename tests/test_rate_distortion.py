@@ -15,10 +15,10 @@ from skimage import data
 
 from fastgs import cli
 from fastgs.io.images import load_image
-from fastgs.metrics import ms_ssim, psnr, ssim
+from fastgs.metrics.bd_rate import rate_difference
+from fastgs.metrics.quality import ms_ssim, psnr, ssim
 from fastgs.rate_distortion import anchors, codecs
 from fastgs.rate_distortion.anchors import ANCHORS
-from fastgs.rate_distortion.bjontegaard import rate_difference
 from fastgs.rate_distortion.records import MEASURED, CodecRecord
 from fastgs.record_files import load_records
 

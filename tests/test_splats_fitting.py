@@ -3,7 +3,7 @@ import torch
 
 from fastgs.fitting import fit
 from fastgs.initializers import INITIALIZERS
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.render import render
 from fastgs.splats.fitting import fit_batch
 

@@ -14,7 +14,7 @@ from skimage import data
 from fastgs import cli, render
 from fastgs.gaussians import Gaussians
 from fastgs.io.images import load_image
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.splats import batches, load_splats, making, read_index
 from fastgs.splats.indexing import draw_splits
 from fastgs.splats.sources import Source, find_sources

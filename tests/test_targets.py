@@ -10,7 +10,7 @@ from fastgs.densification import removal_errors
 from fastgs.fitting import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature, grid
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.render import reference, render
 from fastgs.sampling import SIGMA, project
 from fastgs.targets import TargetStore, optimize

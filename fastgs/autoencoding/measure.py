@@ -20,7 +20,7 @@ from fastgs.autoencoding.probe import Probe, Samples, probe
 from fastgs.autoencoding.records import AutoencoderRecord, AutoencoderTask
 from fastgs.io.version import installed_version
 from fastgs.layouts import CHANNELS
-from fastgs.metrics import MIN_SSIM_SIZE, psnr, ssim
+from fastgs.metrics.quality import MIN_SSIM_SIZE, psnr, ssim
 from fastgs.parametrization import Attributes
 from fastgs.runtime import threads
 from fastgs.splats.folder import INDEX, Splats, Split, load_splats, read_index

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastgs.codec.scheme import Encoded, Scheme
 from fastgs.fitting import HistoryEntry
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.render import render
 
 # A file may be this much smaller than asked for, never larger.

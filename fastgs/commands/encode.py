@@ -22,7 +22,7 @@ from fastgs.commands.console import (
 )
 from fastgs.io.files import atomic_write
 from fastgs.io.images import SUFFIXES, find_images, load_image
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.predict import check_arguments
 from fastgs.render import render
 

@@ -154,7 +154,7 @@ def _write(outputs: list[Path], result: Result) -> None:
 
 def _record(path: Path, arguments: argparse.Namespace, predictor: Predictor, result: Result) -> Record:
     """What report.json says of an image; weights is null for a heuristic, ms_ssim where the image is too small."""
-    from fastgs.metrics import ms_ssim
+    from fastgs.metrics.quality import ms_ssim
 
     _, height, width = result.target.shape
     return {

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from fastgs import ssim_kernels
+from fastgs.metrics import ssim_kernels
 from fastgs.runtime import threads
 from fastgs.runtime.simd import LANES
 

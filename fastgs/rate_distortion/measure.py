@@ -19,8 +19,8 @@ from torch import Tensor
 from fastgs.fitting import HistoryEntry
 from fastgs.io.images import load_image, save_image
 from fastgs.io.version import installed_version
-from fastgs.metrics import MIN_SSIM_SIZE, ms_ssim, psnr, ssim
-from fastgs.perceptual import lpips
+from fastgs.metrics.lpips import lpips
+from fastgs.metrics.quality import MIN_SSIM_SIZE, ms_ssim, psnr, ssim
 from fastgs.rate_distortion.codecs import SCHEMES, File, encode
 from fastgs.rate_distortion.records import CodecRecord, CodecTask
 from fastgs.runtime import threads

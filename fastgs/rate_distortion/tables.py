@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from fastgs.rate_distortion.bjontegaard import Point, RateDifference, rate_difference
+from fastgs.metrics.bd_rate import Point, RateDifference, rate_difference
 from fastgs.rate_distortion.records import CodecRecord
 
 Cell = tuple[str, float]

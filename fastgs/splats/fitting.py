@@ -17,7 +17,7 @@ from torch import Tensor
 from fastgs.adam import GrowingAdam
 from fastgs.descent import Rates
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.metrics import MAX_PSNR
+from fastgs.metrics.quality import MAX_PSNR
 from fastgs.parametrization import Attributes, Relative
 from fastgs.render import Backend, rasterize
 from fastgs.runtime import threads

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fastgs.autoencoders import Content, TrainedAutoencoder, pixel_sets, save_autoencoder, set_shape
 from fastgs.data import SplatBatch, SplatDataModule
 from fastgs.layouts import ATTRIBUTES
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.models.autoencoder import Model, WeightInit, build_autoencoder
 from fastgs.stages.base import Schedule, TrainedStage
 from fastgs.stages.components import set_components

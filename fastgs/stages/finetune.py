@@ -19,7 +19,7 @@ from fastgs.data import Batch
 from fastgs.densification import relocation
 from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES, HistoryEntry, fit
 from fastgs.io.files import atomic_write
-from fastgs.metrics import ms_ssim
+from fastgs.metrics.quality import ms_ssim
 from fastgs.weights import load_weights
 
 Record = dict[str, Any]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastgs.data import Batch, SplatBatch
 from fastgs.io.files import atomic_write
-from fastgs.metrics import psnr
+from fastgs.metrics.quality import psnr
 from fastgs.render import render
 from fastgs.sampling import project
 from fastgs.stages.autoencoder import AutoencoderStage
