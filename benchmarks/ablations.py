@@ -28,8 +28,8 @@ from rich.progress import track
 from torch import Tensor
 
 from fastgs.data import FolderDataModule
-from fastgs.densification import relocation
-from fastgs.fitting import fit
+from fastgs.fitting.densification import relocation
+from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature, learned
 from fastgs.initializers.learned import LearnedInitializer

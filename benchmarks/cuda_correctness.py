@@ -12,11 +12,11 @@ from cuda_scenes import Bench, Record, rasterize, tensors_of
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs import descent as descents
-from fastgs.descent import AutogradDescent, Descent, Rates
-from fastgs.descent_cuda import CudaDescent
+from fastgs.fitting import optimizer as descents
+from fastgs.fitting.optimizer import AutogradDescent, Descent, Rates
+from fastgs.fitting.optimizer_cuda import CudaDescent
+from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.parametrization import Relative
 from fastgs.render import Backend, cuda
 
 VALUE_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3  # relative, in the norm of all values

@@ -10,7 +10,7 @@ import torch
 from cuda_scenes import Bench, Record, initialize, photos, scene
 from torch import Tensor
 
-from fastgs.fitting import HistoryEntry, fit
+from fastgs.fitting.fit import HistoryEntry, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT
 from fastgs.predict import LEARNED, WEIGHTS

@@ -13,8 +13,8 @@ from cuda_timing import Timer
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs.descent_cuda import ROOM
-from fastgs.fitting import fit
+from fastgs.fitting.fit import fit
+from fastgs.fitting.optimizer_cuda import ROOM
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import find_images, load_image

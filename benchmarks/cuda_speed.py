@@ -16,9 +16,9 @@ from cuda_scenes import Bench, Record, Scene, rasterize, scene, tensors_of
 from cuda_timing import Timer, Work, spread
 from torch import Tensor
 
-from fastgs.descent import Rates
-from fastgs.descent_cuda import CudaDescent
-from fastgs.parametrization import Relative
+from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.optimizer_cuda import CudaDescent
+from fastgs.fitting.parametrization import Relative
 from fastgs.render import cuda, render
 from fastgs.render import cuda_kernels as kernels
 

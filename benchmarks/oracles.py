@@ -20,8 +20,8 @@ from rich.progress import track
 from torch import Tensor
 
 from fastgs import Predictor
-from fastgs.densification import relocation
-from fastgs.fitting import fit
+from fastgs.fitting.densification import relocation
+from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.attributes import gaussians_at, gaussians_from_density

@@ -21,7 +21,7 @@ from environment import write_results
 from rich.progress import track
 from torch import Tensor
 
-from fastgs.fitting import fit
+from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import load_image

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.gaussians import Gaussians
 from fastgs.io.images import load_image, save_image
 from fastgs.io.version import installed_version

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from fastgs.parametrization import Attributes
+from fastgs.fitting.parametrization import Attributes
 
 Parameters = Literal["plain", "anchored"]
 

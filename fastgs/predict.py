@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, get_args
 import torch
 from torch import Tensor
 
-from fastgs.densification import relocation
-from fastgs.fitting import LOSSES, HistoryEntry, fit
+from fastgs.fitting.densification import relocation
+from fastgs.fitting.fit import LOSSES, HistoryEntry, fit
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import ImageSource, load_image
@@ -118,7 +118,7 @@ class Predictor:
             seed: of everything random; the same seed gives the same result unless `seconds` is given.
             size: shorter side in pixels, centre crop to a square; by default the image keeps its size.
             blend: "normalized" or "sum"; see `fastgs.render`.
-            loss: a name in `fastgs.fitting.LOSSES`.
+            loss: a name in `fastgs.fitting.fit.LOSSES`.
             background: R, G, B in [0, 255] that transparent pixels are composited on.
             callback: called with (iteration, seconds, psnr) every few steps.
             backend: see `fastgs.render`. "cuda", and "auto" where there is a GPU, do the work there; the result is

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastgs.densification import relocation
-from fastgs.fitting import fit
+from fastgs.fitting.densification import relocation
+from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 
 

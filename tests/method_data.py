@@ -4,7 +4,7 @@ import numpy as np
 import skimage.data
 import torch
 
-from fastgs.fitting import fit
+from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.methods import METHODS
 

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 import torch
 
-from fastgs.adam import EPSILON, GrowingAdam, Memory, weights
+from fastgs.fitting.adam import EPSILON, GrowingAdam, Memory, weights
 
 
 def test_memory_grows_up_to_a_bound():

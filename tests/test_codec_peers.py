@@ -17,7 +17,7 @@ from fastgs.codec.gaussianimage_plus import Entries
 from fastgs.codec.peer import MAX_GAUSSIANS
 from fastgs.codec.quantizers import Half, LearnedScalar, LogarithmicRange
 from fastgs.codec.tuning import ATTRIBUTES
-from fastgs.covariance import SMALLEST
+from fastgs.fitting.covariance import SMALLEST
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import render

@@ -18,8 +18,8 @@ from fastgs.codec.rate import RateError, _next_count, encode_to_psnr, encode_to_
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.search import PRICE, Found, layer_steps, search
 from fastgs.codec.symbols import BASIS, LUMA, Layer, Steps, dequantize, values
-from fastgs.densification import relocation
-from fastgs.fitting import fit
+from fastgs.fitting.densification import relocation
+from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import load_image

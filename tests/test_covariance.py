@@ -4,7 +4,7 @@ import pytest
 import torch
 from method_data import HEIGHT, WIDTH, photo, seeded, some_gaussians
 
-from fastgs import covariance
+from fastgs.fitting import covariance
 from fastgs.render import rasterize, reference
 
 

@@ -12,15 +12,15 @@ from against_reference import assert_equal_to_reference, random_tensors, render_
 from optional import skip_without_kernels
 from torch.nn import functional
 
-from fastgs.adam import Memory
-from fastgs.descent import AutogradDescent, Rates
-from fastgs.fitting import fit
+from fastgs.fitting.adam import Memory
+from fastgs.fitting.fit import fit
+from fastgs.fitting.optimizer import AutogradDescent, Rates
+from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
-from fastgs.parametrization import Relative
 from fastgs.render import reference
 
 skip_without_kernels()
-from fastgs.descent_cuda import CudaDescent  # noqa: E402
+from fastgs.fitting.optimizer_cuda import CudaDescent  # noqa: E402
 from fastgs.render import cuda, cuda_kernels  # noqa: E402
 
 # The interpreter computes with NumPy, which speaks up where a GPU does not.

@@ -11,14 +11,14 @@ from optional import skip_without_kernels
 from scipy.stats import spearmanr
 from torch.nn import functional
 
-from fastgs.adam import Memory, weights
-from fastgs.densification import DENSITY, LAST, SHARE, Edit, Relocation, place, removal_errors
-from fastgs.descent import AutogradDescent, Rates
-from fastgs.fitting import fit
+from fastgs.fitting.adam import Memory, weights
+from fastgs.fitting.densification import DENSITY, LAST, SHARE, Edit, Relocation, place, removal_errors
+from fastgs.fitting.fit import fit
+from fastgs.fitting.optimizer import AutogradDescent, Rates
+from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.attributes import gaussians_at
-from fastgs.parametrization import Relative
 from fastgs.render import render
 
 NAMES = ("means", "scales", "rotations", "colors")
@@ -206,7 +206,7 @@ def test_cuda_descent_edits_as_autograd_does():
     skip_without_kernels()
     from test_cuda import gaussians_and_target
 
-    from fastgs.descent_cuda import CudaDescent
+    from fastgs.fitting.optimizer_cuda import CudaDescent
 
     gaussians, target = gaussians_and_target(8, 9, 18)
     rates = Rates(gradient_memory=Memory(2.5, 0, 2.5), square_memory=Memory(5, 0, 5))

@@ -9,13 +9,13 @@ import pytest
 import skimage.data
 import torch
 
-from fastgs.densification import Relocation
-from fastgs.descent import Rates
-from fastgs.fitting import HISTORY_INTERVAL, LOSSES, fit
+from fastgs.fitting.densification import Relocation
+from fastgs.fitting.fit import HISTORY_INTERVAL, LOSSES, fit
+from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.parametrization import MIN_SCALE
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.metrics.quality import psnr
-from fastgs.parametrization import MIN_SCALE
 from fastgs.render import render
 
 TENSORS = ("means", "scales", "rotations", "colors")
@@ -91,7 +91,7 @@ def test_target_psnr_stops_early(target, gaussians):
 def test_seconds(target, gaussians, monkeypatch):
     """By a clock that moves a hundredth of a second whenever it is read: at most three times in a step."""
     ticks = itertools.count()
-    monkeypatch.setattr("fastgs.fitting.time", SimpleNamespace(perf_counter=lambda: next(ticks) / 100))
+    monkeypatch.setattr("fastgs.fitting.fit.time", SimpleNamespace(perf_counter=lambda: next(ticks) / 100))
     result = fit(target, gaussians, seconds=0.5)
     assert 0.5 <= result.history[-1].seconds <= 0.53
     assert 40 <= result.history[-1].iteration <= 50

@@ -7,7 +7,7 @@ import torch
 from method_data import HEIGHT, WIDTH, Still, canvas, counts_over_a_run, photo, seeded, some_gaussians
 from torch.nn import functional
 
-from fastgs import covariance
+from fastgs.fitting import covariance
 from fastgs.methods import METHODS, gaussianimage, gaussianimage_plus
 
 

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
+from fastgs.fitting.parametrization import Attributes
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
 from fastgs.layouts import CHANNELS, Normalization, from_channels, grid_shape, to_channels, turned, turned_image
-from fastgs.parametrization import Attributes
 from fastgs.render import render
 
 HEIGHT, WIDTH, COUNT = 12, 16, 48

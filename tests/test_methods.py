@@ -4,8 +4,8 @@ import pytest
 import torch
 from method_data import PEERS, photo, some_gaussians
 
-from fastgs import covariance
-from fastgs.descent import AutogradDescent
+from fastgs.fitting import covariance
+from fastgs.fitting.optimizer import AutogradDescent
 from fastgs.methods import METHODS, fast_2dgs, gaussianimage, gaussianimage_plus, image_gs, instant_gi
 
 

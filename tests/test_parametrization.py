@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fastgs.descent import AutogradDescent, Rates
+from fastgs.fitting.optimizer import AutogradDescent, Rates
+from fastgs.fitting.parametrization import MIN_SCALE, Relative
 from fastgs.gaussians import Gaussians
-from fastgs.parametrization import MIN_SCALE, Relative
 
 NAMES = ("means", "scales", "rotations", "colors")
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from fastgs.fitting import fit
+from fastgs.fitting.batch import fit_batch
+from fastgs.fitting.fit import fit
 from fastgs.initializers import INITIALIZERS
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
-from fastgs.splats.fitting import fit_batch
 
 SIZES, COUNTS = [(16, 16), (12, 20), (16, 16)], [64, 40, 100]
 

@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from fastgs.fitting.parametrization import Attributes
 from fastgs.layouts import Normalization
-from fastgs.parametrization import Attributes
 from fastgs.splats import Entry, Index, load_splats, read_index
 from fastgs.splats.folder import shard_name, write_index
 from fastgs.splats.shards import Content, Failure, Row, Settings, read_shard, write_shard

@@ -6,8 +6,8 @@ import pytest
 import torch
 from skimage import data
 
-from fastgs.densification import removal_errors
-from fastgs.fitting import fit
+from fastgs.fitting.densification import removal_errors
+from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature, grid
 from fastgs.metrics.quality import psnr

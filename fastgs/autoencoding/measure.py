@@ -18,10 +18,10 @@ from torch import Tensor
 from fastgs.autoencoding.coders import Coder, pixels
 from fastgs.autoencoding.probe import Probe, Samples, probe
 from fastgs.autoencoding.records import AutoencoderRecord, AutoencoderTask
+from fastgs.fitting.parametrization import Attributes
 from fastgs.io.version import installed_version
 from fastgs.layouts import CHANNELS
 from fastgs.metrics.quality import MIN_SSIM_SIZE, psnr, ssim
-from fastgs.parametrization import Attributes
 from fastgs.runtime import threads
 from fastgs.splats.folder import INDEX, Splats, Split, load_splats, read_index
 

@@ -10,7 +10,7 @@ from PIL import Image
 from fastgs.autoencoding.coders import Coder, pixels
 from fastgs.autoencoding.measure import Dataset
 from fastgs.autoencoding.records import PIXELS, AutoencoderRecord
-from fastgs.parametrization import Attributes
+from fastgs.fitting.parametrization import Attributes
 from fastgs.splats.folder import Splats
 from fastgs.visualize import strip
 

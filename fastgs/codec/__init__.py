@@ -10,7 +10,7 @@ from fastgs.codec import gaussianimage, gaussianimage_plus, ours
 from fastgs.codec.frame import MAX_SIDE, FormatError, Frame, read_frame
 from fastgs.codec.rate import RateError, encode_to_psnr, encode_to_size
 from fastgs.codec.scheme import Encoded, Scheme
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.gaussians import Gaussians
 
 __all__ = [

@@ -16,8 +16,9 @@ from fastgs.codec.codebooks import ResidualVectors
 from fastgs.codec.peer import Peer
 from fastgs.codec.quantizers import Half, LearnedScalar, Quantizer
 from fastgs.codec.tuning import Quantized
-from fastgs.covariance import axes
-from fastgs.descent import Recipe
+from fastgs.fitting.covariance import axes
+from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.parametrization import Attributes
 from fastgs.methods.gaussianimage import (
     BOUND,
     CHOLESKY,
@@ -31,7 +32,6 @@ from fastgs.methods.gaussianimage import (
     halving,
     to_canvas,
 )
-from fastgs.parametrization import Attributes
 
 FACTOR_BITS = 6
 CODEBOOKS, ENTRIES = 2, 8

@@ -22,8 +22,9 @@ from torch import Tensor
 from fastgs.codec.peer import Peer
 from fastgs.codec.quantizers import LearnedScalar, LogarithmicRange, Quantizer
 from fastgs.codec.tuning import Quantized
-from fastgs.covariance import axes
-from fastgs.descent import Recipe
+from fastgs.fitting.covariance import axes
+from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.parametrization import Attributes
 from fastgs.methods.gaussianimage import ITERATIONS, clamped_mse, constant
 from fastgs.methods.gaussianimage_plus import (
     EPSILON,
@@ -34,7 +35,6 @@ from fastgs.methods.gaussianimage_plus import (
     Covariance,
     DistortionDriven,
 )
-from fastgs.parametrization import Attributes
 
 WARM_UP = 6_000  # of the 50,000 steps
 POSITION_BITS, COVARIANCE_BITS, COLOR_BITS = 12, 10, 6

@@ -16,9 +16,9 @@ from fastgs.codec.layer import MAX_GAUSSIANS, decode_layers, encode_layers, ledg
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.search import search
 from fastgs.codec.symbols import dequantize
-from fastgs.densification import relocation
-from fastgs.descent import Rates
-from fastgs.fitting import HistoryEntry, fit
+from fastgs.fitting.densification import relocation
+from fastgs.fitting.fit import HistoryEntry, fit
+from fastgs.fitting.optimizer import Rates
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.render import render

@@ -19,8 +19,8 @@ from fastgs.codec.frame import FormatError, Frame, write_frame
 from fastgs.codec.quantizers import Quantizer
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.tuning import ATTRIBUTES, Quantized, Tuned, tune
-from fastgs.descent import Recipe
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
+from fastgs.fitting.optimizer import Recipe
 from fastgs.gaussians import Gaussians
 from fastgs.methods import Method
 

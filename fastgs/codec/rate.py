@@ -9,7 +9,7 @@ from functools import partial
 from torch import Tensor
 
 from fastgs.codec.scheme import Encoded, Scheme
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from fastgs.codec.frame import Frame
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.gaussians import Gaussians
 
 
@@ -72,7 +72,7 @@ class Scheme(Protocol):
             callback: called with every new entry of the history.
 
         Raises:
-            ValueError: see `fastgs.fitting.fit`.
+            ValueError: see `fastgs.fitting.fit.fit`.
         """
 
     def decode(self, frame: Frame) -> Gaussians:

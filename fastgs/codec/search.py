@@ -23,9 +23,9 @@ from torch import Tensor
 
 from fastgs.codec import search_kernels
 from fastgs.codec.symbols import AREA, BASIS, Layer, Steps, values
+from fastgs.fitting.parametrization import MIN_SCALE
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
-from fastgs.parametrization import MIN_SCALE
 from fastgs.render import render
 
 Symbols = NDArray[np.int64]

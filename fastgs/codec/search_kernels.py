@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from fastgs.codec.symbols import AREA, LUMA, U, V, X, Y
-from fastgs.parametrization import MIN_SCALE
+from fastgs.fitting.parametrization import MIN_SCALE
 from fastgs.render.cpu_kernels import CUTOFF2, E1, E2, E3, E4, E5, FADE_SLOPE
 from fastgs.render.reference import CUTOFF, EPSILON
 from fastgs.runtime.jit import fast_jit, jit

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from fastgs.codec.quantizers import Quantizer
-from fastgs.covariance import SMALLEST
-from fastgs.descent import Recipe
-from fastgs.fitting import HistoryEntry, fit
+from fastgs.fitting.covariance import SMALLEST
+from fastgs.fitting.fit import HistoryEntry, fit
+from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
-from fastgs.parametrization import Attributes, Parametrization
 
 # The ledger's names of what the quantizers of any peer stand for, in their order.
 ATTRIBUTES = ("positions", "covariance", "color")
@@ -100,7 +100,7 @@ def tune(
         gaussians: where to start.
         recipe: with a `Quantized` parametrization.
         iterations: number of steps.
-        callback: see `fastgs.fitting.fit`.
+        callback: see `fastgs.fitting.fit.fit`.
     """
     variables: list[Quantized] = []
     best: tuple[float, Tuned] | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from torch import OutOfMemoryError
 
-from fastgs.fitting import DEFAULT_ITERATIONS, HistoryEntry
+from fastgs.fitting.fit import DEFAULT_ITERATIONS, HistoryEntry
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID

@@ -12,7 +12,7 @@ from typing import TypeVar
 from fastgs.commands.console import Parser, wrong_argument
 from fastgs.commands.measuring import DATASETS, Work, measure_all
 from fastgs.evaluate import measure
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.methods import METHODS
 from fastgs.predict import check_arguments
 from fastgs.rate_distortion.codecs import CODECS, SCHEMES, check_codec

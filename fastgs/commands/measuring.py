@@ -21,7 +21,7 @@ from fastgs.commands.console import (
     reporting,
     say_error,
 )
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.io.images import find_images, load_image
 from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import Storable, load_records, save_records

@@ -23,7 +23,7 @@ from fastgs.commands.console import (
     reporting,
     wrong_argument,
 )
-from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES
+from fastgs.fitting.fit import DEFAULT_ITERATIONS, LOSSES
 from fastgs.gaussians import Blend
 from fastgs.initializers import DEFAULT
 from fastgs.io.files import atomic_write

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fastgs.fitting.parametrization import Attributes
 from fastgs.layouts import Parameters, grid_shape, to_channels, turned, turned_image
-from fastgs.parametrization import Attributes
 from fastgs.splats.folder import Split, load_splats, read_index
 
 Layout = Literal["set", "flat", "image"]

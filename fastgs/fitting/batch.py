@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastgs.adam import GrowingAdam
-from fastgs.descent import Rates
+from fastgs.fitting.adam import GrowingAdam
+from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.parametrization import Attributes, Relative
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.metrics.quality import MAX_PSNR
-from fastgs.parametrization import Attributes, Relative
 from fastgs.render import Backend, rasterize
 from fastgs.runtime import threads
 
@@ -45,7 +45,7 @@ def fit_batch(
         targets: B images (3, H, W) in [0, 1], of any sizes; a batch is rendered at the largest height and width in it.
         starts: the Gaussians of each, on its canvas; of one blend rule.
         iterations: number of steps, from 0 up.
-        rates: as for `fastgs.fitting.fit`.
+        rates: as for `fastgs.fitting.fit.fit`.
         backend: see `fastgs.render`.
         callback: called with the number of steps that are done.
 

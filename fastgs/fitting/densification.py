@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from fastgs.descent import Descent
+from fastgs.fitting.optimizer import Descent
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.attributes import gaussians_at
 from fastgs.initializers.filters import mix_with_uniform, smooth
@@ -88,7 +88,7 @@ class Relocation:
 
 
 def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -> Callable[[int], Relocation] | None:
-    """Ours for a fit that starts from these, as `fastgs.fitting.fit` takes it.
+    """Ours for a fit that starts from these, as `fastgs.fitting.fit.fit` takes it.
 
     None under the sum rule: which Gaussians are idle is known for the normalized one only.
     """

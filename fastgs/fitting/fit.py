@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs.densification import Densification
-from fastgs.descent import AutogradDescent, Descent, Loss, Rates, Recipe
+from fastgs.fitting.densification import Densification
+from fastgs.fitting.optimizer import AutogradDescent, Descent, Loss, Rates, Recipe
+from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr, ssim_loss
-from fastgs.parametrization import Relative
 from fastgs.render import Backend, choose
 from fastgs.runtime import threads
 
@@ -153,7 +153,7 @@ def fit(
 def _descent(gaussians: Gaussians, target: Tensor, recipe: Recipe, backend: Backend) -> Descent:
     """The fastest that there is for these tensors and this recipe."""
     if len(gaussians) and recipe.ours is not None and choose(gaussians.means, backend) == "cuda":
-        from fastgs.descent_cuda import CudaDescent  # deferred: Triton is not everywhere
+        from fastgs.fitting.optimizer_cuda import CudaDescent  # deferred: Triton is not everywhere
 
         return CudaDescent(Relative(gaussians), target, recipe.ours)
     return AutogradDescent(recipe.parametrization(gaussians), target, recipe, backend)

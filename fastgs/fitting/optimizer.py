@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs.adam import GrowingAdam, Memory
+from fastgs.fitting.adam import GrowingAdam, Memory
+from fastgs.fitting.parametrization import Parametrization, Relative
 from fastgs.gaussians import Gaussians
-from fastgs.parametrization import Parametrization, Relative
 from fastgs.render import Backend, rasterize
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -14,11 +14,11 @@ import torch
 import triton
 from torch import Tensor
 
-from fastgs.adam import weights
-from fastgs.descent import Rates
-from fastgs.descent_kernels import descend
+from fastgs.fitting.adam import weights
+from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.optimizer_cuda_kernels import descend
+from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
-from fastgs.parametrization import Relative
 from fastgs.render import cuda
 
 # Room in the lists of the tiles, relative to what they need when it is made: fits make Gaussians overlap more.
@@ -30,7 +30,7 @@ ROWS = 8  # free variables of a Gaussian: offsets u, v, log scales u, v, rotatio
 
 
 class CudaDescent:
-    """Squared error, on a GPU; see `fastgs.descent.Descent`.
+    """Squared error, on a GPU; see `fastgs.fitting.optimizer.Descent`.
 
     The lists of the tiles have room for so many entries. If Gaussians grow beyond it, no step is taken any more; that
     is seen when an image or the Gaussians are asked for, which makes room and takes the missing steps. So results are
@@ -159,7 +159,7 @@ class CudaDescent:
 
 
 def _weights(rates: Rates) -> Tensor:
-    """(S, 4) for each step, new and known of both averages (see `fastgs.adam`), until they change no more."""
+    """(S, 4) for each step, new and known of both averages (see `fastgs.fitting.adam`), until they change no more."""
     pairs = zip(weights(rates.gradient_memory), weights(rates.square_memory), strict=True)
     rows = [[*gradient, *square] for gradient, square in islice(pairs, STEPS)]
     return torch.tensor(rows)

@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs.covariance import SMALLEST
-from fastgs.descent import Recipe
+from fastgs.fitting.covariance import SMALLEST
+from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.attributes import gaussians_at
 from fastgs.methods.gaussianimage import constant
 from fastgs.methods.image_gs import TOP
 from fastgs.methods.method import Method
 from fastgs.methods.plateau import reductions
-from fastgs.parametrization import Attributes, Parametrization
 from fastgs.sampling import sample
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs.covariance import SMALLEST, axes, covariances
-from fastgs.descent import Recipe
+from fastgs.fitting.covariance import SMALLEST, axes, covariances
+from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.methods.method import Method
-from fastgs.parametrization import Attributes, Parametrization
 
 SOURCE = "arXiv 2403.08551, github.com/Xinjie-Q/GaussianImage"
 ITERATIONS = 50_000  # train.py

@@ -20,13 +20,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fastgs.covariance import SMALLEST, axes, covariances
-from fastgs.densification import Edit
-from fastgs.descent import Descent, Recipe
+from fastgs.fitting.covariance import SMALLEST, axes, covariances
+from fastgs.fitting.densification import Edit
+from fastgs.fitting.optimizer import Descent, Recipe
+from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.methods.gaussianimage import ITERATIONS, clamped_mse, constant, halving
 from fastgs.methods.method import Method
-from fastgs.parametrization import Attributes, Parametrization
 
 RATE = 0.018  # of all variables: pixels, squared pixels, colours
 EPSILON = 1e-15  # of Adam
@@ -90,7 +90,7 @@ class DistortionDriven:
     Attributes:
         num_gaussians: K, as many as there are in the end.
         generator: of the shapes of those that come.
-        events, grows: see `fastgs.densification.Densification`.
+        events, grows: see `fastgs.fitting.densification.Densification`.
     """
 
     num_gaussians: int
@@ -99,7 +99,7 @@ class DistortionDriven:
     grows: ClassVar[bool] = True
 
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
-        """See `fastgs.densification.Densification`."""
+        """See `fastgs.fitting.densification.Densification`."""
         keep = descent.gaussians().scales[:, 1] > 1.001 * SMALLEST  # the others are no covariances
         there = int(keep.sum())
         missing = self.num_gaussians - there

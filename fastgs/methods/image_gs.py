@@ -19,15 +19,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fastgs.densification import Edit
-from fastgs.descent import Descent, Recipe
-from fastgs.fitting import LOSSES
+from fastgs.fitting.densification import Edit
+from fastgs.fitting.fit import LOSSES
+from fastgs.fitting.optimizer import Descent, Recipe
+from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import saliency
 from fastgs.initializers.filters import mix_with_uniform, smooth
 from fastgs.methods.method import Method
 from fastgs.methods.plateau import reductions
-from fastgs.parametrization import Attributes, Parametrization
 from fastgs.sampling import sample
 
 ITERATIONS = 10_000
@@ -114,7 +114,7 @@ class ErrorGuided:
     Attributes:
         num_gaussians: K, as many as there are in the end.
         generator: of the draw of the places.
-        events, grows: see `fastgs.densification.Densification`.
+        events, grows: see `fastgs.fitting.densification.Densification`.
     """
 
     num_gaussians: int
@@ -123,7 +123,7 @@ class ErrorGuided:
     grows: ClassVar[bool] = True
 
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
-        """See `fastgs.densification.Densification`."""
+        """See `fastgs.fitting.densification.Densification`."""
         there = len(descent.gaussians())
         missing = self.num_gaussians - there
         count = min(missing, math.ceil((self.num_gaussians - initial(self.num_gaussians)) / ADD_TIMES))

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastgs.covariance import axes
-from fastgs.descent import Recipe
+from fastgs.fitting.covariance import axes
+from fastgs.fitting.optimizer import Recipe
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import gradient
 from fastgs.methods.gaussianimage import ITERATIONS, RATE, RotationScale, adan, clamped_mse, constant, halving

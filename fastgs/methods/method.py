@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fastgs.densification import Densification
-from fastgs.descent import Recipe
-from fastgs.fitting import Fit, HistoryEntry, fit
+from fastgs.fitting.densification import Densification
+from fastgs.fitting.fit import Fit, HistoryEntry, fit
+from fastgs.fitting.optimizer import Recipe
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import Initializer
 
@@ -60,10 +60,10 @@ class Method:
             iterations: number of steps; as published if neither this nor `seconds` is given.
             seconds: wall-clock budget of the steps.
             seed: of everything random.
-            callback: see `fastgs.fitting.fit`.
+            callback: see `fastgs.fitting.fit.fit`.
 
         Raises:
-            ValueError: see `fastgs.fitting.fit`.
+            ValueError: see `fastgs.fitting.fit.fit`.
         """
         if iterations is None and seconds is None:
             iterations = self.iterations

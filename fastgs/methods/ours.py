@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fastgs.densification import Relocation
-from fastgs.fitting import DEFAULT_ITERATIONS
+from fastgs.fitting.densification import Relocation
+from fastgs.fitting.fit import DEFAULT_ITERATIONS
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.methods.method import Method

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.rate_distortion import anchors
 from fastgs.rate_distortion.anchors import ANCHORS
 from fastgs.rate_distortion.records import CodecTask

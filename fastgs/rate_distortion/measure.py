@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastgs.fitting import HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.io.images import load_image, save_image
 from fastgs.io.version import installed_version
 from fastgs.metrics.lpips import lpips

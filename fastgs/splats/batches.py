@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fastgs.fitting.batch import fit_batch
+from fastgs.fitting.parametrization import Attributes
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import ImageError
-from fastgs.parametrization import Attributes
 from fastgs.runtime import threads
-from fastgs.splats.fitting import fit_batch
 from fastgs.splats.shards import Failure, Row, Settings
 from fastgs.splats.sources import Source, Window, cut
 

@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_type_hints
 import torch
 from torch import Tensor
 
+from fastgs.fitting.parametrization import Attributes
 from fastgs.io.files import atomic_write, parse_json
 from fastgs.layouts import Normalization, Parameters
-from fastgs.parametrization import Attributes
 from fastgs.splats.shards import FORMAT, VERSION, Row, Settings, read_shard
 
 Split = Literal["train", "val", "test"]

@@ -9,8 +9,8 @@ from typing import get_args
 
 import torch
 
+from fastgs.fitting.parametrization import Attributes
 from fastgs.layouts import Normalization, Parameters, grid_shape, to_channels
-from fastgs.parametrization import Attributes
 from fastgs.runtime import threads
 from fastgs.splats.batches import Item, random_numbers
 from fastgs.splats.folder import Entry, Index, Split, shard_name

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fastgs.parametrization import Attributes
+from fastgs.fitting.parametrization import Attributes
 from fastgs.runtime.pool import outcomes
 from fastgs.splats.batches import Batch, Item, Part, fit, plan
 from fastgs.splats.folder import INDEX, Index, read_index, shard_name, write_index

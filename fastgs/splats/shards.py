@@ -19,8 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from fastgs.fitting.parametrization import Attributes
 from fastgs.io.files import atomic_write, parse_json, sorted_header
-from fastgs.parametrization import Attributes
 
 FORMAT = "fastgs.splats"
 VERSION = "1"

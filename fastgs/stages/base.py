@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fastgs.data import Batch, FolderDataModule
-from fastgs.fitting import fit
+from fastgs.fitting.fit import fit
 from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models.film import MAX_GAUSSIANS, REFERENCE_PIXELS
 from fastgs.weights import save_weights

@@ -16,8 +16,8 @@ from rich.markup import escape
 from torch import Tensor
 
 from fastgs.data import Batch
-from fastgs.densification import relocation
-from fastgs.fitting import DEFAULT_ITERATIONS, LOSSES, HistoryEntry, fit
+from fastgs.fitting.densification import relocation
+from fastgs.fitting.fit import DEFAULT_ITERATIONS, LOSSES, HistoryEntry, fit
 from fastgs.io.files import atomic_write
 from fastgs.metrics.quality import ms_ssim
 from fastgs.weights import load_weights
@@ -42,7 +42,7 @@ class FinetuneStage(lightning.LightningModule):
         iterations: number of steps of each fit, from 0 up.
         output: folder for STEM-K.safetensors of each image and report.json, a list of one record for each image and K;
             None writes nothing.
-        loss: a name in `fastgs.fitting.LOSSES`.
+        loss: a name in `fastgs.fitting.fit.LOSSES`.
 
     Raises:
         ValueError: an argument is out of range; or, when the test begins, the output is not usable. One line.
