@@ -33,10 +33,10 @@ from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature, learned
 from fastgs.initializers.learned import LearnedInitializer
+from fastgs.initializers.sampling import sample
 from fastgs.io.images import find_images, load_image
 from fastgs.models import attribute, position
 from fastgs.models.film import density_condition
-from fastgs.sampling import sample
 from fastgs.stages import AttributeStage, PositionStage
 from fastgs.stages.position import DensityLoss
 from fastgs.weights import load_weights, save_weights

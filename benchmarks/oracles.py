@@ -24,9 +24,9 @@ from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
-from fastgs.initializers.attributes import gaussians_at, gaussians_from_density
+from fastgs.initializers.from_density import gaussians_at, gaussians_from_density
+from fastgs.initializers.sampling import project
 from fastgs.io.images import find_images, load_image
-from fastgs.sampling import project
 
 # Of the projection, in units of the mean spacing: of a single set, so wider than where many are averaged.
 SIGMA = 0.5

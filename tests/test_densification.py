@@ -18,7 +18,7 @@ from fastgs.fitting.optimizer import AutogradDescent, Rates
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
-from fastgs.initializers.attributes import gaussians_at
+from fastgs.initializers.from_density import gaussians_at
 from fastgs.render import render
 
 NAMES = ("means", "scales", "rotations", "colors")

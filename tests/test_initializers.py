@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fastgs.initializers import DEFAULT, INITIALIZERS, curvature, gradient, saliency
-from fastgs.initializers.attributes import gaussians_at
 from fastgs.initializers.filters import first_derivatives, second_derivatives, smooth
+from fastgs.initializers.from_density import gaussians_at
 
 EVERY_INITIALIZER = pytest.mark.parametrize("name", list(INITIALIZERS))
 DENSITIES = pytest.mark.parametrize(

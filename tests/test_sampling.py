@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from fastgs.sampling import METHODS, _diffuse, sample
+from fastgs.initializers.sampling import METHODS, _diffuse, sample
 
 EVERY_METHOD = pytest.mark.parametrize("method", list(METHODS))
 

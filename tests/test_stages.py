@@ -29,10 +29,10 @@ from skimage import data as photos
 
 import fastgs
 from fastgs.data import FolderDataModule
-from fastgs.initializers.attributes import gaussians_at
+from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.sampling import project, sample
 from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr
-from fastgs.sampling import project, sample
 from fastgs.stages import AttributeStage, FinetuneStage, PositionStage, base, position
 from fastgs.weights import load_weights, save_weights
 

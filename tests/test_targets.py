@@ -10,9 +10,9 @@ from fastgs.fitting.densification import removal_errors
 from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature, grid
+from fastgs.initializers.sampling import SIGMA, project
 from fastgs.metrics.quality import psnr
 from fastgs.render import reference, render
-from fastgs.sampling import SIGMA, project
 from fastgs.targets import TargetStore, optimize
 
 TENSORS = ("means", "scales", "rotations", "colors")

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from fastgs.fitting.optimizer import Descent
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.attributes import gaussians_at
 from fastgs.initializers.filters import mix_with_uniform, smooth
+from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.sampling import project, sample
 from fastgs.render import Backend, rasterize, render
 from fastgs.render.reference import EPSILON
-from fastgs.sampling import project, sample
 
 
 class Edit(NamedTuple):

@@ -39,8 +39,8 @@ def descend(
     variables, averages, squares (8, N): offsets u, v, log scales u, v, rotation, red, green, blue
     start (N, 2), frames (N, 2), floors (N, 2): see `Relative`
     taken: number of steps, with this one; factor: of the rates, now
-    weights (LAST, 4): for each step, see `fastgs.fitting.adam.weights`: new and known, of the gradient and of its square; those
-    of the last one ever after
+    weights (LAST, 4): for each step, see `fastgs.fitting.adam.weights`: new and known, of the gradient and of its
+    square; those of the last one ever after
     """
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = index < tl.where(tl.load(ends + number - 1) <= capacity, number, 0)

@@ -1,6 +1,6 @@
 """Where a fit starts: one file per idea, each `(image, num_gaussians, generator) -> Gaussians`.
 
-The heuristics differ in the density alone: positions are drawn from it by `fastgs.sampling`, and scales, rotations and
+The heuristics differ in the density alone: positions are drawn from it by `fastgs.initializers.sampling`, and scales, rotations and
 colours follow from image and density by the one rule in attributes.py, so that comparing two compares densities. Only
 "nearest" has a rule of its own.
 """

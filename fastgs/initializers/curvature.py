@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.attributes import gaussians_from_density
 from fastgs.initializers.filters import mix_with_uniform, second_derivatives, smooth
+from fastgs.initializers.from_density import gaussians_from_density
 
 SMOOTHING = 1.0  # pixels
 NOISE = 1e-3  # of the colour range per squared pixel: curvature of less is rounding, and draws nothing

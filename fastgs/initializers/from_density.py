@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.filters import first_derivatives, smooth
-from fastgs.sampling import sample
+from fastgs.initializers.sampling import sample
 
 # Standard deviation in units of the local spacing 1 / sqrt(K density).
 SCALE = 0.42

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.attributes import gaussians_from_density
 from fastgs.initializers.filters import first_derivatives, mix_with_uniform, smooth
+from fastgs.initializers.from_density import gaussians_from_density
 
 UNIFORM = 0.2  # share of the Gaussians that are spread evenly; measured in benchmarks/LOG.md
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
-from fastgs.initializers.attributes import gaussians_at
+from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.sampling import sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CHANNELS, SEEN, units
 from fastgs.render import rasterize
 from fastgs.runtime import threads
-from fastgs.sampling import sample
 
 Generators = Sequence[torch.Generator | None]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.attributes import MIN_SCALE
+from fastgs.initializers.from_density import MIN_SCALE
 
 # Standard deviation in units of the distance to the nearest neighbour: twice that of the spacing in attributes.py, for
 # the mean distance is half the spacing where positions are drawn independently.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.attributes import gaussians_at
+from fastgs.initializers.from_density import gaussians_at
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.attributes import gaussians_from_density
 from fastgs.initializers.filters import mix_with_uniform, smooth
+from fastgs.initializers.from_density import gaussians_from_density
 
 WORKING_SIZE = 64  # the paper's: saliency is a matter of the coarse scale
 UNIFORM = 0.3

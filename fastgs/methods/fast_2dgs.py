@@ -24,12 +24,12 @@ from fastgs.fitting.covariance import SMALLEST
 from fastgs.fitting.optimizer import Recipe
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.attributes import gaussians_at
+from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.sampling import sample
 from fastgs.methods.gaussianimage import constant
 from fastgs.methods.image_gs import TOP
 from fastgs.methods.method import Method
 from fastgs.methods.plateau import reductions
-from fastgs.sampling import sample
 
 if TYPE_CHECKING:
     from fastgs.initializers.learned import LearnedInitializer

@@ -26,9 +26,9 @@ from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import saliency
 from fastgs.initializers.filters import mix_with_uniform, smooth
+from fastgs.initializers.sampling import sample
 from fastgs.methods.method import Method
 from fastgs.methods.plateau import reductions
-from fastgs.sampling import sample
 
 ITERATIONS = 10_000
 TOP = 10  # Gaussians that a pixel is blended of

@@ -21,9 +21,9 @@ from fastgs.fitting.covariance import axes
 from fastgs.fitting.optimizer import Recipe
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import gradient
+from fastgs.initializers.sampling import sample
 from fastgs.methods.gaussianimage import ITERATIONS, RATE, RotationScale, adan, clamped_mse, constant, halving
 from fastgs.methods.method import Method
-from fastgs.sampling import sample
 
 HALVED_EVERY = 10_000  # steps; gaussianimage_rs.py, where GaussianImage has 20,000
 MIN_SCALE = 0.5  # pixels; gaussianimage_rs.py

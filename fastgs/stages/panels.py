@@ -13,10 +13,10 @@ from PIL.Image import Image
 from torch import Tensor
 
 from fastgs.data import Batch, SplatBatch
+from fastgs.initializers.sampling import project
 from fastgs.io.files import atomic_write
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
-from fastgs.sampling import project
 from fastgs.stages.autoencoder import AutoencoderStage
 from fastgs.stages.base import Stage, count_at
 from fastgs.stages.position import PositionStage

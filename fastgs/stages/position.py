@@ -14,8 +14,8 @@ from fastgs.data import Batch
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.learned import LearnedInitializer
+from fastgs.initializers.sampling import project
 from fastgs.models import PositionNetwork
-from fastgs.sampling import project
 from fastgs.stages.base import Stage, draw_count, generators
 from fastgs.targets import TargetStore, optimize
 
