@@ -31,15 +31,16 @@ from fastgs.data import FolderDataModule
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
-from fastgs.initializers import curvature, learned
-from fastgs.initializers.learned import LearnedInitializer
+from fastgs.initializers import curvature
 from fastgs.initializers.sampling import sample
 from fastgs.io.images import find_images, load_image
 from fastgs.models import attribute, position
+from fastgs.models import feed_forward as learned
+from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.film import density_condition
+from fastgs.models.pretrained import load_weights, save_weights
 from fastgs.stages import AttributeStage, PositionStage
 from fastgs.stages.position import DensityLoss
-from fastgs.weights import load_weights, save_weights
 
 UNCONDITIONED = 10_000  # Gaussians at 512 x 512
 REFERENCE_SIZE = 512, 512

@@ -22,7 +22,7 @@ Start = Callable[[Tensor, int], Gaussians]
 
 def learned_start(device: torch.device) -> Start:
     """The default weights on the device."""
-    from fastgs.weights import load_weights  # deferred, so that the heuristic starts do not depend on it
+    from fastgs.models.pretrained import load_weights  # deferred, so that the heuristic starts do not depend on it
 
     networks = load_weights(WEIGHTS).to(device)
     return lambda target, count: networks.initialize(target.to(device), count, torch.Generator().manual_seed(0))

@@ -14,14 +14,14 @@ from training import Clock, watched
 
 from fastgs.data import Batch
 from fastgs.initializers import curvature
-from fastgs.initializers.learned import LearnedInitializer
 from fastgs.io.images import load_image
 from fastgs.models.attribute import CHANNELS, SEEN
+from fastgs.models.feed_forward import LearnedInitializer
+from fastgs.models.pretrained import load_weights
 from fastgs.predict import WEIGHTS
 from fastgs.render import cuda
 from fastgs.stages import AttributeStage
 from fastgs.stages.base import draw_count, generators
-from fastgs.weights import load_weights
 
 
 def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, Work]:

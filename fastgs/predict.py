@@ -21,7 +21,7 @@ from fastgs.io.images import ImageSource, load_image
 from fastgs.render import Backend, choose, has_triton
 
 if TYPE_CHECKING:
-    from fastgs.initializers.learned import LearnedInitializer
+    from fastgs.models.feed_forward import LearnedInitializer
 
 LEARNED = "learned"
 INITS = (*INITIALIZERS, LEARNED)
@@ -69,7 +69,7 @@ class Predictor:
 
     Raises:
         ValueError: the name is unknown, or weights are given for another `init` than "learned"; or the weights cannot
-            be read, see `fastgs.weights.load_weights`.
+            be read, see `fastgs.models.pretrained.load_weights`.
         FileNotFoundError: there are no such weights.
     """
 
@@ -78,7 +78,7 @@ class Predictor:
         self.weights = (WEIGHTS if weights is None else str(weights)) if self.init == LEARNED else None
         self._networks: LearnedInitializer | None = None
         if self.weights is not None:
-            from fastgs.weights import load_weights  # deferred: importing the networks takes seconds
+            from fastgs.models.pretrained import load_weights  # deferred: importing the networks takes seconds
 
             self._networks = load_weights(self.weights)
 
@@ -87,7 +87,7 @@ class Predictor:
         """A predictor that starts from trained networks: a name in checkpoints/, or the path of what train.py wrote.
 
         Raises:
-            FileNotFoundError, ValueError: see `fastgs.weights.load_weights`.
+            FileNotFoundError, ValueError: see `fastgs.models.pretrained.load_weights`.
         """
         return cls(LEARNED, name_or_path)
 

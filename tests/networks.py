@@ -5,8 +5,8 @@ import functools
 
 import torch
 
-from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models import AttributeNetwork, PositionNetwork
+from fastgs.models.feed_forward import LearnedInitializer
 
 SMALL = {"encoder": "tu-resnet10t", "depth": 2, "width": 8, "blocks": 1}
 

@@ -20,8 +20,8 @@ from skimage import data
 
 import fastgs
 from fastgs import cli
+from fastgs.models.pretrained import save_weights
 from fastgs.predict import Predictor
-from fastgs.weights import save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76
@@ -110,7 +110,7 @@ def test_learned(photo, out, monkeypatch, capsys):
     (record,) = report(out)
     assert (record["init"], record["weights"]) == ("learned", str(photo.parent / "other"))
     assert record["num_gaussians"] == 120 and np.isfinite(record["psnr_init"])
-    monkeypatch.setattr("fastgs.weights.CHECKPOINTS", photo.parent)
+    monkeypatch.setattr("fastgs.models.pretrained.CHECKPOINTS", photo.parent)
     assert predict(photo, *QUICK, "--init", "learned", "--output", out) == 0
     (again,) = report(out)
     assert (again["init"], again["weights"], again["psnr"]) == ("learned", "base", record["psnr"])

@@ -8,9 +8,9 @@ from networks import attribute_network, disturbed, initializer, position_network
 
 from fastgs.initializers import curvature
 from fastgs.initializers.from_density import gaussians_at
-from fastgs.initializers.learned import LearnedInitializer, _errors_and_forces
 from fastgs.models import correct
 from fastgs.models.attribute import CHANNELS, MIN_SCALE
+from fastgs.models.feed_forward import LearnedInitializer, _errors_and_forces
 from fastgs.render import render
 
 TENSORS = ("means", "scales", "rotations", "colors")

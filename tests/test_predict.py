@@ -13,8 +13,8 @@ from networks import initializer
 from skimage import data
 
 import fastgs
-from fastgs import weights
 from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.models import pretrained as weights
 from fastgs.predict import work_device
 
 ROOT = Path(__file__).resolve().parent.parent

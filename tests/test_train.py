@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 from processes import python
 from safetensors.torch import load_file
 
+from fastgs.models.pretrained import load_weights
 from fastgs.stages import PositionStage
 from fastgs.stages.command import main
-from fastgs.weights import load_weights
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"

@@ -19,10 +19,10 @@ from skimage import data
 from torch import nn
 
 import fastgs
-from fastgs import weights
-from fastgs.initializers.learned import LearnedInitializer
 from fastgs.io.weights import MAX_TENSORS
-from fastgs.weights import load_weights, save_weights
+from fastgs.models import pretrained as weights
+from fastgs.models.feed_forward import LearnedInitializer
+from fastgs.models.pretrained import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -240,7 +240,7 @@ def test_wheels_have_the_weights(tmp_path, saved):
         archive.extractall(unpacked)
     shipped = {str(path.relative_to(unpacked)) for path in (unpacked / "fastgs").rglob("*.py")}
     assert shipped == {str(path.relative_to(ROOT)) for path in (ROOT / "fastgs").rglob("*.py")}
-    code = "import fastgs, fastgs.weights as w; print(fastgs.__file__); w.load_weights('small')"
+    code = "import fastgs, fastgs.models.pretrained as w; print(fastgs.__file__); w.load_weights('small')"
     done = subprocess.run([sys.executable, "-c", code], cwd=unpacked, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(str(unpacked))
 

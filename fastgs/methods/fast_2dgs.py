@@ -32,7 +32,7 @@ from fastgs.methods.method import Method
 from fastgs.methods.plateau import reductions
 
 if TYPE_CHECKING:
-    from fastgs.initializers.learned import LearnedInitializer
+    from fastgs.models.feed_forward import LearnedInitializer
 
 ITERATIONS = 5_000
 RATE, LOWEST_RATE = 2e-3, 1e-5
@@ -69,7 +69,7 @@ class Plain(Parametrization):
 
 @lru_cache(maxsize=1)
 def _networks() -> LearnedInitializer:
-    from fastgs.weights import load_weights  # deferred: importing the networks takes seconds
+    from fastgs.models.pretrained import load_weights  # deferred: importing the networks takes seconds
 
     networks = load_weights("base")
     assert networks.attribute is not None

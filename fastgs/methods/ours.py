@@ -15,12 +15,12 @@ from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.methods.method import Method
 
 if TYPE_CHECKING:
-    from fastgs.initializers.learned import LearnedInitializer
+    from fastgs.models.feed_forward import LearnedInitializer
 
 
 @lru_cache(maxsize=1)
 def _networks() -> LearnedInitializer:
-    from fastgs.weights import load_weights  # deferred: importing the networks takes seconds
+    from fastgs.models.pretrained import load_weights  # deferred: importing the networks takes seconds
 
     return load_weights("base")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastgs.initializers.learned import LearnedInitializer
 from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.models import AttributeNetwork, PositionNetwork
+from fastgs.models.feed_forward import LearnedInitializer
 
-FORMAT = "fastgs.weights"
+FORMAT = "fastgs.models.pretrained"
 VERSION = "2"
 
 # Beside this file where a wheel is installed, beside the package in the source tree.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from fastgs.data import Batch
-from fastgs.initializers.learned import LearnedInitializer
 from fastgs.models import AttributeNetwork
+from fastgs.models.feed_forward import LearnedInitializer
+from fastgs.models.pretrained import load_weights, save_weights, training_of
 from fastgs.render import render_batch
 from fastgs.stages.base import Stage, draw_count, generators
-from fastgs.weights import load_weights, save_weights, training_of
 
 
 class AttributeStage(Stage):

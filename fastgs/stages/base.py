@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fastgs.data import Batch, FolderDataModule
 from fastgs.fitting.fit import fit
-from fastgs.initializers.learned import LearnedInitializer
+from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.film import MAX_GAUSSIANS, REFERENCE_PIXELS
-from fastgs.weights import save_weights
+from fastgs.models.pretrained import save_weights
 
 Schedule = Literal["cosine", "constant"]
 
@@ -143,7 +143,7 @@ class Stage(TrainedStage):
         self.val_iterations = val_iterations
 
     def export(self, path: Path, training: dict[str, Any]) -> None:
-        """See `TrainedStage`; for `fastgs.weights.load_weights`."""
+        """See `TrainedStage`; for `fastgs.models.pretrained.load_weights`."""
         save_weights(path, self.networks, training)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -20,7 +20,7 @@ from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import DEFAULT_ITERATIONS, LOSSES, HistoryEntry, fit
 from fastgs.io.files import atomic_write
 from fastgs.metrics.quality import ms_ssim
-from fastgs.weights import load_weights
+from fastgs.models.pretrained import load_weights
 
 Record = dict[str, Any]
 

@@ -13,9 +13,9 @@ from torch.nn import functional
 from fastgs.data import Batch
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
-from fastgs.initializers.learned import LearnedInitializer
 from fastgs.initializers.sampling import project
 from fastgs.models import PositionNetwork
+from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.stages.base import Stage, draw_count, generators
 from fastgs.targets import TargetStore, optimize
 
