@@ -11,11 +11,11 @@ from splat_data import make_splats
 from torch import nn
 
 from fastgs import Gaussians, render
-from fastgs.autoencoders import TrainedAutoencoder, load_autoencoder, save_autoencoder
+from fastgs.autoencoders.networks import NETWORKS, Autoencoder, build_autoencoder
+from fastgs.autoencoders.pretrained import TrainedAutoencoder, load_autoencoder, save_autoencoder
 from fastgs.data import SplatDataset
 from fastgs.fitting.parametrization import Attributes
 from fastgs.layouts import Normalization, to_channels
-from fastgs.models.autoencoder import NETWORKS, Autoencoder, build_autoencoder
 from fastgs.splats.folder import load_splats, read_index
 
 SMALL = {"rows": 8, "columns": 8, "width": 4}

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from splat_data import make_splats
 
-from fastgs.autoencoders import load_autoencoder
+from fastgs.autoencoders.pretrained import load_autoencoder
 from fastgs.data import SplatDataModule
 from fastgs.splats.folder import load_splats
 from fastgs.stages import AutoencoderStage

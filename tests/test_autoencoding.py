@@ -13,7 +13,8 @@ from PIL import Image
 from torch.nn.functional import one_hot
 
 from fastgs import cli
-from fastgs.autoencoders import TrainedAutoencoder, load_autoencoder, save_autoencoder, set_shape
+from fastgs.autoencoders.networks import build_autoencoder
+from fastgs.autoencoders.pretrained import TrainedAutoencoder, load_autoencoder, save_autoencoder, set_shape
 from fastgs.autoencoding import measure as measuring
 from fastgs.autoencoding.coders import Coder, of_splats
 from fastgs.autoencoding.measure import Dataset
@@ -22,7 +23,6 @@ from fastgs.autoencoding.records import MEASURED, AutoencoderRecord
 from fastgs.commands import splats_evaluate
 from fastgs.layouts import ATTRIBUTES
 from fastgs.metrics.quality import psnr, ssim
-from fastgs.models.autoencoder import build_autoencoder
 from fastgs.record_files import load_records
 from fastgs.splats import load_splats, read_index
 from fastgs.stages.command import main as train

@@ -4,10 +4,10 @@ import pytest
 import torch
 from splat_data import make_splats
 
-from fastgs.autoencoders import pixel_sets
+from fastgs.autoencoders.components import sensitivities, set_components
+from fastgs.autoencoders.networks import ConvAutoencoder, PrincipalAutoencoder
+from fastgs.autoencoders.pretrained import pixel_sets
 from fastgs.data import SplatDataset
-from fastgs.models.autoencoder import ConvAutoencoder, PrincipalAutoencoder
-from fastgs.stages.components import sensitivities, set_components
 
 GRID = {"channels": 3, "rows": 4, "columns": 4, "width": 2}
 

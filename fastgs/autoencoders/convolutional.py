@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
-from fastgs.models.autoencoder_base import SingleAutoencoder
+from fastgs.autoencoders.base import SingleAutoencoder
 
 # `ConvAutoencoder` halves grids until their longer side is at most this.
 SMALLEST = 4

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fastgs.models.autoencoder_base import Autoencoder, SingleAutoencoder, WeightInit
-from fastgs.models.autoencoder_grids import ConvAutoencoder, ResNetAutoencoder
-from fastgs.models.autoencoder_principal import PrincipalAutoencoder
+from fastgs.autoencoders.base import Autoencoder, SingleAutoencoder, WeightInit
+from fastgs.autoencoders.convolutional import ConvAutoencoder, ResNetAutoencoder
+from fastgs.autoencoders.principal import PrincipalAutoencoder
 
 __all__ = [
     "NETWORKS",

@@ -9,10 +9,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from fastgs.autoencoders.networks import NETWORKS, Autoencoder, SingleAutoencoder, SplitAutoencoder
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.layouts import CHANNELS, Normalization, Parameters, from_channels, grid_shape, to_channels
-from fastgs.models.autoencoder import NETWORKS, Autoencoder, SingleAutoencoder, SplitAutoencoder
 from fastgs.render import rasterize
 
 Content = Literal["splats", "pixels"]

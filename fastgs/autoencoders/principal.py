@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastgs.models.autoencoder_grids import ConvAutoencoder
+from fastgs.autoencoders.convolutional import ConvAutoencoder
 
 # Components that the randomized decomposition computes beyond those that are kept, and its power iterations (Halko,
 # Martinsson and Tropp 2011).

@@ -17,7 +17,7 @@ from fastgs.render import render_batch
 from fastgs.splats.folder import Index, Splats
 
 if TYPE_CHECKING:
-    from fastgs.autoencoders import TrainedAutoencoder
+    from fastgs.autoencoders.pretrained import TrainedAutoencoder
 
 EXPORTED = "weights"  # what train.py calls all that it exports; the folder tells one from the other
 
@@ -80,7 +80,7 @@ def of_file(path: Path, index: Index, height: int, width: int) -> Coder:
         FileNotFoundError, ValueError: as `load_autoencoder`; or it does not fit the dataset.
     """
     # Deferred: brings in torchvision, which other commands need not wait for.
-    from fastgs.autoencoders import load_autoencoder
+    from fastgs.autoencoders.pretrained import load_autoencoder
 
     autoencoder = load_autoencoder(path)
     stem = without_suffix(path)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs.autoencoders import Content, TrainedAutoencoder, pixel_sets, save_autoencoder, set_shape
+from fastgs.autoencoders.components import set_components
+from fastgs.autoencoders.networks import Model, WeightInit, build_autoencoder
+from fastgs.autoencoders.pretrained import Content, TrainedAutoencoder, pixel_sets, save_autoencoder, set_shape
 from fastgs.data import SplatBatch, SplatDataModule
 from fastgs.layouts import ATTRIBUTES
 from fastgs.metrics.quality import psnr
-from fastgs.models.autoencoder import Model, WeightInit, build_autoencoder
 from fastgs.stages.base import Schedule, TrainedStage
-from fastgs.stages.components import set_components
 
 # Below this squared error, 100 dB, an image is not improved.
 LEAST_ERROR = 1e-10
@@ -34,11 +34,11 @@ class AutoencoderStage(TrainedStage):
     the same of the test images.
 
     Args:
-        model: the kind of network, see `fastgs.models.autoencoder`.
+        model: the kind of network, see `fastgs.autoencoders.networks`.
         content: "splats", or as a baseline "pixels".
         per_attribute: a network of its own for each attribute of the Gaussians (see `fastgs.layouts.ATTRIBUTES`), among
             which the latent is divided.
-        latent, width, dropout, batch_norm, weight_init: see `fastgs.models.autoencoder_base.SingleAutoencoder`.
+        latent, width, dropout, batch_norm, weight_init: see `fastgs.autoencoders.base.SingleAutoencoder`.
         parameter_weight, rendering_weight: of the losses; 0 leaves one out.
         learning_rate, weight_decay, warmup_steps, schedule: see `TrainedStage`.
 
@@ -113,7 +113,7 @@ class AutoencoderStage(TrainedStage):
             set_components(self.network, data.datasets["train"], self.sets, self.rendered)
 
     def export(self, path: Path, training: dict[str, Any]) -> None:
-        """See `TrainedStage`; for `fastgs.autoencoders.load_autoencoder`."""
+        """See `TrainedStage`; for `fastgs.autoencoders.pretrained.load_autoencoder`."""
         save_autoencoder(path, self.autoencoder, training)
 
     def training_step(self, batch: SplatBatch, batch_idx: int) -> Tensor:
