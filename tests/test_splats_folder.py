@@ -158,7 +158,7 @@ def change_entry(**values):
 
 BAD_INDICES = [
     (lambda item: [], "is no index of a dataset"),
-    (change(format="fastgs.models.pretrained"), "is no index of a dataset"),
+    (change(format="fastgs.weights"), "is no index of a dataset"),
     (change(version="2"), "is of version '2', and this fastgs reads version '1'"),
     (lambda item: {key: value for key, value in item.items() if key != "labels"}, "has other fields"),
     (change(labels=[1, 2]), "has improper labels or shards"),

@@ -12,13 +12,13 @@ from fastgs.io.weights import checked_arguments, filled, read_pair, without_suff
 from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.models.feed_forward import LearnedInitializer
 
-FORMAT = "fastgs.models.pretrained"
+FORMAT = "fastgs.weights"
 VERSION = "2"
 
 # Beside this file where a wheel is installed, beside the package in the source tree.
-CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 if not CHECKPOINTS.is_dir():
-    CHECKPOINTS = CHECKPOINTS.parent.parent / "checkpoints"
+    CHECKPOINTS = CHECKPOINTS.parents[1] / "checkpoints"
 
 
 def save_weights(path: str | Path, networks: LearnedInitializer, training: dict[str, Any]) -> None:
