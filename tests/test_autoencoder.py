@@ -13,10 +13,10 @@ from torch import nn
 from fastgs import Gaussians, render
 from fastgs.autoencoders.networks import NETWORKS, Autoencoder, build_autoencoder
 from fastgs.autoencoders.pretrained import TrainedAutoencoder, load_autoencoder, save_autoencoder
-from fastgs.data import SplatDataset
 from fastgs.fitting.parametrization import Attributes
-from fastgs.layouts import Normalization, to_channels
-from fastgs.splats.folder import load_splats, read_index
+from fastgs.splats import SplatDataset
+from fastgs.splats.channels import Normalization, to_channels
+from fastgs.splats.index import load_splats, read_index
 
 SMALL = {"rows": 8, "columns": 8, "width": 4}
 

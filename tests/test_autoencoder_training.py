@@ -12,8 +12,8 @@ from PIL import Image
 from splat_data import make_splats
 
 from fastgs.autoencoders.pretrained import load_autoencoder
-from fastgs.data import SplatDataModule
-from fastgs.splats.folder import load_splats
+from fastgs.splats import SplatDataModule
+from fastgs.splats.index import load_splats
 from fastgs.stages import AutoencoderStage
 from fastgs.stages.command import main
 
@@ -163,8 +163,8 @@ def gridless(tmp_path_factory):
         ("conv", "--data.folder={gridless}", 1, "data.folder: num_gaussians: 31 cells make no grid"),
         ("conv", "--data.batch_size=9", 1, "data.batch_size: 9 is more than the 8 training images"),
         ("conv", "--data.val_batch_size=0", 1, "data.val_batch_size: must be at least 1, got 0"),
-        ("conv", "--data.parameters=polar", 2, "data: fastgs.data.SplatDataModule: parameters: expected"),
-        ("conv", "--data.crop=8", 2, "data: fastgs.data.SplatDataModule: there is no setting crop"),
+        ("conv", "--data.parameters=polar", 2, "data: fastgs.splats.SplatDataModule: parameters: expected"),
+        ("conv", "--data.crop=8", 2, "data: fastgs.splats.SplatDataModule: there is no setting crop"),
         ("conv", "--model.parameter_weight=0", 1, "model.parameter_weight: nothing is learned"),
         ("conv", "--model.rendering_weight=-1", 1, "model.rendering_weight: must be at least 0, got -1"),
         ("conv", "--model.dropout=1", 1, "model.dropout: must be in [0, 1), got 1"),
@@ -175,7 +175,7 @@ def gridless(tmp_path_factory):
             "conv",
             "--config={configs}/position.yaml",
             2,
-            "{configs}/position.yaml: data: fastgs.data.SplatDataModule: there",
+            "{configs}/position.yaml: data: fastgs.splats.SplatDataModule: there",
         ),
     ],
 )
@@ -199,7 +199,7 @@ def test_data_of_another_stage(dataset, tmp_path, capsys):
     config.write_text(f"""
 trainer: {{default_root_dir: {tmp_path}, accelerator: cpu}}
 model: {{class_path: fastgs.stages.PositionStage}}
-data: {{class_path: fastgs.data.SplatDataModule, init_args: {{folder: {dataset}}}}}
+data: {{class_path: fastgs.splats.SplatDataModule, init_args: {{folder: {dataset}}}}}
 """)
     assert main(["fit", f"--config={config}"]) == 1
     expected = "data.class_path: PositionStage is trained on fastgs.data.FolderDataModule, got SplatDataModule\n"

@@ -21,10 +21,10 @@ from fastgs.autoencoding.measure import Dataset
 from fastgs.autoencoding.probe import Samples, _Ridge, probe
 from fastgs.autoencoding.records import MEASURED, AutoencoderRecord
 from fastgs.commands import splats_evaluate
-from fastgs.layouts import ATTRIBUTES
 from fastgs.metrics.quality import psnr, ssim
 from fastgs.record_files import load_records
 from fastgs.splats import load_splats, read_index
+from fastgs.splats.channels import ATTRIBUTES
 from fastgs.stages.command import main as train
 
 ROOT = Path(__file__).parent.parent

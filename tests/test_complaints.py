@@ -12,7 +12,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args", "ignore::DeprecationWarning")
 
 POSITION = "model: fastgs.stages.PositionStage: "
-CLASSES = "fastgs.data.FolderDataModule or fastgs.data.SplatDataModule?"
+CLASSES = "fastgs.data.FolderDataModule or fastgs.splats.SplatDataModule?"
 
 # An argument, or the text of a configuration, which has line breaks; the exit code; and how the line begins.
 WRONG = [

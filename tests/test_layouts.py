@@ -6,8 +6,8 @@ import torch
 from fastgs.fitting.parametrization import Attributes
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
-from fastgs.layouts import CHANNELS, Normalization, from_channels, grid_shape, to_channels, turned, turned_image
 from fastgs.render import render
+from fastgs.splats.channels import CHANNELS, Normalization, from_channels, grid_shape, to_channels, turned, turned_image
 
 HEIGHT, WIDTH, COUNT = 12, 16, 48
 

@@ -7,7 +7,7 @@ from splat_data import make_splats
 from fastgs.autoencoders.components import sensitivities, set_components
 from fastgs.autoencoders.networks import ConvAutoencoder, PrincipalAutoencoder
 from fastgs.autoencoders.pretrained import pixel_sets
-from fastgs.data import SplatDataset
+from fastgs.splats import SplatDataset
 
 GRID = {"channels": 3, "rows": 4, "columns": 4, "width": 2}
 

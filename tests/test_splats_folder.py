@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 
 from fastgs.fitting.parametrization import Attributes
-from fastgs.layouts import Normalization
 from fastgs.splats import Entry, Index, load_splats, read_index
-from fastgs.splats.folder import shard_name, write_index
+from fastgs.splats.channels import Normalization
+from fastgs.splats.index import shard_name, write_index
 from fastgs.splats.shards import Content, Failure, Row, Settings, read_shard, write_shard
 
 SETTINGS = Settings(6, "grid", 10, 3, 4, None, 2, "0" * 64)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastgs.autoencoders.networks import Autoencoder, PrincipalAutoencoder
-from fastgs.data import SplatBatch, SplatDataset
+from fastgs.splats import SplatBatch, SplatDataset
 
 # Images, turned ones included, that components are computed of, and those that tell how much channels matter.
 IMAGES, SENSITIVITY_IMAGES = 12_000, 256

@@ -12,8 +12,8 @@ from torch import Tensor
 from fastgs.autoencoders.networks import NETWORKS, Autoencoder, SingleAutoencoder, SplitAutoencoder
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
-from fastgs.layouts import CHANNELS, Normalization, Parameters, from_channels, grid_shape, to_channels
 from fastgs.render import rasterize
+from fastgs.splats.channels import CHANNELS, Normalization, Parameters, from_channels, grid_shape, to_channels
 
 Content = Literal["splats", "pixels"]
 Images = Attributes | Tensor
@@ -137,7 +137,7 @@ def set_shape(content: Content, num_gaussians: int, height: int, width: int) -> 
     """Rows, columns and channels of the set that a network is given of an image.
 
     Raises:
-        ValueError: see `fastgs.layouts.grid_shape`.
+        ValueError: see `fastgs.splats.channels.grid_shape`.
     """
     if content == "pixels":
         return height, width, 3

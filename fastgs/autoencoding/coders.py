@@ -12,9 +12,9 @@ from fastgs.autoencoding.records import PIXELS, SPLATS
 from fastgs.gaussians import Gaussians
 from fastgs.io.files import parse_json
 from fastgs.io.weights import without_suffix
-from fastgs.layouts import Parameters, from_channels, to_channels
 from fastgs.render import render_batch
-from fastgs.splats.folder import Index, Splats
+from fastgs.splats.channels import Parameters, from_channels, to_channels
+from fastgs.splats.index import Index, Splats
 
 if TYPE_CHECKING:
     from fastgs.autoencoders.pretrained import TrainedAutoencoder

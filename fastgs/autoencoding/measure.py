@@ -20,10 +20,10 @@ from fastgs.autoencoding.probe import Probe, Samples, probe
 from fastgs.autoencoding.records import AutoencoderRecord, AutoencoderTask
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.version import installed_version
-from fastgs.layouts import CHANNELS
 from fastgs.metrics.quality import MIN_SSIM_SIZE, psnr, ssim
 from fastgs.runtime import threads
-from fastgs.splats.folder import INDEX, Splats, Split, load_splats, read_index
+from fastgs.splats.channels import CHANNELS
+from fastgs.splats.index import INDEX, Splats, Split, load_splats, read_index
 
 BATCH = 256  # images at a time
 NUMBER = 4  # bytes of a float32

@@ -11,7 +11,7 @@ from fastgs.autoencoding.coders import Coder, pixels
 from fastgs.autoencoding.measure import Dataset
 from fastgs.autoencoding.records import PIXELS, AutoencoderRecord
 from fastgs.fitting.parametrization import Attributes
-from fastgs.splats.folder import Splats
+from fastgs.splats.index import Splats
 from fastgs.visualize import strip
 
 

@@ -27,7 +27,7 @@ from fastgs.commands.measuring import ordered
 from fastgs.io.files import atomic_write
 from fastgs.io.weights import without_suffix
 from fastgs.record_files import load_records, save_records
-from fastgs.splats.folder import Split
+from fastgs.splats.index import Split
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -1,8 +1,8 @@
 """Where a fit starts: one file per idea, each `(image, num_gaussians, generator) -> Gaussians`.
 
-The heuristics differ in the density alone: positions are drawn from it by sampling.py, and scales, rotations and colours
-follow from image and density by the one rule in from_density.py, so that comparing two compares densities. Only "nearest"
-has a rule of its own.
+The heuristics differ in the density alone: positions are drawn from it by sampling.py, and scales, rotations and
+colours follow from image and density by the one rule in from_density.py, so that comparing two compares densities. Only
+"nearest" has a rule of its own.
 """
 
 from __future__ import annotations

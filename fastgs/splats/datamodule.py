@@ -5,11 +5,11 @@ from __future__ import annotations
 import lightning
 import torch
 
-from fastgs.data.module import EpochLoader
+from fastgs.data.datamodule import EpochLoader
 from fastgs.data.sampler import EpochSampler, Uneven
-from fastgs.data.splats import SplatDataset, collate_splats
-from fastgs.layouts import Parameters
-from fastgs.splats.folder import Split
+from fastgs.splats.channels import Parameters
+from fastgs.splats.dataset import SplatDataset, collate_splats
+from fastgs.splats.index import Split
 
 
 class SplatDataModule(lightning.LightningDataModule):
@@ -19,7 +19,7 @@ class SplatDataModule(lightning.LightningDataModule):
 
     Args:
         folder: of the dataset.
-        parameters: which channels describe a Gaussian, see `fastgs.layouts`.
+        parameters: which channels describe a Gaussian, see `fastgs.splats.channels`.
         batch_size: training images in a batch of one device.
         val_batch_size: validation or test images in a batch of one device.
         turn: mirror and turn training images, see `SplatDataset`.

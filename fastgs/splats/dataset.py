@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fastgs.fitting.parametrization import Attributes
-from fastgs.layouts import Parameters, grid_shape, to_channels, turned, turned_image
-from fastgs.splats.folder import Split, load_splats, read_index
+from fastgs.splats.channels import Parameters, grid_shape, to_channels, turned, turned_image
+from fastgs.splats.index import Split, load_splats, read_index
 
 Layout = Literal["set", "flat", "image"]
 
@@ -63,7 +63,7 @@ class SplatDataset(Dataset[SplatSample]):
     Args:
         folder: of the dataset.
         split: "train", "val" or "test".
-        parameters: which channels, see `fastgs.layouts`.
+        parameters: which channels, see `fastgs.splats.channels`.
         layout: of the inputs; Gaussians are in the order of their fit, in an image row by row.
         turn: mirror and turn images and their Gaussians by a random one of the eight symmetries of the square, or of
             the four of other rectangles.
@@ -143,7 +143,7 @@ class SplatDataset(Dataset[SplatSample]):
         return SplatBatch(self._normalized(indices, symmetry), pixels, self._labels[indices])
 
     def symmetry(self, epoch: int, index: int) -> int:
-        """By which an image is turned in an epoch; see `fastgs.layouts.turned`."""
+        """By which an image is turned in an epoch; see `fastgs.splats.channels.turned`."""
         if not self.turn:
             return 0
         generator = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, index)))

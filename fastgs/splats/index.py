@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.files import atomic_write, parse_json
-from fastgs.layouts import Normalization, Parameters
+from fastgs.splats.channels import Normalization, Parameters
 from fastgs.splats.shards import FORMAT, VERSION, Row, Settings, read_shard
 
 Split = Literal["train", "val", "test"]

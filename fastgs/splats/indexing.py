@@ -10,10 +10,10 @@ from typing import get_args
 import torch
 
 from fastgs.fitting.parametrization import Attributes
-from fastgs.layouts import Normalization, Parameters, grid_shape, to_channels
 from fastgs.runtime import threads
 from fastgs.splats.batches import Item, random_numbers
-from fastgs.splats.folder import Entry, Index, Split, shard_name
+from fastgs.splats.channels import Normalization, Parameters, grid_shape, to_channels
+from fastgs.splats.index import Entry, Index, Split, shard_name
 from fastgs.splats.shards import Header, Settings, read_shard
 from fastgs.splats.sources import Source
 

@@ -24,7 +24,7 @@ import torch
 from fastgs.fitting.parametrization import Attributes
 from fastgs.runtime.pool import outcomes
 from fastgs.splats.batches import Batch, Item, Part, fit, plan
-from fastgs.splats.folder import INDEX, Index, read_index, shard_name, write_index
+from fastgs.splats.index import INDEX, Index, read_index, shard_name, write_index
 from fastgs.splats.indexing import make_index
 from fastgs.splats.shards import (
     Content,

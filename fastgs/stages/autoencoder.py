@@ -13,9 +13,9 @@ from torch.nn import functional
 from fastgs.autoencoders.components import set_components
 from fastgs.autoencoders.networks import Model, WeightInit, build_autoencoder
 from fastgs.autoencoders.pretrained import Content, TrainedAutoencoder, pixel_sets, save_autoencoder, set_shape
-from fastgs.data import SplatBatch, SplatDataModule
-from fastgs.layouts import ATTRIBUTES
 from fastgs.metrics.quality import psnr
+from fastgs.splats import SplatBatch, SplatDataModule
+from fastgs.splats.channels import ATTRIBUTES
 from fastgs.stages.base import Schedule, TrainedStage
 
 # Below this squared error, 100 dB, an image is not improved.
@@ -36,8 +36,8 @@ class AutoencoderStage(TrainedStage):
     Args:
         model: the kind of network, see `fastgs.autoencoders.networks`.
         content: "splats", or as a baseline "pixels".
-        per_attribute: a network of its own for each attribute of the Gaussians (see `fastgs.layouts.ATTRIBUTES`), among
-            which the latent is divided.
+        per_attribute: a network of its own for each attribute of the Gaussians (see
+            `fastgs.splats.channels.ATTRIBUTES`), among which the latent is divided.
         latent, width, dropout, batch_norm, weight_init: see `fastgs.autoencoders.base.SingleAutoencoder`.
         parameter_weight, rendering_weight: of the losses; 0 leaves one out.
         learning_rate, weight_decay, warmup_steps, schedule: see `TrainedStage`.

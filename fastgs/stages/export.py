@@ -13,7 +13,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 
-from fastgs.data import ImageFolder, SplatDataset
+from fastgs.data import ImageFolder
+from fastgs.splats import SplatDataset
 from fastgs.stages.base import TrainedStage
 
 

@@ -12,11 +12,12 @@ from lightning.pytorch.callbacks import Callback
 from PIL.Image import Image
 from torch import Tensor
 
-from fastgs.data import Batch, SplatBatch
+from fastgs.data import Batch
 from fastgs.initializers.sampling import project
 from fastgs.io.files import atomic_write
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
+from fastgs.splats import SplatBatch
 from fastgs.stages.autoencoder import AutoencoderStage
 from fastgs.stages.base import Stage, count_at
 from fastgs.stages.position import PositionStage
