@@ -6,7 +6,7 @@ from method_data import HEIGHT, WIDTH, photo, seeded, some_gaussians
 
 from fastgs.fitting import covariance
 from fastgs.methods import fast_2dgs
-from fastgs.methods.plateau import reductions
+from fastgs.methods.schedules import reductions
 
 
 @pytest.fixture(scope="module")

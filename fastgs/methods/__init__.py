@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fastgs.methods import fast_2dgs, gaussianimage, gaussianimage_plus, image_gs, instant_gi
+from fastgs.methods.fastgs import CURVATURE, FASTGS
 from fastgs.methods.method import Method, Run
-from fastgs.methods.ours import CURVATURE, FASTGS
 
 METHODS: dict[str, Method] = {
     "fastgs": FASTGS,

@@ -29,7 +29,7 @@ from fastgs.initializers.sampling import sample
 from fastgs.methods.gaussianimage import constant
 from fastgs.methods.image_gs import TOP
 from fastgs.methods.method import Method
-from fastgs.methods.plateau import reductions
+from fastgs.methods.schedules import reductions
 
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer

@@ -28,7 +28,7 @@ from fastgs.initializers import saliency
 from fastgs.initializers.filters import mix_with_uniform, smooth
 from fastgs.initializers.sampling import sample
 from fastgs.methods.method import Method
-from fastgs.methods.plateau import reductions
+from fastgs.methods.schedules import reductions
 
 ITERATIONS = 10_000
 TOP = 10  # Gaussians that a pixel is blended of
