@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgs.codec import curve
+from fastgs.codec import hilbert as curve
 from fastgs.codec.contexts import levels
 from fastgs.codec.entropy import (
     TOTAL,

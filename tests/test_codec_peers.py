@@ -11,12 +11,12 @@ import skimage.data
 import torch
 
 from fastgs.codec import gaussianimage, gaussianimage_plus
+from fastgs.codec.baseline import MAX_GAUSSIANS
 from fastgs.codec.codebooks import ResidualVectors, k_means
 from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
 from fastgs.codec.gaussianimage_plus import Entries
-from fastgs.codec.peer import MAX_GAUSSIANS
+from fastgs.codec.quantization_aware import ATTRIBUTES
 from fastgs.codec.quantizers import Half, LearnedScalar, LogarithmicRange
-from fastgs.codec.tuning import ATTRIBUTES
 from fastgs.fitting.covariance import SMALLEST
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr

@@ -12,11 +12,13 @@ from PIL import Image
 from skimage import data
 
 from fastgs import codec
-from fastgs.codec import decode, encode, ours, search_kernels
+from fastgs.codec import decode, encode
+from fastgs.codec import fastgs as ours
+from fastgs.codec import rdo_kernels as search_kernels
 from fastgs.codec.layer import encode_layers
 from fastgs.codec.rate import RateError, _next_count, encode_to_psnr, encode_to_size
+from fastgs.codec.rdo import PRICE, Found, layer_steps, search
 from fastgs.codec.scheme import Encoded
-from fastgs.codec.search import PRICE, Found, layer_steps, search
 from fastgs.codec.symbols import BASIS, LUMA, Layer, Steps, dequantize, values
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit

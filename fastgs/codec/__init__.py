@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from fastgs.codec import gaussianimage, gaussianimage_plus, ours
+from fastgs.codec import fastgs as ours
+from fastgs.codec import gaussianimage, gaussianimage_plus
 from fastgs.codec.frame import MAX_SIDE, FormatError, Frame, read_frame
 from fastgs.codec.rate import RateError, encode_to_psnr, encode_to_size
 from fastgs.codec.scheme import Encoded, Scheme

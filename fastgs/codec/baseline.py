@@ -16,9 +16,9 @@ from torch import Tensor
 
 from fastgs.codec.entropy import decode_histogram, encode_histogram
 from fastgs.codec.frame import FormatError, Frame, write_frame
+from fastgs.codec.quantization_aware import ATTRIBUTES, Quantized, Tuned, tune
 from fastgs.codec.quantizers import Quantizer
 from fastgs.codec.scheme import Encoded
-from fastgs.codec.tuning import ATTRIBUTES, Quantized, Tuned, tune
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.fitting.optimizer import Recipe
 from fastgs.gaussians import Gaussians

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
 from fastgs.codec.layer import MAX_GAUSSIANS, decode_layers, encode_layers, ledger
+from fastgs.codec.rdo import search
 from fastgs.codec.scheme import Encoded
-from fastgs.codec.search import search
 from fastgs.codec.symbols import dequantize
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import HistoryEntry, fit

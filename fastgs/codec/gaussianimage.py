@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fastgs.codec.baseline import Peer
 from fastgs.codec.codebooks import ResidualVectors
-from fastgs.codec.peer import Peer
+from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import Half, LearnedScalar, Quantizer
-from fastgs.codec.tuning import Quantized
 from fastgs.fitting.covariance import axes
 from fastgs.fitting.optimizer import Recipe
 from fastgs.fitting.parametrization import Attributes

@@ -19,9 +19,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fastgs.codec.peer import Peer
+from fastgs.codec.baseline import Peer
+from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import LearnedScalar, LogarithmicRange, Quantizer
-from fastgs.codec.tuning import Quantized
 from fastgs.fitting.covariance import axes
 from fastgs.fitting.optimizer import Recipe
 from fastgs.fitting.parametrization import Attributes

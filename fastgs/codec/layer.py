@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgs.codec import curve
+from fastgs.codec import hilbert as curve
 from fastgs.codec.column import (
     BY_AREA,
     BY_DENSITY,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from fastgs.codec import search_kernels
+from fastgs.codec import rdo_kernels as search_kernels
 from fastgs.codec.symbols import AREA, BASIS, Layer, Steps, values
 from fastgs.fitting.parametrization import MIN_SCALE
 from fastgs.gaussians import Gaussians

@@ -7,7 +7,8 @@ import math
 import time
 from pathlib import Path
 
-from fastgs.codec import MAX_BPP, SCHEMES, decode, encode, ours
+from fastgs.codec import MAX_BPP, SCHEMES, decode, encode
+from fastgs.codec import fastgs as ours
 from fastgs.commands.coding import output_folder
 from fastgs.commands.console import (
     FAILED,
