@@ -2,7 +2,7 @@
 
 import sys
 
-from fastgs.stages.command import main
+from fastgs.training.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -39,8 +39,8 @@ from fastgs.models import feed_forward as learned
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.film import density_condition
 from fastgs.models.pretrained import load_weights, save_weights
-from fastgs.stages import AttributeStage, PositionStage
-from fastgs.stages.position import DensityLoss
+from fastgs.training import AttributeStage, PositionStage
+from fastgs.training.position import DensityLoss
 
 UNCONDITIONED = 10_000  # Gaussians at 512 x 512
 REFERENCE_SIZE = 512, 512

@@ -20,8 +20,8 @@ from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights
 from fastgs.predict import WEIGHTS
 from fastgs.render import cuda
-from fastgs.stages import AttributeStage
-from fastgs.stages.base import draw_count, generators
+from fastgs.training import AttributeStage
+from fastgs.training.base import draw_count, generators
 
 
 def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, Work]:

@@ -37,8 +37,8 @@ from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import save_weights
 from fastgs.render import cpu, reference
-from fastgs.stages import AttributeStage, PositionStage, position
-from fastgs.targets import TargetStore
+from fastgs.training import AttributeStage, PositionStage, position
+from fastgs.training.targets import TargetStore
 
 WARMUP = 2  # steps that are not counted: the first ones compile and allocate
 CASES = [("attribute", 128, 8), ("attribute", 256, 4), ("position", 224, 4)]  # stage, side of the crops, batch

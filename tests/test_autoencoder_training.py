@@ -14,8 +14,8 @@ from splat_data import make_splats
 from fastgs.autoencoders.pretrained import load_autoencoder
 from fastgs.splats import SplatDataModule
 from fastgs.splats.index import load_splats
-from fastgs.stages import AutoencoderStage
-from fastgs.stages.command import main
+from fastgs.training import AutoencoderStage
+from fastgs.training.cli import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMES = ("deep", "conv", "resnet", "anchored", "pixels")
@@ -95,7 +95,7 @@ class Stopper(Callback):
 def test_stopped_and_resumed_equals_uninterrupted(dataset, tmp_path):
     """With averaged weights, the pictures of the overlay for wandb, and networks for each attribute."""
     overlay = tmp_path / "overlay.yaml"
-    callbacks = ["fastgs.stages.panels.Panels", "fastgs.stages.throughput.Throughput"]
+    callbacks = ["fastgs.training.panels.Panels", "fastgs.training.throughput.Throughput"]
     overlay.write_text("\n".join(["trainer:", "  callbacks+:", *(f"    - class_path: {name}" for name in callbacks)]))
     more = [f"--config={CONFIGS / 'ema.yaml'}", f"--config={overlay}", "--model.per_attribute=true"]
     assert main(arguments("anchored", tmp_path / "whole", dataset, *more)) == 0
@@ -170,7 +170,7 @@ def gridless(tmp_path_factory):
         ("conv", "--model.dropout=1", 1, "model.dropout: must be in [0, 1), got 1"),
         ("conv", "--model.per_attribute=true --model.latent=3", 1, "model.latent: must be at least 4"),
         ("pixels", "--model.per_attribute=true", 1, "model.per_attribute: pixels have only one attribute"),
-        ("conv", "--model.model=unet", 2, "model: fastgs.stages.AutoencoderStage: model: expected"),
+        ("conv", "--model.model=unet", 2, "model: fastgs.training.AutoencoderStage: model: expected"),
         (
             "conv",
             "--config={configs}/position.yaml",
@@ -198,7 +198,7 @@ def test_data_of_another_stage(dataset, tmp_path, capsys):
     config = tmp_path / "config.yaml"
     config.write_text(f"""
 trainer: {{default_root_dir: {tmp_path}, accelerator: cpu}}
-model: {{class_path: fastgs.stages.PositionStage}}
+model: {{class_path: fastgs.training.PositionStage}}
 data: {{class_path: fastgs.splats.SplatDataModule, init_args: {{folder: {dataset}}}}}
 """)
     assert main(["fit", f"--config={config}"]) == 1

@@ -25,7 +25,7 @@ from fastgs.metrics.quality import psnr, ssim
 from fastgs.record_files import load_records
 from fastgs.splats import load_splats, read_index
 from fastgs.splats.channels import ATTRIBUTES
-from fastgs.stages.command import main as train
+from fastgs.training.cli import main as train
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args", "ignore::DeprecationWarning", "ignore:The number")

@@ -34,7 +34,7 @@ from fastgs.initializers.sampling import project, sample
 from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr
 from fastgs.models.pretrained import load_weights, save_weights
-from fastgs.stages import AttributeStage, FinetuneStage, PositionStage, base, position
+from fastgs.training import AttributeStage, FinetuneStage, PositionStage, base, position
 
 SIZE = 32
 SOON = {"learning_rate": 5e-3, "warmup_steps": 0, "val_iterations": 10}

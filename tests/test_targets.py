@@ -13,7 +13,7 @@ from fastgs.initializers import curvature, grid
 from fastgs.initializers.sampling import SIGMA, project
 from fastgs.metrics.quality import psnr
 from fastgs.render import reference, render
-from fastgs.targets import TargetStore, optimize
+from fastgs.training.targets import TargetStore, optimize
 
 TENSORS = ("means", "scales", "rotations", "colors")
 

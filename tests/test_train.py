@@ -16,8 +16,8 @@ from processes import python
 from safetensors.torch import load_file
 
 from fastgs.models.pretrained import load_weights
-from fastgs.stages import PositionStage
-from fastgs.stages.command import main
+from fastgs.training import PositionStage
+from fastgs.training.cli import main
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -301,7 +301,7 @@ def test_bad_checkpoint(position, images, tmp_path, capsys, content):
         ("position", "--trainer.default_root_dir={tmp}/file", 1, "{tmp}/file"),
         ("position", "--config=nowhere.yaml", 2, "config: File does not exist"),
         ("attribute", "--model.position_weights=nowhere", 1, "nowhere: no such weights"),
-        ("attribute", "--model.position_weights=null", 2, "model: fastgs.stages.AttributeStage: "),
+        ("attribute", "--model.position_weights=null", 2, "model: fastgs.training.AttributeStage: "),
         ("finetune", "--model.weights=nowhere", 1, "nowhere: no such weights"),
     ],
 )

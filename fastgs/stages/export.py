@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 
 from fastgs.data import ImageFolder
 from fastgs.splats import SplatDataset
-from fastgs.stages.base import TrainedStage
+from fastgs.training.base import TrainedStage
 
 
 class ExportWeights(Callback):

@@ -18,11 +18,11 @@ from fastgs.io.files import atomic_write
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
 from fastgs.splats import SplatBatch
-from fastgs.stages.autoencoder import AutoencoderStage
-from fastgs.stages.base import Stage, count_at
-from fastgs.stages.position import PositionStage
 from fastgs.stages.wandb_logging import wandb_loggers
-from fastgs.targets import optimize
+from fastgs.training.autoencoder import AutoencoderStage
+from fastgs.training.base import Stage, count_at
+from fastgs.training.position import PositionStage
+from fastgs.training.targets import optimize
 from fastgs.visualize import centres_image, density_image, error_image, strip
 
 _logger = logging.getLogger(__name__)

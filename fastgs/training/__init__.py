@@ -1,8 +1,8 @@
 """LightningModules: the steps and the logging of training; what they compute lies elsewhere."""
 
-from fastgs.stages.attribute import AttributeStage
-from fastgs.stages.autoencoder import AutoencoderStage
-from fastgs.stages.finetune import FinetuneStage
-from fastgs.stages.position import PositionStage
+from fastgs.training.attribute import AttributeStage
+from fastgs.training.autoencoder import AutoencoderStage
+from fastgs.training.finetune import FinetuneStage
+from fastgs.training.position import PositionStage
 
 __all__ = ["AttributeStage", "AutoencoderStage", "FinetuneStage", "PositionStage"]

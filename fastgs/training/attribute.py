@@ -14,7 +14,7 @@ from fastgs.models import AttributeNetwork
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights, save_weights, training_of
 from fastgs.render import render_batch
-from fastgs.stages.base import Stage, draw_count, generators
+from fastgs.training.base import Stage, draw_count, generators
 
 
 class AttributeStage(Stage):

@@ -16,7 +16,7 @@ from fastgs.autoencoders.pretrained import Content, TrainedAutoencoder, pixel_se
 from fastgs.metrics.quality import psnr
 from fastgs.splats import SplatBatch, SplatDataModule
 from fastgs.splats.channels import ATTRIBUTES
-from fastgs.stages.base import Schedule, TrainedStage
+from fastgs.training.base import Schedule, TrainedStage
 
 # Below this squared error, 100 dB, an image is not improved.
 LEAST_ERROR = 1e-10

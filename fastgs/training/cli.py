@@ -23,9 +23,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from fastgs.io.images import ImageError
 from fastgs.nearest import did_you_mean
-from fastgs.stages.checkpoint import CheckpointError
 from fastgs.stages.complaints import LONGEST, complaint
 from fastgs.stages.export import ExportWeights
+from fastgs.training.checkpoint import CheckpointError
 
 FAILED, WRONG_USAGE = 1, 2
 
@@ -93,7 +93,7 @@ class Command(LightningCLI):
             save_config_callback=KeepConfig,
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
-                "plugins": [{"class_path": "fastgs.stages.checkpoint.AtomicCheckpointIO"}],
+                "plugins": [{"class_path": "fastgs.training.checkpoint.AtomicCheckpointIO"}],
                 "use_distributed_sampler": False,  # the samplers of the data module know the ranks
             },
             seed_everything_default=0,

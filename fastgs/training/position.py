@@ -16,8 +16,8 @@ from fastgs.initializers import curvature
 from fastgs.initializers.sampling import project
 from fastgs.models import PositionNetwork
 from fastgs.models.feed_forward import LearnedInitializer
-from fastgs.stages.base import Stage, draw_count, generators
-from fastgs.targets import TargetStore, optimize
+from fastgs.training.base import Stage, draw_count, generators
+from fastgs.training.targets import TargetStore, optimize
 
 DensityLoss = Literal["cross_entropy", "mse"]
 
