@@ -20,8 +20,8 @@ from PIL import Image
 from processes import PATIENCE
 from safetensors.torch import load_file
 
-from fastgs.stages.throughput import Throughput
-from fastgs.stages.wandb_logging import LogToWandb, psnr_curves
+from fastgs.training.callbacks.throughput import Throughput
+from fastgs.training.callbacks.wandb import LogToWandb, psnr_curves
 from fastgs.training.cli import main
 
 wandb = import_or_skip("wandb")

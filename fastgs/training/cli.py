@@ -24,7 +24,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from fastgs.io.images import ImageError
 from fastgs.nearest import did_you_mean
 from fastgs.stages.complaints import LONGEST, complaint
-from fastgs.stages.export import ExportWeights
+from fastgs.training.callbacks.export import ExportWeights
 from fastgs.training.checkpoint import CheckpointError
 
 FAILED, WRONG_USAGE = 1, 2

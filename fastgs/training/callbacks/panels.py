@@ -18,9 +18,9 @@ from fastgs.io.files import atomic_write
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
 from fastgs.splats import SplatBatch
-from fastgs.stages.wandb_logging import wandb_loggers
 from fastgs.training.autoencoder import AutoencoderStage
 from fastgs.training.base import Stage, count_at
+from fastgs.training.callbacks.wandb import wandb_loggers
 from fastgs.training.position import PositionStage
 from fastgs.training.targets import optimize
 from fastgs.visualize import centres_image, density_image, error_image, strip

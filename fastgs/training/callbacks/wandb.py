@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
-from fastgs.stages.export import ExportWeights
+from fastgs.training.callbacks.export import ExportWeights
 
 _logger = logging.getLogger(__name__)
 
