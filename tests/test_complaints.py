@@ -24,10 +24,10 @@ WRONG = [
     ("--model.depth=9", 1, "encoder: 'tu-resnet18d' cannot be built of depth 9 ("),
     ("--model.width=-1", 1, "width: must be at least 1, got -1"),
     ("--model=PositionStag", 2, "model: there is no class PositionStag; did you mean fastgs.training.PositionStage?"),
-    ("--model=fastgs.training.PositionModul", 2, "model: there is no class fastgs.training.PositionModul; did you mean fast"
-     "gs.stages.PositionStage?"),
-    ("model:\n  class_path: fastgs.training.PositionModul\n", 2, "{file}: model: there is no class fastgs.training.Position"
-     "Modul; did you mean fastgs.training.PositionStage?"),
+    ("--model=fastgs.training.PositionModul", 2, "model: there is no class fastgs.training.PositionModul; did you "
+     "mean fastgs.training.PositionStage?"),
+    ("model:\n  class_path: fastgs.training.PositionModul\n", 2, "{file}: model: there is no class fastgs.training."
+     "PositionModul; did you mean fastgs.training.PositionStage?"),
     ("--model=fastgs.data.FolderDataModule", 2, "model: fastgs.data.FolderDataModule is no LightningModule"),
     ("--data=fastgs.data.FolderDataModul", 2, "data: there is no class fastgs.data.FolderDataModul; "
      f"did you mean {CLASSES}"),
@@ -48,8 +48,8 @@ WRONG = [
      "llbacks: lightning.pytorch.callbacks.EarlyStopping: there is no setting montor; did you mean monitor?"),
     ("--trainer.logger=CSVLoger", 2, "trainer.logger: there is no class CSVLoger; did you mean lightning.pytorch.logger"
      "s.CSVLogger"),
-    ("--trainer.plugins+=fastgs.training.checkpoint.AtomicCheckpoint", 2, "trainer.plugins: there is no class fastgs.stag"
-     "es.checkpoint.AtomicCheckpoint; did you mean fastgs.training.checkpoint.AtomicCheckpointIO or "),
+    ("--trainer.plugins+=fastgs.training.checkpoint.AtomicCheckpoint", 2, "trainer.plugins: there is no class fastgs."
+     "training.checkpoint.AtomicCheckpoint; did you mean fastgs.training.checkpoint.AtomicCheckpointIO or "),
     ("--trainer.max_epoch=2", 2, "there is no option --trainer.max_epoch; did you mean --trainer.max_epochs or "),
     ("trainer:\n  max_epoch: 2\n", 2, "there is no setting trainer.max_epoch; did you mean trainer.max_epochs or "),
     ("--trainer.max_epochs=many", 2, "trainer.max_epochs: expected int or null; got many"),
