@@ -2,7 +2,7 @@
 
 import sys
 
-from fastgs.cli import main
+from fastgs.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

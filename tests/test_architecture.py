@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import fastgs
-from fastgs.cli import _parser
-from fastgs.commands.console import Failures
+from fastgs.cli.console import Failures
+from fastgs.cli.main import _parser
 
 PACKAGE = Path(fastgs.__file__).parent
 

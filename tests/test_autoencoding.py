@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch.nn.functional import one_hot
 
-from fastgs import cli
 from fastgs.autoencoders.networks import build_autoencoder
 from fastgs.autoencoders.pretrained import TrainedAutoencoder, load_autoencoder, save_autoencoder, set_shape
 from fastgs.autoencoding import measure as measuring
@@ -20,7 +19,8 @@ from fastgs.autoencoding.coders import Coder, of_splats
 from fastgs.autoencoding.measure import Dataset
 from fastgs.autoencoding.probe import Samples, _Ridge, probe
 from fastgs.autoencoding.records import MEASURED, AutoencoderRecord
-from fastgs.commands import splats_evaluate
+from fastgs.cli import main as cli
+from fastgs.cli import splats_evaluate
 from fastgs.metrics.quality import psnr, ssim
 from fastgs.record_files import load_records
 from fastgs.splats import load_splats, read_index

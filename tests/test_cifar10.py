@@ -10,7 +10,7 @@ import torch
 from file_server import serving
 from torchvision.datasets import CIFAR10
 
-from fastgs import cli
+from fastgs.cli import main as cli
 from fastgs.data import cifar10
 from fastgs.data.fetch import RemoteFile
 from fastgs.splats import load_splats

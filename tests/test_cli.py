@@ -19,7 +19,7 @@ from processes import PATIENCE, python, start, wait_until
 from skimage import data
 
 import fastgs
-from fastgs import cli
+from fastgs.cli import main as cli
 from fastgs.models.pretrained import save_weights
 from fastgs.predict import Predictor
 
@@ -349,7 +349,7 @@ def full_disk(*arguments, **options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("writer", ["fastgs.commands.predict.save_image", "fastgs.gaussians.Gaussians.save",
+@pytest.mark.parametrize("writer", ["fastgs.cli.predict.save_image", "fastgs.gaussians.Gaussians.save",
                                     "fastgs.visualize.save_figure"])  # fmt: skip
 def test_disk_full(photo, out, capsys, monkeypatch, writer):
     monkeypatch.setattr(writer, full_disk)
@@ -372,7 +372,7 @@ def test_failure_while_files_are_moved(photo, out, capsys, monkeypatch):
 
 
 def test_disk_full_for_the_report(photo, out, capsys, monkeypatch):
-    monkeypatch.setattr("fastgs.commands.predict.atomic_write", full_disk)
+    monkeypatch.setattr("fastgs.cli.predict.atomic_write", full_disk)
     assert predict(photo, *QUICK, "--output", out) == 1
     message = f"fastgs: error: {out / 'report.json'}: cannot be written (No space left on device)\n"
     assert capsys.readouterr().err == message

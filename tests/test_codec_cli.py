@@ -12,7 +12,7 @@ from processes import python
 from skimage import data
 
 import fastgs
-from fastgs import cli
+from fastgs.cli import main as cli
 from fastgs.codec import SCHEMES, Frame, decode, read_frame
 from fastgs.codec.frame import write_frame
 from fastgs.io.images import load_image
@@ -332,7 +332,7 @@ def test_files_that_cannot_be_read(folder, capsys, monkeypatch, command):
         assert run(command, "/dev/zero", *options) == 1
         assert error_of(capsys) == "fastgs: error: /dev/zero: is not a .fgs file"
     missing.write_bytes(b"FGS" + bytes(100))
-    monkeypatch.setattr("fastgs.commands.coding.MAX_BYTES", 50)
+    monkeypatch.setattr("fastgs.cli.coding.MAX_BYTES", 50)
     assert run(command, missing, *options) == 1
     assert error_of(capsys).startswith(f"fastgs: error: {missing}: is larger than ")
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from file_server import serving
 
-from fastgs import cli
+from fastgs.cli import main as cli
 from fastgs.data import div2k
 from fastgs.data.div2k import Archive, DownloadError, download
 

@@ -16,7 +16,7 @@ from PIL import Image
 from processes import alive, children, interrupt, start, wait_until, when
 from skimage import data
 
-from fastgs import cli
+from fastgs.cli import main as cli
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import load_image
 from fastgs.methods import METHODS, Method

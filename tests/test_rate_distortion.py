@@ -13,7 +13,7 @@ import torch
 from PIL import Image, features
 from skimage import data
 
-from fastgs import cli
+from fastgs.cli import main as cli
 from fastgs.io.images import load_image
 from fastgs.metrics.bd_rate import rate_difference
 from fastgs.metrics.quality import ms_ssim, psnr, ssim

@@ -11,7 +11,8 @@ from PIL import Image
 from processes import start, wait_until
 from skimage import data
 
-from fastgs import cli, render
+from fastgs import render
+from fastgs.cli import main as cli
 from fastgs.gaussians import Gaussians
 from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from fastgs.cli.console import Parser, make_folder
 from fastgs.codec.frame import MAGIC
-from fastgs.commands.console import Parser, make_folder
 
 OUTPUT = "-o/--output"
 

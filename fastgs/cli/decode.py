@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from fastgs.cli.coding import output_folder, read_fgs
+from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
 from fastgs.codec import FormatError, decode
-from fastgs.commands.coding import output_folder, read_fgs
-from fastgs.commands.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
 from fastgs.gaussians import Gaussians
 from fastgs.io.images import save_image
 from fastgs.render import render

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from fastgs.commands.console import FAILED, Parser, download_progress, say_error
+from fastgs.cli.console import FAILED, Parser, download_progress, say_error
 
 SPLITS = ("train", "valid")
 

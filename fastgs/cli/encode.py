@@ -7,10 +7,8 @@ import math
 import time
 from pathlib import Path
 
-from fastgs.codec import MAX_BPP, SCHEMES, decode, encode
-from fastgs.codec import fastgs as ours
-from fastgs.commands.coding import output_folder
-from fastgs.commands.console import (
+from fastgs.cli.coding import output_folder
+from fastgs.cli.console import (
     FAILED,
     Failures,
     Parser,
@@ -21,6 +19,8 @@ from fastgs.commands.console import (
     reporting,
     wrong_argument,
 )
+from fastgs.codec import MAX_BPP, SCHEMES, decode, encode
+from fastgs.codec import fastgs as ours
 from fastgs.io.files import atomic_write
 from fastgs.io.images import SUFFIXES, find_images, load_image
 from fastgs.metrics.quality import psnr

@@ -9,8 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
-from fastgs.commands.console import Parser, wrong_argument
-from fastgs.commands.measuring import DATASETS, Work, measure_all
+from fastgs.cli.console import Parser, wrong_argument
+from fastgs.cli.measuring import DATASETS, Work, measure_all
 from fastgs.evaluate import measure
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.methods import METHODS

@@ -8,10 +8,10 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+from fastgs.cli.coding import read_fgs
+from fastgs.cli.console import FAILED, Failures, Parser, reporting, write
 from fastgs.codec import SCHEMES, read_frame
 from fastgs.codec.frame import MAGIC
-from fastgs.commands.coding import read_fgs
-from fastgs.commands.console import FAILED, Failures, Parser, reporting, write
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:

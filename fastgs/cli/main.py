@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from fastgs.commands import decode, download, encode, evaluate, info, predict, splats, table
-from fastgs.commands.console import INTERRUPTED, Parser
+from fastgs.cli import decode, download, encode, evaluate, info, predict, splats, table
+from fastgs.cli.console import INTERRUPTED, Parser
 from fastgs.io.version import installed_version
 
 

@@ -11,16 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from fastgs.commands.console import (
-    FAILED,
-    Failures,
-    Parser,
-    announce,
-    batch_progress,
-    make_folder,
-    reporting,
-    say_error,
-)
+from fastgs.cli.console import FAILED, Failures, Parser, announce, batch_progress, make_folder, reporting, say_error
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.io.images import find_images, load_image
 from fastgs.rate_distortion.records import CodecRecord

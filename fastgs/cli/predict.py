@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from PIL import ImageColor
 
-from fastgs.commands.console import (
+from fastgs.cli.console import (
     FAILED,
     Failures,
     Parser,

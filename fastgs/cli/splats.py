@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from fastgs.commands import splats_evaluate, splats_make
-from fastgs.commands.console import Parser
+from fastgs.cli import splats_evaluate, splats_make
+from fastgs.cli.console import Parser
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:

@@ -11,7 +11,7 @@ from fastgs.autoencoding.coders import Coder, of_file, of_pixels, of_splats
 from fastgs.autoencoding.measure import Dataset, measure
 from fastgs.autoencoding.pictures import grid
 from fastgs.autoencoding.records import AutoencoderRecord, AutoencoderTask
-from fastgs.commands.console import (
+from fastgs.cli.console import (
     FAILED,
     Failures,
     Parser,
@@ -23,7 +23,7 @@ from fastgs.commands.console import (
     reporting,
     wrong_argument,
 )
-from fastgs.commands.measuring import ordered
+from fastgs.cli.measuring import ordered
 from fastgs.io.files import atomic_write
 from fastgs.io.weights import without_suffix
 from fastgs.record_files import load_records, save_records

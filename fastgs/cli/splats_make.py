@@ -9,7 +9,7 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from statistics import fmean
 
-from fastgs.commands.console import (
+from fastgs.cli.console import (
     FAILED,
     Failures,
     Parser,
@@ -20,7 +20,7 @@ from fastgs.commands.console import (
     say_error,
     wrong_argument,
 )
-from fastgs.commands.measuring import DATASETS
+from fastgs.cli.measuring import DATASETS
 from fastgs.predict import check_arguments
 from fastgs.splats.making import INITS, ITERATIONS, SHARD_SIZE, Progress, check_folder, make
 from fastgs.splats.shards import Settings

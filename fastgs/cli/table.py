@@ -11,7 +11,7 @@ from fastgs import plots, tables
 from fastgs.autoencoding import plots as autoencoder_plots
 from fastgs.autoencoding import tables as autoencoder_tables
 from fastgs.autoencoding.records import AutoencoderRecord
-from fastgs.commands.console import FAILED, Failures, Parser, make_folder, reporting, write
+from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting, write
 from fastgs.io.files import atomic_write
 from fastgs.rate_distortion import plots as codec_plots
 from fastgs.rate_distortion import tables as codec_tables
