@@ -12,9 +12,9 @@ from typing import Any
 from environment import RESULTS
 from matplotlib.figure import Figure
 
-from fastgs.autoencoding import tables as autoencoding
-from fastgs.autoencoding.records import AutoencoderRecord
 from fastgs.codec import SCHEMES
+from fastgs.evaluation.autoencoders import tables as autoencoding
+from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 from fastgs.io.files import atomic_write
 from fastgs.methods import METHODS
 from fastgs.plots import over_run

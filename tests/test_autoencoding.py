@@ -14,13 +14,13 @@ from torch.nn.functional import one_hot
 
 from fastgs.autoencoders.networks import build_autoencoder
 from fastgs.autoencoders.pretrained import TrainedAutoencoder, load_autoencoder, save_autoencoder, set_shape
-from fastgs.autoencoding import measure as measuring
-from fastgs.autoencoding.coders import Coder, of_splats
-from fastgs.autoencoding.measure import Dataset
-from fastgs.autoencoding.probe import Samples, _Ridge, probe
-from fastgs.autoencoding.records import MEASURED, AutoencoderRecord
 from fastgs.cli import main as cli
 from fastgs.cli import splats_evaluate
+from fastgs.evaluation.autoencoders import measure as measuring
+from fastgs.evaluation.autoencoders.coders import Coder, of_splats
+from fastgs.evaluation.autoencoders.linear_probe import Samples, _Ridge, probe
+from fastgs.evaluation.autoencoders.measure import Dataset
+from fastgs.evaluation.autoencoders.records import MEASURED, AutoencoderRecord
 from fastgs.metrics.quality import psnr, ssim
 from fastgs.record_files import load_records
 from fastgs.splats import load_splats, read_index

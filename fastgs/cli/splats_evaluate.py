@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from fastgs.autoencoding.coders import Coder, of_file, of_pixels, of_splats
-from fastgs.autoencoding.measure import Dataset, measure
-from fastgs.autoencoding.pictures import grid
-from fastgs.autoencoding.records import AutoencoderRecord, AutoencoderTask
 from fastgs.cli.console import (
     FAILED,
     Failures,
@@ -24,6 +20,10 @@ from fastgs.cli.console import (
     wrong_argument,
 )
 from fastgs.cli.measuring import ordered
+from fastgs.evaluation.autoencoders.coders import Coder, of_file, of_pixels, of_splats
+from fastgs.evaluation.autoencoders.measure import Dataset, measure
+from fastgs.evaluation.autoencoders.pictures import grid
+from fastgs.evaluation.autoencoders.records import AutoencoderRecord, AutoencoderTask
 from fastgs.io.files import atomic_write
 from fastgs.io.weights import without_suffix
 from fastgs.record_files import load_records, save_records

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastgs import plots, tables
-from fastgs.autoencoding import plots as autoencoder_plots
-from fastgs.autoencoding import tables as autoencoder_tables
-from fastgs.autoencoding.records import AutoencoderRecord
 from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting, write
+from fastgs.evaluation.autoencoders import plots as autoencoder_plots
+from fastgs.evaluation.autoencoders import tables as autoencoder_tables
+from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 from fastgs.io.files import atomic_write
 from fastgs.rate_distortion import plots as codec_plots
 from fastgs.rate_distortion import tables as codec_tables

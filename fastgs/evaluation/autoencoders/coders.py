@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
-from fastgs.autoencoding.records import PIXELS, SPLATS
+from fastgs.evaluation.autoencoders.records import PIXELS, SPLATS
 from fastgs.gaussians import Gaussians
 from fastgs.io.files import parse_json
 from fastgs.io.weights import without_suffix

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgs.autoencoding.coders import Coder, pixels
-from fastgs.autoencoding.probe import Probe, Samples, probe
-from fastgs.autoencoding.records import AutoencoderRecord, AutoencoderTask
+from fastgs.evaluation.autoencoders.coders import Coder, pixels
+from fastgs.evaluation.autoencoders.linear_probe import Probe, Samples, probe
+from fastgs.evaluation.autoencoders.records import AutoencoderRecord, AutoencoderTask
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.version import installed_version
 from fastgs.metrics.quality import MIN_SSIM_SIZE, psnr, ssim

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from fastgs.autoencoding.coders import Coder, pixels
-from fastgs.autoencoding.measure import Dataset
-from fastgs.autoencoding.records import PIXELS, AutoencoderRecord
+from fastgs.evaluation.autoencoders.coders import Coder, pixels
+from fastgs.evaluation.autoencoders.measure import Dataset
+from fastgs.evaluation.autoencoders.records import PIXELS, AutoencoderRecord
 from fastgs.fitting.parametrization import Attributes
 from fastgs.splats.index import Splats
 from fastgs.visualize import strip

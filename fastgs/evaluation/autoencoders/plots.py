@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from fastgs.autoencoding.records import PIXELS, SPLATS, AutoencoderRecord
-from fastgs.autoencoding.tables import sections
+from fastgs.evaluation.autoencoders.records import PIXELS, SPLATS, AutoencoderRecord
+from fastgs.evaluation.autoencoders.tables import sections
 from fastgs.plots import finish, panels, save_figures, style
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastgs.autoencoding.records import AutoencoderRecord
+from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 
 # Title, field and format of what is compared; more is better.
 _MEASURES = (("PSNR in dB", "psnr", ".2f"), ("SSIM", "ssim", ".4f"), ("probe", "probe_accuracy", ".1%"))
