@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from fastgs.codec import SCHEMES
 from fastgs.evaluation.autoencoders import tables as autoencoding
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord
+from fastgs.evaluation.codecs import tables as rate_distortion
+from fastgs.evaluation.codecs.plots import over_rates
+from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.io.files import atomic_write
 from fastgs.methods import METHODS
 from fastgs.plots import over_run
-from fastgs.rate_distortion import tables as rate_distortion
-from fastgs.rate_distortion.plots import over_rates
-from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import load_records
 from fastgs.records import Record
 from fastgs.tables import group, markdown

@@ -14,12 +14,13 @@ from PIL import Image, features
 from skimage import data
 
 from fastgs.cli import main as cli
+from fastgs.evaluation.codecs import pillow as anchors
+from fastgs.evaluation.codecs import registry as codecs
+from fastgs.evaluation.codecs.pillow import ANCHORS
+from fastgs.evaluation.codecs.records import MEASURED, CodecRecord
 from fastgs.io.images import load_image
 from fastgs.metrics.bd_rate import rate_difference
 from fastgs.metrics.quality import ms_ssim, psnr, ssim
-from fastgs.rate_distortion import anchors, codecs
-from fastgs.rate_distortion.anchors import ANCHORS
-from fastgs.rate_distortion.records import MEASURED, CodecRecord
 from fastgs.record_files import load_records
 
 FORMATS = {"jpeg": "JPEG", "jpeg2000": "JPEG2000", "webp": "WEBP", "avif": "AVIF"}

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from fastgs.cli.console import FAILED, Failures, Parser, announce, batch_progress, make_folder, reporting, say_error
+from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.io.images import find_images, load_image
-from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import Storable, load_records, save_records
 from fastgs.records import Record
 from fastgs.runtime.pool import outcomes

@@ -12,10 +12,10 @@ from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting,
 from fastgs.evaluation.autoencoders import plots as autoencoder_plots
 from fastgs.evaluation.autoencoders import tables as autoencoder_tables
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord
+from fastgs.evaluation.codecs import plots as codec_plots
+from fastgs.evaluation.codecs import tables as codec_tables
+from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.io.files import atomic_write
-from fastgs.rate_distortion import plots as codec_plots
-from fastgs.rate_distortion import tables as codec_tables
-from fastgs.rate_distortion.records import CodecRecord
 from fastgs.record_files import load_records
 from fastgs.records import Record
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fastgs.evaluation.codecs.records import CodecRecord, CodecTask
+from fastgs.evaluation.codecs.registry import SCHEMES, File, encode
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.io.images import load_image, save_image
 from fastgs.io.version import installed_version
 from fastgs.metrics.lpips import lpips
 from fastgs.metrics.quality import MIN_SSIM_SIZE, ms_ssim, psnr, ssim
-from fastgs.rate_distortion.codecs import SCHEMES, File, encode
-from fastgs.rate_distortion.records import CodecRecord, CodecTask
 from fastgs.runtime import threads
 
 DECODINGS = 5  # of each file, for the median of their seconds

@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from fastgs.evaluation.codecs.records import CodecRecord
+from fastgs.evaluation.codecs.tables import Rates, group
 from fastgs.plots import finish, panels, save_figures, style
-from fastgs.rate_distortion.records import CodecRecord
-from fastgs.rate_distortion.tables import Rates, group
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

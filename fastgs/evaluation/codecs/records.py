@@ -16,7 +16,7 @@ class CodecTask:
     """One cell of an evaluation, and what tells its record from all others.
 
     Attributes:
-        codec: a name in `fastgs.rate_distortion.codecs.CODECS`.
+        codec: a name in `fastgs.evaluation.codecs.registry.CODECS`.
         image: path.
         sha256: of the file, in hexadecimal.
         size: shorter side in pixels, centre crop to a square; None keeps the size of the image.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from fastgs.evaluation.codecs import pillow as anchors
+from fastgs.evaluation.codecs.pillow import ANCHORS
+from fastgs.evaluation.codecs.records import CodecTask
 from fastgs.fitting.fit import HistoryEntry
-from fastgs.rate_distortion import anchors
-from fastgs.rate_distortion.anchors import ANCHORS
-from fastgs.rate_distortion.records import CodecTask
 from fastgs.render import render
 
 SCHEMES = ("fastgs", "gaussianimage", "gaussianimage-plus")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.metrics.bd_rate import Point, RateDifference, rate_difference
-from fastgs.rate_distortion.records import CodecRecord
 
 Cell = tuple[str, float]
 Sample = tuple[str, str, int | None]
