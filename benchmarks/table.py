@@ -18,12 +18,12 @@ from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 from fastgs.evaluation.codecs import tables as rate_distortion
 from fastgs.evaluation.codecs.plots import over_rates
 from fastgs.evaluation.codecs.records import CodecRecord
+from fastgs.evaluation.methods.plots import over_run
+from fastgs.evaluation.methods.records import Record
+from fastgs.evaluation.methods.tables import group, markdown
 from fastgs.io.files import atomic_write
 from fastgs.methods import METHODS
-from fastgs.plots import over_run
 from fastgs.record_files import load_records
-from fastgs.records import Record
-from fastgs.tables import group, markdown
 
 README = Path(__file__).parent.parent / "README.md"
 PAGE = Path(__file__).parent / "RESULTS.md"

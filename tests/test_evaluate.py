@@ -17,12 +17,12 @@ from processes import alive, children, interrupt, start, wait_until, when
 from skimage import data
 
 from fastgs.cli import main as cli
+from fastgs.evaluation.methods.records import MEASURED
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import load_image
 from fastgs.methods import METHODS, Method
 from fastgs.metrics.lpips import lpips
 from fastgs.metrics.quality import psnr, ssim
-from fastgs.records import MEASURED
 
 OURS, PEER = "fastgs-curvature", "image-gs-gradient"
 METHOD_NAMES, COUNTS, BUDGETS = [OURS, PEER], [30, 60], [0, 5, 10]

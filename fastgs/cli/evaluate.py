@@ -11,14 +11,14 @@ from typing import TypeVar
 
 from fastgs.cli.console import Parser, wrong_argument
 from fastgs.cli.measuring import DATASETS, Work, measure_all
-from fastgs.evaluate import measure
 from fastgs.evaluation.codecs.measure import measure as measure_codec
 from fastgs.evaluation.codecs.records import CodecRecord, CodecTask
 from fastgs.evaluation.codecs.registry import CODECS, SCHEMES, check_codec
+from fastgs.evaluation.methods.measure import measure
+from fastgs.evaluation.methods.records import Budget, Record, Task
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.methods import METHODS
 from fastgs.predict import check_arguments
-from fastgs.records import Budget, Record, Task
 
 _T = TypeVar("_T", str, int, float)
 

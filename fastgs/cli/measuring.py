@@ -13,10 +13,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from fastgs.cli.console import FAILED, Failures, Parser, announce, batch_progress, make_folder, reporting, say_error
 from fastgs.evaluation.codecs.records import CodecRecord
+from fastgs.evaluation.methods.records import Record
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.io.images import find_images, load_image
 from fastgs.record_files import Storable, load_records, save_records
-from fastgs.records import Record
 from fastgs.runtime.pool import outcomes
 
 # Where `fastgs download` puts them, and how to call it.
@@ -68,7 +68,7 @@ class Work(Generic[_Task, _Record]):
     Attributes:
         cells: the tasks on an image, given its path and the SHA-256 of its file.
         rank: tasks come in the order of this number, and those of one rank in the order of images.
-        measure: see `fastgs.evaluate.measure`.
+        measure: see `fastgs.evaluation.methods.measure.measure`.
         share: how much of a task is done, in [0, 1], if this is the newest entry of its history.
         kind: of the records.
     """

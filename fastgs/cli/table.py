@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastgs import plots, tables
 from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting, write
 from fastgs.evaluation.autoencoders import plots as autoencoder_plots
 from fastgs.evaluation.autoencoders import tables as autoencoder_tables
@@ -15,9 +14,10 @@ from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 from fastgs.evaluation.codecs import plots as codec_plots
 from fastgs.evaluation.codecs import tables as codec_tables
 from fastgs.evaluation.codecs.records import CodecRecord
+from fastgs.evaluation.methods import plots, tables
+from fastgs.evaluation.methods.records import Record
 from fastgs.io.files import atomic_write
 from fastgs.record_files import load_records
-from fastgs.records import Record
 
 _Record = Record | CodecRecord | AutoencoderRecord
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastgs.evaluation.autoencoders.records import PIXELS, SPLATS, AutoencoderRecord
 from fastgs.evaluation.autoencoders.tables import sections
-from fastgs.plots import finish, panels, save_figures, style
+from fastgs.evaluation.methods.plots import finish, panels, save_figures, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

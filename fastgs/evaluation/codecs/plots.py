@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.evaluation.codecs.tables import Rates, group
-from fastgs.plots import finish, panels, save_figures, style
+from fastgs.evaluation.methods.plots import finish, panels, save_figures, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from fastgs.evaluation.methods.records import Record, Task
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.gaussians import Gaussians
 from fastgs.io.images import load_image, save_image
@@ -24,7 +25,6 @@ from fastgs.io.version import installed_version
 from fastgs.methods import METHODS
 from fastgs.metrics.lpips import lpips
 from fastgs.metrics.quality import MIN_SSIM_SIZE, ms_ssim, ssim
-from fastgs.records import Record, Task
 from fastgs.render import render
 from fastgs.runtime import threads
 

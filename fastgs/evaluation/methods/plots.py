@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fastgs.evaluation.methods.records import Record
+from fastgs.evaluation.methods.tables import Grid, group
 from fastgs.io.files import atomic_write
 from fastgs.io.images import load_image
-from fastgs.records import Record
-from fastgs.tables import Grid, group
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from fastgs.records import Budget, Record
+from fastgs.evaluation.methods.records import Budget, Record
 
 Cell = tuple[str, int, Budget]
 
