@@ -21,9 +21,9 @@ from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.evaluation.methods.plots import over_run
 from fastgs.evaluation.methods.records import Record
 from fastgs.evaluation.methods.tables import group, markdown
+from fastgs.evaluation.records import load_records
 from fastgs.io.files import atomic_write
 from fastgs.methods import METHODS
-from fastgs.record_files import load_records
 
 README = Path(__file__).parent.parent / "README.md"
 PAGE = Path(__file__).parent / "RESULTS.md"

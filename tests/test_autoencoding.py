@@ -21,8 +21,8 @@ from fastgs.evaluation.autoencoders.coders import Coder, of_splats
 from fastgs.evaluation.autoencoders.linear_probe import Samples, _Ridge, probe
 from fastgs.evaluation.autoencoders.measure import Dataset
 from fastgs.evaluation.autoencoders.records import MEASURED, AutoencoderRecord
+from fastgs.evaluation.records import load_records
 from fastgs.metrics.quality import psnr, ssim
-from fastgs.record_files import load_records
 from fastgs.splats import load_splats, read_index
 from fastgs.splats.channels import ATTRIBUTES
 from fastgs.training.cli import main as train

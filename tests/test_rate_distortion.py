@@ -18,10 +18,10 @@ from fastgs.evaluation.codecs import pillow as anchors
 from fastgs.evaluation.codecs import registry as codecs
 from fastgs.evaluation.codecs.pillow import ANCHORS
 from fastgs.evaluation.codecs.records import MEASURED, CodecRecord
+from fastgs.evaluation.records import load_records
 from fastgs.io.images import load_image
 from fastgs.metrics.bd_rate import rate_difference
 from fastgs.metrics.quality import ms_ssim, psnr, ssim
-from fastgs.record_files import load_records
 
 FORMATS = {"jpeg": "JPEG", "jpeg2000": "JPEG2000", "webp": "WEBP", "avif": "AVIF"}
 SMALL = [name for name in ANCHORS if name != "avif"]  # which needs seconds

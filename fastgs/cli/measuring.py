@@ -14,9 +14,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from fastgs.cli.console import FAILED, Failures, Parser, announce, batch_progress, make_folder, reporting, say_error
 from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.evaluation.methods.records import Record
+from fastgs.evaluation.records import Storable, load_records, save_records
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.io.images import find_images, load_image
-from fastgs.record_files import Storable, load_records, save_records
 from fastgs.runtime.pool import outcomes
 
 # Where `fastgs download` puts them, and how to call it.

@@ -24,9 +24,9 @@ from fastgs.evaluation.autoencoders.coders import Coder, of_file, of_pixels, of_
 from fastgs.evaluation.autoencoders.measure import Dataset, measure
 from fastgs.evaluation.autoencoders.pictures import grid
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord, AutoencoderTask
+from fastgs.evaluation.records import load_records, save_records
 from fastgs.io.files import atomic_write
 from fastgs.io.weights import without_suffix
-from fastgs.record_files import load_records, save_records
 from fastgs.splats.index import Split
 
 

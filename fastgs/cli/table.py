@@ -16,8 +16,8 @@ from fastgs.evaluation.codecs import tables as codec_tables
 from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.evaluation.methods import plots, tables
 from fastgs.evaluation.methods.records import Record
+from fastgs.evaluation.records import load_records
 from fastgs.io.files import atomic_write
-from fastgs.record_files import load_records
 
 _Record = Record | CodecRecord | AutoencoderRecord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastgs.record_files import target_name
+from fastgs.evaluation.records import target_name
 
 # Fields of a record that differ from run to run; all others repeat exactly on one machine.
 MEASURED = ("seconds_encode", "seconds_decode", "workers", "threads")
