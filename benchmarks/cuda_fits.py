@@ -13,7 +13,7 @@ from torch import Tensor
 from fastgs.fitting.fit import HistoryEntry, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT
-from fastgs.predict import LEARNED, WEIGHTS
+from fastgs.predictor import LEARNED, WEIGHTS
 
 LEVELS = (30, 35, 40, 45)  # dB
 AGREEMENT = 0.1  # dB between the backends

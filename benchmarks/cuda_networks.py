@@ -18,7 +18,7 @@ from fastgs.io.images import load_image
 from fastgs.models.attribute import CHANNELS, SEEN
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights
-from fastgs.predict import WEIGHTS
+from fastgs.predictor import WEIGHTS
 from fastgs.render import cuda
 from fastgs.training import AttributeStage
 from fastgs.training.base import draw_count, generators

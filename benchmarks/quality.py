@@ -17,7 +17,7 @@ from rich.progress import track
 from fastgs import Predictor
 from fastgs.initializers import DEFAULT
 from fastgs.io.images import find_images
-from fastgs.predict import INITS
+from fastgs.predictor import INITS
 
 
 def measure(

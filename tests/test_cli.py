@@ -21,7 +21,7 @@ from skimage import data
 import fastgs
 from fastgs.cli import main as cli
 from fastgs.models.pretrained import save_weights
-from fastgs.predict import Predictor
+from fastgs.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76

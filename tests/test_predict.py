@@ -15,7 +15,7 @@ from skimage import data
 import fastgs
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.models import pretrained as weights
-from fastgs.predict import work_device
+from fastgs.predictor import work_device
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76

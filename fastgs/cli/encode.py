@@ -24,7 +24,7 @@ from fastgs.codec import fastgs as ours
 from fastgs.io.files import atomic_write
 from fastgs.io.images import SUFFIXES, find_images, load_image
 from fastgs.metrics.quality import psnr
-from fastgs.predict import check_arguments
+from fastgs.predictor import check_arguments
 from fastgs.render import render
 
 

@@ -18,7 +18,7 @@ from fastgs.evaluation.methods.measure import measure
 from fastgs.evaluation.methods.records import Budget, Record, Task
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.methods import METHODS
-from fastgs.predict import check_arguments
+from fastgs.predictor import check_arguments
 
 _T = TypeVar("_T", str, int, float)
 

@@ -29,7 +29,7 @@ from fastgs.initializers import DEFAULT
 from fastgs.io.files import atomic_write
 from fastgs.io.images import SUFFIXES, find_images, save_image
 from fastgs.io.version import installed_version
-from fastgs.predict import INITS, LEARNED, WEIGHTS, WHITE, Predictor, Result, check_arguments, check_init
+from fastgs.predictor import INITS, LEARNED, WEIGHTS, WHITE, Predictor, Result, check_arguments, check_init
 from fastgs.render import Backend
 
 # Options that `Predictor.__call__` takes under the same name.

@@ -21,7 +21,7 @@ from fastgs.cli.console import (
     wrong_argument,
 )
 from fastgs.cli.measuring import DATASETS
-from fastgs.predict import check_arguments
+from fastgs.predictor import check_arguments
 from fastgs.splats.making import INITS, ITERATIONS, SHARD_SIZE, Progress, check_folder, make
 from fastgs.splats.shards import Settings
 from fastgs.splats.sources import Source, find_sources, listing
