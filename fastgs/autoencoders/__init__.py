@@ -1,1 +1,1 @@
-""""""
+"""Autoencoders on sets of Gaussians, whole: networks, principal components, trained ones."""

@@ -1,1 +1,1 @@
-""""""
+"""Measurements of methods, codecs and autoencoders: records, tables, plots."""

@@ -1,1 +1,1 @@
-""""""
+"""Measures of quality and rate, each defined once."""

@@ -1,1 +1,1 @@
-""""""
+"""What the kernels run on: compilation, vectors, threads and processes."""

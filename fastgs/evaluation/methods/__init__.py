@@ -1,1 +1,1 @@
-""""""
+"""Methods x photos x numbers of Gaussians x budgets."""

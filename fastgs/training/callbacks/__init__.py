@@ -1,1 +1,1 @@
-""""""
+"""Callbacks of the trainer: exported weights, panels of images, throughput, Weights & Biases."""
