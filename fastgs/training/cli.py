@@ -23,9 +23,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from fastgs.io.images import ImageError
 from fastgs.nearest import did_you_mean
-from fastgs.stages.complaints import LONGEST, complaint
 from fastgs.training.callbacks.export import ExportWeights
 from fastgs.training.checkpoint import CheckpointError
+from fastgs.training.complaints import LONGEST, complaint
 
 FAILED, WRONG_USAGE = 1, 2
 
