@@ -38,7 +38,7 @@ class Result:
         image: (3, H, W) their rendering, clamped to [0, 1].
         target: (3, H, W) in [0, 1], what they were fitted to: the input after composition, resizing and cropping.
         initial: the Gaussians that the fit began with.
-        psnr, psnr_init: dB, after and before the fit, as in metrics.py.
+        psnr, psnr_init: dB, after and before the fit, as in metrics/quality.py.
         history: (iteration, seconds, psnr) along the fit, both ends included.
         seconds_init, seconds_fit: wall clock of the initializer, and of the steps; reading the image and making ready
             (imports, the trial steps of a time budget) count in neither.

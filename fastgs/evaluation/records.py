@@ -1,7 +1,7 @@
 """Records as a JSON list: written by `fastgs evaluate` and `fastgs splats evaluate`, read by these and `fastgs table`.
 
-There are several kinds of records: of methods in records.py, of codecs in rate_distortion/records.py, of autoencoders
-in autoencoding/records.py.
+There are several kinds of records: of methods in methods/records.py, of codecs in codecs/records.py, of autoencoders
+in autoencoders/records.py.
 """
 
 from __future__ import annotations

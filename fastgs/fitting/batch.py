@@ -136,7 +136,7 @@ class _Batch:
             _gaussians(Attributes(*each), start.height, start.width, self.blend)
             for *each, start in zip(*columns, self.starts, strict=True)
         ]
-        # PSNR as in metrics.py, of all at once.
+        # PSNR as in metrics/quality.py, of all at once.
         errors = self._mean_errors(0, 1).clamp(min=10 ** (-MAX_PSNR / 10))
         return BatchFit(gaussians, (-10 * errors.log10()).tolist())
 

@@ -1,4 +1,4 @@
-"""Gaussians that come, go and move while a fit runs: one interface, which the loop of fitting.py calls."""
+"""Gaussians that come, go and move while a fit runs: one interface, which the loop of fit.py calls."""
 
 from __future__ import annotations
 

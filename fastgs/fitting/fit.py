@@ -44,7 +44,7 @@ HISTORY_INTERVAL = 10
 
 
 class HistoryEntry(NamedTuple):
-    """State of a fit: after `iteration` steps and `seconds`, PSNR in dB as in metrics.py."""
+    """State of a fit: after `iteration` steps and `seconds`, PSNR in dB as in metrics/quality.py."""
 
     iteration: int
     seconds: float

@@ -1,4 +1,4 @@
-"""One step of the optimization: render, compare, move. fitting.py says how many, and when to stop."""
+"""One step of the optimization: render, compare, move. fit.py says how many, and when to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Triton kernel of descent_cuda.py: from gradients of Gaussians to the Gaussians of the next step."""
+"""The Triton kernel of optimizer_cuda.py: from gradients of Gaussians to the Gaussians of the next step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rasterizer on the CPU: kernels.py and top_kernels.py as a differentiable function of float32 tensors."""
+"""The rasterizer on the CPU: cpu_kernels.py and cpu_topk_kernels.py as a differentiable function of float32 tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = 4
 
 
 class _Layout(NamedTuple):
-    """Where the Gaussians of a batch lie; see kernels.py."""
+    """Where the Gaussians of a batch lie; see cpu_kernels.py."""
 
     frames: NDArray[np.float32]  # (N, 7)
     rows: NDArray[np.int64]  # (N, 2)

@@ -1,4 +1,4 @@
-"""The numba kernels of the CPU rasterizer where each pixel is blended of a few Gaussians only; see kernels.py first.
+"""The numba kernels of the CPU rasterizer where each pixel is blended of a few Gaussians only; see cpu_kernels.py first.
 
 Forward, every pixel keeps a list of the largest weights so far, sorted, and whose they are; its colour is made from the
 list. Backward, a Gaussian takes part in a pixel if it comes no later than the last of the list, of which nothing else
@@ -31,7 +31,7 @@ from fastgs.runtime.simd import (
     where_below,
 )
 
-# Planes of a row after the forward pass; plane 0 is as in kernels.py. The last of the list: its weight, and its number
+# Planes of a row after the forward pass; plane 0 is as in cpu_kernels.py. The last of the list: its weight, and its number
 # within the image as a float32, exact up to 2^24; 0 and -1 where the list is not full.
 LEAST, LAST = 1, 2
 NOBODY = np.float32(-1)
@@ -178,7 +178,7 @@ def backward(
     means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients, planes,
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
-    """Gradients of Gaussians [start, stop), as in kernels.py, from the pixels that they take part in."""
+    """Gradients of Gaussians [start, stop), as in cpu_kernels.py, from the pixels that they take part in."""
     zero = splat(ZERO)
     for image in range(len(pitches)):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]

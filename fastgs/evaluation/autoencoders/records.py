@@ -57,7 +57,7 @@ class AutoencoderRecord(AutoencoderTask):
         latent: numbers that a code has.
         num_gaussians: of each image in the dataset.
         parameters_count: numbers that were learned, by steps or in closed form.
-        psnr, psnr_std: dB, as in metrics.py, of the image that comes out, rendered where it is Gaussians, against the
+        psnr, psnr_std: dB, as in metrics/quality.py, of the image that comes out, rendered where it is Gaussians, against the
             original pixels: mean and standard deviation over images.
         ssim: likewise, the mean; None of images too small for it.
         bytes_latent: of the code of an image, in float32.
@@ -67,7 +67,7 @@ class AutoencoderRecord(AutoencoderTask):
         seconds_encode, seconds_decode: of an image, in a batch, rendering included; None of encoding where nothing
             encodes.
         probe_accuracy: share of the test split's images whose class a linear classifier tells from their codes (from
-            all numbers where there are no codes); see probe.py.
+            all numbers where there are no codes); see linear_probe.py.
         chance: the share that is right if always the commonest class is said.
         seed: of the training; of splats, of the fits.
         threads: that were used.

@@ -1,7 +1,7 @@
 """Codec x image x rate: each cell is one file, written, and read again.
 
 All codecs get, and give, images of 8 bits, so what is measured is what a PNG of the decoded image shows. As in
-evaluate.py, results do not depend on the number of workers or threads.
+methods/measure.py, results do not depend on the number of workers or threads.
 """
 
 from __future__ import annotations

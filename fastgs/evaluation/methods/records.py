@@ -76,7 +76,7 @@ class Record(Task):
     Attributes:
         height, width: of the image that was fitted, in pixels.
         iterations: number of steps that were made.
-        psnr_init, psnr: dB, at the start and at the end, as in metrics.py.
+        psnr_init, psnr: dB, at the start and at the end, as in metrics/quality.py.
         ssim, ms_ssim, lpips: of the result; None where the image is too small, or LPIPS has no weights.
         seconds_network: wall clock of the networks; 0 where there are none.
         seconds_sampling: wall clock of the rest of the start: density, sampling, first attributes.
