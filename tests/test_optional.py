@@ -8,7 +8,7 @@ from processes import python
 CODE = """
 import logging, sys, torch
 import fastgs
-from fastgs.stages.wandb_logging import LogToWandb
+from fastgs.training.callbacks.wandb import LogToWandb
 from fastgs.render import has_triton
 
 logging.basicConfig(stream=sys.stdout, format="%(message)s")

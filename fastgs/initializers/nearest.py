@@ -10,8 +10,8 @@ from torch import Tensor
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.from_density import MIN_SCALE
 
-# Standard deviation in units of the distance to the nearest neighbour: twice that of the spacing in from_density.py, for
-# the mean distance is half the spacing where positions are drawn independently.
+# Standard deviation in units of the distance to the nearest neighbour: twice that of the spacing in from_density.py,
+# for the mean distance is half the spacing where positions are drawn independently.
 SCALE = 0.84
 
 

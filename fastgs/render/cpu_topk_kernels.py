@@ -1,4 +1,4 @@
-"""The numba kernels of the CPU rasterizer where each pixel is blended of a few Gaussians only; see cpu_kernels.py first.
+"""The numba kernels of the CPU rasterizer where a pixel is blended of a few Gaussians only; see cpu_kernels.py first.
 
 Forward, every pixel keeps a list of the largest weights so far, sorted, and whose they are; its colour is made from the
 list. Backward, a Gaussian takes part in a pixel if it comes no later than the last of the list, of which nothing else
@@ -31,8 +31,8 @@ from fastgs.runtime.simd import (
     where_below,
 )
 
-# Planes of a row after the forward pass; plane 0 is as in cpu_kernels.py. The last of the list: its weight, and its number
-# within the image as a float32, exact up to 2^24; 0 and -1 where the list is not full.
+# Planes of a row after the forward pass; plane 0 is as in cpu_kernels.py. The last of the list: its weight, and its
+# number within the image as a float32, exact up to 2^24; 0 and -1 where the list is not full.
 LEAST, LAST = 1, 2
 NOBODY = np.float32(-1)
 

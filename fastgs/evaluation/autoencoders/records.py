@@ -57,7 +57,7 @@ class AutoencoderRecord(AutoencoderTask):
         latent: numbers that a code has.
         num_gaussians: of each image in the dataset.
         parameters_count: numbers that were learned, by steps or in closed form.
-        psnr, psnr_std: dB, as in metrics/quality.py, of the image that comes out, rendered where it is Gaussians, against the
+        psnr, psnr_std: dB, as in metrics/, of the image that comes out, rendered where it is Gaussians, against the
             original pixels: mean and standard deviation over images.
         ssim: likewise, the mean; None of images too small for it.
         bytes_latent: of the code of an image, in float32.

@@ -68,7 +68,7 @@ class CodecRecord(CodecTask):
         bytes: size of the file, headers and all.
         bpp: `8 bytes / (height width)`.
         bits_analytic: what the codec's own count says, without a file; None if it has none.
-        psnr: dB, as in metrics/quality.py, of the decoded image rounded to 8 bits against the one that was encoded, of 8 bits.
+        psnr: dB, as in metrics/, of the decoded image rounded to 8 bits against the one that was encoded, of 8 bits.
         ssim, ms_ssim, lpips: likewise; None where the image is too small, too, or LPIPS has no weights.
         seconds_encode: wall clock of the search for this rate, all fits and files that it took included.
         seconds_decode: wall clock from the bytes to the image, median of a few times after one to warm up.
