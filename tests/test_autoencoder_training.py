@@ -95,7 +95,7 @@ class Stopper(Callback):
 def test_stopped_and_resumed_equals_uninterrupted(dataset, tmp_path):
     """With averaged weights, the pictures of the overlay for wandb, and networks for each attribute."""
     overlay = tmp_path / "overlay.yaml"
-    callbacks = ["fastgs.training.panels.Panels", "fastgs.training.throughput.Throughput"]
+    callbacks = ["fastgs.training.callbacks.panels.Panels", "fastgs.training.callbacks.throughput.Throughput"]
     overlay.write_text("\n".join(["trainer:", "  callbacks+:", *(f"    - class_path: {name}" for name in callbacks)]))
     more = [f"--config={CONFIGS / 'ema.yaml'}", f"--config={overlay}", "--model.per_attribute=true"]
     assert main(arguments("anchored", tmp_path / "whole", dataset, *more)) == 0

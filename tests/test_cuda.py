@@ -203,7 +203,7 @@ def test_diverging_is_seen():
 COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
-from fastgs import descent_kernels
+from fastgs.fitting import optimizer_cuda_kernels
 from fastgs.render import cuda_kernels
 
 def compile(kernel, pointers, scalars, warps=4, **constants):
@@ -253,7 +253,7 @@ for lanes in (8, 32, 512):
         numbers("number height width"), GAUSSIANS=max(1, 128 // lanes), LANES=lanes,
     )
 compile(
-    descent_kernels.descend,
+    optimizer_cuda_kernels.descend,
     floats("variables averages squares start frames floors in_means in_scales in_rotations in_colors")
     | floats("means scales rotations colors") | integers("ends", "*i64") | integers("taken") | floats("factor weights"),
     numbers("rate_offsets rate_scales rate_rotations rate_colors", "fp32") | numbers("number capacity"),

@@ -244,7 +244,7 @@ def test_psnr_curves():
 def test_throughput(monkeypatch):
     """Steps of 3 s after 1 s of waiting; what passes in validation and between epochs does not count."""
     now, logged = [0.0], {}
-    monkeypatch.setattr("fastgs.training.throughput.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fastgs.training.callbacks.throughput.time.perf_counter", lambda: now[0])
     trainer = SimpleNamespace(log_every_n_steps=2, world_size=4)
     module = SimpleNamespace(log=lambda name, value, **_: logged.update({name: value}))
     batch = SimpleNamespace(images=range(6))
