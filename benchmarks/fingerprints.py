@@ -1,8 +1,8 @@
 """SHA-256 of what the commands make of a few photos: equal before and after a change that is to change nothing.
 
-    python benchmarks/fingerprints.py PHOTO... --output before.json
+    python -m benchmarks.fingerprints PHOTO... --output before.json
     ... the change ...
-    python benchmarks/fingerprints.py PHOTO... --against before.json
+    python -m benchmarks.fingerprints PHOTO... --against before.json
 
 Only commands are used, so modules may move. The last bits of floats differ from one kind of CPU to another.
 """

@@ -1,4 +1,4 @@
-"""benchmarks/cuda.py, whose numbers need a GPU, runs to its end at toy sizes without one."""
+"""benchmarks/gpu, whose numbers need a GPU, runs to its end at toy sizes without one."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from optional import skip_without_kernels
 
 skip_without_kernels()
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "cuda.py"
+ROOT = Path(__file__).parents[1]
 SECTIONS = ["correctness", "rasterizer", "roofline", "fit", "networks", "training", "launch_shapes", "gsplat"]
 
 
 def run(*arguments, **options):
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
+    command = [sys.executable, "-m", "benchmarks.gpu", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT, **options)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The GPU: whether the kernels are right, what everything takes, and how far that is from what the card could do.
 
-    python benchmarks/cuda.py [PHOTO] --fit-photos FOLDER
+    python -m benchmarks.gpu [PHOTO] --fit-photos FOLDER
 
 In one go, in minutes. A section that fails leaves a record of its error, and the others go on; what is there is written
 after each. With --interpret, sizes are tiny and Triton's interpreter runs the kernels on the CPU: that tries this
@@ -21,21 +21,17 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
-if __name__ != "__main__":
-    # The folder of a program comes first on the path. Others who look there for NVIDIA's package do without it.
-    raise ImportError("benchmarks/cuda.py is not the package cuda")
-
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Where each is; they are imported when their turn comes, so that a missing package stops no other.
 SECTIONS = {
-    "correctness": ("cuda_correctness", "correctness"),
-    "rasterizer": ("cuda_speed", "rasterizer"),
-    "roofline": ("cuda_roofline", "roofline"),
-    "fit": ("cuda_fits", "fits"),
-    "networks": ("cuda_networks", "networks"),
-    "training": ("cuda_networks", "training"),
-    "launch_shapes": ("cuda_speed", "launch_shapes"),
-    "gsplat": ("cuda_speed", "gsplat"),
+    "correctness": ("correctness", "correctness"),
+    "rasterizer": ("speed", "rasterizer"),
+    "roofline": ("roofline", "roofline"),
+    "fit": ("fits", "fits"),
+    "networks": ("networks", "networks"),
+    "training": ("networks", "training"),
+    "launch_shapes": ("speed", "launch_shapes"),
+    "gsplat": ("speed", "gsplat"),
 }
 MOST_LINES = 60  # of a table that is printed; the file has all
 
@@ -60,7 +56,8 @@ def surroundings() -> Record:
     """Machine and versions, as far as they are to be had."""
     import torch
     import triton
-    from environment import describe
+
+    from benchmarks.environment import describe
 
     try:
         found = describe()
@@ -79,7 +76,7 @@ def gather(name: str, bench: Any) -> list[Record]:
     found: list[Record] = []
     module, function = SECTIONS[name]
     try:
-        for record in getattr(importlib.import_module(module), function)(bench):
+        for record in getattr(importlib.import_module(f"benchmarks.gpu.{module}"), function)(bench):
             found.append({"section": name, **record})
     except Exception:  # of whatever kind, the other sections are worth having
         found.append({"section": name, "error": traceback.format_exc().splitlines()[-16:]})
@@ -109,8 +106,9 @@ def failed(record: Record) -> bool:
 def make_bench(arguments: argparse.Namespace) -> Any:
     """What every section is given."""
     import torch
-    from cuda_scenes import FULL, TOY, Bench
-    from cuda_timing import DeviceTimer, HostTimer
+
+    from benchmarks.gpu.scenes import FULL, TOY, Bench
+    from benchmarks.gpu.timing import DeviceTimer, HostTimer
 
     toy = arguments.interpret
     return Bench(
@@ -125,8 +123,7 @@ def make_bench(arguments: argparse.Namespace) -> Any:
 
 def run(arguments: argparse.Namespace) -> list[Record]:
     """All sections that were asked for; the file is written after each."""
-    from environment import RESULTS
-
+    from benchmarks.environment import RESULTS
     from fastgs.io.files import atomic_write
 
     bench = make_bench(arguments)
@@ -161,7 +158,7 @@ def main() -> int:
     import torch  # deferred: Triton looks at the environment
 
     if not arguments.interpret and not torch.cuda.is_available():
-        print("benchmarks/cuda.py: needs a CUDA device; --interpret tries the program without one", file=sys.stderr)
+        print("benchmarks/gpu: needs a CUDA device; --interpret tries the program without one", file=sys.stderr)
         return 2
     wrong = [record for record in run(arguments) if failed(record)]
     for record in wrong:

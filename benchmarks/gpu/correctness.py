@@ -8,10 +8,10 @@ from typing import NamedTuple
 from unittest import mock
 
 import torch
-from cuda_scenes import Bench, Record, rasterize, tensors_of
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.gpu.scenes import Bench, Record, rasterize, tensors_of
 from fastgs.fitting import optimizer as descents
 from fastgs.fitting.optimizer import AutogradDescent, Descent, Rates
 from fastgs.fitting.optimizer_cuda import CudaDescent

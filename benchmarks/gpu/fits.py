@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
-from cuda_scenes import Bench, Record, initialize, photos, scene
 from torch import Tensor
 
+from benchmarks.gpu.scenes import Bench, Record, initialize, photos, scene
 from fastgs.fitting.fit import HistoryEntry, fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from unittest import mock
 
 import torch
-from cuda_scenes import Bench, Record, photos
-from cuda_timing import Work, spread
 from torch import Tensor
-from training import Clock, watched
 
+from benchmarks.gpu.scenes import Bench, Record, photos
+from benchmarks.gpu.timing import Work, spread
+from benchmarks.speed.training import Clock, watched
 from fastgs.data import Batch
 from fastgs.initializers import curvature
 from fastgs.io.images import load_image

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import torch
 import triton
-from cuda_scenes import Bench, Record, Scene, scene
-from cuda_speed import kernel_times
-from cuda_timing import spread
 from torch import Tensor
 
+from benchmarks.gpu.scenes import Bench, Record, Scene, scene
+from benchmarks.gpu.speed import kernel_times
+from benchmarks.gpu.timing import spread
 from fastgs.render import cuda
 from fastgs.render import cuda_kernels as kernels
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cuda_timing import Timer
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.gpu.timing import Timer
 from fastgs.fitting.fit import fit
 from fastgs.fitting.optimizer_cuda import ROOM
 from fastgs.gaussians import Blend, Gaussians

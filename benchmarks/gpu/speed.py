@@ -12,10 +12,10 @@ from unittest import mock
 
 import torch
 import triton
-from cuda_scenes import Bench, Record, Scene, rasterize, scene, tensors_of
-from cuda_timing import Timer, Work, spread
 from torch import Tensor
 
+from benchmarks.gpu.scenes import Bench, Record, Scene, rasterize, scene, tensors_of
+from benchmarks.gpu.timing import Timer, Work, spread
 from fastgs.fitting.optimizer import Rates
 from fastgs.fitting.optimizer_cuda import CudaDescent
 from fastgs.fitting.parametrization import Relative

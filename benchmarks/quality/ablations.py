@@ -1,6 +1,6 @@
 """What each part of the method is worth: the same photos, K and fits, with one part taken away at a time.
 
-    python benchmarks/ablations.py DATA --train PHOTOS
+    python -m benchmarks.quality.ablations DATA --train PHOTOS
 
 "parts" are taken from the shipped networks: without the position network Gaussians are placed by the density of the
 curvature, without the attribute network they look as the heuristic has them; and multinomial sampling in place of error
@@ -23,10 +23,10 @@ from unittest import mock
 
 import lightning
 import torch
-from environment import run, write_results
 from rich.progress import track
 from torch import Tensor
 
+from benchmarks.environment import run, write_results
 from fastgs.data import FolderDataModule
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit

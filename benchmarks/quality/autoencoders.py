@@ -1,6 +1,6 @@
 """Autoencoders on splats against the same networks on pixels: dataset, training and evaluation by the real commands.
 
-    python benchmarks/autoencoders.py PHOTOS --work output/autoencoders
+    python -m benchmarks.quality.autoencoders PHOTOS --work output/autoencoders
 
 PHOTOS is a folder of photos; the 32 x 32 crops of one photo are all in the same split, so those of the test are of
 photos that no network has seen. What is done already is not done again. Writes benchmarks/results/autoencoders.json
@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from environment import RESULTS
+from benchmarks.environment import RESULTS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class Run(NamedTuple):

@@ -1,6 +1,6 @@
 """How good could a start be? Fits that begin with what a long fit of the same image knows, beside starts that do not.
 
-    python benchmarks/oracles.py PHOTOS --num-gaussians 10000 50000
+    python -m benchmarks.quality.oracles PHOTOS --num-gaussians 10000 50000
 
 A start is worth what a fit of so many iterations makes of it. Of the Gaussians at the end of a long fit with relocation
 from the heuristic start, "density" is their projected density averaged with the heuristic's, sampled again; "positions"
@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from environment import run, write_results
 from rich.progress import track
 from torch import Tensor
 
+from benchmarks.environment import run, write_results
 from fastgs import Predictor
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit

@@ -1,6 +1,6 @@
 """Quality of fits over iterations: initializer x K x iterations on a folder of photos.
 
-    python benchmarks/quality.py DATA --num-gaussians 10000 50000 --iterations 20 100 200
+    python -m benchmarks.quality.quality DATA --num-gaussians 10000 50000 --iterations 20 100 200
 
 Every cell is a run of its own of that many iterations. PSNR is exact and repeats on the same machine; seconds do not.
 """
@@ -11,9 +11,9 @@ import argparse
 from itertools import product
 from typing import Any
 
-from environment import run, write_results
 from rich.progress import track
 
+from benchmarks.environment import run, write_results
 from fastgs import Predictor
 from fastgs.initializers import DEFAULT
 from fastgs.io.images import find_images

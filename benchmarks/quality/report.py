@@ -1,6 +1,6 @@
 """Put the measured numbers, benchmarks/results/*.json, into benchmarks/RESULTS.md, and the main ones into the README.
 
-python benchmarks/table.py
+python -m benchmarks.quality.report
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from environment import RESULTS
 from matplotlib.figure import Figure
 
+from benchmarks.environment import RESULTS
 from fastgs.codec import SCHEMES
 from fastgs.evaluation.autoencoders import tables as autoencoding
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord
@@ -25,10 +25,10 @@ from fastgs.evaluation.records import load_records
 from fastgs.io.files import atomic_write
 from fastgs.methods import METHODS
 
-README = Path(__file__).parent.parent / "README.md"
-PAGE = Path(__file__).parent / "RESULTS.md"
+README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[1] / "RESULTS.md"
 ASSETS = README.parent / "assets"
-START, END = "<!-- results: written by benchmarks/table.py -->", "<!-- end of results -->"
+START, END = "<!-- results: written by benchmarks/quality/report.py -->", "<!-- end of results -->"
 
 
 def mean(records: list[dict[str, Any]], key: str, **cell: object) -> float:

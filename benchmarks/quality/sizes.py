@@ -1,6 +1,6 @@
 """Do the networks work on sizes that they were not trained on? One large image against its parts, at the same density.
 
-    python benchmarks/sizes.py PHOTOS --num-gaussians 10000
+    python -m benchmarks.quality.sizes PHOTOS --num-gaussians 10000
 
 Centre crops of `--size` pixels, of `--rows` times `--columns` photos at a time, are put together to one image. It is
 predicted and fitted whole with as many Gaussians as the crops have together, and then the crops one by one. PSNR is
@@ -15,9 +15,9 @@ from itertools import product
 from typing import Any, TypeVar
 
 import torch
-from environment import run, write_results
 from torch import Tensor
 
+from benchmarks.environment import run, write_results
 from fastgs import Predictor
 from fastgs.io.images import find_images, load_image
 from fastgs.metrics.quality import psnr

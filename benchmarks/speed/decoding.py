@@ -1,6 +1,6 @@
 """Time to open a .fgs file of a photo: from its bytes to pixels.
 
-python benchmarks/decoding.py [PHOTO]
+python -m benchmarks.speed.decoding [PHOTO]
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from environment import write_results
-from rasterizer import SAMPLE
 
+from benchmarks.environment import write_results
+from benchmarks.speed.rasterizer import SAMPLE
 from fastgs import codec
 from fastgs.io.images import load_image
 from fastgs.render import render

@@ -1,6 +1,6 @@
 """Peak memory of the whole command on a small and on a very large photo.
 
-python benchmarks/memory.py [PHOTO]
+python -m benchmarks.speed.memory [PHOTO]
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from environment import write_results
-from rasterizer import SAMPLE
 
+from benchmarks.environment import write_results
+from benchmarks.speed.rasterizer import SAMPLE
 from fastgs.io.images import load_image, save_image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CASES = [(512, 512, 100_000), (4000, 6000, 200_000)]
 ITERATIONS = 10
 

@@ -1,6 +1,6 @@
 """Time of the rasterizer, forward and backward, by backend, size and K, beside the C++ yardstick.
 
-    python benchmarks/rasterizer.py [PHOTO]
+    python -m benchmarks.speed.rasterizer [PHOTO]
 
 The Gaussians are those of a short fit of the photo, so that shapes and sizes are real. At 512 x 512 the yardstick
 (benchmarks/yardstick.cpp) runs in turn with ours, as does one whole iteration of a fit, since machines drift. Medians.
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yardstick
-from environment import write_results
 from rich.progress import track
 from torch import Tensor
 
+from benchmarks.environment import write_results
+from benchmarks.speed import yardstick
 from fastgs.fitting.fit import fit
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import load_image
 from fastgs.render import Backend, render
 
-SAMPLE = Path(__file__).parent.parent / "assets" / "coffee.png"
+SAMPLE = Path(__file__).parents[2] / "assets" / "coffee.png"
 CASES = [(512, 10_000), (512, 50_000), (512, 100_000), (2048, 50_000), (2048, 200_000)]
 REFERENCE_CASE = (128, 1_000)  # the reference visits every pixel for every Gaussian
 REPEATS = 15

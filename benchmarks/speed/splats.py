@@ -1,6 +1,6 @@
 """Datasets of splats: how fast 32 x 32 crops of photos are fitted, files and all, and how well.
 
-python benchmarks/splats.py PHOTOS
+python -m benchmarks.speed.splats PHOTOS
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from environment import run, write_results
-
+from benchmarks.environment import run, write_results
 from fastgs.splats.making import INITS, make
 from fastgs.splats.shards import Settings
 from fastgs.splats.sources import Source, find_sources, listing

@@ -1,6 +1,6 @@
 """Throughput of training: images per second of both stages, and where the time goes.
 
-    python benchmarks/training.py DATA --steps 10 --precision bf16-mixed
+    python -m benchmarks.speed.training DATA --steps 10 --precision bf16-mixed
 
 The real stages run in the real Trainer, with untrained networks of the default size. Each moment is counted once, for
 the innermost of these parts: data (loading; all of it with --num-workers 0, else the waiting), network forward and
@@ -26,11 +26,11 @@ from unittest import mock
 
 import lightning
 import torch
-from environment import run, write_results
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 from torch import Tensor
 
+from benchmarks.environment import run, write_results
 from fastgs.data import FolderDataModule
 from fastgs.initializers import curvature
 from fastgs.models import AttributeNetwork, PositionNetwork

@@ -1,7 +1,7 @@
 """A C++ kernel as the yardstick of the numba rasterizer: the same Gaussians, the same image, about the best a compiler
 can do. It is compiled by the system's g++ when first used and is no part of fastgs.
 
-    python benchmarks/yardstick.py      # times it on 512 x 512 pixels
+    python -m benchmarks.speed.yardstick      # times it on 512 x 512 pixels
 """
 
 from __future__ import annotations
