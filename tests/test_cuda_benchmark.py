@@ -24,7 +24,7 @@ def run(*arguments, **options):
 @pytest.mark.slow
 def test_all_sections_run_in_the_interpreter(tmp_path):
     output = tmp_path / "new" / "cuda.json"
-    finished = run("--interpret", "--output", output)
+    finished = run("--interpret", "--seed", 0, "--output", output)
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
     content = json.loads(output.read_text())
     assert list(content["seconds"]) == SECTIONS
