@@ -2,7 +2,10 @@
 
 import torch
 
+from fastgs.gaussians import Gaussians
 from fastgs.render import rasterize
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def random_tensors(count, height, width, seed=0, means=None, scales=None):
@@ -18,6 +21,15 @@ def random_tensors(count, height, width, seed=0, means=None, scales=None):
         10 * uniform(count) - 5,
         1.4 * uniform(count, 3) - 0.2,
     )
+
+
+def gaussians_and_target(count, height, width, seed=0, blend="normalized"):
+    """Gaussians of a few pixels and an image to fit them to, where the kernels of a GPU can be tried."""
+    means, scales, rotations, colors = random_tensors(
+        count, height, width, seed, scales=lambda uniform: 0.3 + 2 * uniform(count, 2)
+    )
+    target = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+    return Gaussians(means, scales, rotations, colors, height, width, blend).to(DEVICE), target.to(DEVICE)
 
 
 def render_with_gradients(tensors, height, width, blend, backend, counts=None, pitches=None):

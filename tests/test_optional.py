@@ -27,7 +27,15 @@ def test_broken_parts(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise {error}('{name} broke')\n", encoding="utf-8")
     tests = Path(__file__).parent
-    files = [tests / name for name in ("test_cuda.py", "test_cuda_benchmark.py", "test_logging.py", "test_adam.py")]
+    files = [
+        tests / name
+        for name in (
+            "render/test_cuda.py",
+            "benchmarks/test_cuda_benchmark.py",
+            "training/test_logging.py",
+            "fitting/test_adam.py",
+        )
+    ]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = python("-c", CODE, *files, env=environment, cwd=tests.parent)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -37,4 +45,4 @@ def test_broken_parts(tmp_path):
     skips = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]
     assert sorted(line.split()[1] for line in skips) == ["[1]", "[2]"]
     assert all("broke" in line for line in skips)
-    assert "tests/test_adam.py::" in done.stdout
+    assert "tests/fitting/test_adam.py::" in done.stdout

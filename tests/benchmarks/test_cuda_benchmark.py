@@ -11,7 +11,7 @@ from optional import skip_without_kernels
 
 skip_without_kernels()
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECTIONS = ["correctness", "rasterizer", "roofline", "fit", "networks", "training", "launch_shapes", "gsplat"]
 
 

@@ -14,7 +14,7 @@ import torch
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the yardstick needs g++")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEIGHT, WIDTH, COUNT = 29, 37, 60
 
 

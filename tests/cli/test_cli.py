@@ -23,7 +23,7 @@ from fastgs.cli import main as cli
 from fastgs.models.pretrained import save_weights
 from fastgs.predictor import Predictor
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76
 HEIGHT, WIDTH, _ = PHOTO.shape
 QUICK = ("--num-gaussians", "120", "--iterations", "3")

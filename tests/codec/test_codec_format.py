@@ -33,7 +33,7 @@ from fastgs.codec.layer import (
 )
 from fastgs.codec.symbols import Layer, Steps, dequantize
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "golden"
 STEPS = Steps(position=1, area=0.2, shape=0.2, luma=0.035, chroma=0.05)
 CANVAS = (60, 90)
 

@@ -31,7 +31,7 @@ QUANTIZERS = {
     "entries": lambda: Entries(10),
 }
 COUNT = 50
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "golden"
 # Bits of one Gaussian before entropy coding, and bytes of the parameters of the quantizers.
 PUBLISHED = {"gaussianimage": (32 + 18 + 6, 24 + 96), "gaussianimage-plus": (24 + 30 + 18, 16 + 16 + 8 + 24)}
 

@@ -1,4 +1,4 @@
-"""The download of the Kodak photos, from a server of our own; tests/test_div2k.py has what both downloads share."""
+"""The download of the Kodak photos, from a server of our own; test_div2k.py has what both downloads share."""
 
 import hashlib
 import os

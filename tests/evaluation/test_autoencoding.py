@@ -27,7 +27,7 @@ from fastgs.splats import load_splats, read_index
 from fastgs.splats.channels import ATTRIBUTES
 from fastgs.training.cli import main as train
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args", "ignore::DeprecationWarning", "ignore:The number")
 
 SMALL = ("-k", 64, "--size", 16, "--workers", 1)

@@ -7,6 +7,7 @@ from itertools import islice
 import pytest
 import skimage.data
 import torch
+from against_reference import gaussians_and_target
 from optional import skip_without_kernels
 from scipy.stats import spearmanr
 from torch.nn import functional
@@ -204,8 +205,6 @@ def test_those_that_stay_step_on_as_if_nothing_had_happened():
 def test_cuda_descent_edits_as_autograd_does():
     """On a CPU in Triton's interpreter, several times and in any order with steps."""
     skip_without_kernels()
-    from test_cuda import gaussians_and_target
-
     from fastgs.fitting.optimizer_cuda import CudaDescent
 
     gaussians, target = gaussians_and_target(8, 9, 18)

@@ -36,7 +36,7 @@ from fastgs.io.reading import read_bytes
 HEIGHT, WIDTH = 19, 21
 COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
 BACKGROUND = (51, 0, 255)
-ODD = Path(__file__).parents[2] / "shared/data/odd"
+ODD = Path(__file__).parents[3] / "shared/data/odd"
 
 
 def saved(tmp_path, name, data):

@@ -24,7 +24,7 @@ from fastgs.models import pretrained as weights
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights, save_weights
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

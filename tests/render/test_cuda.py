@@ -8,7 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from against_reference import assert_equal_to_reference, random_tensors, render_with_gradients
+from against_reference import (
+    DEVICE,
+    assert_equal_to_reference,
+    gaussians_and_target,
+    random_tensors,
+    render_with_gradients,
+)
 from optional import skip_without_kernels
 from torch.nn import functional
 
@@ -16,7 +22,6 @@ from fastgs.fitting.adam import Memory
 from fastgs.fitting.fit import fit
 from fastgs.fitting.optimizer import AutogradDescent, Rates
 from fastgs.fitting.parametrization import Relative
-from fastgs.gaussians import Gaussians
 from fastgs.render import reference
 
 skip_without_kernels()
@@ -28,19 +33,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 BLENDS = pytest.mark.parametrize("blend", ["normalized", "sum"])
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def on_device(tensors):
     return [tensor.to(DEVICE) for tensor in tensors]
-
-
-def gaussians_and_target(count, height, width, seed=0, blend="normalized"):
-    means, scales, rotations, colors = random_tensors(
-        count, height, width, seed, scales=lambda uniform: 0.3 + 2 * uniform(count, 2)
-    )
-    target = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
-    return Gaussians(means, scales, rotations, colors, height, width, blend).to(DEVICE), target.to(DEVICE)
 
 
 CASES = {

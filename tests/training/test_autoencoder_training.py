@@ -17,7 +17,7 @@ from fastgs.splats.index import load_splats
 from fastgs.training import AutoencoderStage
 from fastgs.training.cli import main
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = ("deep", "conv", "resnet", "anchored", "pixels")
 
 # Two epochs of two steps.

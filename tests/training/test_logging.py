@@ -27,7 +27,7 @@ from fastgs.training.cli import main
 wandb = import_or_skip("wandb")
 Record = import_or_skip("wandb.proto.wandb_internal_pb2").Record
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 SMALL = [
     *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.max_epochs=2"),

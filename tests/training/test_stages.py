@@ -1,6 +1,6 @@
 """Training: it learns, it repeats, it goes on where it stopped, and two processes do what one does.
 
-Run as a program, this file is one of the two processes: `python tests/test_stages.py FOLDER`.
+Run as a program, this file is one of the two processes: `python tests/training/test_stages.py FOLDER`.
 """
 
 import csv
@@ -366,7 +366,8 @@ def test_refinement_says_what_is_wrong(folder, tmp_path):
 def two_ranks(folder, refined):
     """The folder to which two processes have written what they made of `folder`."""
     command = [sys.executable, __file__, str(folder)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    helpers = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=helpers) as process:
         try:
             _, stderr = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:

@@ -19,7 +19,7 @@ from fastgs.models.pretrained import load_weights
 from fastgs.training import PositionStage
 from fastgs.training.cli import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
 # Above smoke.yaml: four epochs of two steps on images of its own.
@@ -89,7 +89,7 @@ def arguments(name, folder, images, *more, command="fit"):
 
 def train_py(arguments):
     """train.py in a process of its own, which can find the callbacks above."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))}
     return python(ROOT / "train.py", *arguments, cwd=ROOT, env=environment)
 
 
