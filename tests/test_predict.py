@@ -61,11 +61,12 @@ def test_blend_starts_from_the_same_gaussians(blend):
 
 
 def test_seed_decides():
+    before = torch.get_rng_state()
     first, again, other = (fastgs.Predictor()(PHOTO, 150, 12, seed=seed) for seed in (3, 3, 4))
     for name in TENSORS:
         assert torch.equal(getattr(first.gaussians, name), getattr(again.gaussians, name))
     assert not torch.equal(first.gaussians.means, other.gaussians.means)
-    assert torch.initial_seed() != 3  # the global generator is left alone
+    assert torch.equal(torch.get_rng_state(), before)  # the global generator is left alone
 
 
 def test_limits():
@@ -73,7 +74,7 @@ def test_limits():
     assert none.psnr == none.psnr_init and len(none.history) == 1
     assert fastgs.Predictor()(PHOTO, 100).history[-1].iteration == 200
     timed = fastgs.Predictor()(PHOTO, 100, seconds=0.3)
-    assert 0.3 <= timed.seconds_fit < 3 and timed.history[-1].iteration > 0
+    assert timed.seconds_fit >= 0.3 and timed.history[-1].iteration > 0
     goal = none.psnr + 1
     early = fastgs.Predictor()(PHOTO, 100, target_psnr=goal)
     assert early.psnr >= goal and early.history[-1].iteration < 200
