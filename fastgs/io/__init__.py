@@ -1,1 +1,1 @@
-"""Image files as numbers: what Pillow reads wrong or not at all, and the colours that all formats agree on."""
+"""Files in and out: images of every kind, writes that are whole or absent, JSON, and weights on disk."""
