@@ -54,7 +54,9 @@ def counts_over_a_run(name, image, count, iterations):
 
     initial = method.initialize(image, method.start(count), seeded())
     assert len(initial) == -(-count // 2)
-    result = fit(image, initial, iterations=iterations, recipe=method.recipe, densification=lambda _: Watched())
+    result = fit(
+        image, initial, iterations=iterations, optimization=method.optimization, densification=lambda _: Watched()
+    )
     assert len(result.gaussians) == count
     return list(zip(strategy.events, counts, strict=True))
 

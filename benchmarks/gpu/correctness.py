@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from benchmarks.gpu.scenes import Bench, Record, rasterize, tensors_of
 from fastgs.fitting import optimizer as descents
-from fastgs.fitting.optimizer import AutogradDescent, Descent, Rates
+from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates
 from fastgs.fitting.optimizer_cuda import CudaDescent
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Blend, Gaussians
@@ -140,12 +140,12 @@ def compare_lists(name: str, case: Case) -> Record:
     return record | {"entries": len(ours.entries), "entries_gsplat": len(theirs.entries), "passed": same}
 
 
-def compare_descents(name: str, start: Gaussians, target: Tensor, rates: Rates, steps: int) -> Record:
+def compare_descents(name: str, start: Gaussians, target: Tensor, rates: LearningRates, steps: int) -> Record:
     """`CudaDescent` beside torch's Adam on the same kernels, and its image beside that of its Gaussians."""
     ours = CudaDescent(Relative(start), target, rates)
     room = ours._capacity
     with mock.patch.object(descents, "rasterize", rasterize):
-        theirs = AutogradDescent(Relative(start), target, rates.recipe(functional.mse_loss), "cuda")
+        theirs = AutogradDescent(Relative(start), target, rates.config(functional.mse_loss), "cuda")
         both: tuple[Descent, ...] = (ours, theirs)
         for descent in both:
             for step in range(steps):
@@ -178,7 +178,7 @@ def correctness(bench: Bench) -> Iterator[Record]:
     yield from lists
     side, count = 2 * bench.plan.checked[0], bench.plan.checked[1]
     steps = bench.plan.checked_steps
-    usual = Rates.for_iterations(steps)
+    usual = LearningRates.for_iterations(steps)
     # Tiny ones of about the image's colour grow fast, and their lists outgrow the room that there is at first.
     for name, scale, rates in (("mixed", 1.5, usual), ("growing", 0.3, replace(usual, scales=4 / steps))):
         means = side * torch.rand(count, 2, generator=generator)

@@ -99,7 +99,7 @@ TOY = Plan(
 
 
 def rasterize(
-    *tensors: Tensor, blend: Blend = "normalized", backend: Backend = "cuda", top: None = None, **batch: Any
+    *tensors: Tensor, blend: Blend = "normalized", backend: Backend = "cuda", top_k: None = None, **batch: Any
 ) -> Tensor:
     """`fastgs.render.rasterize` by the kernels; also on the CPU, which that refuses, through the interpreter."""
     means, scales, rotations, colors = tensors

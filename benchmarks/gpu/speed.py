@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.gpu.scenes import Bench, Record, Scene, rasterize, scene, tensors_of
 from benchmarks.gpu.timing import Timer, Work, spread
-from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.optimizer_cuda import CudaDescent
 from fastgs.fitting.parametrization import Relative
 from fastgs.render import cuda, render
@@ -61,7 +61,7 @@ def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[
     """Milliseconds of the parts of an iteration; "lists" is the sum of the parts before it, but for "cumsum"."""
     case = scene(bench, side, num_gaussians)
     means, scales, rotations, _ = tensors_of(case.gaussians)
-    descent = CudaDescent(Relative(case.gaussians), case.target, Rates())
+    descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
     descent.step(0.0)
 
     def adam() -> None:
@@ -78,7 +78,7 @@ def iteration(case: Scene, timer: Timer, steps: int) -> Iterator[Record]:
     """Whole steps of a descent, which at a factor of 0 stays where it is; and its rendering alone."""
 
     def begin() -> CudaDescent:
-        descent = CudaDescent(Relative(case.gaussians), case.target, Rates())
+        descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
         descent.step(0.0)
         descent.step(0.0)
         return descent

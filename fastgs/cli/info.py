@@ -23,7 +23,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a .fgs file")
-    parser.add_argument("--json", action="store_true", help="as JSON, with the ledger in bits")
+    parser.add_argument("--json", action="store_true", help="as JSON, with the bits of each attribute")
     parser.set_defaults(run=lambda arguments: _info(parser, arguments))
 
 
@@ -57,7 +57,7 @@ def _facts(data: bytes) -> dict[str, Any]:
         "num_gaussians": len(gaussians),
         "bytes": len(data),
         "bpp": 8 * len(data) / (frame.width * frame.height),
-        "bits": scheme.ledger(frame),
+        "bits": scheme.bit_breakdown(frame),
     }
 
 
@@ -76,10 +76,10 @@ def _text(facts: dict[str, Any]) -> str:
         "bpp": f"{facts['bpp']:.4f}",
     }
     lines = [f"{name:<10}  {value}" for name, value in rows.items()]
-    return "\n".join([*lines, "", *_ledger(facts["bits"], facts["num_gaussians"])]) + "\n"
+    return "\n".join([*lines, "", *_format_breakdown(facts["bits"], facts["num_gaussians"])]) + "\n"
 
 
-def _ledger(bits: dict[str, int], count: int) -> list[str]:
+def _format_breakdown(bits: dict[str, int], count: int) -> list[str]:
     """A table. Bytes are rounded so that their sum is that of the file."""
     ends = [round(end / 8) for end in accumulate(bits.values(), initial=0)]
     sizes = [end - start for start, end in pairwise(ends)]

@@ -20,7 +20,7 @@ from fastgs.codec.quantization_aware import ATTRIBUTES, Quantized, Tuned, tune
 from fastgs.codec.quantizers import Quantizer
 from fastgs.codec.scheme import Encoded
 from fastgs.fitting.fit import HistoryEntry
-from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.gaussians import Gaussians
 from fastgs.methods import Method
 
@@ -29,20 +29,20 @@ _COUNT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Peer:
+class Baseline:
     """A scheme (see `fastgs.codec.scheme`) as published.
 
     Attributes:
         name: see `fastgs.codec.frame.SCHEMES`.
         method: of the fit that comes first.
-        recipe: of the quantization-aware fit that follows, with a `Quantized` parametrization.
+        optimization: of the quantization-aware fit that follows, with a `Quantized` parametrization.
         bits: see `fastgs.codec.scheme.Scheme`.
         fitting, tuning: how many steps of each were published; other budgets are divided alike.
     """
 
     name: str
     method: Method
-    recipe: Recipe
+    optimization: OptimizationConfig
     bits: float
     fitting: int
     tuning: int
@@ -54,7 +54,7 @@ class Peer:
         *,
         iterations: int | None = None,
         seed: int = 0,
-        room: int | None = None,
+        target_bytes: int | None = None,
         callback: Callable[[HistoryEntry], None] | None = None,
     ) -> Encoded:
         """See `fastgs.codec.scheme.Scheme`; the sizes of symbols are fixed, so there is nothing to fill."""
@@ -78,7 +78,7 @@ class Peer:
         callback: Callable[[HistoryEntry], None] | None = None,
     ) -> tuple[Frame, list[HistoryEntry]]:
         """The file for fitted Gaussians; with 0 iterations they are only rounded."""
-        tuned, history = tune(image, gaussians, self.recipe, iterations, callback)
+        tuned, history = tune(image, gaussians, self.optimization, iterations, callback)
         layer = b"".join(part for _, part in self._parts(tuned))
         return Frame(self.name, gaussians.height, gaussians.width, [layer]), history
 
@@ -104,7 +104,7 @@ class Peer:
         except ValueError as error:
             raise FormatError(f"is damaged ({error})") from error
 
-    def ledger(self, frame: Frame) -> dict[str, int]:
+    def bit_breakdown(self, frame: Frame) -> dict[str, int]:
         """See `fastgs.codec.scheme.Scheme`."""
         bits = dict.fromkeys((*ATTRIBUTES, "header"), 0)
         for attribute, part in self._parts(self._read(frame)):
@@ -123,8 +123,8 @@ class Peer:
         return len(tuned.symbols) * width + 8 * len(tuned.parameters)
 
     def _variables(self) -> type[Quantized]:
-        assert issubclass(self.recipe.parametrization, Quantized)
-        return self.recipe.parametrization
+        assert issubclass(self.optimization.parametrization, Quantized)
+        return self.optimization.parametrization
 
     def _quantizers(self) -> dict[str, Quantizer]:
         return self._variables().make_quantizers()

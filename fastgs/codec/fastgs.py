@@ -12,13 +12,13 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
-from fastgs.codec.layer import MAX_GAUSSIANS, decode_layers, encode_layers, ledger
+from fastgs.codec.layer import MAX_GAUSSIANS, bit_breakdown, decode_layers, encode_layers
 from fastgs.codec.rdo import search
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import dequantize
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import HistoryEntry, fit
-from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.optimizer import LearningRates
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.render import render
@@ -55,7 +55,7 @@ class Fastgs:
         *,
         iterations: int | None = None,
         seed: int = 0,
-        room: int | None = None,
+        target_bytes: int | None = None,
         callback: Callable[[HistoryEntry], None] | None = None,
     ) -> Encoded:
         """See `fastgs.codec.scheme.Scheme`."""
@@ -72,7 +72,7 @@ class Fastgs:
             densification=relocation(start, generator),
             callback=callback,
         )
-        data = _fill(image, fitted.gaussians, room)
+        data = _fill(image, fitted.gaussians, target_bytes)
         return Encoded(data, self.decode(read_frame(data)).to(image.device), fitted.history)
 
     def decode(self, frame: Frame) -> Gaussians:
@@ -81,39 +81,39 @@ class Fastgs:
         gaussians = dequantize(decode_layers(frame.layers, canvas), *canvas)
         return gaussians if frame.whole else _without_holes(gaussians)
 
-    def ledger(self, frame: Frame) -> dict[str, int]:
+    def bit_breakdown(self, frame: Frame) -> dict[str, int]:
         """See `fastgs.codec.scheme.Scheme`."""
         canvas = frame.height, frame.width
         bits: dict[str, float] = {}
-        for layer in ledger(frame.layers, canvas):
+        for layer in bit_breakdown(frame.layers, canvas):
             for name, value in layer.items():
                 bits[name] = bits.get(name, 0) + value
         rounded = {name: round(value) for name, value in bits.items() if name != "header"}
         return {**rounded, "header": 8 * len(write_frame(frame)) - sum(rounded.values())}
 
 
-def _rates(iterations: int) -> Rates:
+def _rates(iterations: int) -> LearningRates:
     """Of a fit whose digits are to be rounded."""
-    usual = Rates.for_iterations(iterations)
-    gradient, square = (each._replace(longest=LONGEST_MEMORY) for each in (usual.gradient_memory, usual.square_memory))
-    return replace(usual, gradient_memory=gradient, square_memory=square, **STEPS)
+    usual = LearningRates.for_iterations(iterations)
+    gradient, square = (each._replace(longest=LONGEST_MEMORY) for each in (usual.gradient_betas, usual.square_betas))
+    return replace(usual, gradient_betas=gradient, square_betas=square, **STEPS)
 
 
-def _fill(image: Tensor, gaussians: Gaussians, room: int | None) -> bytes:
-    """A file of at most `room` bytes if that can be done with these Gaussians."""
+def _fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None) -> bytes:
+    """A file of at most `target_bytes` bytes if that can be done with these Gaussians."""
     coarseness = 1.0
     best: bytes | None = None
     for _ in range(TRIALS):
         layers = search(image, gaussians, coarseness).layers
         canvas = gaussians.height, gaussians.width
         data = write_frame(Frame(Fastgs.name, *canvas, encode_layers(layers, canvas)))
-        if room is None:
+        if target_bytes is None:
             return data
-        if best is None or len(best) > room or len(best) < len(data) <= room:
+        if best is None or len(best) > target_bytes or len(best) < len(data) <= target_bytes:
             best = data
-        if FULL * room <= len(data) <= room:
+        if FULL * target_bytes <= len(data) <= target_bytes:
             break
-        spare = 8 * (0.5 * (1 + FULL) * room - len(data)) / max(1, sum(len(layer.symbols) for layer in layers))
+        spare = 8 * (0.5 * (1 + FULL) * target_bytes - len(data)) / max(1, sum(len(layer.symbols) for layer in layers))
         before = coarseness
         coarseness = min(COARSEST, max(FINEST, coarseness * 2 ** (-spare / BITS_OF_COARSENESS)))
         if coarseness == before:

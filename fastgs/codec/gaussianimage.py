@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fastgs.codec.baseline import Peer
+from fastgs.codec.baseline import Baseline
 from fastgs.codec.codebooks import ResidualVectors
 from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import Half, LearnedScalar, Quantizer
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
 from fastgs.methods.gaussianimage import (
     BOUND,
@@ -59,10 +59,10 @@ class QuantizedCholesky(Quantized, Cholesky):
         return Attributes(to_canvas(variables["means"], canvas), *axes(matrices), variables["colors"])
 
 
-SCHEME = Peer(
+SCHEME = Baseline(
     "gaussianimage",
     CHOLESKY,
-    Recipe(
+    OptimizationConfig(
         QuantizedCholesky,
         adan,
         constant(RATE, (*QuantizedCholesky.NAMES, *QuantizedCholesky.LEARNED)),

@@ -19,11 +19,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fastgs.codec.baseline import Peer
+from fastgs.codec.baseline import Baseline
 from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import LearnedScalar, LogarithmicRange, Quantizer
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
 from fastgs.methods.gaussianimage import ITERATIONS, clamped_mse, constant
 from fastgs.methods.gaussianimage_plus import (
@@ -120,14 +120,16 @@ def _halved(progress: float, *_: object) -> float:
 
 ADAM = partial(torch.optim.Adam, eps=EPSILON, fused=True)
 
-SCHEME = Peer(
+SCHEME = Baseline(
     "gaussianimage-plus",
     replace(
         METHOD,
-        recipe=Recipe(Covariance, ADAM, constant(RATE, Covariance.NAMES), lambda *_: 1.0, clamped_mse),
+        optimization=OptimizationConfig(
+            Covariance, ADAM, constant(RATE, Covariance.NAMES), lambda *_: 1.0, clamped_mse
+        ),
         densification=lambda num_gaussians, _pixels, _steps, generator: Once(num_gaussians, generator),
     ),
-    Recipe(
+    OptimizationConfig(
         QuantizedCovariance,
         ADAM,
         lambda _: {

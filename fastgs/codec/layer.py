@@ -71,7 +71,7 @@ def decode_layers(payloads: Sequence[bytes], canvas: tuple[int, int]) -> list[La
     return [layer for layer, _ in _decode_all(payloads, canvas, counts=False)]
 
 
-def ledger(payloads: Sequence[bytes], canvas: tuple[int, int]) -> list[dict[str, float]]:
+def bit_breakdown(payloads: Sequence[bytes], canvas: tuple[int, int]) -> list[dict[str, float]]:
     """Bits of each payload: "header", "positions", "area", "shape", "luma" and "chroma"; the sum is its size.
 
     Raises:

@@ -12,11 +12,11 @@ from torch import Tensor
 from fastgs.codec.quantizers import Quantizer
 from fastgs.fitting.covariance import SMALLEST
 from fastgs.fitting.fit import HistoryEntry, fit
-from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 
-# The ledger's names of what the quantizers of any peer stand for, in their order.
+# The bit_breakdown's names of what the quantizers of any peer stand for, in their order.
 ATTRIBUTES = ("positions", "covariance", "color")
 
 
@@ -89,7 +89,7 @@ class Quantized(Parametrization):
 def tune(
     image: Tensor,
     gaussians: Gaussians,
-    recipe: Recipe,
+    optimization: OptimizationConfig,
     iterations: int,
     callback: Callable[[HistoryEntry], None] | None = None,
 ) -> tuple[Tuned, list[HistoryEntry]]:
@@ -98,7 +98,7 @@ def tune(
     Args:
         image: (3, H, W) in [0, 1].
         gaussians: where to start.
-        recipe: with a `Quantized` parametrization.
+        optimization: with a `Quantized` parametrization.
         iterations: number of steps.
         callback: see `fastgs.fitting.fit.fit`.
     """
@@ -106,13 +106,13 @@ def tune(
     best: tuple[float, Tuned] | None = None
 
     def start(gaussians: Gaussians) -> Parametrization:
-        made = recipe.parametrization(gaussians)
+        made = optimization.parametrization(gaussians)
         assert isinstance(made, Quantized)
         variables[:] = [made]
         return made
 
     def loss(image: Tensor, target: Tensor) -> Tensor:
-        return recipe.loss(image, target) + variables[0].learn()
+        return optimization.loss(image, target) + variables[0].learn()
 
     def keep(entry: HistoryEntry) -> None:
         nonlocal best
@@ -121,7 +121,7 @@ def tune(
         if callback is not None:
             callback(entry)
 
-    watched = replace(recipe, parametrization=start, loss=loss)  # type: ignore[arg-type] # any maker of them will do
-    fitted = fit(image, gaussians, iterations=iterations, recipe=watched, callback=keep)
+    watched = replace(optimization, parametrization=start, loss=loss)  # type: ignore[arg-type] # any maker of them will do
+    fitted = fit(image, gaussians, iterations=iterations, optimization=watched, callback=keep)
     assert best is not None  # the history has at least the start
     return best[1], fitted.history

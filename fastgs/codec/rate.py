@@ -48,7 +48,7 @@ def encode_to_size(
     Raises:
         RateError: so few bytes hold no Gaussian.
     """
-    encode = partial(scheme.encode, image, iterations=iterations, seed=seed, room=size, callback=callback)
+    encode = partial(scheme.encode, image, iterations=iterations, seed=seed, target_bytes=size, callback=callback)
     count = min(max(1, round(8 * size / scheme.bits)), image[0].numel())
     tried: dict[int, Encoded] = {}
     for _ in range(TRIALS):

@@ -58,7 +58,7 @@ class Scheme(Protocol):
         *,
         iterations: int | None = None,
         seed: int = 0,
-        room: int | None = None,
+        target_bytes: int | None = None,
         callback: Callable[[HistoryEntry], None] | None = None,
     ) -> Encoded:
         """Fit an image and write it.
@@ -68,7 +68,7 @@ class Scheme(Protocol):
             num_gaussians: K, at least 1; the file has no more.
             iterations: number of steps of all fits together; those of the scheme if not given.
             seed: of everything random.
-            room: bytes that the file should fill, for schemes that can; it may still be larger, or smaller.
+            target_bytes: bytes that the file should fill, for schemes that can; it may still be larger, or smaller.
             callback: called with every new entry of the history.
 
         Raises:
@@ -82,7 +82,7 @@ class Scheme(Protocol):
             FormatError: the layers hold anything but what `encode` writes.
         """
 
-    def ledger(self, frame: Frame) -> dict[str, int]:
+    def bit_breakdown(self, frame: Frame) -> dict[str, int]:
         """Bits of the file by attribute, their sum that of the file.
 
         Raises:

@@ -18,7 +18,7 @@ import torch
 EPSILON = 1e-15
 
 
-class Memory(NamedTuple):
+class BetaSchedule(NamedTuple):
     """How many steps an exponential average goes back: `1 / (1 - beta)`.
 
     Attributes:
@@ -43,7 +43,7 @@ class Weights(NamedTuple):
     known: float
 
 
-def weights(memory: Memory) -> Iterator[Weights]:
+def weights(memory: BetaSchedule) -> Iterator[Weights]:
     """Of every step from the first on; `known` is `1 - product of the betas`, by which the average is to be divided."""
     zero, step = 1.0, 0
     while True:
@@ -62,7 +62,7 @@ class GrowingAdam(torch.optim.Adam):
         square: that of their squares.
     """
 
-    def __init__(self, params: Iterable[Any], gradient: Memory, square: Memory) -> None:
+    def __init__(self, params: Iterable[Any], gradient: BetaSchedule, square: BetaSchedule) -> None:
         super().__init__(params, betas=(gradient.beta(0), square.beta(0)), eps=EPSILON, fused=True)
         self._weights = weights(gradient), weights(square)
         self._taken = 0

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastgs.fitting.adam import GrowingAdam
-from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.parametrization import Attributes, Relative
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.metrics.quality import MAX_PSNR
@@ -35,7 +35,7 @@ def fit_batch(
     targets: Sequence[Tensor],
     starts: Sequence[Gaussians],
     iterations: int,
-    rates: Rates | None = None,
+    rates: LearningRates | None = None,
     backend: Backend = "auto",
     callback: Callable[[int], None] | None = None,
 ) -> BatchFit:
@@ -55,9 +55,9 @@ def fit_batch(
     """
     _check(targets, starts)
     batch = _Batch(targets, starts, backend)
-    rates = rates or Rates.for_iterations(iterations)
+    rates = rates or LearningRates.for_iterations(iterations)
     groups = [{"params": [each], "name": name} for name, each in batch.variables.free.items()]
-    optimizer = GrowingAdam(groups, rates.gradient_memory, rates.square_memory)
+    optimizer = GrowingAdam(groups, rates.gradient_betas, rates.square_betas)
     full = rates.steps(color_unit=1.0)
     for iteration in range(iterations):
         factor = rates.factor(iteration / iterations)

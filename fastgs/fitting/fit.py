@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastgs.fitting.densification import Densification
-from fastgs.fitting.optimizer import AutogradDescent, Descent, Loss, Rates, Recipe
+from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates, Loss, OptimizationConfig
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr, ssim_loss
@@ -69,8 +69,8 @@ def fit(
     seconds: float | None = None,
     target_psnr: float | None = None,
     loss: str | Loss = "mse",
-    rates: Rates | None = None,
-    recipe: Recipe | None = None,
+    rates: LearningRates | None = None,
+    optimization: OptimizationConfig | None = None,
     densification: Callable[[int], Densification] | None = None,
     callback: Callable[[HistoryEntry], None] | None = None,
     backend: Backend = "auto",
@@ -89,7 +89,7 @@ def fit(
         target_psnr: stop at this PSNR in dB, looked at every `HISTORY_INTERVAL` steps.
         loss: a name in `LOSSES`, or a function of (3, H, W) image and target that gives a scalar.
         rates: step sizes and schedule; by default those for the number of steps that are planned or fit in the budget.
-        recipe: another way to descend than ours, which has `loss` and `rates` of its own.
+        optimization: another way to descend than ours, which has `loss` and `rates` of its own.
         densification: adds, removes or moves Gaussians on the way, made for the number of steps that are planned;
             `target_psnr` counts once all are there.
         callback: called with every new entry of the history.
@@ -108,14 +108,14 @@ def fit(
     if isinstance(loss, str) and loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
     measure = LOSSES[loss] if isinstance(loss, str) else loss
-    trial = Rates().recipe(measure) if recipe is None else recipe
+    trial = LearningRates().config(measure) if optimization is None else optimization
     steps = _planned_steps(target, gaussians, iterations, seconds, trial, backend)
-    if recipe is None:
-        rates = rates or Rates.for_iterations(steps)
-        recipe = rates.recipe(measure)
+    if optimization is None:
+        rates = rates or LearningRates.for_iterations(steps)
+        optimization = rates.config(measure)
     strategy = None if densification is None else densification(steps)
 
-    descent = _descent(gaussians, target, recipe, backend)
+    descent = _descent(gaussians, target, optimization, backend)
     events = [] if strategy is None else list(strategy.events)
     history: list[HistoryEntry] = []
     psnrs: list[float] = []
@@ -146,17 +146,17 @@ def fit(
                 image = descent.image()
             if record(iteration, image) or last:
                 return Fit(descent.gaussians(), image.detach().clone(), history)
-        descent.step(recipe.schedule(progress, psnrs))
+        descent.step(optimization.schedule(progress, psnrs))
         iteration += 1
 
 
-def _descent(gaussians: Gaussians, target: Tensor, recipe: Recipe, backend: Backend) -> Descent:
-    """The fastest that there is for these tensors and this recipe."""
-    if len(gaussians) and recipe.ours is not None and choose(gaussians.means, backend) == "cuda":
+def _descent(gaussians: Gaussians, target: Tensor, optimization: OptimizationConfig, backend: Backend) -> Descent:
+    """The fastest that there is for these tensors and this optimization."""
+    if len(gaussians) and optimization.ours is not None and choose(gaussians.means, backend) == "cuda":
         from fastgs.fitting.optimizer_cuda import CudaDescent  # deferred: Triton is not everywhere
 
-        return CudaDescent(Relative(gaussians), target, recipe.ours)
-    return AutogradDescent(recipe.parametrization(gaussians), target, recipe, backend)
+        return CudaDescent(Relative(gaussians), target, optimization.ours)
+    return AutogradDescent(optimization.parametrization(gaussians), target, optimization, backend)
 
 
 def _progress(iteration: int, elapsed: float, iterations: int | None, seconds: float | None) -> float:
@@ -171,14 +171,14 @@ def _planned_steps(
     gaussians: Gaussians,
     iterations: int | None,
     seconds: float | None,
-    recipe: Recipe,
+    optimization: OptimizationConfig,
     backend: Backend,
 ) -> int:
     """The number of steps asked for, or that the budget allows, by the time of a trial step."""
     if seconds is None:
         assert iterations is not None
         return iterations
-    trial = _descent(gaussians, target, recipe, backend)
+    trial = _descent(gaussians, target, optimization, backend)
     start = 0.0
     for trial_step in range(1 + TRIAL_STEPS):
         trial.step(1.0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastgs.fitting.adam import GrowingAdam, Memory
+from fastgs.fitting.adam import BetaSchedule, GrowingAdam
 from fastgs.fitting.parametrization import Parametrization, Relative
 from fastgs.gaussians import Gaussians
 from fastgs.render import Backend, rasterize
@@ -21,13 +21,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # For runs of any length, from heuristics and from networks. Squares must be remembered at least half as long as
 # gradients: where a gradient vanishes, the step, which is their ratio, would grow without a bound.
-GRADIENT_MEMORY = Memory(first=1.1, growth=0.19, longest=25.0)
-SQUARE_MEMORY = Memory(first=1.4, growth=0.15, longest=20.0)
+GRADIENT_BETAS = BetaSchedule(first=1.1, growth=0.19, longest=25.0)
+SQUARE_BETAS = BetaSchedule(first=1.4, growth=0.15, longest=20.0)
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Step sizes and schedule of `fit`; `Rates.for_iterations` has the defaults.
+class LearningRates:
+    """Step sizes and schedule of `fit`; `LearningRates.for_iterations` has the defaults.
 
     Attributes:
         means: in diameters (two standard deviations, the geometric mean of the axes) of the initial Gaussian, along
@@ -35,7 +35,7 @@ class Rates:
         scales: in natural logarithms of the standard deviation.
         rotations: in radians.
         colors: in units of the root mean square error of the first image.
-        gradient_memory, square_memory: of Adam's averages of the gradient and of its square.
+        gradient_betas, square_betas: of Adam's averages of the gradient and of its square.
         hold: share of the run at full rates.
         decay: factor by which the rates have fallen at the end.
     """
@@ -44,14 +44,14 @@ class Rates:
     scales: float = 0.11
     rotations: float = 0.095
     colors: float = 0.55
-    gradient_memory: Memory = GRADIENT_MEMORY
-    square_memory: Memory = SQUARE_MEMORY
+    gradient_betas: BetaSchedule = GRADIENT_BETAS
+    square_betas: BetaSchedule = SQUARE_BETAS
     hold: float = 0.85
     decay: float = 30.0
 
     @classmethod
-    def for_iterations(cls, iterations: int) -> Rates:
-        """Rates for a run of this length: a short run cannot afford a deep decay."""
+    def for_iterations(cls, iterations: int) -> LearningRates:
+        """LearningRates for a run of this length: a short run cannot afford a deep decay."""
         return cls(decay=min(30.0, max(10.0, iterations / 10)))
 
     def steps(self, color_unit: float) -> dict[str, float]:
@@ -59,11 +59,13 @@ class Rates:
         rates = self.means, self.scales, self.rotations, self.colors * color_unit
         return dict(zip(Relative.NAMES, rates, strict=True))
 
-    def recipe(self, loss: Loss) -> Recipe:
+    def config(self, loss: Loss) -> OptimizationConfig:
         """Adam at these rates."""
-        optimizer = partial(GrowingAdam, gradient=self.gradient_memory, square=self.square_memory)
+        optimizer = partial(GrowingAdam, gradient=self.gradient_betas, square=self.square_betas)
         ours = self if loss is functional.mse_loss else None
-        return Recipe(Relative, optimizer, self.steps, lambda progress, _: self.factor(progress), loss, ours=ours)
+        return OptimizationConfig(
+            Relative, optimizer, self.steps, lambda progress, _: self.factor(progress), loss, ours=ours
+        )
 
     def factor(self, progress: float) -> float:
         """What all rates are multiplied by when `progress` in [0, 1] of the run is done."""
@@ -71,7 +73,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class OptimizationConfig:
     """How Gaussians descend.
 
     Attributes:
@@ -81,7 +83,7 @@ class Recipe:
         schedule: factor of the rates at a share of the run, in [0, 1], given the PSNRs in dB so far, one for every
             `HISTORY_INTERVAL` steps.
         loss: of (3, H, W) image and target.
-        top: if given, a pixel is blended of so many Gaussians, those that weigh most in it.
+        top_k: if given, a pixel is blended of so many Gaussians, those that weigh most in it.
         ours: the rates, if it is Adam on `Relative` variables and the squared error, for which there are short cuts.
     """
 
@@ -90,8 +92,8 @@ class Recipe:
     rates: Callable[[float], Mapping[str, float]]
     schedule: Callable[[float, Sequence[float]], float]
     loss: Loss
-    top: int | None = None
-    ours: Rates | None = None
+    top_k: int | None = None
+    ours: LearningRates | None = None
 
 
 class Descent(Protocol):
@@ -119,20 +121,24 @@ class AutogradDescent:
     Args:
         variables: where to start; moved.
         target: (3, H, W).
-        recipe: how.
+        optimization: how.
         backend: see `fastgs.render`.
     """
 
-    def __init__(self, variables: Parametrization, target: Tensor, recipe: Recipe, backend: Backend) -> None:
+    def __init__(
+        self, variables: Parametrization, target: Tensor, optimization: OptimizationConfig, backend: Backend
+    ) -> None:
         self._variables = variables
         self._target = target
-        self._recipe = recipe
+        self._config = optimization
         self._backend = backend
         self._image: Tensor | None = None
         self._color_unit: float | None = None  # known once an image is
         # Reused: memory for a new one in every step would be mapped anew.
         self._error = torch.empty_like(target)
-        self._optimizer = recipe.optimizer([{"params": [each], "name": name} for name, each in variables.free.items()])
+        self._optimizer = optimization.optimizer(
+            [{"params": [each], "name": name} for name, each in variables.free.items()]
+        )
 
     def image(self) -> Tensor:
         """See `Descent`; the next step uses it, unless made where gradients are off."""
@@ -145,7 +151,7 @@ class AutogradDescent:
             width=width,
             blend=self._variables.blend,
             backend=self._backend,
-            top=self._recipe.top,
+            top_k=self._config.top_k,
         ).squeeze(0)  # not [0], whose gradient is a copy of the whole image
         return self._image
 
@@ -156,15 +162,15 @@ class AutogradDescent:
         error = torch.sub(image.detach(), self._target, out=self._error)
         if self._color_unit is None:
             self._color_unit = error.square().mean().sqrt().item()
-        rates = self._recipe.rates(self._color_unit)
+        rates = self._config.rates(self._color_unit)
         for group in self._optimizer.param_groups:
             group["lr"] = rates[group["name"]] * factor
         self._optimizer.zero_grad()
-        if self._recipe.ours is not None:
+        if self._config.ours is not None:
             # Its gradient up to a factor, to which Adam is blind: this spares three passes over the image.
             image.backward(error)  # type: ignore[no-untyped-call]
         else:
-            self._recipe.loss(image, self._target).backward()  # type: ignore[no-untyped-call]
+            self._config.loss(image, self._target).backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
     def edit(self, keep: Tensor, added: Gaussians) -> None:

@@ -15,7 +15,7 @@ import triton
 from torch import Tensor
 
 from fastgs.fitting.adam import weights
-from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.optimizer_cuda_kernels import descend
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
@@ -42,7 +42,7 @@ class CudaDescent:
         rates: of the steps.
     """
 
-    def __init__(self, variables: Relative, target: Tensor, rates: Rates) -> None:
+    def __init__(self, variables: Relative, target: Tensor, rates: LearningRates) -> None:
         self._variables = variables
         self._target = target.contiguous()
         self._rates = rates
@@ -158,9 +158,9 @@ class CudaDescent:
         return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend)
 
 
-def _weights(rates: Rates) -> Tensor:
+def _weights(rates: LearningRates) -> Tensor:
     """(S, 4) for each step, new and known of both averages (see `fastgs.fitting.adam`), until they change no more."""
-    pairs = zip(weights(rates.gradient_memory), weights(rates.square_memory), strict=True)
+    pairs = zip(weights(rates.gradient_betas), weights(rates.square_betas), strict=True)
     rows = [[*gradient, *square] for gradient, square in islice(pairs, STEPS)]
     return torch.tensor(rows)
 

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastgs.fitting.covariance import SMALLEST
-from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.from_density import gaussians_at
 from fastgs.initializers.sampling import sample
 from fastgs.methods.gaussianimage import constant
-from fastgs.methods.image_gs import TOP
+from fastgs.methods.image_gs import TOP_K
 from fastgs.methods.method import Method
 from fastgs.methods.schedules import reductions
 
@@ -97,12 +97,12 @@ METHOD = Method(
     source="arXiv 2512.12774, github.com/Aztech-Lab/Fast-2DGS",
     iterations=ITERATIONS,
     initialize=initialize,
-    recipe=Recipe(
+    optimization=OptimizationConfig(
         Plain,
         partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY),
         constant(RATE, Plain.NAMES),
         schedule,
         functional.mse_loss,
-        top=TOP,
+        top_k=TOP_K,
     ),
 )

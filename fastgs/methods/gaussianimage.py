@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
-from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.methods.method import Method
@@ -157,12 +157,14 @@ CHOLESKY = Method(
     iterations=ITERATIONS,
     initialize=random_cholesky,
     blend="sum",
-    recipe=Recipe(Cholesky, adan, constant(RATE, Cholesky.NAMES), halving(HALVED_EVERY), clamped_mse),
+    optimization=OptimizationConfig(Cholesky, adan, constant(RATE, Cholesky.NAMES), halving(HALVED_EVERY), clamped_mse),
 )
 ROTATION_SCALE = Method(
     source=SOURCE,
     iterations=ITERATIONS,
     initialize=random_rotation_scale,
     blend="sum",
-    recipe=Recipe(RotationScale, adan, constant(RATE, RotationScale.NAMES), halving(HALVED_EVERY), clamped_mse),
+    optimization=OptimizationConfig(
+        RotationScale, adan, constant(RATE, RotationScale.NAMES), halving(HALVED_EVERY), clamped_mse
+    ),
 )

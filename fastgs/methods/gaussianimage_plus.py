@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
 from fastgs.fitting.densification import Edit
-from fastgs.fitting.optimizer import Descent, Recipe
+from fastgs.fitting.optimizer import Descent, OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.methods.gaussianimage import ITERATIONS, clamped_mse, constant, halving
@@ -118,7 +118,7 @@ METHOD = Method(
     iterations=ITERATIONS,
     initialize=initialize,
     blend="sum",
-    recipe=Recipe(
+    optimization=OptimizationConfig(
         Covariance,
         partial(torch.optim.Adam, eps=EPSILON, fused=True),
         constant(RATE, Covariance.NAMES),

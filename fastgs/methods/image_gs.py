@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fastgs.fitting.densification import Edit
 from fastgs.fitting.fit import LOSSES
-from fastgs.fitting.optimizer import Descent, Recipe
+from fastgs.fitting.optimizer import Descent, OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import saliency
@@ -31,7 +31,7 @@ from fastgs.methods.method import Method
 from fastgs.methods.schedules import reductions
 
 ITERATIONS = 10_000
-TOP = 10  # Gaussians that a pixel is blended of
+TOP_K = 10  # Gaussians that a pixel is blended of
 RATES = {"means": 5e-4, "inverse_scales": 2e-3, "rotations": 2e-3, "colors": 5e-3}
 INITIAL_SCALE = 5.0  # pixels
 UNIFORM = 0.3  # share of the positions that are anywhere; that of our saliency, too
@@ -162,7 +162,9 @@ _IMAGE_GS = partial(
     Method,
     source="arXiv 2407.01866, github.com/NYU-ICL/image-gs",
     iterations=ITERATIONS,
-    recipe=Recipe(InverseScale, torch.optim.Adam, lambda _: RATES, schedule, LOSSES["l1+ssim"], top=TOP),
+    optimization=OptimizationConfig(
+        InverseScale, torch.optim.Adam, lambda _: RATES, schedule, LOSSES["l1+ssim"], top_k=TOP_K
+    ),
     densification=lambda num_gaussians, _pixels, _steps, generator: ErrorGuided(num_gaussians, generator),
     start=initial,
 )

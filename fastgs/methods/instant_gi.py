@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import gradient
 from fastgs.initializers.sampling import sample
@@ -116,5 +116,7 @@ METHOD = Method(
     iterations=ITERATIONS,
     initialize=initialize,
     blend="sum",
-    recipe=Recipe(ClampedScale, adan, constant(RATE, ClampedScale.NAMES), halving(HALVED_EVERY), clamped_mse),
+    optimization=OptimizationConfig(
+        ClampedScale, adan, constant(RATE, ClampedScale.NAMES), halving(HALVED_EVERY), clamped_mse
+    ),
 )

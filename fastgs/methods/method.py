@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fastgs.fitting.densification import Densification
 from fastgs.fitting.fit import Fit, HistoryEntry, fit
-from fastgs.fitting.optimizer import Recipe
+from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import Initializer
 
@@ -26,7 +26,7 @@ class Method:
         iterations: how many steps it was published with; other budgets stretch or shrink its schedule.
         initialize: the Gaussians at the start.
         blend: the rule that they are fitted with.
-        recipe: how they descend; None is how ours do.
+        optimization: how they descend; None is how ours do.
         densification: the strategy for K Gaussians on a canvas of so many pixels in so many steps, and its source of
             everything random; None leaves them as they are.
         start: how many Gaussians a fit of K begins with.
@@ -37,7 +37,7 @@ class Method:
     iterations: int
     initialize: Initializer
     blend: Blend = "normalized"
-    recipe: Recipe | None = None
+    optimization: OptimizationConfig | None = None
     densification: Callable[[int, int, int, torch.Generator], Densification] | None = None
     start: Callable[[int], int] = lambda num_gaussians: num_gaussians
     networks: Callable[[], Iterable[nn.Module]] = tuple
@@ -79,7 +79,7 @@ class Method:
             replace(initial, blend=self.blend),
             iterations=iterations,
             seconds=seconds,
-            recipe=self.recipe,
+            optimization=self.optimization,
             densification=None if made is None else lambda steps: made(num_gaussians, pixels, steps, generator),
             callback=callback,
         )

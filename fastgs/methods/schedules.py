@@ -1,4 +1,4 @@
-"""Rates that fall when the PSNR no longer rises."""
+"""Learning rates that fall when the PSNR no longer rises."""
 
 from __future__ import annotations
 

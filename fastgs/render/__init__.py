@@ -44,7 +44,7 @@ def render(
     blend: Blend | None = None,
     backend: Backend = "auto",
     antialias: bool = False,
-    top: int | None = None,
+    top_k: int | None = None,
 ) -> Tensor:
     """Render Gaussians to an image.
 
@@ -56,16 +56,16 @@ def render(
             "cuda" for float32 on a CUDA device (if Triton is installed), else "reference".
         antialias: make each pixel the mean over its area where the image is smaller than the canvas, not the value at
             its centre; takes as long as rendering at about the size of the canvas.
-        top: blend each pixel of so many Gaussians, those of largest weight there (among equal ones the first), from 1
+        top_k: blend each pixel of so many Gaussians, those of largest weight there (among equal ones the first), from 1
             up; by default of all. Not in "cuda"; "auto" takes "reference" for CUDA tensors then.
 
     Returns:
         (3, H, W), not clamped; differentiable in all four tensors. No Gaussians give a black image.
 
     Raises:
-        ValueError: a size or `top` below 1, an unknown rule or backend, or a backend that cannot serve these tensors.
+        ValueError: a size or `top_k` below 1, an unknown rule or backend, or a backend that cannot serve these tensors.
     """
-    return render_batch([gaussians], height, width, blend, backend, antialias, top).squeeze(0)
+    return render_batch([gaussians], height, width, blend, backend, antialias, top_k).squeeze(0)
 
 
 def render_batch(
@@ -75,7 +75,7 @@ def render_batch(
     blend: Blend | None = None,
     backend: Backend = "auto",
     antialias: bool = False,
-    top: int | None = None,
+    top_k: int | None = None,
 ) -> Tensor:
     """Render a ragged batch, with a different K for each image, in one call.
 
@@ -83,7 +83,7 @@ def render_batch(
         gaussians: B sets of Gaussians, at least one, of one dtype and device.
         height, width: size of every image; by default that of the canvases, which must then agree.
         blend: by default the rule the Gaussians were fitted with, which must then agree.
-        backend, antialias, top: as for `render`.
+        backend, antialias, top_k: as for `render`.
 
     Returns:
         (B, 3, H, W), not clamped; differentiable in all tensors.
@@ -111,7 +111,7 @@ def render_batch(
         width=width * columns,
         blend=_agreed("blend", blend, [each.blend for each in gaussians]),
         backend=backend,
-        top=top,
+        top_k=top_k,
     )
     return functional.avg_pool2d(images, (rows, columns)) if rows * columns > 1 else images
 
@@ -128,7 +128,7 @@ def rasterize(
     width: int,
     blend: Blend = "normalized",
     backend: Backend = "auto",
-    top: int | None = None,
+    top_k: int | None = None,
 ) -> Tensor:
     """Render a ragged batch from its concatenated tensors; the entry for code that holds parameters, not `Gaussians`.
 
@@ -137,7 +137,7 @@ def rasterize(
         counts: B numbers of Gaussians, summing to N.
         pitches: B pairs: the distance of neighbouring pixels in y and x, in canvas pixels (1 for the fitted size).
         height, width: size of every image.
-        blend, backend, top: as for `render`.
+        blend, backend, top_k: as for `render`.
 
     Returns:
         (B, 3, H, W).
@@ -145,9 +145,9 @@ def rasterize(
     _check_size(height, width)
     if blend not in get_args(Blend):
         raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {blend!r}")
-    implementation = _implementation(choose(means, backend, top))
-    if top is not None and top < max(counts):
-        implementation = partial(implementation, top=top)
+    implementation = _implementation(choose(means, backend, top_k))
+    if top_k is not None and top_k < max(counts):
+        implementation = partial(implementation, top_k=top_k)
     return implementation(
         means, scales, rotations, colors, counts, pitches, height, width, normalized=blend == "normalized"
     )
@@ -174,25 +174,25 @@ def has_triton() -> bool:
     return True
 
 
-def choose(means: Tensor, backend: Backend, top: int | None = None) -> Literal["reference", "cpu", "cuda"]:
-    """The backend that "auto" is for these tensors and this `top`, or the one asked for.
+def choose(means: Tensor, backend: Backend, top_k: int | None = None) -> Literal["reference", "cpu", "cuda"]:
+    """The backend that "auto" is for these tensors and this `top_k`, or the one asked for.
 
     Raises:
-        ValueError: the name is unknown, or it cannot serve them; or `top` is below 1.
+        ValueError: the name is unknown, or it cannot serve them; or `top_k` is below 1.
     """
-    if top is not None and (not isinstance(top, int) or top < 1):
-        raise ValueError(f"top: expected an integer of at least 1, or None for all Gaussians, got {top!r}")
+    if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
+        raise ValueError(f"top_k: expected an integer of at least 1, or None for all Gaussians, got {top_k!r}")
     if backend not in get_args(Backend):
         raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
     if backend == "reference":
         return backend
     place = means.device.type
     if backend == "auto":
-        cuda = place == "cuda" and has_triton() and top is None
+        cuda = place == "cuda" and has_triton() and top_k is None
         native = means.dtype == torch.float32 and (place == "cpu" or cuda)
         return place if native else "reference"  # type: ignore[return-value]
-    if backend == "cuda" and top is not None:
-        raise ValueError(f"top: 'cuda' blends all Gaussians, got {top}; use 'auto' or 'reference'")
+    if backend == "cuda" and top_k is not None:
+        raise ValueError(f"top_k: 'cuda' blends all Gaussians, got {top_k}; use 'auto' or 'reference'")
     if place != backend or means.dtype != torch.float32:
         raise ValueError(
             f"backend: {backend!r} takes float32 tensors on {'the CPU' if backend == 'cpu' else 'a CUDA device'}, "

@@ -63,7 +63,7 @@ class _Rasterize(torch.autograd.Function):
         height: int,
         width: int,
         normalized: bool,
-        top: int | None,
+        top_k: int | None,
     ) -> Tensor:
         layout = _lay_out(means, scales, rotations, counts, pitches, height)
         stride = width + LANES - 1  # the last vector of a row may reach this far
@@ -71,18 +71,18 @@ class _Rasterize(torch.autograd.Function):
         images = torch.empty(len(counts), 3, height, width)
         inputs = (_array(means), layout.frames, layout.rows, _array(colors), layout.offsets, layout.pitches)
         outputs = (stride, planes, images.numpy(), normalized)
-        if top is None:
+        if top_k is None:
             threads.run(kernels.forward, (*inputs, *outputs), layout.bands)
         else:
-            threads.run(top_kernels.forward, (*inputs, *outputs, top), layout.bands)
+            threads.run(top_kernels.forward, (*inputs, *outputs, top_k), layout.bands)
         ctx.save_for_backward(means, scales, colors, images)
-        ctx.kept = layout, planes, stride, normalized, top
+        ctx.kept = layout, planes, stride, normalized, top_k
         return images
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
         means, scales, colors, images = ctx.saved_tensors
-        layout, planes, stride, normalized, top = ctx.kept
+        layout, planes, stride, normalized, top_k = ctx.kept
         gradients = np.empty_like(planes)
         pixels = (planes, _array(images), _array(upstream[0]), stride, normalized, gradients)
         threads.run(kernels.pixel_gradients, pixels, layout.bands)
@@ -91,7 +91,7 @@ class _Rasterize(torch.autograd.Function):
         inputs = (*inputs, layout.pitches, *images.shape[2:], stride, gradients)
         outputs = [result.numpy() for result in results]
         parts = threads.parts(len(means), PARTS * threads.num_threads())
-        if top is None:
+        if top_k is None:
             threads.run(kernels.backward, (*inputs, *outputs), parts)
         else:
             threads.run(top_kernels.backward, (*inputs, planes, *outputs), parts)
@@ -108,8 +108,10 @@ def rasterize(
     height: int,
     width: int,
     normalized: bool,
-    top: int | None = None,
+    top_k: int | None = None,
 ) -> Tensor:
     """Render a ragged batch of float32 tensors on the CPU; see `fastgs.render.rasterize` for the arguments."""
-    result: Tensor = _Rasterize.apply(means, scales, rotations, colors, counts, pitches, height, width, normalized, top)
+    result: Tensor = _Rasterize.apply(
+        means, scales, rotations, colors, counts, pitches, height, width, normalized, top_k
+    )
     return result

@@ -118,8 +118,8 @@ def _insert(weights, owners, at, last, stride, weight, owner):
 
 
 @jit
-def _list(means, frames, rows, offsets, pitches, image, height, width, stride, top, weights, owners, start, stop):
-    """Fill the lists of rows [start, stop), of one image: (rows, top, stride), flat."""
+def _list(means, frames, rows, offsets, pitches, image, height, width, stride, top_k, weights, owners, start, stop):
+    """Fill the lists of rows [start, stop), of one image: (rows, top_k, stride), flat."""
     weights[:] = ZERO
     owners[:] = NOBODY
     pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
@@ -130,31 +130,31 @@ def _list(means, frames, rows, offsets, pitches, image, height, width, stride, t
             first, last, column, u_row, v_row = _enter_row(
                 frame, mean_x, mean_y, row - image * height, pitch_y, pitch_x, width
             )
-            base = (row - start) * top * stride
+            base = (row - start) * top_k * stride
             for x in range(base + first, base + last + 1, LANES):
                 _, _, gaussian, fade = _evaluate(column, splat(pitch_x), splat(mean_x), ux, vx, u_row, v_row)
-                _insert(weights, owners, x, x + (top - 1) * stride, stride, gaussian * fade, owner)
+                _insert(weights, owners, x, x + (top_k - 1) * stride, stride, gaussian * fade, owner)
                 column = column + splat(np.float32(LANES))
 
 
 @jit
-def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top, start, stop):
-    """Rows [start, stop) of images (B, 3, H, W), each pixel of its `top` largest weights; planes are left as above."""
+def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top_k, start, stop):
+    """Render rows [start, stop) of images (B, 3, H, W), each pixel of its `top_k` largest weights; planes as above."""
     height, width = images.shape[2], images.shape[3]
-    strip = min(max(1, ENTRIES // (top * stride)), stop - start)
-    weights, owners = np.empty(strip * top * stride, np.float32), np.empty(strip * top * stride, np.float32)
+    strip = min(max(1, ENTRIES // (top_k * stride)), stop - start)
+    weights, owners = np.empty(strip * top_k * stride, np.float32), np.empty(strip * top_k * stride, np.float32)
     above = start
     while above < stop:
         image = above // height
         below = min(above + strip, stop, (image + 1) * height)
         _list(
-            means, frames, rows, offsets, pitches, image, height, width, stride, top, weights, owners, above, below
+            means, frames, rows, offsets, pitches, image, height, width, stride, top_k, weights, owners, above, below
         )  # fmt: skip
         for row in range(above, below):
-            base, lists, y = row * 4 * stride, (row - above) * top * stride, row % height
+            base, lists, y = row * 4 * stride, (row - above) * top_k * stride, row % height
             for x in range(width):
                 total, red, green, blue = ZERO, ZERO, ZERO, ZERO
-                for entry in range(lists + x, lists + top * stride, stride):
+                for entry in range(lists + x, lists + top_k * stride, stride):
                     weight = weights[entry]
                     if weight == ZERO:
                         break
@@ -166,7 +166,7 @@ def forward(means, frames, rows, colors, offsets, pitches, stride, planes, image
                 inverse = ONE / (total + kernels.EPS) if normalized else ONE
                 images[image, 0, y, x], images[image, 1, y, x] = red * inverse, green * inverse
                 images[image, 2, y, x] = blue * inverse
-                last = lists + (top - 1) * stride + x
+                last = lists + (top_k - 1) * stride + x
                 planes[base + x] = inverse
                 planes[base + LEAST * stride + x] = weights[last]
                 planes[base + LAST * stride + x] = owners[last]

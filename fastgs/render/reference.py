@@ -11,7 +11,8 @@ For Gaussian k and a pixel centre x, with `d` the distance in standard deviation
 jumps to zero at its edge makes the normalized blend diverge (the gradient cannot see the hole behind the edge), and
 makes two backends differ wherever rounding moves a pixel across it; a continuous one costs nothing.
 
-With `top`, the sums run over the `top` Gaussians of largest w_k(x), as in Image-GS; among equal ones the first count.
+With `top_k`, the sums run over the Gaussians of the `top_k` largest w_k(x), as in Image-GS; among equal ones the first
+count.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ def weights(means: Tensor, scales: Tensor, rotations: Tensor, pixels: Tensor) ->
     return torch.exp(-0.5 * d2) * fade.clamp(0, 1)
 
 
-def largest(weight: Tensor, top: int) -> Tensor:
-    """(P, K) mask of the `top` largest of each row, `top` from 1 to K; among equal ones the first."""
-    least = weight.topk(top).values[:, -1:]
+def largest(weight: Tensor, top_k: int) -> Tensor:
+    """(P, K) mask of the `top_k` largest of each row, `top_k` from 1 to K; among equal ones the first."""
+    least = weight.topk(top_k).values[:, -1:]
     above, level = weight > least, weight == least
     # torch.topk may take any of those that are equal.
-    return above | (level & (level.cumsum(1, dtype=torch.int32) <= top - above.sum(1, keepdim=True)))
+    return above | (level & (level.cumsum(1, dtype=torch.int32) <= top_k - above.sum(1, keepdim=True)))
 
 
 def _blend(
@@ -55,12 +56,12 @@ def _blend(
     colors: Tensor,
     pixels: Tensor,
     normalized: bool,
-    top: int | None,
+    top_k: int | None,
 ) -> Tensor:
     """(P, 2) pixel centres to (P, 3) colours."""
     weight = weights(means, scales, rotations, pixels)
-    if top is not None and top < len(means):
-        weight = torch.where(largest(weight.detach(), top), weight, 0)
+    if top_k is not None and top_k < len(means):
+        weight = torch.where(largest(weight.detach(), top_k), weight, 0)
     image = weight @ colors
     return image / (weight.sum(1, keepdim=True) + EPSILON) if normalized else image
 
@@ -75,7 +76,7 @@ def rasterize(
     height: int,
     width: int,
     normalized: bool,
-    top: int | None = None,
+    top_k: int | None = None,
 ) -> Tensor:
     """Render a ragged batch; see `fastgs.render.rasterize` for the arguments. Any floating dtype, any device.
 
@@ -88,6 +89,6 @@ def rasterize(
     for gaussians, (pitch_y, pitch_x) in zip(parameters, pitches, strict=True):
         pixels = torch.cartesian_prod(grid_y * pitch_y, grid_x * pitch_x).flip(1)
         chunks = torch.split(pixels, max(1, CHUNK // max(1, len(gaussians[0]))))
-        blended = [checkpoint(_blend, *gaussians, chunk, normalized, top, use_reentrant=False) for chunk in chunks]
+        blended = [checkpoint(_blend, *gaussians, chunk, normalized, top_k, use_reentrant=False) for chunk in chunks]
         images.append(torch.cat(blended).T.reshape(3, height, width))
     return torch.stack(images)

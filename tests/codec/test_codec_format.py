@@ -25,11 +25,11 @@ from fastgs.codec.frame import MAGIC, SCHEMES, VERSION, FormatError, Frame, read
 from fastgs.codec.layer import (
     MAX_GAUSSIANS,
     MAX_SYMBOL,
+    bit_breakdown,
     decode_layer,
     decode_layers,
     encode_layer,
     encode_layers,
-    ledger,
 )
 from fastgs.codec.symbols import Layer, Steps, dequantize
 
@@ -346,13 +346,13 @@ def test_positions_cost_what_a_set_costs():
     rng = np.random.default_rng(0)
     layer = random_layer(3000, (512, 768))
     layer.symbols[:, :2] = rng.integers(0, [1536, 1024], (3000, 2))
-    (bits,) = ledger([encode_layer(layer, (512, 768))], (512, 768))
+    (bits,) = bit_breakdown([encode_layer(layer, (512, 768))], (512, 768))
     assert bits["positions"] / 3000 < np.log2(1536 * 1024 / 3000) + 1 / np.log(2) + 0.15
 
 
 def test_ledger_adds_up():
     payloads = encode_layers([random_layer(count, seed=count) for count in (0, 10, 400)], CANVAS)
-    for bits, data in zip(ledger(payloads, CANVAS), payloads, strict=True):
+    for bits, data in zip(bit_breakdown(payloads, CANVAS), payloads, strict=True):
         assert list(bits) == ["header", "positions", "area", "shape", "luma", "chroma"]
         assert sum(bits.values()) == pytest.approx(8 * len(data))
         assert min(bits.values()) >= 0

@@ -186,8 +186,8 @@ def test_the_file_has_the_best_state_of_the_history(scheme, image, fitted):
 
 def test_the_best_state_is_not_always_the_last(scheme, image, fitted):
     """Rates that are far too high from the middle on."""
-    recipe = replace(scheme.recipe, schedule=lambda progress, _: 1.0 if progress < 0.5 else 30_000.0)
-    frame, history = replace(scheme, recipe=recipe).tune(image, fitted, 40)
+    optimization = replace(scheme.optimization, schedule=lambda progress, _: 1.0 if progress < 0.5 else 30_000.0)
+    frame, history = replace(scheme, optimization=optimization).tune(image, fitted, 40)
     best = max(entry.psnr for entry in history)
     assert history[-1].psnr < best - 1
     assert psnr(render(scheme.decode(frame)), image) == pytest.approx(best, abs=1e-3)
@@ -230,7 +230,7 @@ def test_tuning_loses_less_than_rounding(scheme, image, fitted):
 
 
 def test_the_ledger_adds_up(scheme, frame):
-    bits = scheme.ledger(frame)
+    bits = scheme.bit_breakdown(frame)
     assert set(bits) == {*ATTRIBUTES, "header"}
     assert sum(bits.values()) == 8 * len(write_frame(frame))
     assert all(each > 0 for each in bits.values())
@@ -308,7 +308,7 @@ def test_lengths_that_make_no_sense(scheme, frame, change):
     with pytest.raises(FormatError, match=r"^is (damaged|cut)"):
         scheme.decode(broken(frame, change))
     with pytest.raises(FormatError, match=r"^is (damaged|cut)"):
-        scheme.ledger(broken(frame, change))
+        scheme.bit_breakdown(broken(frame, change))
 
 
 @pytest.mark.parametrize("layers", [0, 2])

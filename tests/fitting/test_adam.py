@@ -5,22 +5,22 @@ from itertools import islice
 import pytest
 import torch
 
-from fastgs.fitting.adam import EPSILON, GrowingAdam, Memory, weights
+from fastgs.fitting.adam import EPSILON, BetaSchedule, GrowingAdam, weights
 
 
 def test_memory_grows_up_to_a_bound():
-    memory = Memory(first=1.0, growth=0.5, longest=2.0)
+    memory = BetaSchedule(first=1.0, growth=0.5, longest=2.0)
     assert [memory.beta(step) for step in range(5)] == pytest.approx([0, 1 / 3, 1 / 2, 1 / 2, 1 / 2])
 
 
 def test_weights_are_those_of_an_average():
     """Of ones, an average that began at zero is what is known; divided by that it is one."""
     average = 0.0
-    for new, known in islice(weights(Memory(1.5, 0.3, 4.0)), 20):
+    for new, known in islice(weights(BetaSchedule(1.5, 0.3, 4.0)), 20):
         average += new * (1 - average)
         assert average == pytest.approx(known)
     # All memories alike: 1 - beta^n.
-    assert [each.known for each in islice(weights(Memory(5.0, 0.0, 5.0)), 3)] == pytest.approx([0.2, 0.36, 0.488])
+    assert [each.known for each in islice(weights(BetaSchedule(5.0, 0.0, 5.0)), 3)] == pytest.approx([0.2, 0.36, 0.488])
 
 
 def descend(optimizer, variable, gradients, rates):
@@ -35,7 +35,7 @@ def test_steps_are_those_of_the_definition():
     generator = torch.Generator().manual_seed(0)
     gradients = torch.randn(12, 7, generator=generator)
     rates = torch.linspace(0.3, 0.01, 12).tolist()
-    memories = Memory(1.0, 0.4, 3.0), Memory(1.4, 0.1, 2.0)
+    memories = BetaSchedule(1.0, 0.4, 3.0), BetaSchedule(1.4, 0.1, 2.0)
     variable = torch.zeros(7, requires_grad=True)
     moved = descend(GrowingAdam([variable], *memories), variable, gradients, rates)
 
@@ -50,7 +50,7 @@ def test_steps_are_those_of_the_definition():
 def test_without_growth_it_is_adam():
     gradients = torch.randn(9, 5, generator=torch.Generator().manual_seed(1))
     ours, theirs = (torch.zeros(5, requires_grad=True) for _ in range(2))
-    growing = GrowingAdam([ours], Memory(10, 0, 10), Memory(5, 0, 5))
+    growing = GrowingAdam([ours], BetaSchedule(10, 0, 10), BetaSchedule(5, 0, 5))
     usual = torch.optim.Adam([theirs], betas=(0.9, 0.8), eps=EPSILON)
     torch.testing.assert_close(
         descend(growing, ours, gradients, [0.1] * 9), descend(usual, theirs, gradients, [0.1] * 9)

@@ -12,10 +12,10 @@ from optional import skip_without_kernels
 from scipy.stats import spearmanr
 from torch.nn import functional
 
-from fastgs.fitting.adam import Memory, weights
+from fastgs.fitting.adam import BetaSchedule, weights
 from fastgs.fitting.densification import DENSITY, LAST, SHARE, Edit, Relocation, place, removal_errors
 from fastgs.fitting.fit import fit
-from fastgs.fitting.optimizer import AutogradDescent, Rates
+from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
@@ -177,9 +177,9 @@ def test_those_that_stay_step_on_as_if_nothing_had_happened():
     scales, colors = torch.tensor([[0.9, 0.8]]).expand(6, 2), torch.rand(6, 3, generator=seeded(1))
     gaussians = Gaussians(means, scales, torch.linspace(0, 1, 6), colors, 8, 48, "sum")
     target = torch.rand(3, 8, 48, generator=seeded(2)) * torch.linspace(0.2, 1, 48)
-    rates, factor = Rates(), 0.1
-    recipe = rates.recipe(functional.mse_loss)
-    edited, other = (AutogradDescent(Relative(gaussians), target, recipe, "auto") for _ in range(2))
+    rates, factor = LearningRates(), 0.1
+    config = rates.config(functional.mse_loss)
+    edited, other = (AutogradDescent(Relative(gaussians), target, config, "auto") for _ in range(2))
     for descent in (edited, other):
         for _ in range(4):
             descent.step(factor)
@@ -193,7 +193,7 @@ def test_those_that_stay_step_on_as_if_nothing_had_happened():
             torch.testing.assert_close(ours[:4], theirs[stay], rtol=0, atol=1e-6)
         if step == 0:
             (new, known), (new_square, known_square) = (
-                next(islice(weights(memory), 4, None)) for memory in (rates.gradient_memory, rates.square_memory)
+                next(islice(weights(memory), 4, None)) for memory in (rates.gradient_betas, rates.square_betas)
             )
             unit = (render(gaussians) - target).square().mean().sqrt()
             wanted = factor * rates.colors * unit * new / known / (new_square / known_square) ** 0.5
@@ -208,9 +208,9 @@ def test_cuda_descent_edits_as_autograd_does():
     from fastgs.fitting.optimizer_cuda import CudaDescent
 
     gaussians, target = gaussians_and_target(8, 9, 18)
-    rates = Rates(gradient_memory=Memory(2.5, 0, 2.5), square_memory=Memory(5, 0, 5))
+    rates = LearningRates(gradient_betas=BetaSchedule(2.5, 0, 2.5), square_betas=BetaSchedule(5, 0, 5))
     ours = CudaDescent(Relative(gaussians), target, rates)
-    theirs = AutogradDescent(Relative(gaussians), target, rates.recipe(functional.mse_loss), "auto")
+    theirs = AutogradDescent(Relative(gaussians), target, rates.config(functional.mse_loss), "auto")
     generator = seeded()
     for turn, (steps, added) in enumerate([(0, 2), (2, 4), (1, 0)]):
         for _ in range(steps):

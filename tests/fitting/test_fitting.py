@@ -11,7 +11,7 @@ import torch
 
 from fastgs.fitting.densification import Relocation
 from fastgs.fitting.fit import HISTORY_INTERVAL, LOSSES, fit
-from fastgs.fitting.optimizer import Rates
+from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.parametrization import MIN_SCALE
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
@@ -186,7 +186,7 @@ def test_refusals(target, gaussians, change, message):
 def test_divergence_is_an_error(target, gaussians, which):
     """Whichever tensor it starts in; the renderer leaves out Gaussians at NaN, so the image alone does not tell."""
     with pytest.raises(ValueError, match="diverged"):
-        fit(target, gaussians, iterations=30, rates=Rates(**{which: math.inf}))
+        fit(target, gaussians, iterations=30, rates=LearningRates(**{which: math.inf}))
 
 
 def test_a_loss_that_turns_nan_is_an_error(target, gaussians):
@@ -196,11 +196,11 @@ def test_a_loss_that_turns_nan_is_an_error(target, gaussians):
 
 @pytest.mark.parametrize(("hold", "decay"), [(0.7, 30.0), (0.0, 4.0), (0.5, 1.0)])
 def test_the_schedule_has_its_closed_form(hold, decay):
-    rates = Rates(hold=hold, decay=decay)
+    rates = LearningRates(hold=hold, decay=decay)
     for progress in np.linspace(0, 1, 21):
         expected = 1.0 if progress <= hold else decay ** -((progress - hold) / (1 - hold))
         assert rates.factor(progress) == pytest.approx(expected)
-    assert Rates(hold=1.0, decay=decay).factor(1.0) == 1
+    assert LearningRates(hold=1.0, decay=decay).factor(1.0) == 1
 
 
 def test_a_densification_is_told_the_nearer_limit(target):
@@ -225,12 +225,12 @@ def test_losses_of_flat_images():
 
 
 def test_longer_runs_decay_deeper():
-    assert [Rates.for_iterations(steps).decay for steps in (0, 100, 200, 300, 1000)] == [10, 10, 20, 30, 30]
+    assert [LearningRates.for_iterations(steps).decay for steps in (0, 100, 200, 300, 1000)] == [10, 10, 20, 30, 30]
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 20, 100, 200, 1000, 10**6])
 def test_default_rates_are_sane_for_any_length(iterations):
-    rates = Rates.for_iterations(iterations)
+    rates = LearningRates.for_iterations(iterations)
     assert rates.decay >= 1
     assert 0 <= rates.hold <= 1
     assert min(rates.means, rates.scales, rates.rotations, rates.colors) > 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fastgs.fitting.optimizer import AutogradDescent, Rates
+from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import MIN_SCALE, Relative
 from fastgs.gaussians import Gaussians
 
@@ -70,8 +70,8 @@ def test_edit_keeps_the_order_and_appends():
 
 def descent(gaussians, optimizer="ours"):
     target = torch.rand(3, 18, 22, generator=torch.Generator().manual_seed(5))
-    recipe = Rates().recipe(functional.mse_loss if optimizer == "ours" else functional.l1_loss)
-    return AutogradDescent(Relative(gaussians), target, recipe, "auto")
+    config = LearningRates().config(functional.mse_loss if optimizer == "ours" else functional.l1_loss)
+    return AutogradDescent(Relative(gaussians), target, config, "auto")
 
 
 @pytest.mark.parametrize("optimizer", ["ours", "another loss"])

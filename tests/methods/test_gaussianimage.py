@@ -43,7 +43,7 @@ def test_rotation_and_scale_are_as_published():
 def test_random_starts_are_uniform_in_the_variables(name, image):
     method = METHODS[name]
     initial = method.initialize(image, 4000, seeded())
-    variables = method.recipe.parametrization(initial).free
+    variables = method.optimization.parametrization(initial).free
     positions = initial.means / torch.tensor([WIDTH, HEIGHT])
     for uniform in (
         positions,

@@ -72,7 +72,7 @@ def test_inverse_scales_are_as_published():
 def test_loss_of_image_gs(image):
     rendered = image.roll(1, dims=2)
     expected = (rendered - image).abs().mean() + 0.1 * ssim_loss(rendered, image)
-    torch.testing.assert_close(METHODS["image-gs-gradient"].recipe.loss(rendered, image), expected)
+    torch.testing.assert_close(METHODS["image-gs-gradient"].optimization.loss(rendered, image), expected)
 
 
 def test_rates_of_image_gs_fall_once_to_a_tenth():

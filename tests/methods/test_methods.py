@@ -73,24 +73,26 @@ TRAITS = {
 
 @pytest.mark.parametrize("name", PEERS)
 def test_traits(name, image):
-    blend, top, iterations, parametrization, optimizer, settings, rates = TRAITS[name]
+    blend, top_k, iterations, parametrization, optimizer, settings, rates = TRAITS[name]
     method = METHODS[name]
-    assert (method.blend, method.recipe.top, method.iterations) == (blend, top, iterations)
-    assert method.recipe.parametrization is parametrization
+    assert (method.blend, method.optimization.top_k, method.iterations) == (blend, top_k, iterations)
+    assert method.optimization.parametrization is parametrization
     assert "arXiv" in method.source
-    descent = AutogradDescent(parametrization(some_gaussians(blend=blend)), image.double(), method.recipe, "reference")
+    descent = AutogradDescent(
+        parametrization(some_gaussians(blend=blend)), image.double(), method.optimization, "reference"
+    )
     descent.step(0.5)
     assert type(descent._optimizer).__name__ == optimizer
     for group in descent._optimizer.param_groups:
         assert {setting: group[setting] for setting in settings} == settings
-        assert group["lr"] == 0.5 * method.recipe.rates(0.1)[group["name"]]
+        assert group["lr"] == 0.5 * method.optimization.rates(0.1)[group["name"]]
     assert {group["lr"] for group in descent._optimizer.param_groups} == {0.5 * rate for rate in rates}
 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_parametrization_makes_the_gaussians_that_it_was_given(name):
     given = some_gaussians(blend=METHODS[name].blend)
-    variables = METHODS[name].recipe.parametrization(given)
+    variables = METHODS[name].optimization.parametrization(given)
     assert tuple(variables.free) == variables.NAMES
     made = variables.gaussians()
     # Axes may swap, so the ellipses are compared.
@@ -106,9 +108,9 @@ def at(schedule, *shares):
 
 @pytest.mark.parametrize("name", ["gaussianimage-cholesky", "gaussianimage-rs", "gaussianimage-plus"])
 def test_rates_halve_at_20000_and_40000_of_50000_steps(name):
-    assert at(METHODS[name].recipe.schedule, 0, 0.399, 0.4, 0.799, 0.8, 1) == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert at(METHODS[name].optimization.schedule, 0, 0.399, 0.4, 0.799, 0.8, 1) == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
 def test_rates_of_instant_gi_halve_at_every_10000_steps():
-    schedule = METHODS["instant-gi-dither"].recipe.schedule
+    schedule = METHODS["instant-gi-dither"].optimization.schedule
     assert at(schedule, 0, 0.199, 0.2, 0.4, 0.6, 0.8) == [1, 1, 0.5, 0.25, 0.125, 0.0625]

@@ -18,9 +18,9 @@ from against_reference import (
 from optional import skip_without_kernels
 from torch.nn import functional
 
-from fastgs.fitting.adam import Memory
+from fastgs.fitting.adam import BetaSchedule
 from fastgs.fitting.fit import fit
-from fastgs.fitting.optimizer import AutogradDescent, Rates
+from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import Relative
 from fastgs.render import reference
 
@@ -152,10 +152,13 @@ def test_lists_with_room_to_spare_or_too_little():
 @BLENDS
 def test_descends_as_autograd_does(blend):
     gaussians, target = gaussians_and_target(20, 13, 18, blend=blend)
-    for memory in (Memory(1, 0.5, 1.7), Memory(2.5, 0, 5)):  # beginning with none and soon at its longest; constant
-        rates = Rates(gradient_memory=memory)
+    for memory in (
+        BetaSchedule(1, 0.5, 1.7),
+        BetaSchedule(2.5, 0, 5),
+    ):  # beginning with none and soon at its longest; constant
+        rates = LearningRates(gradient_betas=memory)
         ours = CudaDescent(Relative(gaussians), target, rates)
-        theirs = AutogradDescent(Relative(gaussians), target, rates.recipe(functional.mse_loss), "auto")
+        theirs = AutogradDescent(Relative(gaussians), target, rates.config(functional.mse_loss), "auto")
         for factor in (1.0, 0.7, 0.2):
             ours.step(factor)
             theirs.step(factor)
@@ -170,7 +173,7 @@ def test_descends_as_autograd_does(blend):
 def test_a_full_list_costs_no_step():
     """When Gaussians outgrow the room in the lists, the steps since are taken again with more."""
     gaussians, target = gaussians_and_target(12, 9, 10)
-    roomy, tight = (CudaDescent(Relative(gaussians), target, Rates()) for _ in range(2))
+    roomy, tight = (CudaDescent(Relative(gaussians), target, LearningRates()) for _ in range(2))
     for step, factor in enumerate((1.0, 0.9, 0.5, 0.4)):
         if step == 1:
             tight._capacity = 7
@@ -190,7 +193,7 @@ def test_a_full_list_costs_no_step():
 
 def test_diverging_is_seen():
     gaussians, target = gaussians_and_target(5, 9, 10)
-    descent = CudaDescent(Relative(gaussians), target, Rates(colors=float("inf")))
+    descent = CudaDescent(Relative(gaussians), target, LearningRates(colors=float("inf")))
     assert descent.finite()
     descent.step(1.0)
     assert not descent.finite()

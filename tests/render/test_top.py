@@ -24,20 +24,20 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def draw(tensors, top, size, blend="normalized", backend="cpu", upstream=None, counts=None, pitches=None):
+def draw(tensors, top_k, size, blend="normalized", backend="cpu", upstream=None, counts=None, pitches=None):
     """Images, and the gradients of their product with `upstream` (by default random)."""
     dtype = torch.float64 if backend == "reference" else torch.float32
     tensors = [tensor.detach().to(dtype).requires_grad_() for tensor in tensors]
     counts = counts or [len(tensors[0])]
     pitches = pitches or [(1.0, 1.0)] * len(counts)
     batch = {"counts": counts, "pitches": pitches, "height": size[0], "width": size[1]}
-    images = rasterize(*tensors, **batch, blend=blend, backend=backend, top=top)
+    images = rasterize(*tensors, **batch, blend=blend, backend=backend, top_k=top_k)
     if upstream is None:
         upstream = torch.randn(images.shape, generator=torch.Generator().manual_seed(9))
     return images.detach(), torch.autograd.grad((images * upstream).sum(), tensors)
 
 
-def by_hand(tensors, top, size, blend):
+def by_hand(tensors, top_k, size, blend):
     """(3, H, W), pixel by pixel and Gaussian by Gaussian."""
     image = torch.zeros(3, *size, dtype=torch.float64)
     means, scales, rotations, colors = (tensor.tolist() for tensor in tensors)
@@ -50,14 +50,14 @@ def by_hand(tensors, top, size, blend):
                 v = (math.cos(angle) * dy - math.sin(angle) * dx) / s2
                 d2 = u * u + v * v
                 pairs.append((-math.exp(-d2 / 2) * min(1, max(0, (3.5**2 - d2) / (3.5**2 - 3**2))), k))
-            chosen = sorted(pairs)[:top]  # among equal weights the lower k
+            chosen = sorted(pairs)[:top_k]  # among equal weights the lower k
             total = 1 if blend == "sum" else 1e-2 - sum(weight for weight, _ in chosen)
             for channel in range(3):
                 image[channel, y, x] = -sum(weight * colors[k][channel] for weight, k in chosen) / total
     return image
 
 
-def clear(tensors, top, size, counts=None, pitches=None, relative=1e-4):
+def clear(tensors, top_k, size, counts=None, pitches=None, relative=1e-4):
     """(B, 1, H, W) pixels where no weight is so near the last that takes part, but not equal, that rounding decides."""
     counts = counts or [len(tensors[0])]
     masks = []
@@ -65,19 +65,19 @@ def clear(tensors, top, size, counts=None, pitches=None, relative=1e-4):
     for (means, scales, rotations, _), pitch in zip(images, pitches or [(1.0, 1.0)] * len(counts), strict=True):
         y, x = ((torch.arange(length) + 0.5) * step for length, step in zip(size, pitch, strict=True))
         weight = reference.weights(means, scales, rotations, torch.cartesian_prod(y, x).flip(1))
-        least = weight.sort(1, descending=True).values[:, top - 1 : top] if top <= len(means) else weight[:, :0]
+        least = weight.sort(1, descending=True).values[:, top_k - 1 : top_k] if top_k <= len(means) else weight[:, :0]
         near = ((weight - least).abs() < relative * least) & (weight != least) if least.numel() else weight < 0
         masks.append(~near.any(1).reshape(1, *size))
     return torch.stack(masks)
 
 
-def assert_backends_agree(tensors, top, size, blend, value=2e-5, gradient=2e-4, least_clear=0.9, **batch):
+def assert_backends_agree(tensors, top_k, size, blend, value=2e-5, gradient=2e-4, least_clear=0.9, **batch):
     """Values and gradients in and from the pixels where it is clear who takes part: nearly all."""
-    mask = clear(tensors, top, size, **batch)
+    mask = clear(tensors, top_k, size, **batch)
     assert mask.double().mean() >= least_clear
     upstream = torch.randn(len(mask), 3, *size, generator=torch.Generator().manual_seed(9)) * mask
-    images, gradients = draw(tensors, top, size, blend, "cpu", upstream, **batch)
-    images64, gradients64 = draw(tensors, top, size, blend, "reference", upstream, **batch)
+    images, gradients = draw(tensors, top_k, size, blend, "cpu", upstream, **batch)
+    images64, gradients64 = draw(tensors, top_k, size, blend, "reference", upstream, **batch)
     assert ((images - images64) * mask).abs().max() <= value * images64.abs().max()
     for name, ours, wanted in zip(NAMES, gradients, gradients64, strict=True):
         norms = wanted.reshape(len(wanted), -1).norm(dim=1)
@@ -88,19 +88,19 @@ def assert_backends_agree(tensors, top, size, blend, value=2e-5, gradient=2e-4, 
 
 @BACKENDS
 @BLENDS
-@pytest.mark.parametrize("top", [1, 2, 5, 11])
-def test_closed_form(backend, blend, top):
+@pytest.mark.parametrize("top_k", [1, 2, 5, 11])
+def test_closed_form(backend, blend, top_k):
     """Some equal ones among them: Gaussians 8 to 11 are 0 to 3 again, in other colours."""
     tensors = random_tensors(12, 7, 9, scales=lambda uniform: 0.5 + 3 * uniform(12, 2))
     for tensor in tensors[:3]:
         tensor[8:] = tensor[:4]
-    image, _ = draw(tensors, top, (7, 9), blend, backend)
+    image, _ = draw(tensors, top_k, (7, 9), blend, backend)
     tolerance = 1e-12 if backend == "reference" else 1e-5
     torch.testing.assert_close(
-        image[0].double(), by_hand([each.double() for each in tensors], top, (7, 9), blend), rtol=0, atol=tolerance
+        image[0].double(), by_hand([each.double() for each in tensors], top_k, (7, 9), blend), rtol=0, atol=tolerance
     )
     everything, _ = draw(tensors, None, (7, 9), blend, backend)
-    assert (image - everything).abs().max() > 1e-2 or top == 11
+    assert (image - everything).abs().max() > 1e-2 or top_k == 11
 
 
 @BACKENDS
@@ -130,10 +130,10 @@ CASES = {
 
 
 @BLENDS
-@pytest.mark.parametrize("top", [1, 3, 10])
+@pytest.mark.parametrize("top_k", [1, 3, 10])
 @pytest.mark.parametrize("case", CASES)
-def test_backends_agree(case, top, blend):
-    assert_backends_agree(CASES[case], top, (33, 47), blend)
+def test_backends_agree(case, top_k, blend):
+    assert_backends_agree(CASES[case], top_k, (33, 47), blend)
 
 
 @BLENDS
@@ -143,12 +143,12 @@ def test_many_in_each_pixel(blend):
 
 
 @BLENDS
-@pytest.mark.parametrize("top", [1, 4, 7])
-def test_backends_agree_on_ties(top, blend):
+@pytest.mark.parametrize("top_k", [1, 4, 7])
+def test_backends_agree_on_ties(top_k, blend):
     """Everything three times, in other colours."""
     tensors = random_tensors(120, 21, 30, scales=lambda uniform: 1 + 3 * uniform(120, 2))
     tensors = [*(tensor[:40].repeat(3, *[1] * (tensor.ndim - 1)) for tensor in tensors[:3]), tensors[3]]
-    assert_backends_agree(tensors, top, (21, 30), blend)
+    assert_backends_agree(tensors, top_k, (21, 30), blend)
 
 
 @BLENDS
@@ -175,8 +175,8 @@ def test_more_than_there_are(backend, blend):
     """In the image: the plain rendering, to the bit. In every pixel: the same up to the order of the sums."""
     tensors = random_tensors(80, 40, 40, scales=lambda uniform: 0.5 + uniform(80, 2))
     image, gradients = draw(tensors, None, (40, 40), blend, backend)
-    for top in (80, 81, 10**9):
-        same, same_gradients = draw(tensors, top, (40, 40), blend, backend)
+    for top_k in (80, 81, 10**9):
+        same, same_gradients = draw(tensors, top_k, (40, 40), blend, backend)
         assert torch.equal(same, image)
         assert all(torch.equal(*pair) for pair in zip(same_gradients, gradients, strict=True))
     ones = [*tensors[:3], torch.ones(80, 3)]
@@ -205,7 +205,7 @@ def test_gradcheck_of_the_reference(blend):
     tensors = [tensor.double().requires_grad_() for tensor in tensors]
 
     def images(*tensors):
-        return rasterize(*tensors, counts=[7, 2], pitches=[(1.0, 1.0)] * 2, height=4, width=5, blend=blend, top=3)
+        return rasterize(*tensors, counts=[7, 2], pitches=[(1.0, 1.0)] * 2, height=4, width=5, blend=blend, top_k=3)
 
     assert torch.autograd.gradcheck(images, tensors, eps=1e-7, atol=1e-7, rtol=1e-5)
 
@@ -235,26 +235,26 @@ def test_render_hands_it_on():
     tensors = random_tensors(80, 12, 20)
     gaussians = Gaussians(*tensors, 12, 20, "normalized")
     wanted, _ = draw(tensors, 2, (12, 20))
-    assert torch.equal(render(gaussians, top=2), wanted[0])
-    assert torch.equal(render_batch([gaussians, gaussians], top=2)[1], wanted[0])
+    assert torch.equal(render(gaussians, top_k=2), wanted[0])
+    assert torch.equal(render_batch([gaussians, gaussians], top_k=2)[1], wanted[0])
     few = Gaussians(*(tensor[:1] for tensor in tensors), 12, 20, "normalized")
     # Also where others in the batch have no more than so many.
-    assert torch.equal(render_batch([few, gaussians], top=2)[1], wanted[0])
-    smaller = render(gaussians, 6, 10, antialias=True, top=2)
+    assert torch.equal(render_batch([few, gaussians], top_k=2)[1], wanted[0])
+    smaller = render(gaussians, 6, 10, antialias=True, top_k=2)
     torch.testing.assert_close(smaller, wanted[0].view(3, 6, 2, 10, 2).mean((2, 4)))
     black = Gaussians(*(tensor[:0] for tensor in tensors), 12, 20, "normalized")
-    assert torch.equal(render(black, top=2), torch.zeros(3, 12, 20))
+    assert torch.equal(render(black, top_k=2), torch.zeros(3, 12, 20))
 
 
-@pytest.mark.parametrize("top", [0, -3, 2.5])
-def test_wrong_numbers_are_refused(top):
-    with pytest.raises(ValueError, match=f"^top: expected an integer of at least 1, .* got {top}$"):
-        draw(random_tensors(5, 4, 4), top, (4, 4))
+@pytest.mark.parametrize("top_k", [0, -3, 2.5])
+def test_wrong_numbers_are_refused(top_k):
+    with pytest.raises(ValueError, match=f"^top_k: expected an integer of at least 1, .* got {top_k}$"):
+        draw(random_tensors(5, 4, 4), top_k, (4, 4))
 
 
 def test_cuda():
     """Its kernels blend all; "auto" knows."""
-    with pytest.raises(ValueError, match=r"^top: 'cuda' blends all Gaussians, got 3; use 'auto' or 'reference'$"):
+    with pytest.raises(ValueError, match=r"^top_k: 'cuda' blends all Gaussians, got 3; use 'auto' or 'reference'$"):
         draw(random_tensors(5, 4, 4), 3, (4, 4), backend="cuda")
     means = SimpleNamespace(device=torch.device("cuda", 0), dtype=torch.float32)
     assert choose(means, "auto", 3) == "reference"
