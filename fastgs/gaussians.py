@@ -15,9 +15,16 @@ from fastgs.io.files import atomic_write, sorted_header
 
 Blend = Literal["normalized", "sum"]
 
+# Number of colour channels of an image.
+CHANNELS = 3
+# Smallest standard deviation in pixels that a heuristic, a network or a fit gives a Gaussian. A thinner one falls
+# between the pixel centres: it sees no pixel and costs nothing at the fitted size, but shows as a hairline in a larger
+# image.
+MIN_SCALE = 0.3
+
 FORMAT = "fastgs.gaussians"
 VERSION = "1"
-_COLUMNS = {"means": 2, "scales": 2, "rotations": None, "colors": 3}
+_COLUMNS = {"means": 2, "scales": 2, "rotations": None, "colors": CHANNELS}
 
 
 @dataclass(frozen=True, eq=False)
