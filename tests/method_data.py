@@ -5,6 +5,7 @@ import skimage.data
 import torch
 
 from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.methods import METHODS
 
@@ -54,9 +55,7 @@ def counts_over_a_run(name, image, count, iterations):
 
     initial = method.initialize(image, method.start(count), seeded())
     assert len(initial) == -(-count // 2)
-    result = fit(
-        image, initial, iterations=iterations, optimization=method.optimization, densification=lambda _: Watched()
-    )
+    result = fit(image, initial, FitOptions(iterations), optimization=method.optimization, densification=lambda _: Watched())
     assert len(result.gaussians) == count
     return list(zip(strategy.events, counts, strict=True))
 

@@ -9,7 +9,6 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from benchmarks.gpu.scenes import Bench, Record, rasterize, tensors_of
 from fastgs.fitting import optimizer as descents
@@ -145,7 +144,7 @@ def compare_descents(name: str, start: Gaussians, target: Tensor, rates: Learnin
     ours = CudaDescent(Relative(start), target, rates)
     room = ours._capacity
     with mock.patch.object(descents, "rasterize", rasterize):
-        theirs = AutogradDescent(Relative(start), target, rates.config(functional.mse_loss), "cuda")
+        theirs = AutogradDescent(Relative(start), target, rates.config(), "cuda")
         both: tuple[Descent, ...] = (ours, theirs)
         for descent in both:
             for step in range(steps):

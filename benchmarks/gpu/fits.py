@@ -11,9 +11,10 @@ from torch import Tensor
 
 from benchmarks.gpu.scenes import Bench, Record, initialize, photos, scene
 from fastgs.fitting.fit import HistoryEntry, fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT
-from fastgs.predictor import LEARNED, WEIGHTS
+from fastgs.methods.fastgs import LEARNED, WEIGHTS
 
 LEVELS = (30, 35, 40, 45)  # dB
 AGREEMENT = 0.1  # dB between the backends
@@ -45,11 +46,11 @@ def fitted(bench: Bench, target: Tensor, count: int, start: Start) -> Record:
     gaussians = start(target, count).to(bench.device)
     torch.isfinite(gaussians.means).all().item()  # wait for it
     seconds = time.perf_counter() - began
-    long = fit(placed, gaussians, iterations=bench.plan.iterations, target_psnr=LEVELS[-1]).history
+    long = fit(placed, gaussians, FitOptions(bench.plan.iterations, target_psnr=LEVELS[-1])).history
     record: Record = {"seconds_init": round(seconds, 5), "psnr_init": round(long[0].psnr, 3), **reached(long)}
     record["milliseconds_per_iteration"] = round(1e3 * long[-1].seconds / max(1, long[-1].iteration), 4)
     for length in bench.plan.lengths:
-        short = fit(placed, gaussians, iterations=length).history[-1]
+        short = fit(placed, gaussians, FitOptions(length)).history[-1]
         record |= {f"psnr_after_{length}": round(short.psnr, 3), f"seconds_of_{length}": round(short.seconds, 5)}
     return record
 
@@ -66,8 +67,8 @@ def on_cpu(bench: Bench, start: Start) -> Record:
     name, target = photos(bench)[0]
     count, length = bench.plan.counts[0], bench.plan.lengths[0]
     gaussians = start(target, count).to("cpu")
-    cpu = fit(target, gaussians, iterations=length).history[-1].psnr
-    here = fit(target.to(bench.device), gaussians.to(bench.device), iterations=length).history[-1].psnr
+    cpu = fit(target, gaussians, FitOptions(length)).history[-1].psnr
+    here = fit(target.to(bench.device), gaussians.to(bench.device), FitOptions(length)).history[-1].psnr
     found = {"photo": name, "num_gaussians": count, "iterations": length, "psnr_cpu": round(cpu, 3)}
     return {**found, "psnr": round(here, 3), "passed": abs(cpu - here) <= AGREEMENT}
 

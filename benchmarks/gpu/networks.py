@@ -15,10 +15,10 @@ from benchmarks.speed.training import Clock, watched
 from fastgs.data import Batch
 from fastgs.initializers import curvature
 from fastgs.io.images import load_image
+from fastgs.methods.fastgs import WEIGHTS
 from fastgs.models.attribute import CHANNELS, SEEN
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights
-from fastgs.predictor import WEIGHTS
 from fastgs.render import cuda
 from fastgs.training import AttributeStage
 from fastgs.training.base import draw_count, generators

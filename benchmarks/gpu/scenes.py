@@ -15,6 +15,7 @@ from torch.nn import functional
 from benchmarks.gpu.timing import Timer
 from fastgs.fitting.fit import fit
 from fastgs.fitting.optimizer_cuda import ROOM
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import find_images, load_image
@@ -131,7 +132,7 @@ class Scene:
     def __init__(self, target: Tensor, num_gaussians: int, iterations: int, device: torch.device) -> None:
         start = initialize(target, num_gaussians).to(device)
         self.target = target.to(device)
-        self.gaussians = fit(self.target, start, iterations=iterations).gaussians
+        self.gaussians = fit(self.target, start, FitOptions(iterations)).gaussians
         self.height, self.width = target.shape[1:]
         self.record: Record = {"size": self.height, "num_gaussians": num_gaussians}
         self.layout = cuda.lay_out((num_gaussians,), ((1.0, 1.0),), self.height, self.width, device)

@@ -179,7 +179,7 @@ def launch_shapes(bench: Bench) -> Iterator[Record]:
 
 
 def gsplat(bench: Bench) -> Iterator[Record]:
-    """gsplat's own rasterizer, which blends front to back, on the same Gaussians; if its CUDA code is built."""
+    """Gsplat's own rasterizer, which blends front to back, on the same Gaussians; if its CUDA code is built."""
     wrapper = cuda.gsplat_wrapper()
     if wrapper is None:
         yield {"note": "gsplat's CUDA code is not built"}
@@ -191,7 +191,7 @@ def gsplat(bench: Bench) -> Iterator[Record]:
 
 
 def blended(case: Scene, wrapper: Any, opacity: float, timer: Timer, tile: int = 16) -> Iterator[Record]:
-    """gsplat's lists, forward and backward of one scene."""
+    """Gsplat's lists, forward and backward of one scene."""
     means, scales, rotations, colors = (each[None] for each in tensors_of(case.gaussians))
     cosine, sine = torch.cos(rotations), torch.sin(rotations)
     u, v = scales.square().reciprocal().unbind(-1)

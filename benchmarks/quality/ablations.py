@@ -30,6 +30,7 @@ from benchmarks.environment import run, write_results
 from fastgs.data import FolderDataModule
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.sampling import sample
@@ -99,7 +100,7 @@ def measure(
         fits = {}
         for iterations in arguments.iterations:
             moves = relocation(initial, torch.Generator().manual_seed(arguments.seed))
-            fits[iterations] = fit(image, initial, iterations=iterations, densification=moves).history
+            fits[iterations] = fit(image, initial, FitOptions(iterations), densification=moves).history
         records.append(
             {
                 "variant": name,

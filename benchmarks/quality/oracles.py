@@ -22,6 +22,7 @@ from benchmarks.environment import run, write_results
 from fastgs import Predictor
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.from_density import gaussians_at, gaussians_from_density
@@ -40,7 +41,7 @@ def starts(image: Tensor, count: int, teacher_iterations: int, seed: int) -> tup
 
     _, height, width = image.shape
     heuristic = curvature.initialize(image, count, seeded())
-    teacher = fit(image, heuristic, iterations=teacher_iterations, densification=relocation(heuristic, seeded()))
+    teacher = fit(image, heuristic, FitOptions(teacher_iterations), densification=relocation(heuristic, seeded()))
     end = teacher.gaussians
     projected = project(end.means, height, width, SIGMA)
     density = 0.5 * (projected + curvature.density(image, count))
@@ -78,7 +79,7 @@ def main() -> None:
             for name, start in known.items():
                 generator = torch.Generator().manual_seed(arguments.seed)
                 fits = {
-                    steps: fit(image, start, iterations=steps, densification=relocation(start, generator))
+                    steps: fit(image, start, FitOptions(steps), densification=relocation(start, generator))
                     for steps in arguments.iterations
                 }
                 records.append(

@@ -15,9 +15,8 @@ from rich.progress import track
 
 from benchmarks.environment import run, write_results
 from fastgs import Predictor
-from fastgs.initializers import DEFAULT
+from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import find_images
-from fastgs.predictor import INITS
 
 
 def measure(
@@ -41,7 +40,7 @@ def main() -> None:
     """Measure, print the means, write benchmarks/results/quality.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", help="photos and folders of photos")
-    parser.add_argument("--init", nargs="+", default=[DEFAULT], choices=sorted(INITS))
+    parser.add_argument("--init", nargs="+", default=[DEFAULT], choices=sorted(INITIALIZERS))
     parser.add_argument("--weights", help="of the learned init: a name in checkpoints/, or a path")
     parser.add_argument("--num-gaussians", nargs="+", type=int, default=[10_000, 50_000])
     parser.add_argument("--iterations", nargs="+", type=int, default=[20, 100, 200])

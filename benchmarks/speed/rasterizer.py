@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks.environment import write_results
 from benchmarks.speed import yardstick
 from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import load_image
@@ -103,12 +104,12 @@ def measure(photo: Tensor, size: int, num_gaussians: int, backend: Backend) -> d
     target = load_image(torch.nn.functional.interpolate(photo[None], size=(size, size), mode="area")[0])
     gaussians = INITIALIZERS[DEFAULT](target, num_gaussians, torch.Generator().manual_seed(0))
     if backend != "reference":
-        gaussians = fit(target, gaussians, iterations=30).gaussians
+        gaussians = fit(target, gaussians, FitOptions(30)).gaussians
     upstream = torch.randn(3, size, size, generator=torch.Generator().manual_seed(0))
     functions = ours(gaussians, backend, upstream)
     if backend == "cpu" and size == 512:
         functions |= theirs(gaussians, upstream)
-        functions["ten_iterations"] = lambda: fit(target, gaussians, iterations=10)
+        functions["ten_iterations"] = lambda: fit(target, gaussians, FitOptions(10))
     times = in_turn(functions)
     if "adam" in times:
         times["iteration"] = round(times.pop("ten_iterations") / 10, 3)

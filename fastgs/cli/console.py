@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from torch import OutOfMemoryError
 
-from fastgs.fitting.fit import DEFAULT_ITERATIONS, HistoryEntry
+from fastgs.fitting.fit import HistoryEntry
+from fastgs.fitting.options import DEFAULT_ITERATIONS
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID

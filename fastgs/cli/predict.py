@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -23,13 +22,15 @@ from fastgs.cli.console import (
     reporting,
     wrong_argument,
 )
-from fastgs.fitting.fit import DEFAULT_ITERATIONS, LOSSES
+from fastgs.fitting.losses import LOSSES
+from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.gaussians import Blend
-from fastgs.initializers import DEFAULT
-from fastgs.io.files import atomic_write
+from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import SUFFIXES, find_images, save_image
-from fastgs.io.version import installed_version
-from fastgs.predictor import INITS, LEARNED, WEIGHTS, WHITE, Predictor, Result, check_arguments, check_init
+from fastgs.io.records import write_records
+from fastgs.methods.fastgs import LEARNED, WEIGHTS
+from fastgs.methods.report import Record, describe
+from fastgs.predictor import WHITE, Predictor, Result, check_arguments, check_init
 from fastgs.render import Backend
 
 # Options that `Predictor.__call__` takes under the same name.
@@ -37,8 +38,6 @@ _FIT_OPTIONS = (
     *("num_gaussians", "iterations", "seconds", "target_psnr", "seed", "size"),
     *("blend", "loss", "background", "backend"),
 )
-
-Record = dict[str, Any]
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -61,7 +60,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     add("--seconds", type=float, metavar="S", help="stop after this time per image (default: no limit)")
     add("--target-psnr", type=float, metavar="DB", help="stop at this PSNR in dB (default: no target)")
-    add("--init", help=f"where to start: {', '.join(INITS)} (default: {DEFAULT}, or {LEARNED} with --weights)")
+    add("--init", help=f"where to start: {', '.join(INITIALIZERS)} (default: {DEFAULT}, or {LEARNED} with --weights)")
     trained = f"trained networks that predict the start: a name in checkpoints/ or a path (default: {WEIGHTS})"
     add("--weights", metavar="NAME_OR_PATH", help=trained)
     add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
@@ -96,12 +95,19 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
             check_outputs(outputs, inputs, written)
             with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
                 result = predictor(path, **options, callback=callback)
-                record = _record(path, arguments, predictor, result)
+                record = describe(
+                    result,
+                    image=path,
+                    init=predictor.init,
+                    weights=predictor.weights,
+                    seed=arguments.seed,
+                    loss=arguments.loss,
+                )
                 _write(outputs, result)
             written |= dict.fromkeys(outputs, path)
             records.append(record)
             with reporting(arguments.output / "report.json", failures):
-                _write_report(arguments.output / "report.json", records)
+                write_records(arguments.output / "report.json", records)
             with reporting(Path("standard output"), failures):
                 announce(_line(path, outputs[0], result, arguments.target_psnr))
     return FAILED if failures else 0
@@ -150,39 +156,6 @@ def _write(outputs: list[Path], result: Result) -> None:
             for output in moved:
                 output.unlink(missing_ok=True)
             raise
-
-
-def _record(path: Path, arguments: argparse.Namespace, predictor: Predictor, result: Result) -> Record:
-    """What report.json says of an image; weights is null for a heuristic, ms_ssim where the image is too small."""
-    from fastgs.metrics.quality import ms_ssim
-
-    _, height, width = result.target.shape
-    return {
-        "image": str(path),
-        "height": height,
-        "width": width,
-        "num_gaussians": len(result.gaussians),
-        "iterations": result.history[-1].iteration,
-        "init": predictor.init,
-        "weights": predictor.weights,
-        "seed": arguments.seed,
-        "blend": arguments.blend,
-        "loss": arguments.loss,
-        "psnr_init": result.psnr_init,
-        "psnr": result.psnr,
-        "ms_ssim": ms_ssim(result.image, result.target),
-        "seconds_init": result.seconds_init,
-        "seconds_fit": result.seconds_fit,
-        "history": result.history,
-        "fastgs": installed_version(),
-    }
-
-
-def _write_report(path: Path, records: list[Record]) -> None:
-    """One record per line, so that long histories stay readable."""
-    lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(f"[\n{lines}\n]\n".encode())
 
 
 def _line(path: Path, output: Path, result: Result, target_psnr: float | None) -> str:

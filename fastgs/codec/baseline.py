@@ -21,6 +21,7 @@ from fastgs.codec.quantizers import Quantizer
 from fastgs.codec.scheme import Encoded
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.fitting.optimizer import OptimizationConfig
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.methods import Method
 
@@ -63,9 +64,9 @@ class Baseline:
         published = self.iterations
         total = published if iterations is None else iterations
         steps = round(total * self.fitting / published)
-        run = self.method(image, num_gaussians, iterations=steps, seed=seed, callback=callback)
-        history = run.fit.history
-        frame, tuning = self.tune(image, run.fit.gaussians, total - steps, _continued(history[-1], callback))
+        result = self.method(image, num_gaussians, FitOptions(steps), seed=seed, callback=callback)
+        history = result.history
+        frame, tuning = self.tune(image, result.gaussians, total - steps, _continued(history[-1], callback))
         history = [*history, *(_later(history[-1], each) for each in tuning)]
         analytic = self.analytic_bits(frame)
         return Encoded(write_frame(frame), self.decode(frame).to(image.device), history, analytic)
@@ -123,8 +124,10 @@ class Baseline:
         return len(tuned.symbols) * width + 8 * len(tuned.parameters)
 
     def _variables(self) -> type[Quantized]:
-        assert issubclass(self.optimization.parametrization, Quantized)
-        return self.optimization.parametrization
+        kind = self.optimization.parametrization
+        assert isinstance(kind, type)
+        assert issubclass(kind, Quantized)
+        return kind
 
     def _quantizers(self) -> dict[str, Quantizer]:
         return self._variables().make_quantizers()

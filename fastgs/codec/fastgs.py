@@ -16,11 +16,12 @@ from fastgs.codec.layer import MAX_GAUSSIANS, bit_breakdown, decode_layers, enco
 from fastgs.codec.rdo import search
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import dequantize
-from fastgs.fitting.densification import relocation
-from fastgs.fitting.fit import HistoryEntry, fit
+from fastgs.fitting.fit import HistoryEntry
 from fastgs.fitting.optimizer import LearningRates
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
+from fastgs.methods.fastgs import make_method
 from fastgs.render import render
 
 # To fill a file of a given size, steps are made coarser or finer within these bounds, in so many trials; it is full
@@ -62,18 +63,10 @@ class Fastgs:
         if not 1 <= num_gaussians <= MAX_GAUSSIANS:
             raise ValueError(f"num_gaussians: must be from 1 to {MAX_GAUSSIANS}, got {num_gaussians}")
         iterations = self.iterations if iterations is None else iterations
-        generator = torch.Generator().manual_seed(seed)
-        start = INITIALIZERS[DEFAULT](image, num_gaussians, generator)
-        fitted = fit(
-            image,
-            start,
-            iterations=iterations,
-            rates=_rates(iterations),
-            densification=relocation(start, generator),
-            callback=callback,
-        )
-        data = _fill(image, fitted.gaussians, target_bytes)
-        return Encoded(data, self.decode(read_frame(data)).to(image.device), fitted.history)
+        method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config())
+        result = method(image, num_gaussians, FitOptions(iterations), seed=seed, callback=callback)
+        data = _fill(image, result.gaussians, target_bytes)
+        return Encoded(data, self.decode(read_frame(data)).to(image.device), result.history)
 
     def decode(self, frame: Frame) -> Gaussians:
         """See `fastgs.codec.scheme.Scheme`."""

@@ -17,6 +17,7 @@ from fastgs.codec.codebooks import ResidualVectors
 from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import Half, LearnedScalar, Quantizer
 from fastgs.fitting.covariance import axes
+from fastgs.fitting.losses import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
 from fastgs.methods.gaussianimage import (
@@ -27,7 +28,6 @@ from fastgs.methods.gaussianimage import (
     RATE,
     Cholesky,
     adan,
-    clamped_mse,
     constant,
     halving,
     to_canvas,
@@ -67,7 +67,7 @@ SCHEME = Baseline(
         adan,
         constant(RATE, (*QuantizedCholesky.NAMES, *QuantizedCholesky.LEARNED)),
         halving(HALVED_EVERY),
-        clamped_mse,
+        clamped_squared_error,
     ),
     bits=50.5,
     fitting=ITERATIONS,

@@ -23,9 +23,10 @@ from fastgs.codec.baseline import Baseline
 from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import LearnedScalar, LogarithmicRange, Quantizer
 from fastgs.fitting.covariance import axes
+from fastgs.fitting.losses import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
-from fastgs.methods.gaussianimage import ITERATIONS, clamped_mse, constant
+from fastgs.methods.gaussianimage import ITERATIONS, constant
 from fastgs.methods.gaussianimage_plus import (
     EPSILON,
     GROWN_EVERY,
@@ -125,7 +126,7 @@ SCHEME = Baseline(
     replace(
         METHOD,
         optimization=OptimizationConfig(
-            Covariance, ADAM, constant(RATE, Covariance.NAMES), lambda *_: 1.0, clamped_mse
+            Covariance, ADAM, constant(RATE, Covariance.NAMES), lambda *_: 1.0, clamped_squared_error
         ),
         densification=lambda num_gaussians, _pixels, _steps, generator: Once(num_gaussians, generator),
     ),
@@ -137,7 +138,7 @@ SCHEME = Baseline(
             **dict.fromkeys(QuantizedCovariance.LEARNED, LEARNING_RATE),
         },
         _halved,
-        clamped_mse,
+        clamped_squared_error,
     ),
     bits=66.0,
     fitting=WARM_UP,

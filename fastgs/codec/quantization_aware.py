@@ -13,6 +13,7 @@ from fastgs.codec.quantizers import Quantizer
 from fastgs.fitting.covariance import SMALLEST
 from fastgs.fitting.fit import HistoryEntry, fit
 from fastgs.fitting.optimizer import OptimizationConfig
+from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 
@@ -121,7 +122,7 @@ def tune(
         if callback is not None:
             callback(entry)
 
-    watched = replace(optimization, parametrization=start, loss=loss)  # type: ignore[arg-type] # any maker of them will do
-    fitted = fit(image, gaussians, iterations=iterations, optimization=watched, callback=keep)
+    watched = replace(optimization, parametrization=start, loss=loss)
+    fitted = fit(image, gaussians, FitOptions(iterations), optimization=watched, callback=keep)
     assert best is not None  # the history has at least the start
     return best[1], fitted.history

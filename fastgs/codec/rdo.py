@@ -23,8 +23,7 @@ from torch import Tensor
 
 from fastgs.codec import rdo_kernels as search_kernels
 from fastgs.codec.symbols import AREA, BASIS, Layer, Steps, values
-from fastgs.fitting.parametrization import MIN_SCALE
-from fastgs.gaussians import Gaussians
+from fastgs.gaussians import MIN_SCALE, Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
 

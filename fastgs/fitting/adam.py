@@ -1,4 +1,4 @@
-"""Adam whose memory grows with the run.
+"""Adam with a memory that grows with the run.
 
 Early gradients point somewhere else than late ones: an average that goes far back would hold a fit to where it came
 from, and one that does not never settles. So both averages begin with hardly any memory and go back further with each
@@ -13,18 +13,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
+from typing_extensions import override
 
 # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
 EPSILON = 1e-15
 
 
 class BetaSchedule(NamedTuple):
-    """How many steps an exponential average goes back: `1 / (1 - beta)`.
+    """Schedule of the memory of an exponential average: the number of steps that it goes back, `1 / (1 - beta)`.
 
     Attributes:
-        first: at the first step, at least 1.
-        growth: with each step, at least 0.
-        longest: where growth ends.
+        first: Memory at the first step, at least 1.
+        growth: Growth with each step, at least 0.
+        longest: Memory at which growth ends.
     """
 
     first: float
@@ -32,22 +33,27 @@ class BetaSchedule(NamedTuple):
     longest: float
 
     def beta(self, step: int) -> float:
-        """Decay of the average at a step, counted from 0."""
+        """Return the decay of the average at a step, counted from 0."""
         return 1 - 1 / min(self.longest, self.first + self.growth * step)
 
 
 class Weights(NamedTuple):
-    """Of an average that began at zero, at a step: the share of what is new, and that of all gradients so far."""
+    """Weights in an exponential average that began at zero, at one step.
+
+    Attributes:
+        new: Weight of the newest value.
+        known: Sum of the weights of all values so far, `1 - product of the betas`: the average is divided by it.
+    """
 
     new: float
     known: float
 
 
-def weights(memory: BetaSchedule) -> Iterator[Weights]:
-    """Of every step from the first on; `known` is `1 - product of the betas`, by which the average is to be divided."""
+def weights(schedule: BetaSchedule) -> Iterator[Weights]:
+    """Yield the weights of every step, from the first on."""
     zero, step = 1.0, 0
     while True:
-        beta = memory.beta(step)
+        beta = schedule.beta(step)
         zero *= beta
         yield Weights(1 - beta, 1 - zero)
         step += 1
@@ -57,9 +63,9 @@ class GrowingAdam(torch.optim.Adam):
     """Adam (Kingma and Ba, 2015) with betas that change from step to step.
 
     Args:
-        params: as for `torch.optim.Adam`, groups with their "lr", which is to be set before every step.
-        gradient: memory of the average of gradients.
-        square: that of their squares.
+        params: Groups of parameters as `torch.optim.Adam` takes them, with their "lr", to be set before every step.
+        gradient: Memory of the average of gradients.
+        square: Memory of the average of squared gradients.
     """
 
     def __init__(self, params: Iterable[Any], gradient: BetaSchedule, square: BetaSchedule) -> None:
@@ -68,8 +74,9 @@ class GrowingAdam(torch.optim.Adam):
         self._taken = 0
 
     @torch.no_grad()
+    @override
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move once; the rates are used up."""
+        # The rates are used up: they are multiplied by a correction.
         self._taken += 1
         gradient, square = (next(each) for each in self._weights)
         betas = 1 - gradient.new, 1 - square.new

@@ -1,4 +1,4 @@
-"""Gaussians that come, go and move while a fit runs: one interface, which the loop of fit.py calls."""
+"""Strategies that add, remove and move Gaussians while a fit runs: one interface, which loop.py calls."""
 
 from __future__ import annotations
 
@@ -20,35 +20,47 @@ from fastgs.render.reference import EPSILON
 
 
 class Edit(NamedTuple):
-    """What becomes of N Gaussians."""
+    """Change of a set of N Gaussians.
 
-    keep: Tensor  # (N,) bool
-    added: Gaussians  # behind those
+    Attributes:
+        keep: (N,) bool, the Gaussians that stay.
+        added: Gaussians that are appended to those.
+    """
+
+    keep: Tensor
+    added: Gaussians
 
 
 class Densification(Protocol):
-    """A strategy, made for one fit.
+    """Strategy that adds, removes or moves Gaussians during one fit.
 
     Attributes:
-        events: shares of the run at which it acts, ascending, in [0, 1].
-        grows: whether there are fewer Gaussians than were asked for until the last event; no fit may end before it.
+        events: Shares of the run, ascending, in [0, 1], at which it acts.
+        grows: True if there are fewer Gaussians than were asked for until the last event; no fit may end before it.
     """
 
     @property
     def events(self) -> Sequence[float]:
-        """See above."""
+        """Return the shares of the run at which it acts."""
 
     @property
     def grows(self) -> bool:
-        """See above."""
+        """Return whether Gaussians are missing until the last event."""
 
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
-        """What to do at `events[event]`; after the last one there are as many Gaussians as were asked for."""
+        """Decide on the change at `events[event]`; after the last one there are as many Gaussians as were asked for.
+
+        Args:
+            event: Index into `events`.
+            target: (C, H, W) image that is fitted.
+            descent: Gaussians on their way.
+        """
 
 
-# Of ours: the share of the Gaussians that move at the first event, down to none behind the last; the densest canvas, in
-# Gaussians per pixel, where so many do; and when the last event is. A relocation costs about as much as five steps, and
-# what it moves takes some to settle: a run that is too short for a few events has none.
+# Constants of `Relocation` (benchmarks/LOG.md, "Relocation"): the share of the Gaussians that move at the first event,
+# down to none behind the last; the densest canvas, in Gaussians per pixel, where so many do; and the share of the run
+# at the last event. A relocation costs about as much as five steps, and the Gaussians that it moves take some to
+# settle: a run that is too short for a few events has none.
 SHARE = 0.06
 DENSITY = 0.04
 LAST = 0.7
@@ -58,12 +70,12 @@ LEAST_EVENTS = 3
 
 @dataclass
 class Relocation:
-    """Ours: the Gaussians that do least move to where the error is largest (benchmarks/LOG.md, "Relocation").
+    """Moves the Gaussians that do least to where the error is largest (benchmarks/LOG.md, "Relocation").
 
     Attributes:
-        events: see `Densification`.
-        shares: of the Gaussians that move, at each event.
-        generator: of the draw of the new places.
+        events: Shares of the run at which it acts, see `Densification`.
+        shares: Shares of the Gaussians that move, at each event.
+        generator: Random generator of the new places.
     """
 
     events: Sequence[float]
@@ -73,7 +85,7 @@ class Relocation:
 
     @classmethod
     def for_steps(cls, steps: int, per_pixel: float, generator: torch.Generator | None = None) -> Relocation:
-        """The schedule for a fit of so many steps, with so many Gaussians per pixel."""
+        """Return the strategy for a fit of so many steps, with so many Gaussians per pixel."""
         count = min(round(math.sqrt(steps)), steps // STEPS_APART)
         count = count if count >= LEAST_EVENTS else 0
         first = SHARE * min(1.0, math.sqrt(DENSITY / per_pixel)) if per_pixel else 0.0
@@ -81,14 +93,14 @@ class Relocation:
         return cls(events, [first * (1 - event / count) for event in range(count)], generator)
 
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
-        """See `Densification`."""
+        """Move the Gaussians that do least to where the error is largest."""
         gaussians, image = descent.gaussians(), descent.image()
-        keep = _useful(gaussians, image, round(self.shares[event] * len(gaussians)))
+        keep = _select_useful(gaussians, image, round(self.shares[event] * len(gaussians)))
         return Edit(keep, place(target, image, gaussians, keep, self.generator))
 
 
 def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -> Callable[[int], Relocation] | None:
-    """Ours for a fit that starts from these, as `fastgs.fitting.fit.fit` takes it.
+    """Return the relocation for a fit that starts from these Gaussians, as `fastgs.fitting.fit.fit` takes it.
 
     None under the sum rule: which Gaussians are idle is known for the normalized one only.
     """
@@ -102,13 +114,14 @@ def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -
 def place(
     target: Tensor, image: Tensor, gaussians: Gaussians, keep: Tensor, generator: torch.Generator | None
 ) -> Gaussians:
-    """Gaussians for those that go, where the squared error is, with attributes by the rule of heuristic starts.
+    """Make Gaussians in place of those that go: where the squared error is, with attributes as heuristics give them.
 
     Args:
-        target, image: (3, H, W).
-        gaussians: N of them.
-        keep: (N,) bool, which stay.
-        generator: of the draw of the places.
+        target: (C, H, W) image that is fitted.
+        image: (C, H, W) rendering.
+        gaussians: N Gaussians.
+        keep: (N,) bool, the Gaussians that stay.
+        generator: Random generator of the places.
     """
     total, count = len(gaussians), len(gaussians) - int(keep.sum())
     error = (image - target).square().sum(0)
@@ -125,7 +138,7 @@ def place(
 
 @torch.no_grad()
 def removal_errors(gaussians: Gaussians, image: Tensor, backend: Backend = "auto") -> Tensor:
-    """(K,) by how much the squared error of a well fitted image would grow if a Gaussian went, to second order.
+    """Return, (K,), by how much the squared error of a well fitted image grows if a Gaussian goes, to second order.
 
     Under the normalized rule, with weights G_k and W = sum_k G_k, the image I changes by -G_k (c_k - I) / W. The first
     order of the error vanishes where the fit has converged; the second is the sum of squares of that change,
@@ -139,21 +152,22 @@ def removal_errors(gaussians: Gaussians, image: Tensor, backend: Backend = "auto
     weights = render(replace(gaussians, colors=ones, blend="sum"), backend=backend) + EPSILON
     squared = weights.square()
     energy = image.square().sum(0)
-    linear = _sums(gaussians, image / squared, backend)
-    rest = _sums(gaussians, torch.stack([1 / squared[0], energy / squared[0], torch.zeros_like(energy)]), backend)
+    linear = _sum_over_pixels(gaussians, image / squared, backend)
+    planes = torch.stack([1 / squared[0], energy / squared[0], torch.zeros_like(energy)])
+    rest = _sum_over_pixels(gaussians, planes, backend)
     colors = gaussians.colors
     return (colors.square().sum(1) * rest[:, 0] - 2 * (colors * linear).sum(1) + rest[:, 1]).clamp(min=0)
 
 
-def _useful(gaussians: Gaussians, image: Tensor, count: int) -> Tensor:
-    """(N,) bool, all but the `count` that do least."""
+def _select_useful(gaussians: Gaussians, image: Tensor, count: int) -> Tensor:
+    """Return an (N,) bool mask of all Gaussians but the `count` that do least."""
     keep = torch.ones(len(gaussians), dtype=torch.bool, device=image.device)
     keep[removal_errors(gaussians, image).argsort()[:count]] = False
     return keep
 
 
-def _sums(gaussians: Gaussians, images: Tensor, backend: Backend) -> Tensor:
-    """(K, 3) sums over pixels of the squared weight of each Gaussian times each channel of (3, H, W)."""
+def _sum_over_pixels(gaussians: Gaussians, images: Tensor, backend: Backend) -> Tensor:
+    """Return (K, C) sums over pixels of the squared weight of each Gaussian times each channel of (C, H, W)."""
     with torch.enable_grad():
         colors = torch.zeros_like(gaussians.colors, requires_grad=True)
         rendered = rasterize(

@@ -1,4 +1,4 @@
-"""What a fit moves: free variables without bounds, and the Gaussians that they are."""
+"""Parametrizations: free variables without bounds, which a fit moves, and the Gaussians that they stand for."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from fastgs.gaussians import Gaussians
+from fastgs.gaussians import MIN_SCALE, Gaussians
 
-# A fit makes no Gaussian thinner than this many pixels: it would fall between the pixel centres, where it costs nothing
-# at the fitted size and shows as a hairline when zoomed in. Given narrower ones, it keeps 0.9 of their scales.
-MIN_SCALE = 0.3
+# A Gaussian that starts narrower than MIN_SCALE / 0.9 may still shrink a little, to this share of its scale.
+SMALLEST_SHARE = 0.9
 
 
 class Attributes(NamedTuple):
-    """The four tensors of `Gaussians`, not validated."""
+    """The four tensors of `Gaussians`, not validated, in their order and shapes."""
 
     means: Tensor
     scales: Tensor
@@ -26,18 +26,20 @@ class Attributes(NamedTuple):
 class Parametrization:
     """K Gaussians as tensors of K rows each.
 
-    A subclass says which, in `_split`, and what Gaussians they are, in `attributes`.
+    A subclass defines which tensors, in `_split`, and the Gaussians that they stand for, in `attributes`.
 
     Args:
-        gaussians: what the variables are at first.
+        gaussians: Gaussians at the start.
 
     Attributes:
-        free: what an optimizer moves, by name.
-        fixed: what else belongs to each Gaussian.
-        canvas: height and width in pixels.
+        NAMES: Names of the free variables.
+        free: Variables that an optimizer moves, by name.
+        fixed: Other tensors with a row for each Gaussian, by name.
+        canvas: Height and width in pixels.
+        blend: Blend rule, see `fastgs.render`.
     """
 
-    NAMES: ClassVar[tuple[str, ...]]  # of the free variables
+    NAMES: ClassVar[tuple[str, ...]]
 
     def __init__(self, gaussians: Gaussians) -> None:
         self.canvas = gaussians.height, gaussians.width
@@ -51,16 +53,16 @@ class Parametrization:
         return len(next(iter(self.free.values())))
 
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Free and fixed tensors, none shared with the Gaussians."""
+        """Return free and fixed tensors, none shared with the Gaussians."""
         raise NotImplementedError
 
     def attributes(self) -> Attributes:
-        """The Gaussians that the variables are, differentiable."""
+        """Return the tensors of the Gaussians that the variables stand for, differentiable."""
         raise NotImplementedError
 
     @torch.no_grad()
     def gaussians(self) -> Gaussians:
-        """As of now, detached."""
+        """Return the Gaussians as they are now, detached."""
         means, scales, rotations, colors = (each.detach().clone() for each in self.attributes())
         height, width = self.canvas
         return Gaussians(means, scales, rotations, colors, height, width, self.blend)
@@ -76,18 +78,20 @@ class Parametrization:
 
 
 class Relative(Parametrization):
-    """Ours: what a step means depends neither on the size of the image nor on that of the Gaussian.
+    """Variables of this project: a step means the same whatever the size of the image and of the Gaussian.
 
     Means are `start + frame * offsets`: offsets lie along the axes that the Gaussian has at the start, in units of its
     diameter, the geometric mean of both. Adam works by coordinate, and across an edge the error has another slope than
-    along it. Scales are `sqrt(exp(log_scales)^2 + floors^2)`.
+    along it. Scales are `sqrt(exp(log_scales)^2 + floors^2)`, so no Gaussian becomes thinner than `MIN_SCALE` pixels,
+    or than 0.9 of a narrower start.
     """
 
     NAMES = ("offsets", "log_scales", "rotations", "colors")
 
+    @override
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         scales = gaussians.scales
-        floors = (0.9 * scales).clamp(max=MIN_SCALE)
+        floors = (SMALLEST_SHARE * scales).clamp(max=MIN_SCALE)
         free = {
             "offsets": gaussians.means.new_zeros(gaussians.means.shape),  # as complex numbers they need to be dense
             "log_scales": 0.5 * (scales.square() - floors.square()).log(),
@@ -102,8 +106,8 @@ class Relative(Parametrization):
         }
         return free, fixed
 
+    @override
     def attributes(self) -> Attributes:
-        """See `Parametrization`."""
         offsets = torch.view_as_real(self.fixed["frame"] * torch.view_as_complex(self.free["offsets"]))
         means = self.fixed["start"] + offsets
         scales = torch.hypot(self.free["log_scales"].exp(), self.fixed["floors"])

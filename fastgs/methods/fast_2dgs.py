@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fastgs.fitting.covariance import SMALLEST
+from fastgs.fitting.losses import SquaredError
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
@@ -102,7 +102,7 @@ METHOD = Method(
         partial(torch.optim.AdamW, weight_decay=WEIGHT_DECAY),
         constant(RATE, Plain.NAMES),
         schedule,
-        functional.mse_loss,
+        SquaredError(),
         top_k=TOP_K,
     ),
 )

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
+from fastgs.fitting.losses import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
@@ -102,15 +102,6 @@ def _squared(factor: Tensor) -> Tensor:
     return torch.stack([first * first, first * mixed, mixed * mixed + second * second], dim=1)
 
 
-def clamped_mse(image: Tensor, target: Tensor) -> Tensor:
-    """The mean square error of what can be shown: their render clamps to [0, 1], also where it is trained.
-
-    The gradient passes at 0 and 1, as it did in PyTorch until 2.13: GaussianImage++ starts with a black image.
-    """
-    shown = image.detach().clamp(0, 1)
-    return functional.mse_loss(torch.where(image == shown, image, shown), target)
-
-
 def adan(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """Adan (Xie et al., arXiv 2208.06677) as in their optimizer.py, whose defaults timm has, too."""
     from timm.optim.adan import Adan  # deferred: importing timm takes seconds
@@ -157,7 +148,9 @@ CHOLESKY = Method(
     iterations=ITERATIONS,
     initialize=random_cholesky,
     blend="sum",
-    optimization=OptimizationConfig(Cholesky, adan, constant(RATE, Cholesky.NAMES), halving(HALVED_EVERY), clamped_mse),
+    optimization=OptimizationConfig(
+        Cholesky, adan, constant(RATE, Cholesky.NAMES), halving(HALVED_EVERY), clamped_squared_error
+    ),
 )
 ROTATION_SCALE = Method(
     source=SOURCE,
@@ -165,6 +158,6 @@ ROTATION_SCALE = Method(
     initialize=random_rotation_scale,
     blend="sum",
     optimization=OptimizationConfig(
-        RotationScale, adan, constant(RATE, RotationScale.NAMES), halving(HALVED_EVERY), clamped_mse
+        RotationScale, adan, constant(RATE, RotationScale.NAMES), halving(HALVED_EVERY), clamped_squared_error
     ),
 )

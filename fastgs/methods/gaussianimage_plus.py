@@ -22,10 +22,11 @@ from torch import Tensor
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
 from fastgs.fitting.densification import Edit
+from fastgs.fitting.losses import clamped_squared_error
 from fastgs.fitting.optimizer import Descent, OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
-from fastgs.methods.gaussianimage import ITERATIONS, clamped_mse, constant, halving
+from fastgs.methods.gaussianimage import ITERATIONS, constant, halving
 from fastgs.methods.method import Method
 
 RATE = 0.018  # of all variables: pixels, squared pixels, colours
@@ -123,7 +124,7 @@ METHOD = Method(
         partial(torch.optim.Adam, eps=EPSILON, fused=True),
         constant(RATE, Covariance.NAMES),
         halving(HALVED_EVERY),
-        clamped_mse,
+        clamped_squared_error,
     ),
     densification=lambda num_gaussians, _pixels, _steps, generator: DistortionDriven(num_gaussians, generator),
     start=lambda num_gaussians: math.ceil(num_gaussians / 2),

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from fastgs.fitting.densification import Edit
-from fastgs.fitting.fit import LOSSES
+from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.optimizer import Descent, OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastgs.fitting.covariance import axes
+from fastgs.fitting.losses import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import gradient
 from fastgs.initializers.sampling import sample
-from fastgs.methods.gaussianimage import ITERATIONS, RATE, RotationScale, adan, clamped_mse, constant, halving
+from fastgs.methods.gaussianimage import ITERATIONS, RATE, RotationScale, adan, constant, halving
 from fastgs.methods.method import Method
 
 HALVED_EVERY = 10_000  # steps; gaussianimage_rs.py, where GaussianImage has 20,000
@@ -117,6 +118,6 @@ METHOD = Method(
     initialize=initialize,
     blend="sum",
     optimization=OptimizationConfig(
-        ClampedScale, adan, constant(RATE, ClampedScale.NAMES), halving(HALVED_EVERY), clamped_mse
+        ClampedScale, adan, constant(RATE, ClampedScale.NAMES), halving(HALVED_EVERY), clamped_squared_error
     ),
 )

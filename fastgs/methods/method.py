@@ -1,4 +1,4 @@
-"""What a method is: where Gaussians start, how they descend, and which come and go on the way."""
+"""The pipeline of every method: place Gaussians, fit them, let some come, go or move on the way."""
 
 from __future__ import annotations
 
@@ -11,10 +11,56 @@ import torch
 from torch import Tensor, nn
 
 from fastgs.fitting.densification import Densification
-from fastgs.fitting.fit import Fit, HistoryEntry, fit
+from fastgs.fitting.fit import Callback, Fit, HistoryEntry, fit
 from fastgs.fitting.optimizer import OptimizationConfig
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import Initializer
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One fitted image.
+
+    Attributes:
+        gaussians: K Gaussians on the canvas of the target.
+        image: (C, H, W) their rendering, clamped to [0, 1].
+        target: (C, H, W) in [0, 1], the image that they were fitted to: the input after composition, resizing and
+            cropping.
+        initial: Gaussians that the fit began with.
+        history: Entries (iteration, seconds, psnr) along the fit, both ends included.
+        seconds_init: Wall clock of the initializer. Reading the image and making ready (imports, the trial steps of a
+            time budget) count neither here nor in `seconds_fit`.
+        seconds_network: Wall clock of the networks, a part of `seconds_init`.
+    """
+
+    gaussians: Gaussians
+    image: Tensor
+    target: Tensor
+    initial: Gaussians
+    history: list[HistoryEntry]
+    seconds_init: float
+    seconds_network: float = 0.0
+
+    @property
+    def psnr(self) -> float:
+        """Return the PSNR in dB after the fit, see `fastgs.metrics.quality.psnr`."""
+        return self.history[-1].psnr
+
+    @property
+    def psnr_init(self) -> float:
+        """Return the PSNR in dB before the fit."""
+        return self.history[0].psnr
+
+    @property
+    def iterations(self) -> int:
+        """Return the number of steps that were taken."""
+        return self.history[-1].iteration
+
+    @property
+    def seconds_fit(self) -> float:
+        """Return the wall clock of the steps."""
+        return self.history[-1].seconds
 
 
 @dataclass(frozen=True)
@@ -22,15 +68,20 @@ class Method:
     """A way to turn an image into K Gaussians, as published.
 
     Attributes:
-        source: paper or project, and where in its code the constants are.
-        iterations: how many steps it was published with; other budgets stretch or shrink its schedule.
-        initialize: the Gaussians at the start.
-        blend: the rule that they are fitted with.
-        optimization: how they descend; None is how ours do.
-        densification: the strategy for K Gaussians on a canvas of so many pixels in so many steps, and its source of
-            everything random; None leaves them as they are.
-        start: how many Gaussians a fit of K begins with.
-        networks: those that `initialize` runs, to tell their seconds.
+        source: Paper or project, and where in its code the constants are.
+        iterations: Number of steps it was published with; other budgets stretch or shrink its schedule.
+        initialize: Callable (image, num_gaussians, generator) -> Gaussians at the start.
+        blend: Blend rule that they are fitted with, see `fastgs.render`.
+        optimization: Parametrization, optimizer, rates and loss; None for those of this project, with the loss of the
+            options.
+        densification: Callable (num_gaussians, pixels of the canvas, steps, generator) -> strategy that adds, removes
+            or moves Gaussians during a fit; None leaves them as they are.
+        start: Callable from K to the number of Gaussians that a fit of K begins with.
+        networks: Callable that gives the networks which `initialize` runs, to move the image to their device and to
+            time them.
+
+    Example:
+        result = METHODS["image-gs-gradient"](image, 10_000, FitOptions(iterations=1000), seed=0)
     """
 
     source: str
@@ -38,7 +89,7 @@ class Method:
     initialize: Initializer
     blend: Blend = "normalized"
     optimization: OptimizationConfig | None = None
-    densification: Callable[[int, int, int, torch.Generator], Densification] | None = None
+    densification: Callable[[int, int, int, torch.Generator | None], Densification] | None = None
     start: Callable[[int], int] = lambda num_gaussians: num_gaussians
     networks: Callable[[], Iterable[nn.Module]] = tuple
 
@@ -46,59 +97,87 @@ class Method:
         self,
         image: Tensor,
         num_gaussians: int,
+        options: FitOptions | None = None,
         *,
-        iterations: int | None = None,
-        seconds: float | None = None,
         seed: int = 0,
-        callback: Callable[[HistoryEntry], None] | None = None,
-    ) -> Run:
-        """Fit an image.
+        device: torch.device | None = None,
+        callback: Callback | None = None,
+    ) -> Result:
+        """Place Gaussians on an image and fit them.
 
         Args:
-            image: (3, H, W) in [0, 1].
-            num_gaussians: K, at least 1; exactly as many at the end.
-            iterations: number of steps; as published if neither this nor `seconds` is given.
-            seconds: wall-clock budget of the steps.
-            seed: of everything random.
-            callback: see `fastgs.fitting.fit.fit`.
+            image: (C, H, W) in [0, 1].
+            num_gaussians: K, at least 1; there are exactly as many at the end.
+            options: Limits, loss and renderer; by default the published number of steps.
+            seed: Random seed.
+            device: Device to work on; by default that of the image. The result is where the image is.
+            callback: Callable that gets every new entry of the history.
 
         Raises:
-            ValueError: see `fastgs.fitting.fit.fit`.
+            ValueError: See `fastgs.fitting.fit.fit`.
         """
-        if iterations is None and seconds is None:
-            iterations = self.iterations
-        generator = torch.Generator().manual_seed(seed)
-        with _seconds_of(self.networks()) as forward_passes:
+        device = image.device if device is None else device
+        target = image.to(device)
+        generator = torch.Generator().manual_seed(int(seed))
+        networks = tuple(self.networks())
+        with _time_forward(networks) as seconds_network:
             begin = time.perf_counter()
-            initial = self.initialize(image, self.start(num_gaussians), generator)
+            placed = self.initialize(target if networks else image, self.start(num_gaussians), generator)
+            initial = replace(placed.to(device), blend=self.blend)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             seconds_init = time.perf_counter() - begin
-        made = self.densification
-        pixels = image[0].numel()
-        fitted = fit(
-            image,
-            replace(initial, blend=self.blend),
-            iterations=iterations,
-            seconds=seconds,
+        fitted = self.refine(
+            target, initial, options, num_gaussians=num_gaussians, generator=generator, callback=callback
+        )
+        return Result(
+            gaussians=fitted.gaussians.to(image.device),
+            image=fitted.image.clamp(0, 1).to(image.device),
+            target=image,
+            initial=initial.to(image.device),
+            history=fitted.history,
+            seconds_init=seconds_init,
+            seconds_network=sum(seconds_network, 0.0),
+        )
+
+    def refine(
+        self,
+        target: Tensor,
+        gaussians: Gaussians,
+        options: FitOptions | None = None,
+        *,
+        num_gaussians: int | None = None,
+        generator: torch.Generator | None = None,
+        callback: Callback | None = None,
+    ) -> Fit:
+        """Fit Gaussians that are placed already, as this method does.
+
+        Args:
+            target: (C, H, W) in [0, 1].
+            gaussians: Gaussians to start from.
+            options: Limits, loss and renderer; by default the published number of steps.
+            num_gaussians: K at the end; by default as many as at the start.
+            generator: Random generator of the densification.
+            callback: Callable that gets every new entry of the history.
+
+        Raises:
+            ValueError: See `fastgs.fitting.fit.fit`.
+        """
+        make, pixels = self.densification, target[0].numel()
+        count = len(gaussians) if num_gaussians is None else num_gaussians
+        return fit(
+            target,
+            gaussians,
+            (options or FitOptions()).or_iterations(self.iterations),
             optimization=self.optimization,
-            densification=None if made is None else lambda steps: made(num_gaussians, pixels, steps, generator),
+            densification=None if make is None else lambda steps: make(count, pixels, steps, generator),
             callback=callback,
         )
-        return Run(initial, fitted, seconds_init, sum(forward_passes, 0.0))
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a method did: its start, its fit, the seconds that the start took, and those of its networks among them."""
-
-    initial: Gaussians
-    fit: Fit
-    seconds_init: float
-    seconds_network: float
 
 
 @contextmanager
-def _seconds_of(modules: Iterable[nn.Module]) -> Iterator[list[float]]:
-    """Collects the wall clock of each forward pass of modules that are not part of each other."""
+def _time_forward(modules: Iterable[nn.Module]) -> Iterator[list[float]]:
+    """Collect the wall clock of each forward pass of modules that are not part of each other."""
     seconds: list[float] = []
 
     def begin(*_: object) -> None:

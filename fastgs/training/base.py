@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastgs.data import Batch, FolderDataModule
 from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.film import MAX_GAUSSIANS, REFERENCE_PIXELS
 from fastgs.models.pretrained import save_weights
@@ -161,7 +162,7 @@ class Stage(TrainedStage):
         self._log_validation(f"entropy_{equivalent}", relative_entropy(log_densities).mean(), batch)
         for image, start in zip(batch.images, starts, strict=True):
             with torch.enable_grad():
-                history = fit(image, start, iterations=self.val_iterations).history
+                history = fit(image, start, FitOptions(self.val_iterations)).history
             for entry in (history[0], history[-1]):
                 self._log_validation(f"psnr_{equivalent}_at_{entry.iteration}", entry.psnr, batch)
 

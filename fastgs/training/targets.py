@@ -12,16 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastgs.fitting.densification import relocation
-from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
+from fastgs.methods.fastgs import FASTGS
 
 
 def optimize(
     target: Tensor, gaussians: Gaussians, iterations: int, generator: torch.Generator | None = None
 ) -> Gaussians:
-    """Fit (K,) Gaussians to a (3, H, W) image with relocation, as long fits do; K stays as it is."""
-    return fit(target, gaussians, iterations=iterations, densification=relocation(gaussians, generator)).gaussians
+    """Fit (K,) Gaussians to a (C, H, W) image with relocation, as long fits do; K stays as it is."""
+    return FASTGS.refine(target, gaussians, FitOptions(iterations), generator=generator).gaussians
 
 
 class TargetStore:
@@ -31,7 +31,7 @@ class TargetStore:
     kept, and what a resumed run reads is what the first run read.
 
     Args:
-        folder: made when first written to; all processes of a run share it.
+        folder: Folder on disk, made when first written to; all processes of a run share it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,14 +41,14 @@ class TargetStore:
         return self.folder / f"{index:06d}-{slot}-{visit}.safetensors"
 
     def load(self, index: int, slot: int, visit: int) -> Gaussians | None:
-        """What a visit left; None if there was none."""
+        """Return the Gaussians that a visit left; None if there was none."""
         try:
             return Gaussians.load(self._path(index, slot, visit))
         except FileNotFoundError:
             return None
 
     def save(self, index: int, slot: int, visit: int, gaussians: Gaussians) -> None:
-        """Keep what a visit leaves, for the next; forget the one before the last."""
+        """Keep the Gaussians that a visit leaves, for the next; forget those of the visit before the last."""
         self.folder.mkdir(parents=True, exist_ok=True)
         gaussians.save(self._path(index, slot, visit))
         self._path(index, slot, visit - 2).unlink(missing_ok=True)

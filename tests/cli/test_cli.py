@@ -372,7 +372,7 @@ def test_failure_while_files_are_moved(photo, out, capsys, monkeypatch):
 
 
 def test_disk_full_for_the_report(photo, out, capsys, monkeypatch):
-    monkeypatch.setattr("fastgs.cli.predict.atomic_write", full_disk)
+    monkeypatch.setattr("fastgs.io.records.atomic_write", full_disk)
     assert predict(photo, *QUICK, "--output", out) == 1
     message = f"fastgs: error: {out / 'report.json'}: cannot be written (No space left on device)\n"
     assert capsys.readouterr().err == message

@@ -18,6 +18,7 @@ from fastgs.codec.gaussianimage_plus import Entries
 from fastgs.codec.quantization_aware import ATTRIBUTES
 from fastgs.codec.quantizers import Half, LearnedScalar, LogarithmicRange
 from fastgs.fitting.covariance import SMALLEST
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
@@ -45,7 +46,7 @@ def image():
 @pytest.fixture(scope="module")
 def fitted(image):
     """By GaussianImage++, which is near its end in few steps."""
-    return gaussianimage_plus.SCHEME.method(image, COUNT, iterations=150).fit.gaussians
+    return gaussianimage_plus.SCHEME.method(image, COUNT, FitOptions(150)).gaussians
 
 
 @pytest.fixture(scope="module", params=SCHEMES)

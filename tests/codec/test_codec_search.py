@@ -22,6 +22,7 @@ from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import BASIS, LUMA, Layer, Steps, dequantize, values
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import load_image
@@ -40,7 +41,7 @@ def photo():
 @pytest.fixture(scope="module")
 def fitted(photo):
     start = INITIALIZERS["curvature"](photo, 400, torch.Generator().manual_seed(0))
-    return fit(photo, start, iterations=150, densification=relocation(start)).gaussians
+    return fit(photo, start, FitOptions(150), densification=relocation(start)).gaussians
 
 
 def error(gaussians, target):
@@ -48,7 +49,7 @@ def error(gaussians, target):
 
 
 def test_symbols_are_the_gaussians(fitted):
-    """values and dequantize are inverse to each other where steps are fine."""
+    """Values and dequantize are inverse to each other where steps are fine."""
     fine = Steps(position=6, area=2**-10, shape=2**-10, luma=2**-10, chroma=2**-10)
     symbols = np.rint(values(fitted) / fine.columns()).astype(np.int32)
     again = dequantize([Layer(symbols, fine)], fitted.height, fitted.width)

@@ -10,12 +10,12 @@ import torch
 from against_reference import gaussians_and_target
 from optional import skip_without_kernels
 from scipy.stats import spearmanr
-from torch.nn import functional
 
 from fastgs.fitting.adam import BetaSchedule, weights
 from fastgs.fitting.densification import DENSITY, LAST, SHARE, Edit, Relocation, place, removal_errors
 from fastgs.fitting.fit import fit
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
+from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
@@ -50,7 +50,7 @@ class Still:
 @pytest.mark.parametrize("blend", ["normalized", "sum"])
 def test_idle_gaussians_move_to_the_error(image, blend):
     """Ten hide among others, a black hole is torn into the image: they are the ones that go there."""
-    fitted = fit(image, replace(curvature.initialize(image, 150, seeded()), blend=blend), iterations=60).gaussians
+    fitted = fit(image, replace(curvature.initialize(image, 150, seeded()), blend=blend), FitOptions(60)).gaussians
     hole = image.clone()
     hole[:, 20:30, 40:50] = 1 - hole[:, 20:30, 40:50]
     tiny = torch.full((10, 2), 0.02)  # between the pixels' centres
@@ -93,9 +93,9 @@ def test_removal_errors_are_those_of_the_definition(image):
 
 def test_relocation_leaves_the_number_as_it_is(image):
     initial = curvature.initialize(image, 60, seeded())
-    result = fit(image, initial, iterations=30, densification=lambda _: Relocation([0.2, 0.4], [0.2, 0.1], seeded()))
-    again = fit(image, initial, iterations=30, densification=lambda _: Relocation([0.2, 0.4], [0.2, 0.1], seeded()))
-    without = fit(image, initial, iterations=30)
+    result = fit(image, initial, FitOptions(30), densification=lambda _: Relocation([0.2, 0.4], [0.2, 0.1], seeded()))
+    again = fit(image, initial, FitOptions(30), densification=lambda _: Relocation([0.2, 0.4], [0.2, 0.1], seeded()))
+    without = fit(image, initial, FitOptions(30))
     assert len(result.gaussians) == 60
     assert torch.equal(result.image, again.image)
     assert not torch.equal(result.image, without.image)
@@ -155,10 +155,12 @@ class Growing:
         return Edit(torch.ones(len(descent.gaussians()), dtype=torch.bool), self._gaussians)
 
 
-@pytest.mark.parametrize("budget", [{"iterations": 0}, {"iterations": 1}, {"iterations": 25}, {"seconds": 0.0}])
+@pytest.mark.parametrize("budget", [{"iterations": 0}, {"iterations": 1}, {"iterations": 25}, {"seconds": 1e-9}])
 def test_all_events_take_place(image, budget):
     strategy = Growing([0.0, 0.1, 0.5, 1.0], curvature.initialize(image, 5, seeded(1)))
-    result = fit(image, curvature.initialize(image, 20, seeded()), densification=lambda _: strategy, **budget)
+    result = fit(
+        image, curvature.initialize(image, 20, seeded()), FitOptions(**budget), densification=lambda _: strategy
+    )
     assert strategy.seen == [(0, 20), (1, 25), (2, 30), (3, 35)]
     assert len(result.gaussians) == 40
 
@@ -166,7 +168,7 @@ def test_all_events_take_place(image, budget):
 def test_a_fit_does_not_end_before_all_are_there(image):
     strategy = Growing([0.5], curvature.initialize(image, 5, seeded(1)))
     initial = curvature.initialize(image, 20, seeded())
-    result = fit(image, initial, iterations=40, target_psnr=1.0, densification=lambda _: strategy)
+    result = fit(image, initial, FitOptions(40, target_psnr=1.0), densification=lambda _: strategy)
     assert len(result.gaussians) == 25
     assert result.history[-1].iteration == 20
 
@@ -178,7 +180,7 @@ def test_those_that_stay_step_on_as_if_nothing_had_happened():
     gaussians = Gaussians(means, scales, torch.linspace(0, 1, 6), colors, 8, 48, "sum")
     target = torch.rand(3, 8, 48, generator=seeded(2)) * torch.linspace(0.2, 1, 48)
     rates, factor = LearningRates(), 0.1
-    config = rates.config(functional.mse_loss)
+    config = rates.config()
     edited, other = (AutogradDescent(Relative(gaussians), target, config, "auto") for _ in range(2))
     for descent in (edited, other):
         for _ in range(4):
@@ -210,7 +212,7 @@ def test_cuda_descent_edits_as_autograd_does():
     gaussians, target = gaussians_and_target(8, 9, 18)
     rates = LearningRates(gradient_betas=BetaSchedule(2.5, 0, 2.5), square_betas=BetaSchedule(5, 0, 5))
     ours = CudaDescent(Relative(gaussians), target, rates)
-    theirs = AutogradDescent(Relative(gaussians), target, rates.config(functional.mse_loss), "auto")
+    theirs = AutogradDescent(Relative(gaussians), target, rates.config(), "auto")
     generator = seeded()
     for turn, (steps, added) in enumerate([(0, 2), (2, 4), (1, 0)]):
         for _ in range(steps):

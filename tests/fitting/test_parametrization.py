@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fastgs.fitting.losses import SquaredError
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import MIN_SCALE, Relative
 from fastgs.gaussians import Gaussians
@@ -70,7 +71,7 @@ def test_edit_keeps_the_order_and_appends():
 
 def descent(gaussians, optimizer="ours"):
     target = torch.rand(3, 18, 22, generator=torch.Generator().manual_seed(5))
-    config = LearningRates().config(functional.mse_loss if optimizer == "ours" else functional.l1_loss)
+    config = LearningRates().config(SquaredError() if optimizer == "ours" else functional.l1_loss)
     return AutogradDescent(Relative(gaussians), target, config, "auto")
 
 

@@ -3,6 +3,7 @@ import torch
 
 from fastgs.fitting.batch import fit_batch
 from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.initializers import INITIALIZERS
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
@@ -31,7 +32,7 @@ def test_a_batch_fits_each_image_as_if_it_were_alone(batch):
         found = together.gaussians[number]
         assert (found.height, found.width, len(found)) == (*SIZES[number], COUNTS[number])
         assert together.psnrs[number] == pytest.approx(psnr(render(found), target), abs=1e-3)
-        alone = fit(target, start, iterations=20)
+        alone = fit(target, start, FitOptions(20))
         assert together.psnrs[number] == pytest.approx(alone.history[-1].psnr, abs=0.1)
         torch.testing.assert_close(render(found), alone.image, atol=5e-3, rtol=0)
 

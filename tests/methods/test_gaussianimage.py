@@ -8,6 +8,8 @@ from method_data import HEIGHT, WIDTH, Still, canvas, counts_over_a_run, photo, 
 from torch.nn import functional
 
 from fastgs.fitting import covariance
+from fastgs.fitting.losses import clamped_squared_error
+from fastgs.fitting.options import FitOptions
 from fastgs.methods import METHODS, gaussianimage, gaussianimage_plus
 
 
@@ -61,7 +63,7 @@ def test_random_starts_are_uniform_in_the_variables(name, image):
 def test_clamped_error():
     target = torch.tensor([0.5, 0.5, 0.0, 1.0, 0.5])
     rendered = torch.tensor([-0.5, 1.5, -3.0, 0.6, 0.0], requires_grad=True)
-    loss = gaussianimage.clamped_mse(rendered, target)
+    loss = clamped_squared_error(rendered, target)
     assert loss.item() == pytest.approx(functional.mse_loss(rendered.detach().clamp(0, 1), target).item())
     loss.backward()
     # None beyond what can be shown, but from black, where GaussianImage++ begins.
@@ -119,4 +121,4 @@ def test_what_is_no_covariance_is_replaced(image):
 
 def test_more_additions_than_pixels():
     tiny = torch.rand(3, 2, 3, generator=seeded())
-    assert len(METHODS["gaussianimage-plus"](tiny, 40, iterations=12).fit.gaussians) == 40
+    assert len(METHODS["gaussianimage-plus"](tiny, 40, FitOptions(12)).gaussians) == 40

@@ -6,6 +6,7 @@ from method_data import PEERS, photo, some_gaussians
 
 from fastgs.fitting import covariance
 from fastgs.fitting.optimizer import AutogradDescent
+from fastgs.fitting.options import FitOptions
 from fastgs.methods import METHODS, fast_2dgs, gaussianimage, gaussianimage_plus, image_gs, instant_gi
 
 
@@ -21,13 +22,13 @@ def test_the_peers():
 
 @pytest.mark.parametrize("name", PEERS)
 def test_gives_what_was_asked_for_and_repeats_itself(name, image):
-    first, second = (METHODS[name](image, 60, iterations=12, seed=3) for _ in range(2))
-    assert len(first.fit.gaussians) == 60
-    assert first.fit.gaussians.blend == METHODS[name].blend
-    assert torch.isfinite(first.fit.image).all()
+    first, second = (METHODS[name](image, 60, FitOptions(12), seed=3) for _ in range(2))
+    assert len(first.gaussians) == 60
+    assert first.gaussians.blend == METHODS[name].blend
+    assert torch.isfinite(first.image).all()
     for tensor in ("means", "scales", "rotations", "colors"):
-        assert torch.equal(getattr(first.fit.gaussians, tensor), getattr(second.fit.gaussians, tensor))
-    other = METHODS[name](image, 60, iterations=0, seed=4)
+        assert torch.equal(getattr(first.gaussians, tensor), getattr(second.gaussians, tensor))
+    other = METHODS[name](image, 60, FitOptions(0), seed=4)
     assert not torch.equal(other.initial.means, first.initial.means)
 
 
@@ -39,12 +40,12 @@ def test_gives_what_was_asked_for_however_little_that_is(name, image):
         (3, {"seconds": 0.01}),
         (1, {"iterations": 7}),
     ):
-        assert len(METHODS[name](image, count, **budget).fit.gaussians) == count
+        assert len(METHODS[name](image, count, FitOptions(**budget)).gaussians) == count
 
 
 @pytest.mark.parametrize("name", PEERS)
 def test_psnr_rises(name, image):
-    history = METHODS[name](image, 60, iterations=60).fit.history
+    history = METHODS[name](image, 60, FitOptions(60)).history
     # That is all that GaussianImage can do at its rates, which are for 50,000 steps.
     assert history[-1].psnr > history[0].psnr + 0.2
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 from fastgs.fitting.adam import BetaSchedule
 from fastgs.fitting.fit import fit
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
+from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Relative
 from fastgs.render import reference
 
@@ -158,7 +159,7 @@ def test_descends_as_autograd_does(blend):
     ):  # beginning with none and soon at its longest; constant
         rates = LearningRates(gradient_betas=memory)
         ours = CudaDescent(Relative(gaussians), target, rates)
-        theirs = AutogradDescent(Relative(gaussians), target, rates.config(functional.mse_loss), "auto")
+        theirs = AutogradDescent(Relative(gaussians), target, rates.config(), "auto")
         for factor in (1.0, 0.7, 0.2):
             ours.step(factor)
             theirs.step(factor)
@@ -287,24 +288,24 @@ class TestOnAGpu:
     def test_fits_as_well_as_the_cpu(self):
         gaussians, target = gaussians_and_target(2000, 96, 130)
         target = functional.avg_pool2d(target[None], 9, 1, 4)[0]
-        on_gpu = fit(target, gaussians, iterations=100).history
-        on_cpu = fit(target.cpu(), gaussians.to("cpu"), iterations=100).history
+        on_gpu = fit(target, gaussians, FitOptions(100)).history
+        on_cpu = fit(target.cpu(), gaussians.to("cpu"), FitOptions(100)).history
         assert [entry.iteration for entry in on_gpu] == [entry.iteration for entry in on_cpu]
         assert on_gpu[-1].psnr == pytest.approx(on_cpu[-1].psnr, abs=0.1)
 
     def test_repeats_exactly(self):
         gaussians, target = gaussians_and_target(2000, 96, 130)
-        first, second = (fit(target, gaussians, iterations=30) for _ in range(2))
+        first, second = (fit(target, gaussians, FitOptions(30)) for _ in range(2))
         assert torch.equal(first.image, second.image)
 
     @pytest.mark.parametrize("loss", ["l1", "mse+ssim"])
     def test_other_losses(self, loss):
         gaussians, target = gaussians_and_target(500, 40, 50)
-        history = fit(target, gaussians, iterations=20, loss=loss).history
+        history = fit(target, gaussians, FitOptions(20, loss=loss)).history
         assert history[-1].psnr > history[0].psnr
 
     def test_float64_stays_with_the_reference(self):
         gaussians, target = gaussians_and_target(50, 20, 30)
         doubles = gaussians.to(torch.float64)
-        fitted = fit(target.double(), replace(doubles), iterations=3)
+        fitted = fit(target.double(), replace(doubles), FitOptions(3))
         assert fitted.image.dtype == torch.float64

@@ -8,6 +8,7 @@ from skimage import data
 
 from fastgs.fitting.densification import removal_errors
 from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature, grid
 from fastgs.initializers.sampling import SIGMA, project
@@ -33,7 +34,7 @@ def photo():
 
 @pytest.fixture(scope="module")
 def fitted(photo):
-    return fit(photo, curvature.initialize(photo, 80, seeded()), iterations=150).gaussians
+    return fit(photo, curvature.initialize(photo, 80, seeded()), FitOptions(150)).gaussians
 
 
 # Projection
@@ -141,7 +142,7 @@ def test_optimization_takes_gaussians_to_the_detail():
     """Plain gradient descent leaves them about where they are."""
     image, inside = patch()
     start = grid.initialize(image, 100)
-    plain = fit(image, start, iterations=200).gaussians
+    plain = fit(image, start, FitOptions(200)).gaussians
     optimized, again = (optimize(image, start, 200, seeded(1)) for _ in range(2))
     assert len(optimized) == 100 and torch.equal(optimized.means, again.means)
     assert inside(optimized) > 1.2 * inside(plain)

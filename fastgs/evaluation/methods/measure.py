@@ -19,6 +19,7 @@ import torch
 
 from fastgs.evaluation.methods.records import Record, Task
 from fastgs.fitting.fit import HistoryEntry
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.io.images import load_image, save_image
 from fastgs.io.version import installed_version
@@ -54,16 +55,15 @@ def measure(
     with threads.reserved():
         _warm_up(task.method)
         peak_is_known = _reset_peak_memory()
-        run = METHODS[task.method](
+        result = METHODS[task.method](
             target,
             task.num_gaussians,
-            iterations=task.budget.iterations,
-            seconds=task.budget.seconds,
+            FitOptions(task.budget.iterations, task.budget.seconds),
             seed=task.seed,
             callback=callback and partial(callback, task),
         )
         peak = _peak_memory() if peak_is_known else None
-        gaussians, image, history = run.fit.gaussians, run.fit.image, run.fit.history
+        gaussians, image, history = result.gaussians, result.image, result.history
         if len(gaussians) != task.num_gaussians:
             raise ValueError(
                 f"{task.method} ended with {len(gaussians)} Gaussians; {task.num_gaussians} were asked for"
@@ -82,8 +82,8 @@ def measure(
             ssim=ssim(image, target) if min(image.shape[1:]) >= MIN_SSIM_SIZE else None,
             ms_ssim=ms_ssim(image, target),
             lpips=lpips(image, target),
-            seconds_network=run.seconds_network,
-            seconds_sampling=run.seconds_init - run.seconds_network,
+            seconds_network=result.seconds_network,
+            seconds_sampling=result.seconds_init - result.seconds_network,
             seconds_fit=history[-1].seconds,
             seconds_render=_seconds_to_render(gaussians),
             peak_memory_mb=peak,
@@ -99,7 +99,7 @@ def measure(
 @cache
 def _warm_up(method: str) -> None:
     """Load what a method needs, so that its first fit is not slower than the others."""
-    METHODS[method](torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)), 64, iterations=1)
+    METHODS[method](torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)), 64, FitOptions(1))
 
 
 def _seconds_to_render(gaussians: Gaussians) -> float:
