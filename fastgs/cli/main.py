@@ -1,4 +1,4 @@
-"""The `fastgs` command: hands over to its subcommands, which are in commands/."""
+"""The `fastgs` command, which hands over to its subcommands: one file each beside this one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from fastgs.cli import decode, download, encode, evaluate, info, predict, splats, table
 from fastgs.cli.console import INTERRUPTED, Parser
 from fastgs.io.version import installed_version
+from fastgs.runtime.plugins import load_plugins
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: the arguments, by default those of the process.
+        argv: Arguments, by default those of the process.
 
     Returns:
         The exit code: 0 all good, 1 something failed (said on stderr), 2 wrong usage, 130 interrupted.
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
+    load_plugins()
     try:
         arguments = _parser().parse_args(argv)
         return int(arguments.run(arguments))

@@ -1,18 +1,17 @@
-"""Gaussians as files: `encode` an image, `decode` a file. FORMAT.md describes the bytes."""
+"""Gaussians as files: `encode` an image, `decode` a file."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from torch import Tensor
 
 from fastgs.codec import fastgs as ours
 from fastgs.codec import gaussianimage, gaussianimage_plus
-from fastgs.codec.frame import MAX_SIDE, FormatError, Frame, read_frame
+from fastgs.codec.frame import CODES, FIRST_PRIVATE_CODE, LAST_CODE, MAX_SIDE, FormatError, Frame, read_frame
 from fastgs.codec.rate import RateError, encode_to_psnr, encode_to_size
 from fastgs.codec.scheme import Encoded, Scheme
-from fastgs.fitting.fit import HistoryEntry
+from fastgs.fitting.fit import Callback
 from fastgs.gaussians import Gaussians
+from fastgs.runtime.registry import Registry
 
 __all__ = [
     "MAX_BPP",
@@ -25,15 +24,31 @@ __all__ = [
     "decode",
     "encode",
     "read_frame",
+    "register_scheme",
 ]
 
-SCHEMES: dict[str, Scheme] = {
-    scheme.name: scheme for scheme in (ours.SCHEME, gaussianimage.SCHEME, gaussianimage_plus.SCHEME)
-}
+SCHEMES: Registry[Scheme] = Registry("scheme")
+for _scheme in (ours.SCHEME, gaussianimage.SCHEME, gaussianimage_plus.SCHEME):
+    SCHEMES.register(_scheme.name, _scheme)
 
-
-# Of an image of bytes; no file of Gaussians is worth more.
+# Bits per pixel of an image of three bytes; no file of Gaussians is worth more.
 MAX_BPP = 24.0
+
+
+def register_scheme(scheme: Scheme, code: int) -> None:
+    """Add a scheme from outside this package, for `encode`, `decode` and the command line.
+
+    Args:
+        scheme: Scheme under a new name.
+        code: Number from 128 to 255 that stands for the scheme in its files.
+
+    Raises:
+        ValueError: The name or the code is taken, or the code is out of range.
+    """
+    if not FIRST_PRIVATE_CODE <= code <= LAST_CODE or code in CODES.values():
+        raise ValueError(f"code: expected a free one from {FIRST_PRIVATE_CODE} to {LAST_CODE}, got {code}")
+    SCHEMES.register(scheme.name, scheme)
+    CODES.register(scheme.name, code)
 
 
 def encode(
@@ -45,26 +60,29 @@ def encode(
     num_gaussians: int | None = None,
     iterations: int | None = None,
     seed: int = 0,
-    callback: Callable[[HistoryEntry], None] | None = None,
+    callback: Callback | None = None,
 ) -> Encoded:
     """Fit an image and write it as a .fgs file; exactly one of bpp, target_psnr and num_gaussians says how large.
 
     Args:
-        image: (3, H, W) in [0, 1].
-        scheme: a name in `SCHEMES`.
-        bpp: bits per pixel of the whole file: at most as many, and at least 97 % of them.
-        target_psnr: in dB, of the image that the file gives.
-        num_gaussians: K, at most so many.
-        iterations: number of steps of each fit, by default that of the scheme; more than one may be needed.
-        seed: of everything random.
-        callback: called with every new entry of the history of a fit.
+        image: (C, H, W) in [0, 1].
+        scheme: Name in `SCHEMES`.
+        bpp: Bits per pixel of the whole file: at most as many, and at least 97 % of them.
+        target_psnr: PSNR in dB that the decoded image has at least.
+        num_gaussians: K, the largest number of Gaussians.
+        iterations: Number of steps of each fit, by default that of the scheme; several fits may be needed.
+        seed: Random seed.
+        callback: Callable that gets every new entry of the history of a fit.
 
     Raises:
-        RateError: the image has no such file.
-        ValueError: the scheme is unknown, not exactly one size is given, or it is not positive.
+        RateError: The image has no such file.
+        ValueError: The scheme is unknown, not exactly one size is given, or it is not positive.
+
+    Example:
+        data = encode(image, bpp=0.3).data
+        image = fastgs.render(decode(data))
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme: expected one of {', '.join(SCHEMES)}, got {scheme!r}")
+    SCHEMES.check("scheme", scheme)
     sizes = {"bpp": bpp, "target_psnr": target_psnr, "num_gaussians": num_gaussians}
     given = {name: value for name, value in sizes.items() if value is not None}
     if len(given) != 1:
@@ -84,14 +102,14 @@ def encode(
 
 
 def decode(data: bytes, partial: bool = False) -> Gaussians:
-    """The Gaussians of a .fgs file, on the CPU; `fastgs.render` draws them, at any size.
+    """Return the Gaussians of a .fgs file, on the CPU; `fastgs.render` draws them, at any size.
 
     Args:
-        data: the file.
-        partial: take a file that is cut, too: the layers that are whole give a coarse image.
+        data: Bytes of the file.
+        partial: True to take a file that is cut: the layers that are whole give a coarse image.
 
     Raises:
-        FormatError: the bytes are no .fgs file, or a damaged one, or of a version that is not known; one line.
+        FormatError: The bytes are no .fgs file, or a damaged one, or of a version that is not known; one line.
     """
     frame = read_frame(data, partial)
     return SCHEMES[frame.scheme].decode(frame)

@@ -1,4 +1,4 @@
-"""The codecs of other papers: their fit, their quantizers, and every column of symbols coded by its own histogram.
+"""Codecs of other papers: their fit, their quantizers, and every column of symbols coded by its own histogram.
 
 The one layer of a file is the number of Gaussians (4 bytes, little-endian), the parameters of the quantizers, and the
 columns of all symbols.
@@ -7,7 +7,7 @@ columns of all symbols.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from fastgs.codec.frame import FormatError, Frame, write_frame
 from fastgs.codec.quantization_aware import ATTRIBUTES, Quantized, Tuned, tune
 from fastgs.codec.quantizers import Quantizer
 from fastgs.codec.scheme import Encoded
-from fastgs.fitting.fit import HistoryEntry
+from fastgs.fitting.fit import Callback, HistoryEntry
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
@@ -31,14 +31,15 @@ _COUNT_BYTES = 4
 
 @dataclass(frozen=True)
 class Baseline:
-    """A scheme (see `fastgs.codec.scheme`) as published.
+    """Scheme (see `fastgs.codec.scheme.Scheme`) as published.
 
     Attributes:
-        name: see `fastgs.codec.frame.SCHEMES`.
-        method: of the fit that comes first.
-        optimization: of the quantization-aware fit that follows, with a `Quantized` parametrization.
-        bits: see `fastgs.codec.scheme.Scheme`.
-        fitting, tuning: how many steps of each were published; other budgets are divided alike.
+        name: Name in `fastgs.codec.SCHEMES`.
+        method: Method of the fit that comes first.
+        optimization: Optimization of the quantization-aware fit that follows, of a `Quantized` parametrization.
+        bits: Number of bits of a Gaussian, about.
+        fitting: Published number of steps of the first fit; other budgets are divided alike.
+        tuning: Published number of steps of the quantization-aware fit.
     """
 
     name: str
@@ -56,9 +57,9 @@ class Baseline:
         iterations: int | None = None,
         seed: int = 0,
         target_bytes: int | None = None,
-        callback: Callable[[HistoryEntry], None] | None = None,
+        callback: Callback | None = None,
     ) -> Encoded:
-        """See `fastgs.codec.scheme.Scheme`; the sizes of symbols are fixed, so there is nothing to fill."""
+        """Fit an image and write it; the sizes of symbols are fixed, so `target_bytes` changes nothing."""
         if not 1 <= num_gaussians <= MAX_GAUSSIANS:
             raise ValueError(f"num_gaussians: must be from 1 to {MAX_GAUSSIANS}, got {num_gaussians}")
         published = self.iterations
@@ -66,8 +67,8 @@ class Baseline:
         steps = round(total * self.fitting / published)
         result = self.method(image, num_gaussians, FitOptions(steps), seed=seed, callback=callback)
         history = result.history
-        frame, tuning = self.tune(image, result.gaussians, total - steps, _continued(history[-1], callback))
-        history = [*history, *(_later(history[-1], each) for each in tuning)]
+        frame, tuning = self.tune(image, result.gaussians, total - steps, _continue(history[-1], callback))
+        history = [*history, *(_shift(history[-1], each) for each in tuning)]
         analytic = self.analytic_bits(frame)
         return Encoded(write_frame(frame), self.decode(frame).to(image.device), history, analytic)
 
@@ -76,20 +77,30 @@ class Baseline:
         image: Tensor,
         gaussians: Gaussians,
         iterations: int,
-        callback: Callable[[HistoryEntry], None] | None = None,
+        callback: Callback | None = None,
     ) -> tuple[Frame, list[HistoryEntry]]:
-        """The file for fitted Gaussians; with 0 iterations they are only rounded."""
+        """Make the file for fitted Gaussians; with 0 iterations they are only rounded.
+
+        Args:
+            image: (C, H, W) in [0, 1].
+            gaussians: Fitted Gaussians.
+            iterations: Number of steps of the quantization-aware fit.
+            callback: Callable that gets every new entry of the history.
+
+        Returns:
+            The file, and the history.
+        """
         tuned, history = tune(image, gaussians, self.optimization, iterations, callback)
         layer = b"".join(part for _, part in self._parts(tuned))
         return Frame(self.name, gaussians.height, gaussians.width, [layer]), history
 
     @property
     def iterations(self) -> int:
-        """See `fastgs.codec.scheme.Scheme`."""
+        """Return the published number of steps of both fits together."""
         return self.fitting + self.tuning
 
     def decode(self, frame: Frame) -> Gaussians:
-        """See `fastgs.codec.scheme.Scheme`."""
+        """Read Gaussians, on the CPU; raise FormatError if the layer is damaged."""
         tuned, canvas = self._read(frame), (frame.height, frame.width)
         quantizers = self._quantizers()
         try:
@@ -106,7 +117,7 @@ class Baseline:
             raise FormatError(f"is damaged ({error})") from error
 
     def bit_breakdown(self, frame: Frame) -> dict[str, int]:
-        """See `fastgs.codec.scheme.Scheme`."""
+        """Return the bits of the file by attribute; raise FormatError if the layer is damaged."""
         bits = dict.fromkeys((*ATTRIBUTES, "header"), 0)
         for attribute, part in self._parts(self._read(frame)):
             bits[attribute] += 8 * len(part)
@@ -114,10 +125,10 @@ class Baseline:
         return bits
 
     def analytic_bits(self, frame: Frame) -> int:
-        """What the paper counts: every symbol at its full width, and the parameters of the quantizers.
+        """Return the bits that the paper counts: symbols at their full width, and parameters of the quantizers.
 
         Raises:
-            FormatError: see `decode`.
+            FormatError: The layer is damaged.
         """
         tuned, quantizers = self._read(frame), self._quantizers().values()
         width = sum(math.ceil(math.log2(alphabet)) for quantizer in quantizers for alphabet in quantizer.alphabets)
@@ -133,7 +144,7 @@ class Baseline:
         return self._variables().make_quantizers()
 
     def _parts(self, tuned: Tuned) -> Iterator[tuple[str, bytes]]:
-        """The layer, and what attribute each part of it is about."""
+        """Yield the parts of the layer, each behind the name of its attribute."""
         yield "header", len(tuned.symbols).to_bytes(_COUNT_BYTES, "little")
         start = 0
         for attribute, quantizer in zip(ATTRIBUTES, self._quantizers().values(), strict=True):
@@ -146,7 +157,7 @@ class Baseline:
                 yield attribute, encode_histogram(next(columns).astype(np.int64), alphabet)
 
     def _read(self, frame: Frame) -> Tuned:
-        """Raises FormatError."""
+        """Read the layer; raise FormatError if it is damaged."""
         if not frame.whole:
             raise FormatError("is cut, and has a single layer")
         if len(frame.layers) != 1:
@@ -166,16 +177,14 @@ class Baseline:
         return Tuned(parameters, torch.from_numpy(np.stack(columns, axis=1)))
 
 
-def _later(before: HistoryEntry, entry: HistoryEntry) -> HistoryEntry:
-    """An entry of a fit that followed another."""
+def _shift(before: HistoryEntry, entry: HistoryEntry) -> HistoryEntry:
+    """Return an entry of a fit that followed another, counted from the start of the first."""
     return HistoryEntry(before.iteration + entry.iteration, before.seconds + entry.seconds, entry.psnr)
 
 
-def _continued(
-    before: HistoryEntry, callback: Callable[[HistoryEntry], None] | None
-) -> Callable[[HistoryEntry], None] | None:
-    """What to call with the entries of a fit that follows."""
+def _continue(before: HistoryEntry, callback: Callback | None) -> Callback | None:
+    """Return a callback for a fit that follows another."""
     if callback is None:
         return None
     called = callback
-    return lambda entry: called(_later(before, entry))
+    return lambda entry: called(_shift(before, entry))

@@ -1,9 +1,8 @@
-"""Our codec: fit under the normalized rule, search the symbols that are worth their bits, code them in layers."""
+"""Codec of this project: fit under the normalized rule, search the symbols worth their bits, code them in layers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from fastgs.codec.layer import MAX_GAUSSIANS, bit_breakdown, decode_layers, enco
 from fastgs.codec.rdo import search
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import dequantize
-from fastgs.fitting.fit import HistoryEntry
+from fastgs.fitting.fit import Callback
 from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
@@ -24,26 +23,24 @@ from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.methods.fastgs import make_method
 from fastgs.render import render
 
-# To fill a file of a given size, steps are made coarser or finer within these bounds, in so many trials; it is full
-# with so much of its bytes. A Gaussian costs about so many bits less where steps are twice as coarse.
-COARSEST, FINEST = 2.0, 0.5
-TRIALS = 8
-FULL = 0.972
-BITS_OF_COARSENESS = 5.5
+# To fill a file of a given size, quantization steps are made coarser or finer.
+COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
+TRIALS = 8  # number of factors that are tried at most
+FULL = 0.972  # share of the bytes that is enough
+BITS_OF_COARSENESS = 5.5  # bits that a Gaussian costs less where steps are twice as coarse, about
 
-# What a long memory of gradients and large steps of colours gain in a fit, overshoot, is lost and more in rounding.
+# A long memory of gradients and large steps of colours overshoot: their gain in a fit is lost, and more, in rounding.
 LONGEST_MEMORY = 10.0
-STEPS = {"means": 0.16, "scales": 0.15, "rotations": 0.12, "colors": 0.3}
+RATES = {"means": 0.16, "scales": 0.15, "rotations": 0.12, "colors": 0.3}
 
-# Where a cut file leaves holes, as many cells as this for each Gaussian that it has are looked at; one is a hole where
-# the weights sum to less.
-FILLERS = 4
-THIN = 0.1
+# Holes that a cut file leaves are filled with blurry Gaussians.
+FILLERS = 4  # cells that are looked at for each Gaussian that is there
+THIN = 0.1  # sum of the weights below which a cell is a hole
 
 
 @dataclass(frozen=True)
 class Fastgs:
-    """A scheme (see `fastgs.codec.scheme`)."""
+    """Scheme of this project, see `fastgs.codec.scheme.Scheme`."""
 
     name: str = "fastgs"
     bits: float = 36.0
@@ -57,9 +54,9 @@ class Fastgs:
         iterations: int | None = None,
         seed: int = 0,
         target_bytes: int | None = None,
-        callback: Callable[[HistoryEntry], None] | None = None,
+        callback: Callback | None = None,
     ) -> Encoded:
-        """See `fastgs.codec.scheme.Scheme`."""
+        """Fit an image and write it."""
         if not 1 <= num_gaussians <= MAX_GAUSSIANS:
             raise ValueError(f"num_gaussians: must be from 1 to {MAX_GAUSSIANS}, got {num_gaussians}")
         iterations = self.iterations if iterations is None else iterations
@@ -69,13 +66,13 @@ class Fastgs:
         return Encoded(data, self.decode(read_frame(data)).to(image.device), result.history)
 
     def decode(self, frame: Frame) -> Gaussians:
-        """See `fastgs.codec.scheme.Scheme`."""
+        """Read Gaussians, on the CPU; raise FormatError if a layer is damaged."""
         canvas = frame.height, frame.width
         gaussians = dequantize(decode_layers(frame.layers, canvas), *canvas)
-        return gaussians if frame.whole else _without_holes(gaussians)
+        return gaussians if frame.whole else _fill_holes(gaussians)
 
     def bit_breakdown(self, frame: Frame) -> dict[str, int]:
-        """See `fastgs.codec.scheme.Scheme`."""
+        """Return the bits of the file by attribute; raise FormatError if a layer is damaged."""
         canvas = frame.height, frame.width
         bits: dict[str, float] = {}
         for layer in bit_breakdown(frame.layers, canvas):
@@ -86,14 +83,14 @@ class Fastgs:
 
 
 def _rates(iterations: int) -> LearningRates:
-    """Of a fit whose digits are to be rounded."""
+    """Return the learning rates for a fit that will be quantized."""
     usual = LearningRates.for_iterations(iterations)
     gradient, square = (each._replace(longest=LONGEST_MEMORY) for each in (usual.gradient_betas, usual.square_betas))
-    return replace(usual, gradient_betas=gradient, square_betas=square, **STEPS)
+    return replace(usual, gradient_betas=gradient, square_betas=square, **RATES)
 
 
 def _fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None) -> bytes:
-    """A file of at most `target_bytes` bytes if that can be done with these Gaussians."""
+    """Write a file of at most `target_bytes` bytes, if that can be done with these Gaussians."""
     coarseness = 1.0
     best: bytes | None = None
     for _ in range(TRIALS):
@@ -115,8 +112,8 @@ def _fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None) -> byte
     return best
 
 
-def _without_holes(gaussians: Gaussians) -> Gaussians:
-    """The first layers of a cut file, and blurry Gaussians of the colours around where they leave the canvas black."""
+def _fill_holes(gaussians: Gaussians) -> Gaussians:
+    """Add blurry Gaussians, of the colours around, where the first layers of a file leave the canvas black."""
     if not len(gaussians):
         raise FormatError("is cut before the end of its first layer")
     height, width = gaussians.height, gaussians.width

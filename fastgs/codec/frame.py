@@ -1,31 +1,40 @@
-"""The container of every scheme: what the file is, its canvas, and layers with checksums. FORMAT.md has the bytes."""
+"""Container of every scheme: the kind of file, its canvas, and layers with checksums. FORMAT.md has the bytes."""
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
 
+from fastgs.runtime.registry import Registry
+
 MAGIC = b"FGS"
 VERSION = 1
-SCHEMES = ("fastgs", "gaussianimage", "gaussianimage-plus")  # by their code
+
+# Code of each scheme in the header. Codes from 128 to 255 are for schemes outside this package.
+CODES: Registry[int] = Registry("scheme code", {"fastgs": 0, "gaussianimage": 1, "gaussianimage-plus": 2})
+FIRST_PRIVATE_CODE, LAST_CODE = 128, 255
 
 MAX_SIDE = 65535
 MAX_LAYERS = 32
 
 
 class FormatError(ValueError):
-    """Bytes that are no proper .fgs file; the message is one line."""
+    """Error for bytes that are no proper .fgs file; the message is one line that follows the name of the file."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A file in parts.
+    """Parts of a file.
 
     Attributes:
-        scheme: a name in `SCHEMES`.
-        height, width: of the canvas in pixels, from 1 to `MAX_SIDE`.
-        layers: what the scheme has to say, the most important first; at most `MAX_LAYERS`.
-        whole: whether these are all; those of a file that was cut are not.
+        scheme: Name in `fastgs.codec.SCHEMES`.
+        height: Height of the canvas in pixels, from 1 to `MAX_SIDE`.
+        width: Width of the canvas in pixels, from 1 to `MAX_SIDE`.
+        layers: Data of the scheme, the most important first; at most `MAX_LAYERS`.
+        whole: False if the file was cut and layers are missing.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     scheme: str
@@ -35,8 +44,7 @@ class Frame:
     whole: bool = True
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise ValueError(f"scheme: expected one of {', '.join(SCHEMES)}, got {self.scheme!r}")
+        CODES.check("scheme", self.scheme)
         for name in ("height", "width"):
             if not 1 <= getattr(self, name) <= MAX_SIDE:
                 raise ValueError(f"{name}: must be from 1 to {MAX_SIDE}, got {getattr(self, name)}")
@@ -45,8 +53,8 @@ class Frame:
 
 
 def write_frame(frame: Frame) -> bytes:
-    """The file."""
-    header = MAGIC + bytes([VERSION, SCHEMES.index(frame.scheme)])
+    """Return the bytes of a file."""
+    header = MAGIC + bytes([VERSION, CODES[frame.scheme]])
     header += b"".join(map(varint, (frame.width, frame.height, len(frame.layers))))
     parts = [header, _checksum(header)]
     for layer in frame.layers:
@@ -55,15 +63,14 @@ def write_frame(frame: Frame) -> bytes:
 
 
 def read_frame(data: bytes, partial: bool = False) -> Frame:
-    """What `write_frame` wrote.
+    """Read the parts of a file that `write_frame` wrote.
 
     Args:
-        data: the file.
-        partial: whether the file may be cut anywhere behind its header; what it has of a layer that is not whole is
-            left out.
+        data: Bytes of the file.
+        partial: True to take a file that is cut anywhere behind its header; a layer that is not whole is left out.
 
     Raises:
-        FormatError: the bytes are no such file, are damaged or cut, or of a version or scheme that is not known.
+        FormatError: The bytes are no such file, are damaged or cut, or of a version or scheme that is not known.
     """
     if data[:3] != MAGIC:
         raise FormatError("is not a .fgs file")
@@ -71,11 +78,13 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     version = file.take(1)[0]
     if version > VERSION:
         raise FormatError(f"is of version {version}, and this fastgs reads up to version {VERSION}; update fastgs")
-    scheme = file.take(1)[0]
+    code = file.take(1)[0]
     width, height, count = (file.varint() for _ in range(3))
     if file.take(2) != _checksum(data[: file.place - 2]):
         raise FormatError("is damaged (the checksum of its header differs)")
-    if version < 1 or scheme >= len(SCHEMES) or not (min(width, height) >= 1 and max(width, height) <= MAX_SIDE):
+    if code >= FIRST_PRIVATE_CODE and code not in CODES.values():
+        raise FormatError(f"is of a scheme (code {code}) that is not registered; install the package that wrote it")
+    if version < 1 or code not in CODES.values() or not (min(width, height) >= 1 and max(width, height) <= MAX_SIDE):
         raise FormatError("is damaged (its header makes no sense)")
     if count > MAX_LAYERS:
         raise FormatError(f"is damaged ({count} layers)")
@@ -91,34 +100,35 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
             raise
     if file.place < len(data) and len(layers) == count:
         raise FormatError(f"is damaged ({len(data) - file.place} bytes follow its end)")
-    return Frame(SCHEMES[scheme], height, width, layers, len(layers) == count)
+    scheme = next(name for name, known in CODES.items() if known == code)
+    return Frame(scheme, height, width, layers, len(layers) == count)
 
 
 class _CutError(FormatError):
-    """The file ends too early."""
+    """Error for a file that ends too early."""
 
 
 @dataclass
 class Reader:
-    """Reads bytes one after the other.
+    """Reader of bytes, one after the other.
 
     Attributes:
-        data: all of them.
-        place: of the next.
+        data: All bytes.
+        place: Index of the next byte.
     """
 
     data: bytes
     place: int
 
     def take(self, count: int) -> bytes:
-        """The next few; raises FormatError if there are not as many."""
+        """Return the next few bytes; raise FormatError if there are not as many."""
         if count > len(self.data) - self.place:
             raise _CutError(f"is cut short (after {len(self.data)} bytes)")
         self.place += count
         return self.data[self.place - count : self.place]
 
     def varint(self) -> int:
-        """A number that `varint` wrote; raises FormatError."""
+        """Return a number that the function `varint` wrote; raise FormatError if there is none."""
         value = 0
         for shift in range(0, 35, 7):
             byte = self.take(1)[0]
@@ -131,7 +141,7 @@ class Reader:
 
 
 def varint(value: int) -> bytes:
-    """Seven bits per byte, the lowest first; the top bit of all bytes but the last is set."""
+    """Write a number with seven bits per byte, the lowest first; the top bit of all bytes but the last is set."""
     parts = bytearray()
     while value > 127:
         parts.append(value & 127 | 128)

@@ -1,33 +1,34 @@
-"""Quantization-aware fits of the peers: the same loop, with variables that pass through quantizers."""
+"""Quantization-aware fits of published codecs: the same loop, with variables that pass through quantizers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.codec.quantizers import Quantizer
 from fastgs.fitting.covariance import SMALLEST
-from fastgs.fitting.fit import HistoryEntry, fit
+from fastgs.fitting.fit import Callback, HistoryEntry, fit
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
 
-# The bit_breakdown's names of what the quantizers of any peer stand for, in their order.
+# Names, in a breakdown of bits, of what the quantizers of any published codec stand for, in their order.
 ATTRIBUTES = ("positions", "covariance", "color")
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What goes into a file.
+    """Content of a file.
 
     Attributes:
-        parameters: of the quantizers, one after the other.
-        symbols: (N, columns) of all quantizers, int32.
+        parameters: Parameters of the quantizers, one after the other.
+        symbols: (N, columns) int32, symbols of all quantizers.
     """
 
     parameters: bytes
@@ -37,14 +38,15 @@ class Tuned:
 class Quantized(Parametrization):
     """Variables of another parametrization that pass through quantizers on their way to be Gaussians.
 
-    A subclass has a parametrization for its next base, and says how it is quantized. What the quantizers learn by
-    gradients are free variables, too, "NAME.PARAMETER"; they have no rows, so no Gaussians may come or go.
+    A subclass has a parametrization for its next base, and defines how it is quantized. Parameters that the quantizers
+    learn by gradients are free variables, too, "NAME.PARAMETER"; they have no rows, so no Gaussians may come or go.
 
     Attributes:
-        quantizers: by the name of their variable.
+        LEARNED: Names of the variables without rows.
+        quantizers: Quantizers by the name of their variable.
     """
 
-    LEARNED: ClassVar[tuple[str, ...]]  # names of those variables without rows
+    LEARNED: ClassVar[tuple[str, ...]]
 
     def __init__(self, gaussians: Gaussians) -> None:
         super().__init__(gaussians)
@@ -56,35 +58,35 @@ class Quantized(Parametrization):
 
     @staticmethod
     def make_quantizers() -> dict[str, Quantizer]:
-        """New ones, in the order of `ATTRIBUTES`, by the name of the variable that each is for."""
+        """Make new quantizers, in the order of `ATTRIBUTES`, by the name of the variable that each is for."""
         raise NotImplementedError
 
     @staticmethod
     def assemble(variables: Mapping[str, Tensor], canvas: tuple[int, int]) -> Attributes:
-        """The Gaussians that variables of these values are."""
+        """Return the Gaussians that variables of these values stand for."""
         raise NotImplementedError
 
+    @override
     def attributes(self) -> Attributes:
-        """See `Parametrization`."""
         values = {name: quantizer(self.free[name]) for name, quantizer in self.quantizers.items()}
         return self.assemble(values, self.canvas)
 
     def learn(self) -> Tensor:
-        """See `Quantizer`."""
+        """Return the sum of the losses by which quantizers learn, see `Quantizer.learn`."""
         losses = [quantizer.learn(self.free[name]) for name, quantizer in self.quantizers.items()]
         return torch.stack(losses).sum()
 
     @torch.no_grad()
     def tuned(self) -> Tuned:
-        """As of now, without the Gaussians that cannot be seen."""
+        """Return the content of a file for the variables as they are now, without Gaussians that cannot be seen."""
         visible = self.attributes().scales.amin(1) > 1.001 * SMALLEST
         symbols = [quantizer.symbols(self.free[name]) for name, quantizer in self.quantizers.items()]
         parameters = b"".join(quantizer.to_bytes() for quantizer in self.quantizers.values())
         return Tuned(parameters, torch.cat(symbols, dim=1)[visible].cpu())
 
+    @override
     def edit(self, keep: Tensor, added: Gaussians) -> None:
-        """Nothing may come or go: see above."""
-        raise NotImplementedError
+        raise NotImplementedError("Gaussians with quantizers cannot come or go")
 
 
 def tune(
@@ -92,16 +94,19 @@ def tune(
     gaussians: Gaussians,
     optimization: OptimizationConfig,
     iterations: int,
-    callback: Callable[[HistoryEntry], None] | None = None,
+    callback: Callback | None = None,
 ) -> tuple[Tuned, list[HistoryEntry]]:
-    """Fit Gaussians through quantizers, and keep the best that the history tells of, as the peers do.
+    """Fit Gaussians through quantizers, and keep the best state in the history, as the published codecs do.
 
     Args:
-        image: (3, H, W) in [0, 1].
-        gaussians: where to start.
-        optimization: with a `Quantized` parametrization.
-        iterations: number of steps.
-        callback: see `fastgs.fitting.fit.fit`.
+        image: (C, H, W) in [0, 1].
+        gaussians: Gaussians to start from.
+        optimization: Optimization of a `Quantized` parametrization.
+        iterations: Number of steps.
+        callback: Callable that gets every new entry of the history.
+
+    Returns:
+        The content of the file, and the history.
     """
     variables: list[Quantized] = []
     best: tuple[float, Tuned] | None = None

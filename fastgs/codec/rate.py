@@ -1,31 +1,30 @@
-"""How many Gaussians for a file of a given size, or for an image of a given quality."""
+"""Rate control: the number of Gaussians for a file of a given size, or for an image of a given quality."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor
 
 from fastgs.codec.scheme import Encoded, Scheme
-from fastgs.fitting.fit import HistoryEntry
+from fastgs.fitting.fit import Callback
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
 
-# A file may be this much smaller than asked for, never larger.
+# Share by which a file may be smaller than asked for; it is never larger.
 TOLERANCE = 0.03
-# PSNR may be this much better than asked for, in dB, never worse.
+# PSNR in dB by which an image may be better than asked for; it is never worse.
 PSNR_TOLERANCE = 0.25
 TRIALS = 8
 
-# Where the search for a quality begins, in Gaussians per pixel, and what it expects of twice as many.
+# Gaussians per pixel where the search for a quality begins, and the gain in dB that it expects of twice as many.
 DENSITY = 0.004
 DB_OF_DOUBLING = 3.0
 
 
 class RateError(ValueError):
-    """The image has no file of the size or quality that was asked for."""
+    """Error for an image that has no file of the size or quality that was asked for."""
 
 
 def encode_to_size(
@@ -35,18 +34,20 @@ def encode_to_size(
     *,
     iterations: int | None = None,
     seed: int = 0,
-    callback: Callable[[HistoryEntry], None] | None = None,
+    callback: Callback | None = None,
 ) -> Encoded:
-    """The largest file of at most so many bytes, and at least of 97 % of them.
+    """Encode an image into the largest file of at most so many bytes, and at least of 97 % of them.
 
     Args:
-        scheme: what encodes.
-        image: (3, H, W) in [0, 1].
-        size: of the file in bytes.
-        iterations, seed, callback: see `Scheme.encode`; a file may take several of its runs.
+        scheme: Scheme that encodes; several runs may be needed.
+        image: (C, H, W) in [0, 1].
+        size: Size of the file in bytes.
+        iterations: Number of steps of each run, by default that of the scheme.
+        seed: Random seed.
+        callback: Callable that gets every new entry of the history of a run.
 
     Raises:
-        RateError: so few bytes hold no Gaussian.
+        RateError: So few bytes hold no Gaussian.
     """
     encode = partial(scheme.encode, image, iterations=iterations, seed=seed, target_bytes=size, callback=callback)
     count = min(max(1, round(8 * size / scheme.bits)), image[0].numel())
@@ -66,7 +67,7 @@ def encode_to_size(
 
 
 def _next_count(count: int, sizes: dict[int, int], size: int) -> int:
-    """A number of Gaussians whose file should be a little smaller than `size`, between those that are known."""
+    """Return a number of Gaussians whose file should be a little smaller than `size`, between those that are known."""
     goal = (1 - TOLERANCE / 2) * size
     guess = max(1, round(count * goal / sizes[count]))
     below = max((each for each, bytes_ in sizes.items() if bytes_ <= size), default=0)
@@ -83,16 +84,20 @@ def encode_to_psnr(
     *,
     iterations: int | None = None,
     seed: int = 0,
-    callback: Callable[[HistoryEntry], None] | None = None,
+    callback: Callback | None = None,
 ) -> Encoded:
-    """A small file with at least this PSNR in dB.
+    """Encode an image into a small file with at least this PSNR.
 
     Args:
-        scheme, image, iterations, seed, callback: see `encode_to_size`.
-        target: in dB, of the image that the file gives.
+        scheme: Scheme that encodes; several runs may be needed.
+        image: (C, H, W) in [0, 1].
+        target: PSNR in dB of the decoded image.
+        iterations: Number of steps of each run, by default that of the scheme.
+        seed: Random seed.
+        callback: Callable that gets every new entry of the history of a run.
 
     Raises:
-        RateError: no file reached it, with as many Gaussians as pixels.
+        RateError: No file reached it, with as many Gaussians as pixels.
     """
     pixels = image[0].numel()
     points: list[tuple[float, float, Encoded]] = []  # log2 of the count, PSNR
@@ -116,7 +121,7 @@ def encode_to_psnr(
 
 
 def _guess_log_count(points: list[tuple[float, float, Encoded]], target: float) -> float:
-    """By a line through the last two points, or the usual slope."""
+    """Return log2 of the next number, by a line through the last two points or the usual slope."""
     where, quality, _ = points[-1]
     slope = DB_OF_DOUBLING
     if len(points) > 1 and points[-2][0] != where:

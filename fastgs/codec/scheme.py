@@ -1,27 +1,27 @@
-"""What a codec is: an image into bytes and back, in one of several ways."""
+"""Interface of a codec: an image into bytes and back, in one of several ways."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from fastgs.codec.frame import Frame
-from fastgs.fitting.fit import HistoryEntry
+from fastgs.fitting.fit import Callback, HistoryEntry
 from fastgs.gaussians import Gaussians
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder returns.
+    """Result of an encoder.
 
     Attributes:
-        data: the file.
-        gaussians: exactly what a decoder makes of it.
-        history: along the fits that led to it, one after the other.
-        bits_analytic: as papers count them: every symbol at its full width; None where widths are not fixed.
+        data: Bytes of the file.
+        gaussians: Gaussians exactly as a decoder reads them from the file.
+        history: Entries along the fits that led to it, one after the other.
+        bits_analytic: Number of bits as papers count them, with every symbol at its full width; None where widths are
+            not fixed.
     """
 
     data: bytes
@@ -31,25 +31,25 @@ class Encoded:
 
 
 class Scheme(Protocol):
-    """A way to write Gaussians.
+    """A way to write Gaussians as a file.
 
     Attributes:
-        name: as the frame has it.
-        bits: of a Gaussian, about, all included.
-        iterations: number of steps of all fits together, unless told otherwise.
+        name: Name in `fastgs.codec.SCHEMES`.
+        bits: Number of bits of a Gaussian, about, with everything included.
+        iterations: Number of steps of all fits together, by default.
     """
 
     @property
     def name(self) -> str:
-        """See above."""
+        """Return the name of the scheme."""
 
     @property
     def bits(self) -> float:
-        """See above."""
+        """Return the number of bits of a Gaussian, about."""
 
     @property
     def iterations(self) -> int:
-        """See above."""
+        """Return the default number of steps of all fits together."""
 
     def encode(
         self,
@@ -59,32 +59,32 @@ class Scheme(Protocol):
         iterations: int | None = None,
         seed: int = 0,
         target_bytes: int | None = None,
-        callback: Callable[[HistoryEntry], None] | None = None,
+        callback: Callback | None = None,
     ) -> Encoded:
         """Fit an image and write it.
 
         Args:
-            image: (3, H, W) in [0, 1].
+            image: (C, H, W) in [0, 1].
             num_gaussians: K, at least 1; the file has no more.
-            iterations: number of steps of all fits together; those of the scheme if not given.
-            seed: of everything random.
-            target_bytes: bytes that the file should fill, for schemes that can; it may still be larger, or smaller.
-            callback: called with every new entry of the history.
+            iterations: Number of steps of all fits together; by default that of the scheme.
+            seed: Random seed.
+            target_bytes: Size that the file should fill, for schemes that can; it may still be larger, or smaller.
+            callback: Callable that gets every new entry of the history.
 
         Raises:
-            ValueError: see `fastgs.fitting.fit.fit`.
+            ValueError: An argument is out of range, or a fit cannot be made, see `fastgs.fitting.fit.fit`.
         """
 
     def decode(self, frame: Frame) -> Gaussians:
         """Read Gaussians, on the CPU.
 
         Raises:
-            FormatError: the layers hold anything but what `encode` writes.
+            FormatError: The layers hold anything but what `encode` writes.
         """
 
     def bit_breakdown(self, frame: Frame) -> dict[str, int]:
-        """Bits of the file by attribute, their sum that of the file.
+        """Return the bits of the file by attribute; their sum is the size of the file.
 
         Raises:
-            FormatError: see `decode`.
+            FormatError: The layers hold anything but what `encode` writes.
         """

@@ -21,7 +21,7 @@ from fastgs.codec.entropy import (
     half_octaves,
     least_of,
 )
-from fastgs.codec.frame import MAGIC, SCHEMES, VERSION, FormatError, Frame, read_frame, write_frame
+from fastgs.codec.frame import CODES, MAGIC, VERSION, FormatError, Frame, read_frame, write_frame
 from fastgs.codec.layer import (
     MAX_GAUSSIANS,
     MAX_SYMBOL,
@@ -70,7 +70,7 @@ def sample_file(seed=0, count=60) -> bytes:
 # ---------------------------------------------------------------- the container
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", CODES)
 @pytest.mark.parametrize("layers", [[], [b""], [b"a", b"", b"x" * 300]])
 def test_frame_comes_back(scheme, layers):
     frame = Frame(scheme, 65535, 1, layers)

@@ -262,7 +262,7 @@ def test_holes_of_a_wide_image_are_filled():
     """As far as the other end, with the colour of what is nearest."""
     color = torch.tensor([[0.2, 0.5, 0.7]])
     corner = Gaussians(torch.tensor([[4.0, 4.0]]), torch.tensor([[2.0, 2.0]]), torch.zeros(1), color, 12, 64)
-    filled = render(ours._without_holes(corner))
+    filled = render(ours._fill_holes(corner))
     torch.testing.assert_close(filled, color.view(3, 1, 1).expand_as(filled), rtol=0.11, atol=0)
 
 
