@@ -1,6 +1,6 @@
 """Covariance matrices and the axes of their ellipses, both ways.
 
-A symmetric matrix is its three entries xx, xy, yy, in squared pixels.
+A symmetric matrix is given by its three entries xx, xy, yy, in squared pixels.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# What is no covariance (an eigenvalue of zero or less) gets an axis of so many pixels, which falls between the pixels.
+# Length in pixels of the axis that a matrix gets which is no covariance (an eigenvalue of zero or less): an ellipse so
+# thin falls between the pixels.
 SMALLEST = 1e-3
 
 
 def covariances(scales: Tensor, rotations: Tensor) -> Tensor:
-    """`R(theta) diag(s)^2 R(theta)^T`: scales (K, 2) in pixels and rotations (K,) in radians give (K, 3)."""
+    """Return `R(theta) diag(s)^2 R(theta)^T`, (K, 3), for scales (K, 2) in pixels and rotations (K,) in radians."""
     cosine, sine = torch.cos(rotations), torch.sin(rotations)
     first, second = scales.square().unbind(1)
     return torch.stack(
@@ -30,12 +31,13 @@ def covariances(scales: Tensor, rotations: Tensor) -> Tensor:
 
 
 def axes(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """(K, 3) to scales (K, 2) in pixels, the larger first, and the angle (K,) of the larger; the inverse of the above.
+    """Return scales (K, 2) in pixels, the larger first, and the angle (K,) of the larger, for (K, 3) matrices.
 
-    The gradient is that of whatever is drawn with the ellipse, and right for circles, too. There the angle is free, so
-    its own derivative is infinite, but what it is multiplied with vanishes; only their product is the pull on the shear
-    of the circle, which no gradient of scales and angle tells once it is one. So a circle is drawn as an ellipse whose
-    eigenvalues are apart by 2 sqrt(eps) of their mean: 3e-4 in float32, where the product still has as many digits.
+    The inverse of `covariances`. The gradient is that of whatever is drawn with the ellipse, and right for circles,
+    too. There the angle is free, so its own derivative is infinite, but what it is multiplied with vanishes; only their
+    product is the pull on the shear of the circle, which no gradient of scales and angle tells once it is one. So a
+    circle is drawn as an ellipse whose eigenvalues are apart by 2 sqrt(eps) of their mean: 3e-4 in float32, where the
+    product still has as many digits.
     """
     scales, rotations = _Axes.apply(matrices)
     return scales, rotations
@@ -56,7 +58,7 @@ class _Axes(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> Tensor:
-        """With M = R^T Sigma R: dM_11 = 2 s_1 ds_1, dM_22 = 2 s_2 ds_2, dM_12 = (s_1^2 - s_2^2) dtheta."""
+        """Use dM_11 = 2 s_1 ds_1, dM_22 = 2 s_2 ds_2, dM_12 = (s_1^2 - s_2^2) dtheta, with M = R^T Sigma R."""
         (eigenvalues, rotations), (of_scales, of_rotations) = ctx.saved_tensors, upstream
         first, second = (of_scales / (2 * eigenvalues.sqrt())).unbind(1)
         gap = (eigenvalues[:, 0] - eigenvalues[:, 1]).clamp(min=torch.finfo(eigenvalues.dtype).eps * SMALLEST**2)

@@ -1,4 +1,4 @@
-"""A descent of which the GPU knows every step: two CUDA graphs, of static shapes, that wait for nothing.
+"""Descent on a GPU without a wait for the host: two CUDA graphs of static shapes.
 
 One renders and leaves the gradient of the squared error in every pixel; the other collects it by Gaussian and takes a
 step of Adam. The host only launches them, and sets the factor of the rates.
@@ -13,33 +13,34 @@ from itertools import islice
 import torch
 import triton
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.fitting.adam import weights
-from fastgs.fitting.optimizer import LearningRates
+from fastgs.fitting.optimizer import Descent, LearningRates
 from fastgs.fitting.optimizer_cuda_kernels import descend
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.render import cuda
 
-# Room in the lists of the tiles, relative to what they need when it is made: fits make Gaussians overlap more.
+# Capacity of the lists of the tiles, relative to their need when they are made: fits make Gaussians overlap more.
 ROOM = 1.5
 
-STEPS = 1024  # by then memories grow no more
+STEPS = 1024  # by then the memories of Adam grow no more
 
 ROWS = 8  # free variables of a Gaussian: offsets u, v, log scales u, v, rotation, red, green, blue
 
 
-class CudaDescent:
-    """Squared error, on a GPU; see `fastgs.fitting.optimizer.Descent`.
+class CudaDescent(Descent):
+    """Descent on the squared error, on a GPU.
 
-    The lists of the tiles have room for so many entries. If Gaussians grow beyond it, no step is taken any more; that
-    is seen when an image or the Gaussians are asked for, which makes room and takes the missing steps. So results are
-    exact whatever the room is.
+    The lists of the tiles have a capacity. If Gaussians grow beyond it, no step is taken any more; that is seen when an
+    image or the Gaussians are asked for, which enlarges the lists and takes the missing steps. So results are exact
+    whatever the capacity is.
 
     Args:
-        variables: where to start; at least one Gaussian.
-        target: (3, H, W).
-        rates: of the steps.
+        variables: Variables at their start, of at least one Gaussian.
+        target: (C, H, W) image.
+        rates: Learning rates.
     """
 
     def __init__(self, variables: Relative, target: Tensor, rates: LearningRates) -> None:
@@ -59,9 +60,9 @@ class CudaDescent:
         self._load(*(torch.zeros(ROWS, len(variables), device=target.device) for _ in range(2)))
 
     def _load(self, averages: Tensor, squares: Tensor) -> None:
-        """Take up the variables, with what Adam remembers of them, (ROWS, N) each."""
+        """Copy the variables to the device, with the averages of Adam, (ROWS, N) each."""
         variables = self._variables
-        # What a step reads and writes stays where it is.
+        # Tensors that a step reads and writes stay where they are.
         start, frame, floors = (variables.fixed[name].contiguous() for name in ("start", "frame", "floors"))
         self._fixed = start, torch.view_as_real(frame), floors
         rows = [each.detach().reshape(len(variables), -1) for each in variables.free.values()]
@@ -105,9 +106,10 @@ class CudaDescent:
             number, self._capacity, LAST=len(self._weights), BLOCK=cuda.BLOCK,
         )  # fmt: skip
 
+    @override
     @torch.no_grad()
     def image(self) -> Tensor:
-        """See `Descent`; the next step overwrites it."""
+        # The next step overwrites it.
         while True:
             if not self._rendered:
                 self._render()
@@ -122,9 +124,10 @@ class CudaDescent:
             for factor in missing:
                 self.step(factor)
 
+    @override
     @torch.no_grad()
     def step(self, factor: float) -> None:
-        """See `Descent`; does not wait for it to be done."""
+        # Does not wait for the step to be done.
         if self._color_unit is None:
             self._color_unit = (self.image() - self._target).square().mean().sqrt().item()
         if not self._rendered:
@@ -136,9 +139,9 @@ class CudaDescent:
         self._unseen.append(factor)
         self._steps += 1
 
+    @override
     @torch.no_grad()
     def edit(self, keep: Tensor, added: Gaussians) -> None:
-        """See `Descent`."""
         self.image()  # all steps have been taken
         offsets, log_scales, rotations, colors = self._rows.T.split([2, 2, 1, 3], dim=1)  # type: ignore[no-untyped-call]
         free = offsets, log_scales, rotations[:, 0], colors
@@ -147,19 +150,19 @@ class CudaDescent:
         spare = self._rows.new_zeros(ROWS, len(added))
         self._load(*(torch.cat([each[:, keep], spare], dim=1) for each in (self._averages, self._squares)))
 
+    @override
     def finite(self) -> bool:
-        """See `Descent`."""
         return bool(torch.isfinite(self._rows).all())
 
+    @override
     def gaussians(self) -> Gaussians:
-        """See `Descent`."""
         self.image()  # all steps have been taken
         means, scales, rotations, colors = (each.clone() for each in self._gaussians)
         return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend)
 
 
 def _weights(rates: LearningRates) -> Tensor:
-    """(S, 4) for each step, new and known of both averages (see `fastgs.fitting.adam`), until they change no more."""
+    """Return (S, 4) weights of both averages (see `fastgs.fitting.adam`) at each step until they change no more."""
     pairs = zip(weights(rates.gradient_betas), weights(rates.square_betas), strict=True)
     rows = [[*gradient, *square] for gradient, square in islice(pairs, STEPS)]
     return torch.tensor(rows)
@@ -169,8 +172,8 @@ class _Graph:
     """Launches work the first time, which may compile kernels, and replays what it launched ever after.
 
     Args:
-        work: launches kernels of static shapes, and leaves what others read in the same memory each time.
-        device: of the kernels; on a CPU, where they are interpreted, each call launches them anew.
+        work: Callable that launches kernels of static shapes and leaves its results in the same memory each time.
+        device: Device of the kernels; on a CPU, where they are interpreted, each call launches them anew.
     """
 
     def __init__(self, work: Callable[[], None], device: torch.device) -> None:

@@ -2,9 +2,9 @@
 
 Constants are those of engine.py in github.com/Aztech-Lab/Fast-2DGS, but 5000 steps, by a summary of the paper; the code
 has 3000, so that a patience of 100 is a larger share there.
-What differs: the networks are ours, as theirs have no published weights for the attributes. The density is of our
-position network, which is trained for the same aim. Attributes are what one pass of our attribute network makes of
-heuristic ones, where theirs predicts them at once; what a second pass would add is not part of their method. Draws are
+What differs: the networks are those of this project, as theirs have no published weights for the attributes. The
+density is that of the position network, which is trained for the same aim. Attributes come of one pass of the attribute
+network over heuristic ones, where theirs predicts them at once; a second pass is not part of their method. Draws are
 independent, so a pixel may be drawn again, but a second centre lies elsewhere in it, where theirs coincide for ever.
 Top-K blending is their rasterizer's (gmod, a changed Image-GS), whose K is taken to be that of Image-GS.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST
 from fastgs.fitting.losses import SquaredError
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
 
 ITERATIONS = 5_000
-RATE, LOWEST_RATE = 2e-3, 1e-5
-WEIGHT_DECAY = 0.05  # of all variables: centres drift to the corner, scales to nothing
-FACTOR = 0.7
-PATIENCE = 100  # steps
-THRESHOLD = -10 * math.log10(1 - 1e-4)  # dB; PyTorch's default is 1e-4 of the loss
+RATE, LOWEST_RATE = 2e-3, 1e-5  # learning rates of all variables: the first and the last
+WEIGHT_DECAY = 0.05  # decay of all variables: centres drift to the corner, scales to nothing
+FACTOR = 0.7  # of the rates, whenever patience has run out
+PATIENCE = 100  # steps without an improvement
+THRESHOLD = -10 * math.log10(1 - 1e-4)  # dB that count as an improvement; PyTorch's default is 1e-4 of the loss
 
 
 class Plain(Parametrization):
@@ -47,6 +48,7 @@ class Plain(Parametrization):
 
     NAMES = ("means", "scales", "rotations", "colors")
 
+    @override
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         free = {
             "means": gaussians.means / self._size(gaussians.means),
@@ -56,8 +58,8 @@ class Plain(Parametrization):
         }
         return free, {}
 
+    @override
     def attributes(self) -> Attributes:
-        """See `Parametrization`."""
         means = self.free["means"] * self._size(self.free["means"])
         scales = self.free["scales"].abs().clamp(min=SMALLEST)
         return Attributes(means, scales, self.free["rotations"], self.free["colors"])
@@ -68,7 +70,7 @@ class Plain(Parametrization):
 
 
 @lru_cache(maxsize=1)
-def _networks() -> LearnedInitializer:
+def _load_networks() -> LearnedInitializer:
     from fastgs.models.pretrained import load_weights  # deferred: importing the networks takes seconds
 
     networks = load_weights("base")
@@ -79,8 +81,8 @@ def _networks() -> LearnedInitializer:
 
 @torch.no_grad()
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """K positions drawn with replacement; see `fastgs.initializers.Initializer`."""
-    networks = _networks().to(image.device)
+    """Draw positions with replacement from the density of the position network, and correct heuristic attributes."""
+    networks = _load_networks().to(image.device)
     density = networks.log_densities(image[None], [num_gaussians])[0].exp()
     means = sample(density, num_gaussians, "multinomial", generator).to(image.device)
     placed = gaussians_at(means, image, density)
@@ -88,7 +90,7 @@ def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | N
 
 
 def schedule(progress: float, psnrs: Sequence[float]) -> float:
-    """0.7 for each fiftieth of the run that has brought nothing, down to 1/200."""
+    """Return a factor that falls by 0.7 for each fiftieth of the run without an improvement, down to 1/200."""
     times = reductions(progress, psnrs, patience=PATIENCE / ITERATIONS, threshold=THRESHOLD)
     return float(max(FACTOR**times, LOWEST_RATE / RATE))
 

@@ -1,4 +1,4 @@
-"""GaussianImage (Zhang et al., ECCV 2024, arXiv 2403.08551): random Gaussians that add up, and Adan for long.
+"""GaussianImage (Zhang et al., ECCV 2024, arXiv 2403.08551): random Gaussians that add up, and a long run of Adan.
 
 Constants are those of github.com/Xinjie-Q/GaussianImage: gaussianimage_cholesky.py, gaussianimage_rs.py and train.py.
 Its kernel cuts a Gaussian off at 3 standard deviations or a weight of 1/255; ours fades it out between 3 and 3.5.
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
 from fastgs.fitting.losses import clamped_squared_error
@@ -22,31 +23,32 @@ from fastgs.methods.method import Method
 
 SOURCE = "arXiv 2403.08551, github.com/Xinjie-Q/GaussianImage"
 ITERATIONS = 50_000  # train.py
-RATE = 1e-3  # train.py, of all variables
+RATE = 1e-3  # train.py; the learning rate of all variables
 HALVED_EVERY = 20_000  # steps; StepLR of both models
 BOUND = (0.5, 0.0, 0.5)  # added to the variables of the Cholesky factor, entries 11, 21, 22
-SCALE_BOUND = 0.5  # added to those of the scales
+SCALE_BOUND = 0.5  # added to the variables of the scales
 
-INSIDE = 1 - 1e-6  # of the canvas: its border is at infinity
+INSIDE = 1 - 1e-6  # largest |tanh| of a centre: the border of the canvas is at infinity
 
 
 def from_canvas(means: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """The inverse of `to_canvas`; centres off the canvas move to its border."""
+    """Invert `to_canvas`; centres off the canvas move to its border."""
     height, width = canvas
     return torch.atanh((2 * means / means.new_tensor([width, height]) - 1).clamp(-INSIDE, INSIDE))
 
 
 def to_canvas(variables: Tensor, canvas: tuple[int, int]) -> Tensor:
-    """Centres `size (tanh v + 1) / 2` in pixels, (K, 2), of unbounded variables."""
+    """Return centres `size (tanh v + 1) / 2` in pixels, (K, 2), for unbounded variables v."""
     height, width = canvas
     return variables.new_tensor([width / 2, height / 2]) * (torch.tanh(variables) + 1)
 
 
 class Cholesky(Parametrization):
-    """Sigma = L L^T, where L is lower triangular with entries `v + BOUND`; centres by tanh."""
+    """Covariances `Sigma = L L^T`, where L is lower triangular with entries `v + BOUND`; centres by tanh."""
 
     NAMES = ("means", "cholesky", "colors")
 
+    @override
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         xx, xy, _ = covariances(gaussians.scales, gaussians.rotations).unbind(1)
         first = xx.sqrt()
@@ -58,8 +60,8 @@ class Cholesky(Parametrization):
         }
         return free, {}
 
+    @override
     def attributes(self) -> Attributes:
-        """See `Parametrization`."""
         variables = self.free["cholesky"]
         scales, rotations = axes(_squared(variables + variables.new_tensor(BOUND)))
         return Attributes(to_canvas(self.free["means"], self.canvas), scales, rotations, self.free["colors"])
@@ -70,6 +72,7 @@ class RotationScale(Parametrization):
 
     NAMES = ("means", "scales", "rotations", "colors")
 
+    @override
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         turns = (gaussians.rotations / math.tau).remainder(1)
         free = {
@@ -80,8 +83,8 @@ class RotationScale(Parametrization):
         }
         return free, {}
 
+    @override
     def attributes(self) -> Attributes:
-        """See `Parametrization`."""
         return Attributes(
             to_canvas(self.free["means"], self.canvas),
             self._scales_of(self.free["scales"]),
@@ -97,49 +100,49 @@ class RotationScale(Parametrization):
 
 
 def _squared(factor: Tensor) -> Tensor:
-    """L L^T of (K, 3) entries 11, 21, 22."""
+    """Return L L^T, (K, 3), for entries 11, 21, 22 of L."""
     first, mixed, second = factor.unbind(1)
     return torch.stack([first * first, first * mixed, mixed * mixed + second * second], dim=1)
 
 
 def adan(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Adan (Xie et al., arXiv 2208.06677) as in their optimizer.py, whose defaults timm has, too."""
+    """Make Adan (Xie et al., arXiv 2208.06677) as in their optimizer.py, whose defaults timm has, too."""
     from timm.optim.adan import Adan  # deferred: importing timm takes seconds
 
     return Adan(groups)
 
 
 def constant(rate: float, names: Sequence[str]) -> Callable[[float], Mapping[str, float]]:
-    """The same rate for all variables, whatever the error of the first image."""
+    """Return rates that are the same for all variables, whatever the error of the first image."""
     rates = dict.fromkeys(names, rate)
     return lambda _: rates
 
 
 def halving(every: int) -> Callable[[float, Sequence[float]], float]:
-    """Half the rates after so many of the published steps, and again, at the same shares of any run."""
+    """Return a schedule that halves the rates every so many of the published steps, at the same shares of any run."""
     return lambda progress, _: 0.5 ** math.floor(progress * ITERATIONS / every)
 
 
 def random_cholesky(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """Centres and colours uniform, variables of the Cholesky factor uniform in [0, 1]."""
-    means, colors, factor = _uniform(image, num_gaussians, generator)
-    return _on_canvas(image, means, *axes(_squared(factor + factor.new_tensor(BOUND))), colors)
+    """Draw centres and colours uniformly, and variables of the Cholesky factor uniformly in [0, 1]."""
+    means, colors, factor = _draw_uniform(image, num_gaussians, generator)
+    return _make_gaussians(image, means, *axes(_squared(factor + factor.new_tensor(BOUND))), colors)
 
 
 def random_rotation_scale(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """Centres and colours uniform, variables of scales and rotations uniform in [0, 1]."""
-    means, colors, variables = _uniform(image, num_gaussians, generator)
+    """Draw centres and colours uniformly, and variables of scales and rotations uniformly in [0, 1]."""
+    means, colors, variables = _draw_uniform(image, num_gaussians, generator)
     rotations = math.tau * torch.sigmoid(variables[:, 2])
-    return _on_canvas(image, means, variables[:, :2] + SCALE_BOUND, rotations, colors)
+    return _make_gaussians(image, means, variables[:, :2] + SCALE_BOUND, rotations, colors)
 
 
-def _uniform(image: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Centres (K, 2) on the canvas, colours (K, 3), and (K, 3) in [0, 1]."""
+def _draw_uniform(image: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw centres (K, 2) on the canvas, colours (K, 3), and (K, 3) numbers in [0, 1]."""
     means, colors, rest = torch.rand(count, 8, generator=generator).to(image).split([2, 3, 3], dim=1)  # type: ignore[no-untyped-call]
     return means * means.new_tensor([image.shape[2], image.shape[1]]), colors, rest
 
 
-def _on_canvas(image: Tensor, means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Gaussians:
+def _make_gaussians(image: Tensor, means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Gaussians:
     return Gaussians(means, scales, rotations, colors, image.shape[1], image.shape[2], "sum")
 
 

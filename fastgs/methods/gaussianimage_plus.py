@@ -1,4 +1,4 @@
-"""GaussianImage++ (Li et al., AAAI 2026, arXiv 2512.19108): starts with half the Gaussians, and adds where it errs.
+"""GaussianImage++ (Li et al., AAAI 2026, arXiv 2512.19108): half the Gaussians at first, more where errors are.
 
 Constants are those of github.com/Sweethyh/GaussianImage_plus, train.py and models/gaussianimage_covariance.py, except
 how many Gaussians an event adds: half of what is missing, by a summary of the paper; the code adds 1000, which suits
@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
 from fastgs.fitting.densification import Edit
@@ -29,17 +30,17 @@ from fastgs.gaussians import Gaussians
 from fastgs.methods.gaussianimage import ITERATIONS, constant, halving
 from fastgs.methods.method import Method
 
-RATE = 0.018  # of all variables: pixels, squared pixels, colours
-EPSILON = 1e-15  # of Adam
-HALVED_EVERY = 20_000  # steps
-GROWN_EVERY = 5_000  # steps, but not after the last
-ALPHA = 9 * math.pi
-WIDEST_FILTER = 300.0  # squared pixels
-BOUND = 0.5  # added to the variances of those that come later
+RATE = 0.018  # learning rate of all variables: pixels, squared pixels, colours
+EPSILON = 1e-15  # eps of Adam
+HALVED_EVERY = 20_000  # steps after which the rates are halved
+GROWN_EVERY = 5_000  # steps after which Gaussians are added, but not after the last
+ALPHA = 9 * math.pi  # of the content-aware filter
+WIDEST_FILTER = 300.0  # largest variance of the filter in squared pixels
+BOUND = 0.5  # squared pixels, added to the variances of Gaussians that are added later
 
 
 def filter_variance(height: int, width: int, num_gaussians: int) -> float:
-    """The content-aware filter, s = H W / (9 pi N) in squared pixels, at most 300.
+    """Return the variance of the content-aware filter, s = H W / (9 pi N) in squared pixels, at most 300.
 
     Sigma is a variable plus s I, with the s of the N that there are when the Gaussian is born, for good. So the filter
     is a larger start, and nothing else: neither gradients nor Adam can tell where the zero of a variable lies.
@@ -52,6 +53,7 @@ class Covariance(Parametrization):
 
     NAMES = ("means", "covariances", "colors")
 
+    @override
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         free = {
             "means": gaussians.means.detach().clone(),
@@ -60,15 +62,16 @@ class Covariance(Parametrization):
         }
         return free, {}
 
+    @override
     def attributes(self) -> Attributes:
-        """See `Parametrization`."""
         return Attributes(self.free["means"], *axes(self.free["covariances"]), self.free["colors"])
 
 
-def _born(image: Tensor, means: Tensor, variance: float, generator: torch.Generator | None) -> Gaussians:
-    """Black Gaussians: variances uniform in [0, 1] plus `variance`, covariance uniform in [0, 1] if it can be.
+def _draw_black(image: Tensor, means: Tensor, variance: float, generator: torch.Generator | None) -> Gaussians:
+    """Draw black Gaussians: variances uniform in [0, 1] plus `variance`, covariance uniform in [0, 1] if it can be.
 
-    Theirs may be no covariance, and are pruned if so; here it stays under the geometric mean of the variances.
+    Their matrices may be no covariances, and are pruned if so; here the entry stays under the geometric mean of the
+    variances.
     """
     variances, mixed = torch.rand(len(means), 3, generator=generator).to(means).split([2, 1], dim=1)  # type: ignore[no-untyped-call]
     variances = variances + variance
@@ -78,20 +81,21 @@ def _born(image: Tensor, means: Tensor, variance: float, generator: torch.Genera
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """Centres uniform; see `fastgs.initializers.Initializer`."""
+    """Place Gaussians uniformly."""
     _, height, width = image.shape
     means = torch.rand(num_gaussians, 2, generator=generator).to(image) * image.new_tensor([width, height])
-    return _born(image, means, filter_variance(height, width, max(num_gaussians, 1)), generator)
+    return _draw_black(image, means, filter_variance(height, width, max(num_gaussians, 1)), generator)
 
 
 @dataclass
 class DistortionDriven:
-    """Every tenth of the run adds half of what is missing, the last all of it, at the pixels of largest error.
+    """Adds half of the missing Gaussians every tenth of the run, the last time all, at the pixels of largest error.
 
     Attributes:
-        num_gaussians: K, as many as there are in the end.
-        generator: of the shapes of those that come.
-        events, grows: see `fastgs.fitting.densification.Densification`.
+        num_gaussians: K at the end.
+        generator: Random generator of the shapes.
+        events: Shares of the run at which it acts, see `fastgs.fitting.densification.Densification`.
+        grows: True: Gaussians are missing until the last event.
     """
 
     num_gaussians: int
@@ -100,7 +104,7 @@ class DistortionDriven:
     grows: ClassVar[bool] = True
 
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
-        """See `fastgs.fitting.densification.Densification`."""
+        """Add Gaussians at the pixels of largest error."""
         keep = descent.gaussians().scales[:, 1] > 1.001 * SMALLEST  # the others are no covariances
         there = int(keep.sum())
         missing = self.num_gaussians - there
@@ -111,7 +115,7 @@ class DistortionDriven:
         pixels = worst[torch.arange(count, device=worst.device) % len(worst)]  # again from the first if K is that large
         means = torch.stack([pixels % width, pixels // width], dim=1).to(target) + 0.5
         variance = BOUND + filter_variance(height, width, max(there + count, 1))
-        return Edit(keep, _born(target, means, variance, self.generator))
+        return Edit(keep, _draw_black(target, means, variance, self.generator))
 
 
 METHOD = Method(

@@ -1,4 +1,4 @@
-"""Image-GS (Zhang et al., SIGGRAPH 2025, arXiv 2407.01866): content-adaptive starts, and more Gaussians where it errs.
+"""Image-GS (Zhang et al., SIGGRAPH 2025, arXiv 2407.01866): content-adaptive starts, more Gaussians at errors.
 
 Constants are those of cfgs/default.yaml and model.py of github.com/NYU-ICL/image-gs, read in the copies that
 sachmata/image-gs and nc-thu/image-gs have of it. What differs: positions come from one draw of the mixture with the
@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.fitting.densification import Edit
 from fastgs.fitting.losses import LOSSES
@@ -31,16 +32,16 @@ from fastgs.methods.method import Method
 from fastgs.methods.schedules import reductions
 
 ITERATIONS = 10_000
-TOP_K = 10  # Gaussians that a pixel is blended of
+TOP_K = 10  # number of Gaussians that a pixel is blended of
 RATES = {"means": 5e-4, "inverse_scales": 2e-3, "rotations": 2e-3, "colors": 5e-3}
 INITIAL_SCALE = 5.0  # pixels
-UNIFORM = 0.3  # share of the positions that are anywhere; that of our saliency, too
-POWER = 2.0  # of the norm of the gradient (model.py; 1 in the paper) and of the error
-INITIAL_RATIO = 0.5  # of the Gaussians
-ADD_STEPS, ADD_TIMES = 500, 4
+UNIFORM = 0.3  # share of the positions that are drawn uniformly; `initializers.saliency` has the same
+POWER = 2.0  # exponent of the norm of the gradient (model.py; 1 in the paper) and of the error
+INITIAL_RATIO = 0.5  # share of the Gaussians at the start
+ADD_STEPS, ADD_TIMES = 500, 4  # steps between additions, and their number
 DECAY, DECAY_TIMES = 0.1, 1  # the rates fall by that factor so many times
-CHECK_STEPS = 1_000  # without an improvement
-THRESHOLD = 0.1  # dB, 100 times `decay_threshold`
+CHECK_STEPS = 1_000  # steps without an improvement
+THRESHOLD = 0.1  # dB that count as an improvement; 100 times `decay_threshold`
 
 
 class InverseScale(Parametrization):
@@ -48,6 +49,7 @@ class InverseScale(Parametrization):
 
     NAMES = ("means", "inverse_scales", "rotations", "colors")
 
+    @override
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         free = {
             "means": gaussians.means / self._size(gaussians.means),
@@ -57,8 +59,8 @@ class InverseScale(Parametrization):
         }
         return free, {}
 
+    @override
     def attributes(self) -> Attributes:
-        """See `Parametrization`."""
         means = self.free["means"] * self._size(self.free["means"])
         scales = 1 / self.free["inverse_scales"].abs().clamp(min=1 / sum(self.canvas))
         return Attributes(means, scales, self.free["rotations"], self.free["colors"])
@@ -69,7 +71,7 @@ class InverseScale(Parametrization):
 
 
 def gradient_density(image: Tensor) -> Tensor:
-    """(H, W), sums to 1: the squared norm of Sobel's gradient over space and colour, plus the uniform share."""
+    """Return the (H, W) density: the squared norm of Sobel's gradient, plus the uniform share; it sums to 1."""
     from scipy.ndimage import sobel  # deferred: slow to import
 
     planes = image.detach().cpu().numpy()
@@ -77,15 +79,15 @@ def gradient_density(image: Tensor) -> Tensor:
     return mix_with_uniform(torch.from_numpy(squared), POWER / 2, UNIFORM)
 
 
-def _at(image: Tensor, means: Tensor, colors: Tensor) -> Gaussians:
-    """Circles of the initial scale at (K, 2) positions."""
+def _make_circles(image: Tensor, means: Tensor, colors: Tensor) -> Gaussians:
+    """Make circles of the initial scale at (K, 2) positions."""
     means = means.to(image)
     scales, rotations = torch.full_like(means, INITIAL_SCALE), means.new_zeros(len(means))
     return Gaussians(means, scales, rotations, colors, image.shape[1], image.shape[2])
 
 
-def _pixels(image: Tensor, means: Tensor) -> Tensor:
-    """(K, 3) colours of (3, H, W) in the pixels of (K, 2) positions."""
+def _sample_colors(image: Tensor, means: Tensor) -> Tensor:
+    """Return the (K, C) colours of a (C, H, W) image in the pixels of (K, 2) positions."""
     columns, rows = means.long().to(image.device).unbind(1)
     return image[:, rows, columns].T.contiguous()
 
@@ -94,27 +96,28 @@ def _initialize(
     density: Callable[[Tensor], Tensor], image: Tensor, num_gaussians: int, generator: torch.Generator | None
 ) -> Gaussians:
     means = sample(density(image), num_gaussians, "without_replacement", generator)
-    return _at(image, means, _pixels(image, means))
+    return _make_circles(image, means, _sample_colors(image, means))
 
 
 def by_gradient(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """Positions by `gradient_density`; see `fastgs.initializers.Initializer`."""
+    """Place Gaussians by `gradient_density`."""
     return _initialize(gradient_density, image, num_gaussians, generator)
 
 
 def by_saliency(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """Positions by `fastgs.initializers.saliency.density`; see `fastgs.initializers.Initializer`."""
+    """Place Gaussians by `fastgs.initializers.saliency.density`."""
     return _initialize(saliency.density, image, num_gaussians, generator)
 
 
 @dataclass
 class ErrorGuided:
-    """A quarter of what is missing joins at 5, 10, 15 and 20 % of the run, where the error is, coloured by the error.
+    """Adds a quarter of the missing Gaussians at 5, 10, 15 and 20 % of the run, where the error is, in its colours.
 
     Attributes:
-        num_gaussians: K, as many as there are in the end.
-        generator: of the draw of the places.
-        events, grows: see `fastgs.fitting.densification.Densification`.
+        num_gaussians: K at the end.
+        generator: Random generator of the places.
+        events: Shares of the run at which it acts, see `fastgs.fitting.densification.Densification`.
+        grows: True: Gaussians are missing until the last event.
     """
 
     num_gaussians: int
@@ -123,19 +126,19 @@ class ErrorGuided:
     grows: ClassVar[bool] = True
 
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
-        """See `fastgs.fitting.densification.Densification`."""
+        """Add Gaussians where the error is."""
         there = len(descent.gaussians())
         missing = self.num_gaussians - there
         count = min(missing, math.ceil((self.num_gaussians - initial(self.num_gaussians)) / ADD_TIMES))
-        residual = _less_noise(target) - descent.image().clamp(0, 1)
+        residual = _denoise(target) - descent.image().clamp(0, 1)
         density = mix_with_uniform(residual.abs().mean(0), POWER, 0.0)
         means = sample(density, count, "without_replacement", self.generator)
         keep = torch.ones(there, dtype=torch.bool, device=target.device)
-        return Edit(keep, _at(target, means, _pixels(residual, means)))
+        return Edit(keep, _make_circles(target, means, _sample_colors(residual, means)))
 
 
-def _less_noise(target: Tensor) -> Tensor:
-    """What errors are measured against: from 400 pixels a side (the root of H W), the target a little blurred.
+def _denoise(target: Tensor) -> Tensor:
+    """Return the image that errors are measured against: from 400 pixels a side (the root of H W), blurred a little.
 
     Their kernel has an odd number of taps, at least 3 and about one for every 400 pixels, and torchvision's sigma.
     """
@@ -147,12 +150,12 @@ def _less_noise(target: Tensor) -> Tensor:
 
 
 def initial(num_gaussians: int) -> int:
-    """How many a run of K starts with."""
+    """Return the number of Gaussians that a run of K starts with."""
     return math.ceil(INITIAL_RATIO * num_gaussians)
 
 
 def schedule(progress: float, psnrs: Sequence[float]) -> float:
-    """A tenth, once, when a tenth of the run has not gained 0.1 dB; looked at when all Gaussians are there."""
+    """Return a tenth once a tenth of the run has not gained 0.1 dB, counted from when all Gaussians are there."""
     begin = ErrorGuided.events[-1]
     times = reductions(progress, psnrs, patience=CHECK_STEPS / ITERATIONS, threshold=THRESHOLD, begin=begin)
     return float(DECAY ** min(times, DECAY_TIMES))

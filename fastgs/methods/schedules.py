@@ -8,14 +8,14 @@ from collections.abc import Sequence
 def reductions(
     progress: float, psnrs: Sequence[float], *, patience: float, threshold: float, begin: float = 0.0
 ) -> int:
-    """How often patience has run out: once for every `patience` without a PSNR better than the best.
+    """Return how often patience has run out: once for every `patience` without a PSNR better than the best.
 
     Args:
-        progress: share of the run that is done, in [0, 1].
-        psnrs: in dB, at equal distances from the start until now.
-        patience: share of the run; at least from one PSNR to the next.
-        threshold: in dB, by which a PSNR must be better.
-        begin: share of the run before which nothing counts.
+        progress: Share of the run that is done, in [0, 1].
+        psnrs: PSNRs in dB, at equal distances from the start until now.
+        patience: Share of the run; at least from one PSNR to the next.
+        threshold: Gain in dB that counts as better.
+        begin: Share of the run before which nothing counts.
     """
     if progress <= begin or len(psnrs) < 2:
         return 0

@@ -27,7 +27,7 @@ def test_fast_2dgs_has_no_activations():
 
 
 def test_fast_2dgs_draws_with_replacement_and_corrects_once(image, monkeypatch):
-    networks = fast_2dgs._networks()
+    networks = fast_2dgs._load_networks()
     assert networks.attribute.passes == 1
     drawn, sample = {}, fast_2dgs.sample
     monkeypatch.setattr(fast_2dgs, "sample", lambda density, *args: drawn.setdefault(args, sample(density, *args)))

@@ -41,7 +41,7 @@ def test_ellipse_of_a_triangle():
 def test_triangles_are_as_many_as_asked_for_and_fill_the_canvas(count, image):
     triangles = instant_gi.triangulate(instant_gi.gradient.density(image), count, seeded())
     assert triangles.shape == (count, 3, 2)
-    covered = instant_gi._areas(triangles).sum() / 2
+    covered = instant_gi._double_areas(triangles).sum() / 2
     assert covered <= HEIGHT * WIDTH * (1 + 1e-9)
     if count > 5:  # fewer leave no room for the corners
         assert covered > 0.99 * HEIGHT * WIDTH
@@ -57,8 +57,8 @@ def test_missing_triangles_come_of_halving_the_largest(image, monkeypatch):
     triangles = instant_gi.triangulate(instant_gi.gradient.density(image), 40, seeded())
     assert len(triangles) == 40
     one = np.array([[[0.0, 0.0], [4.0, 0.0], [0.0, 1.0]]])
-    halves = instant_gi._halves(one)
-    np.testing.assert_allclose(instant_gi._areas(halves), [2, 2])
+    halves = instant_gi._halve(one)
+    np.testing.assert_allclose(instant_gi._double_areas(halves), [2, 2])
     assert [2.0, 0.5] in halves.reshape(-1, 2).tolist()  # the middle of the longest side
 
 
