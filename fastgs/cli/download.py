@@ -1,61 +1,88 @@
-"""`fastgs download`: photos to train or compare on."""
+"""`fastgs download`: datasets of photos to train or compare on."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from fastgs.cli.console import FAILED, Parser, download_progress, say_error
+from fastgs.data.dataset import DATA_FOLDER, Dataset, Part
+from fastgs.data.datasets import DATASETS
+from fastgs.data.fetch import DownloadError
 
-SPLITS = ("train", "valid")
+ALL = "all"  # value of --split that chooses every part
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     """Declare the subcommand."""
+    summaries = ". ".join(f"{name}: {dataset.summary}" for name, dataset in DATASETS.items())
     parser = commands.add_parser(
         "download",
         help="fetch photos to train or compare on",
-        description="Fetch photos: div2k to train on (800 for training, 3.5 GB; 100 for validation, 0.4 GB; for "
-        "academic research only), kodak to compare on (24, 15 MB), or cifar10 to make splats of (60,000 small ones in "
-        "ten classes, 170 MB). What was broken off continues where it stopped.",
+        description=f"Fetch photos. {summaries}. A download that was broken off continues where it stopped.",
         allow_abbrev=False,
     )
+    splits = {split: None for dataset in DATASETS.values() for split in dataset.parts if split != ALL}
     add = parser.add_argument
-    add("dataset", choices=["div2k", "kodak", "cifar10"], metavar="DATASET", help="div2k, kodak or cifar10")
-    add("--split", choices=[*SPLITS, "all"], default="all", help="which photos of div2k (default: all)")
-    add("--output", type=Path, default=Path("data"), metavar="DIR", help="folder to write to (default: data)")
+    add("dataset", choices=list(DATASETS), metavar="DATASET", help=f"one of {', '.join(DATASETS)}")
+    add("--split", choices=[*splits, ALL], default=ALL, help=f"part to fetch, for {_having(splits)} (default: {ALL})")
+    add("--output", type=Path, default=DATA_FOLDER, metavar="DIR", help=f"folder to write to (default: {DATA_FOLDER})")
     add("--url", metavar="URL", help="folder of a mirror that has the files (default: the official one)")
-    add("--keep-archive", action="store_true", help="keep the archives of div2k and cifar10")
-    parser.set_defaults(run=_download)
+    add("--keep-archive", action="store_true", help="keep archives once their images are extracted")
+    parser.set_defaults(run=lambda arguments: _download(parser, arguments))
 
 
-def _download(arguments: argparse.Namespace) -> int:
-    """Fetch the folders that were asked for, one after the other."""
-    from fastgs.data import cifar10, div2k, kodak
-    from fastgs.data.fetch import DownloadError
+def _having(splits: Iterable[str]) -> str:
+    """Return the names of the datasets that have splits, for the help."""
+    return ", ".join(name for name, dataset in DATASETS.items() if not dataset.parts.keys().isdisjoint(splits))
 
-    output, url = arguments.output, arguments.url
-    if arguments.dataset == "kodak":
-        notice, jobs = kodak.LICENSE, [("kodak", len(kodak.FILES), partial(kodak.download, output, url or kodak.URL))]
-    elif arguments.dataset == "cifar10":
-        fetch_cifar10 = partial(cifar10.download, output, url or cifar10.URL, arguments.keep_archive)
-        notice, jobs = cifar10.LICENSE, [("cifar10", cifar10.COUNT, fetch_cifar10)]
-    else:
-        archives = [div2k.ARCHIVES[split] for split in SPLITS if arguments.split in (split, "all")]
-        fetch = partial(div2k.download, folder=output, url=url or div2k.URL, keep_archive=arguments.keep_archive)
-        notice, jobs = div2k.LICENSE, [(each.name, each.count, partial(fetch, each)) for each in archives]
-    print(notice, file=sys.stderr)
-    for name, count, download in jobs:
+
+def locate(parser: Parser, given: str, names: Collection[str] = DATASETS) -> Path:
+    """Return the path that an argument DATA stands for: the folder of a dataset, or the path itself.
+
+    Args:
+        parser: Parser of the command; it ends with one line if the dataset is not downloaded.
+        given: Name of a dataset, or a path.
+        names: Names in `DATASETS` that the command can read; others are taken for paths.
+    """
+    if given not in names:
+        return Path(given)
+    dataset = DATASETS[given]
+    if not dataset.folder.is_dir():
+        arguments = given if dataset.default == ALL else f"{given} --split {dataset.default}"
+        parser.error(f"argument DATA: {given} is not at {dataset.folder}; get it with `fastgs download {arguments}`")
+    return dataset.folder
+
+
+def _download(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Fetch the parts that were asked for, one after the other."""
+    dataset = DATASETS[arguments.dataset]
+    parts = _select_parts(parser, arguments, dataset)
+    print(dataset.license, file=sys.stderr)
+    mirror = {} if arguments.url is None else {"url": arguments.url}
+    for part in parts:
         try:
-            with download_progress(name) as progress:
-                folder = download(progress=progress)
+            with download_progress(part.name) as progress:
+                folder = part.download(
+                    arguments.output, keep_archive=arguments.keep_archive, progress=progress, **mirror
+                )
         except (DownloadError, OSError) as error:
             reason = str(error)
             if isinstance(error, OSError):
-                reason = f"{error.filename or output}: cannot be written ({error.strerror or error})"
+                reason = f"{error.filename or arguments.output}: cannot be written ({error.strerror or error})"
             say_error(reason)
             return FAILED
-        print(f"{folder}  {count} images", flush=True)
+        print(f"{folder}  {part.count} images", flush=True)
     return 0
+
+
+def _select_parts(parser: Parser, arguments: argparse.Namespace, dataset: Dataset) -> list[Part]:
+    """Return the parts that --split chooses; a dataset without splits is always fetched whole."""
+    parts, split = dataset.parts, arguments.split
+    if split == ALL or ALL in parts:
+        return list(parts.values())
+    if split not in parts:
+        parser.error(f"argument --split: {arguments.dataset} has the splits {', '.join(parts)}, got {split!r}")
+    return [parts[split]]

@@ -20,14 +20,12 @@ from fastgs.cli.console import (
     say_error,
     wrong_argument,
 )
-from fastgs.cli.measuring import DATASETS
+from fastgs.cli.download import locate
+from fastgs.data.datasets import DATASETS
 from fastgs.predictor import check_arguments
 from fastgs.splats.making import INITS, ITERATIONS, SHARD_SIZE, Progress, check_folder, make
 from fastgs.splats.shards import Settings
 from fastgs.splats.sources import Source, find_sources, listing
-
-# Where `fastgs download` puts them, and how to call it.
-NAMED = DATASETS | {"cifar10": ("data/cifar10", "cifar10")}
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -41,7 +39,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     add = parser.add_argument
     add("data", nargs="+", metavar="DATA", help="image files, folders of images, folders of folders of images (whose "
-        f"names are labels), or downloaded ones: {', '.join(NAMED)}")  # fmt: skip
+        f"names are labels), or downloaded ones: {', '.join(DATASETS)}")  # fmt: skip
     add("-k", "--num-gaussians", type=int, default=1024, metavar="K", help="how many Gaussians (default: 1024)")
     add("--init", choices=INITS, default=INITS[0], help=f"where to start (default: {INITS[0]})")
     add("--iterations", type=int, default=ITERATIONS, metavar="N", help=f"number of steps (default: {ITERATIONS})")
@@ -64,7 +62,7 @@ def _make(parser: Parser, arguments: argparse.Namespace) -> int:
     failures = Failures(parser)
     sources: list[Source] = []
     for given in arguments.data:
-        path = _resolve(parser, given)
+        path = locate(parser, given)
         with reporting(path, failures):
             sources += find_sources(path)
     sources = list(dict.fromkeys(sources))
@@ -129,14 +127,6 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         check_arguments(**{name: getattr(arguments, name) for name in options})
     except ValueError as error:
         wrong_argument(parser, error)
-
-
-def _resolve(parser: Parser, given: str) -> Path:
-    """A path, which may be that of a dataset."""
-    folder, arguments = NAMED.get(given, (given, ""))
-    if given in NAMED and not Path(folder).is_dir():
-        parser.error(f"argument DATA: {given} is not at {folder}; get it with `fastgs download {arguments}`")
-    return Path(folder)
 
 
 def _settings(arguments: argparse.Namespace, sources: Sequence[Source]) -> Settings:

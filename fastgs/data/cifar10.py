@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastgs.data.dataset import Dataset, Part
 from fastgs.data.fetch import DownloadError, Progress, RemoteFile, fetch
 
 URL = "https://www.cs.toronto.edu/~kriz"
@@ -70,3 +71,11 @@ def _is_whole(folder: Path) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+DATASET = Dataset(
+    summary="60,000 photos of 32 x 32 pixels in ten classes to make splats of, 170 MB",
+    license=LICENSE,
+    parts={"all": Part("cifar10", COUNT, download)},
+    image_files=False,
+)

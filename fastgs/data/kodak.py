@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from fastgs.data.dataset import Dataset, Part
 from fastgs.data.fetch import Progress, RemoteFile, fetch
 
 URL = "https://r0k.us/graphics/kodak/kodak"
@@ -47,6 +48,7 @@ FILES = tuple(RemoteFile(f"kodim{number:02}.png", sha256) for number, sha256 in 
 def download(
     folder: str | Path,
     url: str = URL,
+    keep_archive: bool = False,
     progress: Progress = lambda action, done, total: None,
     wait: float = 1.0,
 ) -> Path:
@@ -58,6 +60,7 @@ def download(
     Args:
         folder: where the folder of photos is to lie; made if it does not exist.
         url: http(s) address of the folder that has the files, of a mirror for instance.
+        keep_archive: No effect, as each photo is a file of its own.
         progress: called often; the action ends in the name of the file.
         wait: seconds before the first retry; doubled for each that follows.
 
@@ -77,3 +80,10 @@ def download(
 
 def _tell(progress: Progress, name: str, action: str, done: int, total: int) -> None:
     progress(f"{action} {name}", done, total)
+
+
+DATASET = Dataset(
+    summary="24 photos of 0.4 megapixels to compare on, 15 MB",
+    license=LICENSE,
+    parts={"all": Part("kodak", len(FILES), download)},
+)

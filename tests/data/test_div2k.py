@@ -11,9 +11,11 @@ from dataclasses import replace
 import pytest
 from file_server import serving
 
+from fastgs.cli import download as download_command
 from fastgs.cli import main as cli
 from fastgs.data import div2k
 from fastgs.data.div2k import Archive, DownloadError, download
+from fastgs.runtime.registry import Registry
 
 NAME = "DIV2K_test_HR"
 
@@ -252,7 +254,8 @@ def test_disk_that_is_too_small(server, fetch, tmp_path):
 
 @pytest.fixture
 def command(server, monkeypatch, tmp_path):
-    monkeypatch.setattr(div2k, "ARCHIVES", {"train": ARCHIVE, "valid": replace(ARCHIVE, name="DIV2K_other_HR")})
+    small = div2k.describe({"train": ARCHIVE, "valid": replace(ARCHIVE, name="DIV2K_other_HR")})
+    monkeypatch.setattr(download_command, "DATASETS", Registry("dataset", {"div2k": small}))
 
     def run(*arguments):
         return cli.main(["download", "div2k", "--output", str(tmp_path / "data"), "--url", server.url, *arguments])

@@ -1,0 +1,23 @@
+"""Registry of the datasets that commands know by name.
+
+To add a dataset, describe it in a file of its own, as kodak.py does, and register it here. Code outside of the package
+calls `DATASETS.register` likewise, before it calls `fastgs.cli.main.main`.
+"""
+
+from __future__ import annotations
+
+from fastgs.data import cifar10, div2k, kodak
+from fastgs.data.dataset import Dataset, Part
+from fastgs.runtime.registry import Registry
+
+__all__ = ["DATASETS", "Dataset", "Part", "image_folders"]
+
+DATASETS: Registry[Dataset] = Registry("dataset")
+DATASETS.register("div2k", div2k.describe())
+DATASETS.register("kodak", kodak.DATASET)
+DATASETS.register("cifar10", cifar10.DATASET)
+
+
+def image_folders() -> list[str]:
+    """Return the names of the datasets that are folders of image files, which `fastgs evaluate` can measure on."""
+    return [name for name, dataset in DATASETS.items() if dataset.image_files]
