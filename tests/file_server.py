@@ -1,4 +1,4 @@
-"""A web server of our own for tests of downloads, which fails as it is told to."""
+"""Local web server for tests of downloads, which fails on demand."""
 
 import http.server
 import re
@@ -7,18 +7,18 @@ from contextlib import contextmanager
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves files by their names, in any folder, and remembers what it was asked for.
+    """Serves files by their names, in any folder, and records the requests.
 
     Attributes:
-        files: contents by name.
-        ranges: whether ranges are understood.
-        lengths: whether the length of a response is said.
-        claims: of the Content-Range of a part, by its start, its end and the size of the file; None leaves it out.
-        most: bytes of a part, however many were asked for.
-        cuts: after how many bytes each of the next responses breaks off.
-        statuses: what the next requests are answered with.
-        asked: the Range header of each request.
-        paths: the path of each request.
+        files: Contents of the files by name.
+        ranges: True if ranges are supported.
+        lengths: True if responses have a Content-Length.
+        claims: Function from start, end and size of the file to the Content-Range of a part; None leaves it out.
+        most: Largest number of bytes of a part.
+        cuts: Numbers of bytes after which the next responses break off.
+        statuses: Status codes of the next responses.
+        asked: Range header of each request.
+        paths: Path of each request.
     """
 
     def __init__(self, files):
@@ -30,7 +30,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/mirror"
 
     def handle_error(self, request, address):
-        """Quiet: clients here leave as they please."""
+        """Print nothing, as clients in tests close connections early."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -65,7 +65,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(files):
-    """A server that runs."""
+    """Run a server."""
     with Server(files) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -11,7 +11,7 @@ from fastgs.splats.sources import find_sources, listing
 
 
 def make_splats(folder: Path, count=12, size=16, num_gaussians=64, initialization="grid") -> Path:
-    """A dataset of discs of different places and colours, of two classes."""
+    """Make a dataset of discs in different places and colours, of two classes."""
     for i in range(count):
         image = Image.new("RGB", (size, size), (20 * i % 255, 90, 60))
         x, y = np.random.default_rng(i).uniform(0, size / 2, 2)

@@ -1,4 +1,4 @@
-"""The committed versions serve every Python and system, and on them nothing is skipped that could be tested."""
+"""Committed versions: they serve every Python and system, and no test is skipped on them that could run."""
 
 import itertools
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -15,45 +15,45 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 SYSTEMS = (("linux", "Linux", "posix"), ("darwin", "Darwin", "posix"), ("win32", "Windows", "nt"))
 
 
-def pins() -> list[Requirement]:
+def read_pins() -> list[Requirement]:
     lines = [line.partition("#")[0].strip() for line in FILE.read_text(encoding="utf-8").splitlines()]
     return [Requirement(line) for line in lines if line]
 
 
-def environment(python: str, platform: str, system: str, name: str) -> dict[str, str]:
+def make_environment(python: str, platform: str, system: str, name: str) -> dict[str, str]:
     changed = {"python_version": python, "python_full_version": f"{python}.1", "implementation_version": f"{python}.1"}
     return default_environment() | changed | {"sys_platform": platform, "platform_system": system, "os_name": name}
 
 
-def holds(requirement: Requirement, where: dict[str, str]) -> bool:
+def applies(requirement: Requirement, where: dict[str, str]) -> bool:
     return requirement.marker is None or any(
         requirement.marker.evaluate(where | {"extra": extra}) for extra in ("", "dev")
     )
 
 
 @pytest.mark.parametrize(("python", "system"), list(itertools.product(PYTHONS, SYSTEMS)))
-def test_every_requirement_has_one_version_that_it_allows(python, system):
-    where = environment(python, *system)
+def test_every_requirement_has_one_allowed_version(python, system):
+    where = make_environment(python, *system)
     chosen = {}
-    for pin in pins():
-        if holds(pin, where):
+    for pin in read_pins():
+        if applies(pin, where):
             assert pin.name not in chosen, f"{pin.name} has two versions"
             (specifier,) = pin.specifier
             assert specifier.operator == "=="
             chosen[canonicalize_name(pin.name)] = specifier.version
     for requirement in map(Requirement, requires("fastgs")):
-        if holds(requirement, where):
+        if applies(requirement, where):
             found = chosen.get(canonicalize_name(requirement.name))
             assert found and requirement.specifier.contains(found, prereleases=True), f"{requirement}: {found}"
 
 
-def test_kernels_are_tested_on_these_versions():
-    """A skip is no pass: where Triton and NumPy are the committed ones, its interpreter must run."""
+def test_triton_interpreter_runs_with_committed_versions():
+    """Triton's interpreter must run with the committed versions, as a skipped test does not count as passed."""
     where = default_environment()
     wanted = {
         pin.name: next(iter(pin.specifier)).version
-        for pin in pins()
-        if pin.name in ("triton", "torch", "numpy") and holds(pin, where)
+        for pin in read_pins()
+        if pin.name in ("triton", "torch", "numpy") and applies(pin, where)
     }
     try:
         here = {name: version(name).partition("+")[0] for name in wanted}

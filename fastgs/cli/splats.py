@@ -1,4 +1,4 @@
-"""`fastgs splats`: datasets of Gaussians, and what learned from them."""
+"""`fastgs splats`: datasets of Gaussians, and autoencoders of them."""
 
 from __future__ import annotations
 

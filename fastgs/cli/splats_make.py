@@ -1,4 +1,4 @@
-"""`fastgs splats make`: a dataset of images as a dataset of Gaussians."""
+"""`fastgs splats make`: turns a dataset of images into a dataset of Gaussians."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     add = parser.add_argument
     add("data", nargs="+", metavar="DATA", help="image files, folders of images, folders of folders of images (whose "
         f"names are labels), or downloaded ones: {', '.join(DATASETS)}")  # fmt: skip
-    add("-k", "--num-gaussians", type=int, default=1024, metavar="K", help="how many Gaussians (default: 1024)")
-    add("--init", choices=INITS, default=INITS[0], help=f"where to start (default: {INITS[0]})")
-    add("--iterations", type=int, default=ITERATIONS, metavar="N", help=f"number of steps (default: {ITERATIONS})")
+    add("-k", "--num-gaussians", type=int, default=1024, metavar="K", help="Gaussians per image (default: 1024)")
+    add("--init", choices=INITS, default=INITS[0], help=f"initialization of the fits (default: {INITS[0]})")
+    add("--iterations", type=int, default=ITERATIONS, metavar="N", help=f"steps of each fit (default: {ITERATIONS})")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--size", type=int, default=32, metavar="N", help="shorter side to N pixels, then centre crop "
-        "(default: 32)")  # fmt: skip
+    sizes.add_argument("--size", type=int, default=32, metavar="N", help="resize the shorter side to N pixels, then "
+        "crop the centre (default: 32)")  # fmt: skip
     sizes.add_argument("--full-size", action="store_true", help="keep the size of the images")
     add("--crops", type=int, metavar="N", help="instead of resizing, cut N squares of --size anywhere in each image")
-    add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
-    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: one for each core)")
-    add("--shard-size", type=int, default=SHARD_SIZE, metavar="N", help="images in a file, and so between two points "
-        f"where a broken run can continue (default: {SHARD_SIZE})")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: one per core)")
+    add("--shard-size", type=int, default=SHARD_SIZE, metavar="N", help="images per file; a run that was broken off "
+        f"continues after the last complete file (default: {SHARD_SIZE})")  # fmt: skip
     add("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.set_defaults(run=lambda arguments: _make(parser, arguments))
 
 
 def _make(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Fit what can be, and say what could not."""
+    """Fit the images that can be read, and report the others."""
     _check_usage(parser, arguments)
     failures = Failures(parser)
     sources: list[Source] = []
@@ -82,7 +82,7 @@ def _make(parser: Parser, arguments: argparse.Namespace) -> int:
     lines: list[str] = []
     try:
         with reporting(arguments.output, failures):
-            lines.append(_watched(arguments, sources, settings, warn))
+            lines.append(_make_with_progress(arguments, sources, settings, warn))
     except BrokenExecutor:
         say_error("a worker process was killed, perhaps for lack of memory; repeat with fewer --workers to go on")
         return FAILED
@@ -92,10 +92,10 @@ def _make(parser: Parser, arguments: argparse.Namespace) -> int:
     return FAILED if failures else 0
 
 
-def _watched(
+def _make_with_progress(
     arguments: argparse.Namespace, sources: Sequence[Source], settings: Settings, warn: Callable[[Source, str], None]
 ) -> str:
-    """Make the dataset with a bar on stderr, and say in a line what it is."""
+    """Make the dataset with a progress bar on stderr, and return a line that describes it."""
     speed = ""
     with batch_progress(len(sources) * (settings.crops or 1)) as show:
 
@@ -113,7 +113,7 @@ def _watched(
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
-    """End with one line about the first wrong option."""
+    """End with one line about the first wrong option; apply --full-size."""
     if arguments.full_size:
         arguments.size = None
         if arguments.crops is not None:
@@ -130,6 +130,7 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace, sources: Sequence[Source]) -> Settings:
+    """Return the settings of the dataset."""
     return Settings(
         num_gaussians=arguments.num_gaussians,
         initialization=arguments.init,

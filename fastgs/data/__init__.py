@@ -1,4 +1,4 @@
-"""Folders of images as batches for training, validation and prediction; and downloads."""
+"""Folders of images as batches for training, validation and prediction, and datasets that can be downloaded."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,7 @@
 """The DIV2K photos: 800 for training and 100 for validation, about 2 megapixels each.
 
 From "NTIRE 2017 Challenge on Single Image Super-Resolution: Dataset and Study" (Agustsson and Timofte, CVPRW 2017).
-They may be used for academic research only.
+The photos may be used for academic research only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from fastgs.data.dataset import Dataset, Part
 from fastgs.data.fetch import DownloadError as DownloadError
-from fastgs.data.fetch import Progress, RemoteFile, fetch
+from fastgs.data.fetch import Progress, RemoteFile, fetch, ignore_progress
 
 URL = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
 LICENSE = f"DIV2K is for academic research only; see {URL}"
@@ -28,10 +28,10 @@ class Archive:
     """A zip file of one folder of images.
 
     Attributes:
-        name: of the folder; the file is NAME.zip.
-        size: of the file in bytes.
-        sha256: of the file, in hexadecimal.
-        count: number of images.
+        name: Name of the folder; the file is NAME.zip.
+        size: Size of the file in bytes.
+        sha256: SHA-256 of the file in hexadecimal.
+        count: Number of images.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Archive:
     count: int
 
 
-# Sizes and checksums are those that TensorFlow Datasets holds its downloads to (url_checksums/div2k.txt).
+# Sizes and checksums are those that TensorFlow Datasets checks its downloads with (url_checksums/div2k.txt).
 ARCHIVES = {
     "train": Archive(
         "DIV2K_train_HR", 3_530_603_713, "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335", 800
@@ -56,28 +56,28 @@ def download(
     folder: str | Path,
     url: str = URL,
     keep_archive: bool = False,
-    progress: Progress = lambda action, done, total: None,
+    progress: Progress = ignore_progress,
     wait: float = 1.0,
 ) -> Path:
-    """Fetch, verify and extract an archive, each step whole or not at all.
+    """Fetch, verify and extract an archive; each step is done completely or not at all.
 
-    What was received stays in NAME.zip.part if the download breaks off for any reason, and the next call continues
-    there. If the images are there already nothing is done, and no connection is made.
+    If the download breaks off for any reason, the bytes received so far stay in NAME.zip.part, and the next call
+    continues there. If the images exist already, nothing is done and no connection is made.
 
     Args:
-        archive: one of `ARCHIVES`.
-        folder: where the folder of images is to lie; made if it does not exist.
-        url: http(s) address of the folder that has the archive, of a mirror for instance.
-        keep_archive: do not delete NAME.zip at the end.
-        progress: called often.
-        wait: seconds before the first retry; doubled for each that follows.
+        archive: One of `ARCHIVES`.
+        folder: Folder to write the folder of images to; made if it does not exist.
+        url: http(s) address of the folder that has the archive, official or of a mirror.
+        keep_archive: True keeps NAME.zip after its images are extracted.
+        progress: Callback, called often.
+        wait: Seconds before the first retry; doubled for each further one.
 
     Returns:
-        folder/NAME, which holds the images.
+        The path folder/NAME of the folder of images.
 
     Raises:
-        DownloadError: the archive cannot be fetched, is not what it should be, or does not fit on the disk.
-        OSError: the folder is not writable, or the disk is full.
+        DownloadError: The archive cannot be fetched, is not the official one, or does not fit on the disk.
+        OSError: The folder is not writable, or the disk is full.
     """
     target = Path(folder) / archive.name
     if target.is_dir():
@@ -87,7 +87,7 @@ def download(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     file = RemoteFile(f"{archive.name}.zip", archive.sha256, archive.size)
-    # Compressed once, photos do not shrink again in the zip: they will need as much room.
+    # PNG files do not shrink in a zip: the extracted photos need as much room as the archive.
     path = fetch(file, target.parent, url, progress, wait, room=archive.size)
     _extract(archive, path, target, progress)
     if not keep_archive:
@@ -96,7 +96,11 @@ def download(
 
 
 def _extract(archive: Archive, path: Path, target: Path, progress: Progress) -> None:
-    """Extract beside the target, and move it there once all images are out."""
+    """Extract an archive into a temporary folder beside the target, and rename it once all images are extracted.
+
+    Raises:
+        DownloadError: The archive is damaged, or holds other entries than the expected images.
+    """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fastgs-") as temporary:
         try:
             with zipfile.ZipFile(path) as content:
@@ -118,7 +122,11 @@ def _extract(archive: Archive, path: Path, target: Path, progress: Progress) -> 
 
 
 def _check_entry(archive: Archive, path: Path, entry: zipfile.ZipInfo) -> None:
-    """Refuse whatever is not a file in the archive's own folder: links, and names that lead elsewhere."""
+    """Check that an entry is a file in the archive's own folder: no link, and no path that leads elsewhere.
+
+    Raises:
+        DownloadError: The entry is another.
+    """
     parts = PurePosixPath(entry.filename).parts
     inside = parts[:1] == (archive.name,) and ".." not in parts and "\\" not in entry.filename
     if not inside or stat.S_ISLNK(entry.external_attr >> 16):

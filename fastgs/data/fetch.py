@@ -1,4 +1,4 @@
-"""Files from the web: whole and verified, or not there."""
+"""Downloads of files from the web, which arrive whole and verified or not at all."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-_CHUNK = 2**20  # bytes read at once
-_RETRIES = 4  # failures in a row, with nothing received in between, that end a download
-_TIMEOUT = 30.0  # seconds without a byte until a connection counts as dropped
+_CHUNK = 2**20  # bytes that are read at once
+_MAX_FAILURES = 4  # consecutive failures, with nothing received in between, that end a download
+_TIMEOUT = 30.0  # seconds without a byte after which a connection counts as dropped
 
-# Told what is being done, how much of it is done and how much there is, in bytes.
+# Callback that is told the action in progress ("downloading"), and the bytes that are done and that there are in total.
 Progress = Callable[[str, int, int], None]
+
+
+def ignore_progress(action: str, done: int, total: int) -> None:
+    """Do nothing; the default callback of downloads."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that is the same wherever it comes from.
+    """A file that is the same on all its mirrors.
 
     Attributes:
-        name: of the file.
-        sha256: in hexadecimal.
-        size: in bytes; None if that is for the server to say.
+        name: Name of the file.
+        sha256: SHA-256 of the file in hexadecimal.
+        size: Size in bytes; None if only the server tells it.
     """
 
     name: str
@@ -38,36 +42,37 @@ class RemoteFile:
 
 
 class DownloadError(RuntimeError):
-    """A download that failed; one line that begins with the URL or file and says what to do."""
+    """A failed download; the message is one line that begins with the URL or file and says what to do."""
 
 
 class _DroppedError(Exception):
-    """A failure that may pass: a connection that was not made or broke, or a server that is busy."""
+    """A failure that may be temporary: no connection, a broken connection, or a busy server."""
 
 
 class _NoSuchRangeError(DownloadError):
-    """There is nothing beyond what was received."""
+    """A refusal by the server because it has no bytes beyond those that were received."""
 
 
 def fetch(file: RemoteFile, folder: Path, url: str, progress: Progress, wait: float = 1.0, room: int = 0) -> Path:
-    """Receive and verify a file, or only verify it where it is there already.
+    """Receive and verify a file, or only verify it if it exists already.
 
-    What was received stays in NAME.part if the download breaks off for any reason, and the next call continues there.
+    If the download breaks off for any reason, the bytes received so far stay in NAME.part, and the next call continues
+    there.
 
     Args:
-        file: what to fetch.
-        folder: where it is to lie; exists.
-        url: http(s) address of the folder that has it.
-        progress: called often.
-        wait: seconds before the first retry; doubled for each that follows.
-        room: how many bytes must be left on the disk beyond it; heeded if its size is known.
+        file: File to fetch.
+        folder: Existing folder to write the file to.
+        url: http(s) address of the folder that has the file.
+        progress: Callback, called often.
+        wait: Seconds before the first retry; doubled for each further one.
+        room: Bytes that must stay free on the disk after the download; checked if the size of the file is known.
 
     Returns:
-        folder/NAME.
+        The path folder/NAME.
 
     Raises:
-        DownloadError: it cannot be fetched, is not what it should be, or does not fit on the disk.
-        OSError: the folder is not writable, or the disk is full.
+        DownloadError: The file cannot be fetched, has the wrong size or checksum, or does not fit on the disk.
+        OSError: The folder is not writable, or the disk is full.
     """
     path = folder / file.name
     if path.exists():
@@ -83,15 +88,16 @@ def fetch(file: RemoteFile, folder: Path, url: str, progress: Progress, wait: fl
     return path
 
 
-def _length(path: Path) -> int:
+def _file_size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 if it does not exist."""
     return path.stat().st_size if path.exists() else 0
 
 
 def _receive(file: RemoteFile, url: str, part: Path, progress: Progress, wait: float, room: int) -> None:
-    """Receive what is missing of a file, in as many connections as that takes."""
+    """Receive the missing bytes of a file, over as many connections as needed."""
     if not url.startswith(("http://", "https://")):
-        raise DownloadError(f"{url}: is no address; give --url as http://... or https://...")
-    received = _length(part)
+        raise DownloadError(f"{url}: is not a web address; give --url as http://... or https://...")
+    received = _file_size(part)
     if file.size is not None:
         if received > file.size:
             part.unlink()
@@ -104,10 +110,10 @@ def _receive(file: RemoteFile, url: str, part: Path, progress: Progress, wait: f
             whole = _continue(file, url, part, progress)
         except _DroppedError as error:
             reason = str(error)
-        before, received = received, _length(part)
+        before, received = received, _file_size(part)
         failures = 0 if received > before else failures + 1
         if not whole:
-            if failures >= _RETRIES:
+            if failures >= _MAX_FAILURES:
                 raise DownloadError(
                     f"{url}: cannot be fetched ({reason}); try again later to continue, or another --url"
                 )
@@ -115,20 +121,28 @@ def _receive(file: RemoteFile, url: str, part: Path, progress: Progress, wait: f
 
 
 def _continue(file: RemoteFile, url: str, part: Path, progress: Progress) -> bool:
-    """Append what one connection gives, or begin again if the server can only send all of it; whether it is whole."""
-    offset = _length(part)
+    """Append the bytes of one connection, or begin again if the server can only send the whole file.
+
+    Returns:
+        True if the file is complete.
+
+    Raises:
+        DownloadError: The server refuses, or offers another file.
+        _DroppedError: The connection failed in a way that may be temporary.
+    """
+    offset = _file_size(part)
     headers = {"User-Agent": "fastgs"} | ({"Range": f"bytes={offset}-"} if offset else {})
     try:
         response = _connect(url, headers)
     except _NoSuchRangeError as error:
         if file.size is not None:
             raise
-        part.unlink()  # is no part of this file, or all of it, which only its checksum could tell
+        part.unlink()  # it is all of the file, or no part of it: only the checksum could tell
         raise _DroppedError(str(error)) from error
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             offset = 0
-        size = _offered(file, url, response, offset)
+        size = _check_offer(file, url, response, offset)
         with part.open("ab" if offset else "wb") as out:
             while chunk := _read(response, _CHUNK if size is None else min(_CHUNK, size - offset)):
                 out.write(chunk)
@@ -141,8 +155,8 @@ def _connect(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     """Open a connection.
 
     Raises:
-        DownloadError: the server refuses.
-        _DroppedError: it is busy or cannot be reached.
+        DownloadError: The server refuses.
+        _DroppedError: The server is busy or cannot be reached.
     """
     try:
         response: http.client.HTTPResponse = urllib.request.urlopen(
@@ -159,24 +173,34 @@ def _connect(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     except urllib.error.URLError as error:
         raise _DroppedError(getattr(error.reason, "strerror", None) or str(error.reason)) from error
     except (ValueError, http.client.InvalidURL) as error:
-        raise DownloadError(f"{url}: is no address ({error}); check --url") from error
+        raise DownloadError(f"{url}: is not a web address ({error}); check --url") from error
     except (OSError, http.client.HTTPException) as error:
         raise _DroppedError(str(error) or type(error).__name__) from error
 
 
 def _read(response: http.client.HTTPResponse, size: int) -> bytes:
-    """Some of the bytes that are to come; none at the end."""
+    """Return at most `size` of the next bytes; none at the end.
+
+    Raises:
+        _DroppedError: The connection broke.
+    """
     try:
         return response.read1(size)
     except (OSError, http.client.HTTPException) as error:
         raise _DroppedError(str(error) or type(error).__name__) from error
 
 
-def _offered(file: RemoteFile, url: str, response: http.client.HTTPResponse, offset: int) -> int | None:
-    """Size of the file that a response belongs to, if known.
+def _check_offer(file: RemoteFile, url: str, response: http.client.HTTPResponse, offset: int) -> int | None:
+    """Check that a response belongs to a file, and return the size of the file in bytes if it is known.
+
+    Args:
+        file: Expected file.
+        url: Address of the file, for messages.
+        response: Response of the server, not yet read.
+        offset: Position in the file at which the response has to begin.
 
     Raises:
-        DownloadError: it is another file, a page that says sorry for instance, or another part of it.
+        DownloadError: The response is another file, such as a page with an apology, or another part of this file.
     """
     size = None
     if response.status == http.HTTPStatus.PARTIAL_CONTENT:
@@ -192,14 +216,18 @@ def _offered(file: RemoteFile, url: str, response: http.client.HTTPResponse, off
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    """Say so early if it will not fit."""
+    """Check that a number of bytes fits on the disk of a folder.
+
+    Raises:
+        DownloadError: The disk has too little room.
+    """
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DownloadError(f"{folder}: needs {needed / 1e9:.1f} GB but has {free / 1e9:.1f} GB free; make room")
 
 
 def _verify(file: RemoteFile, path: Path, progress: Progress) -> bool:
-    """Whether a file on the disk has the right checksum."""
+    """Return True if a file on the disk has the right checksum."""
     digest, done, size = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as content:
         while chunk := content.read(_CHUNK):

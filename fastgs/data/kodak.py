@@ -1,7 +1,7 @@
 """The Kodak photos: 24 of 0.4 megapixels, on which image codecs are compared; 15 MB.
 
-The Kodak Lossless True Color Image Suite, as PNG files of 768 x 512 pixels, six of them of 512 x 768; Rich Franzen has
-made them, and offers them since 1999.
+They are the Kodak Lossless True Color Image Suite, as PNG files of 768 x 512 pixels, six of them of 512 x 768. Rich
+Franzen has made these files, and has offered them since 1999.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from fastgs.data.dataset import Dataset, Part
-from fastgs.data.fetch import Progress, RemoteFile, fetch
+from fastgs.data.fetch import Progress, RemoteFile, fetch, ignore_progress
 
 URL = "https://r0k.us/graphics/kodak/kodak"
 LICENSE = "Kodak is said to have released these photos for unrestricted usage; see https://r0k.us/graphics/kodak"
 
-# SHA-256 as in docs/benchmark-corpora.md of github.com/frames-sg/j2k; our copies of the odd numbers have the same.
+# SHA-256 as in docs/benchmark-corpora.md of github.com/frames-sg/j2k; confirmed on copies of the odd numbers.
 _CHECKSUMS = (
     "a56e27cbf5f843c048b6af1d6e090760e9c92fadba88b7dee0205918a37523bd",
     "4f4b74a79237e311d72cad958237b5f7088d8bce1c82305ebefe1a70e3022dfd",
@@ -49,36 +49,37 @@ def download(
     folder: str | Path,
     url: str = URL,
     keep_archive: bool = False,
-    progress: Progress = lambda action, done, total: None,
+    progress: Progress = ignore_progress,
     wait: float = 1.0,
 ) -> Path:
-    """Fetch and verify the photos, each whole or not at all.
+    """Fetch and verify the photos; each arrives whole or not at all.
 
-    Those that are there already are only verified; if all are, no connection is made. What was received of one stays in
-    NAME.part if the download breaks off for any reason, and the next call continues there.
+    Photos that exist already are only verified; if all do, no connection is made. If the download breaks off for any
+    reason, the bytes received of a photo stay in NAME.part, and the next call continues there.
 
     Args:
-        folder: where the folder of photos is to lie; made if it does not exist.
-        url: http(s) address of the folder that has the files, of a mirror for instance.
+        folder: Folder to write the folder of photos to; made if it does not exist.
+        url: http(s) address of the folder that has the files, official or of a mirror.
         keep_archive: No effect, as each photo is a file of its own.
-        progress: called often; the action ends in the name of the file.
-        wait: seconds before the first retry; doubled for each that follows.
+        progress: Callback, called often; the action ends in the name of the file.
+        wait: Seconds before the first retry; doubled for each further one.
 
     Returns:
-        folder/kodak, which holds kodim01.png to kodim24.png.
+        The path folder/kodak of a folder that holds kodim01.png to kodim24.png.
 
     Raises:
-        DownloadError: a file cannot be fetched, or is not what it should be.
-        OSError: the folder is not writable, or the disk is full.
+        DownloadError: A file cannot be fetched, or is not the official one.
+        OSError: The folder is not writable, or the disk is full.
     """
     target = Path(folder) / "kodak"
     target.mkdir(parents=True, exist_ok=True)
     for file in FILES:
-        fetch(file, target, url, partial(_tell, progress, file.name), wait)
+        fetch(file, target, url, partial(_report, progress, file.name), wait)
     return target
 
 
-def _tell(progress: Progress, name: str, action: str, done: int, total: int) -> None:
+def _report(progress: Progress, name: str, action: str, done: int, total: int) -> None:
+    """Report the progress of one file, with its name behind the action."""
     progress(f"{action} {name}", done, total)
 
 

@@ -1,4 +1,4 @@
-"""Whole datasets of images as datasets of Gaussians."""
+"""Datasets of images as datasets of Gaussians: made by fitting every image, stored, and read for training."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""What is fitted together: which images are in a batch, and the fit of one, in whatever process."""
+"""Batches of images that are fitted together: their plan, and the fit of one batch in any process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import ImageError
 from fastgs.runtime import threads
 from fastgs.splats.shards import Failure, Row, Settings
-from fastgs.splats.sources import Source, Window, cut
+from fastgs.splats.sources import Source, Window, cut_windows
 
-# Of what is fitted in the same steps: more would take more memory, and no less time.
+# Most Gaussians and pixels that are fitted in the same steps; more would take more memory and save no time.
 MAX_GAUSSIANS = 65_536
 MAX_PIXELS = 2**20
 
@@ -29,7 +29,13 @@ Purpose = Literal["crops", "starts", "split"]
 
 @dataclass(frozen=True)
 class Item:
-    """An image that a dataset is to have: a source, its place in the list of sources, and which of its crops."""
+    """An image of the dataset that is made.
+
+    Attributes:
+        source: Source of the image.
+        place: Position of the source in the list of sources.
+        crop: Number of the crop among those of the source; 0 without crops.
+    """
 
     source: Source
     place: int
@@ -38,7 +44,13 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images of a shard: its number, the place of the first in it, and the images."""
+    """Consecutive images of a shard.
+
+    Attributes:
+        shard: Number of the shard.
+        first: Position of the first image in the shard.
+        items: The images.
+    """
 
     shard: int
     first: int
@@ -46,16 +58,25 @@ class Batch:
 
 
 class Fitted(NamedTuple):
-    """An image that is done, its arrays by name: those of `Attributes`, and pixels, flat."""
+    """A fitted image.
+
+    Attributes:
+        row: Description of the image in its shard.
+        arrays: Arrays of its Gaussians, by the names in `Attributes`, and "pixels", flat. They are arrays and not
+            tensors, which would take an open file each between processes.
+    """
 
     row: Row
     arrays: dict[str, NDArray[Any]]
 
 
 class Part(NamedTuple):
-    """What becomes of a batch: the images that are done, those that cannot be, and the SHA-256 of each item's source.
+    """Result of a batch.
 
-    Of arrays, not of tensors, which would take an open file each between processes.
+    Attributes:
+        fitted: Images that are fitted.
+        failures: Images that could not be read.
+        hashes: SHA-256 of the source of each item.
     """
 
     fitted: list[Fitted]
@@ -64,12 +85,12 @@ class Part(NamedTuple):
 
 
 def random_numbers(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
-    """A generator of its own for each purpose and place."""
+    """Return a random generator that depends on the seed, the purpose and the place alone."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(get_args(Purpose).index(purpose), *place)))
 
 
-def plan(sources: Sequence[Source], settings: Settings) -> list[list[Batch]]:
-    """The batches of each shard, in their order."""
+def plan_batches(sources: Sequence[Source], settings: Settings) -> list[list[Batch]]:
+    """Return the batches of each shard, in order."""
     crops = range(settings.crops or 1)
     items = [Item(source, place, crop) for place, source in enumerate(sources) for crop in crops]
     length = max(1, MAX_GAUSSIANS // settings.num_gaussians)
@@ -83,7 +104,13 @@ def plan(sources: Sequence[Source], settings: Settings) -> list[list[Batch]]:
 
 
 class _Ready(NamedTuple):
-    """An image to be fitted: its place in the shard, what it is, and its pixels."""
+    """An image to be fitted.
+
+    Attributes:
+        number: Position of the image in the shard.
+        item: The image in the plan of the dataset.
+        window: Pixels of the image, and their place in the source.
+    """
 
     number: int
     item: Item
@@ -91,7 +118,7 @@ class _Ready(NamedTuple):
 
 
 @threads.reserved()
-def fit(settings: Settings, batch: Batch) -> Part:
+def fit_items(settings: Settings, batch: Batch) -> Part:
     """Read, cut and fit the images of a batch; those that cannot be read are left out."""
     part = Part([], [], [])
     ready: list[_Ready] = []
@@ -100,18 +127,19 @@ def fit(settings: Settings, batch: Batch) -> Part:
         source = members[0][1].source
         part.hashes.extend([source.sha256()] * len(members))
         try:
-            windows = cut(source.read(), settings.size, settings.crops, random_numbers(settings.seed, "crops", place))
+            numbers = random_numbers(settings.seed, "crops", place)
+            windows = cut_windows(source.read(), settings.size, settings.crops, numbers)
         except ImageError as error:
             part.failures.extend(Failure(number, str(error)) for number, _ in members)
         else:
             ready += [_Ready(number, item, windows[item.crop]) for number, item in members]
-    for together in _runs(ready):
+    for together in _split_by_pixels(ready):
         part.fitted.extend(_fit(settings, together))
     return part
 
 
-def _runs(ready: Sequence[_Ready]) -> Iterator[Sequence[_Ready]]:
-    """Neighbours that, padded to the largest of them, are not too many pixels."""
+def _split_by_pixels(ready: Sequence[_Ready]) -> Iterator[Sequence[_Ready]]:
+    """Yield runs of images that, padded to the largest in the run, have at most `MAX_PIXELS` pixels."""
     start, height, width = 0, 0, 0
     for place, (_, _, window) in enumerate(ready):
         _, rows, columns = window.pixels.shape
@@ -124,6 +152,7 @@ def _runs(ready: Sequence[_Ready]) -> Iterator[Sequence[_Ready]]:
 
 
 def _fit(settings: Settings, ready: Sequence[_Ready]) -> list[Fitted]:
+    """Fit images in the same steps."""
     targets = [each.window.pixels / 255 for each in ready]
     starts = []
     for target, (_, item, _) in zip(targets, ready, strict=True):
@@ -131,10 +160,11 @@ def _fit(settings: Settings, ready: Sequence[_Ready]) -> list[Fitted]:
         generator = torch.Generator().manual_seed(seed)
         starts.append(INITIALIZERS[settings.initialization](target, settings.num_gaussians, generator))
     result = fit_batch(targets, starts, settings.iterations)
-    return [_fitted(*each) for each in zip(ready, result.gaussians, result.psnrs, strict=True)]
+    return [_describe(*each) for each in zip(ready, result.gaussians, result.psnrs, strict=True)]
 
 
-def _fitted(ready: _Ready, gaussians: Gaussians, psnr: float) -> Fitted:
+def _describe(ready: _Ready, gaussians: Gaussians, psnr: float) -> Fitted:
+    """Return the row and the arrays of an image that is fitted."""
     top, left, pixels = ready.window
     arrays = {name: getattr(gaussians, name).numpy() for name in Attributes._fields}
     arrays["pixels"] = pixels.flatten().numpy()

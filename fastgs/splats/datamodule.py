@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import lightning
-import torch
+from typing_extensions import override
 
-from fastgs.data.datamodule import EpochLoader
-from fastgs.data.sampler import EpochSampler, Uneven
+from fastgs.data.folder import check_at_least
+from fastgs.data.loader import EpochLoader, make_loader, make_sampler
 from fastgs.splats.channels import Parameters
 from fastgs.splats.dataset import SplatDataset, collate_splats
 from fastgs.splats.index import Split
 
 
 class SplatDataModule(lightning.LightningDataModule):
-    """The three splits of a dataset that `fastgs splats make` made; batches are `SplatBatch`.
+    """The three splits of a dataset from `fastgs splats make`; batches are `SplatBatch`.
 
     Messages name the arguments as configuration files do, `data.folder` for `folder`.
 
     Args:
-        folder: of the dataset.
-        parameters: which channels describe a Gaussian, see `fastgs.splats.channels`.
-        batch_size: training images in a batch of one device.
-        val_batch_size: validation or test images in a batch of one device.
-        turn: mirror and turn training images, see `SplatDataset`.
-        seed: of the order of the training images, and of how they are turned.
+        folder: Folder of the dataset.
+        parameters: Parametrization of the Gaussians, see `fastgs.splats.channels`.
+        batch_size: Number of training images in a batch of one device.
+        val_batch_size: Number of validation or test images in a batch of one device.
+        turn: True mirrors and turns training images, see `SplatDataset`.
+        seed: Random seed of the order of the training images and of their symmetries.
 
     Attributes:
-        datasets: the splits that are needed, by name, once a stage is set up.
+        datasets: Splits that are needed, by name, once a stage is set up.
 
     Raises:
-        ValueError: one line that begins with the argument; of the folder when a stage is set up, of a batch that is
-            larger than the split when the training loader is made.
+        ValueError: An argument is out of range; when a stage is set up, the folder holds no readable dataset; when the
+            training loader is made, a batch is larger than the split. One line that begins with the argument.
     """
 
     def __init__(
@@ -43,13 +43,8 @@ class SplatDataModule(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("val_batch_size", val_batch_size, 1),
-            ("seed", seed, 0),
-        ):
-            if value < least:
-                raise ValueError(f"data.{name}: must be at least {least}, got {value}")
+        check_at_least(1, {"batch_size": batch_size, "val_batch_size": val_batch_size}, prefix="data.")
+        check_at_least(0, {"seed": seed}, prefix="data.")
         self.folder = folder
         self.parameters: Parameters = parameters
         self.batch_size = batch_size
@@ -60,11 +55,11 @@ class SplatDataModule(lightning.LightningDataModule):
 
     @property
     def folders(self) -> dict[str, str]:
-        """The folder of each split, which is the same for all."""
+        """Folder of each split, which is the same for all."""
         return dict.fromkeys(self.datasets, self.folder)
 
+    @override
     def setup(self, stage: str) -> None:
-        """Read the splits of a stage of Lightning: fit, validate, test or predict."""
         needed: dict[str, list[Split]] = {"fit": ["train", "val"], "validate": ["val"]}
         for split in needed.get(stage, ["test"]):
             if split not in self.datasets:
@@ -75,43 +70,27 @@ class SplatDataModule(lightning.LightningDataModule):
                 except (OSError, ValueError) as error:
                     raise ValueError(f"data.folder: {error}") from error
 
+    @override
     def train_dataloader(self) -> EpochLoader:
-        """Shuffled batches, all of them full."""
-        sampler = self._sampler("train", shuffle=True, uneven="drop")
+        dataset = self.datasets["train"]
+        sampler = make_sampler(self.trainer, dataset, shuffle=True, seed=self.seed, uneven="drop")
         if len(sampler) < self.batch_size:
             raise ValueError(
                 f"data.batch_size: {self.batch_size} is more than the {len(sampler)} training images that there are "
                 "for each device; lower it"
             )
-        loader = self._loader("train", sampler, self.batch_size, drop_last=True)
-        loader.batches_done = self._batches_done
-        return loader
+        return make_loader(self.trainer, dataset, sampler, self.batch_size, collate_splats, train=True)
 
+    @override
     def val_dataloader(self) -> EpochLoader:
-        """The validation images in order."""
-        sampler = self._sampler("val", shuffle=False, uneven="repeat")
-        return self._loader("val", sampler, self.val_batch_size, drop_last=False)
+        return self._make_evaluation_loader("val")
 
+    @override
     def test_dataloader(self) -> EpochLoader:
-        """The test images in order."""
-        sampler = self._sampler("test", shuffle=False, uneven="repeat")
-        return self._loader("test", sampler, self.val_batch_size, drop_last=False)
+        return self._make_evaluation_loader("test")
 
-    def _sampler(self, split: Split, shuffle: bool, uneven: Uneven) -> EpochSampler:
-        """A sampler for this process among those of the trainer."""
-        replicas, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-        return EpochSampler(self.datasets[split], shuffle, 1, self.seed, replicas, rank, uneven)
-
-    def _loader(self, split: Split, sampler: EpochSampler, batch_size: int, drop_last: bool) -> EpochLoader:
-        return EpochLoader(
-            self.datasets[split],
-            batch_size=batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            collate_fn=collate_splats,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def _batches_done(self) -> int:
-        """How many batches of the running epoch are behind us; more than 0 only when training resumes in mid-epoch."""
-        return 0 if self.trainer is None else int(self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+    def _make_evaluation_loader(self, split: Split) -> EpochLoader:
+        """Return a loader of the images of a split in order."""
+        dataset = self.datasets[split]
+        sampler = make_sampler(self.trainer, dataset, shuffle=False, seed=self.seed, uneven="repeat")
+        return make_loader(self.trainer, dataset, sampler, self.val_batch_size, collate_splats)

@@ -1,4 +1,4 @@
-"""Datasets of Gaussians, as `fastgs splats make` makes them, as samples and batches for autoencoders."""
+"""Datasets of Gaussians from `fastgs splats make` as samples and batches for autoencoders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import override
 
+from fastgs.data.symmetry import turn_image
 from fastgs.fitting.parametrization import Attributes
-from fastgs.splats.channels import Parameters, grid_shape, to_channels, turned, turned_image
+from fastgs.splats.channels import Parameters, grid_shape, to_channels, turn_gaussians
 from fastgs.splats.index import Split, load_splats, read_index
 
 Layout = Literal["set", "flat", "image"]
 
-# Images whose Gaussians become channels at a time, for the memory that this takes.
+# Number of images whose Gaussians are converted to channels at a time, which bounds the memory for it.
 CHUNK = 1024
 
 
@@ -25,10 +27,10 @@ class SplatSample(NamedTuple):
     """An image and its Gaussians.
 
     Attributes:
-        inputs: channels of the Gaussians, normalized to [-1, 1]: (K, C) as a set, (K C,) flat, (C, rows, columns) as an
+        inputs: Channels of the Gaussians, normalized to [-1, 1]: (K, C) as a set, (K C,) flat, (C, rows, columns) as an
             image.
         pixels: (3, H, W) float32 in [0, 1].
-        label: number of its class; -1 if it has none.
+        label: Number of the class; -1 without classes.
     """
 
     inputs: Tensor
@@ -37,12 +39,12 @@ class SplatSample(NamedTuple):
 
 
 class SplatBatch(NamedTuple):
-    """What the training of an autoencoder is given.
+    """A batch of images and their Gaussians, for the training of an autoencoder.
 
     Attributes:
         inputs: (B, K, C) normalized channels of Gaussians.
         pixels: (B, 3, H, W) float32 in [0, 1].
-        labels: (B,) int64; -1 for none.
+        labels: (B,) int64, numbers of the classes; -1 without classes.
     """
 
     inputs: Tensor
@@ -51,35 +53,39 @@ class SplatBatch(NamedTuple):
 
     @property
     def images(self) -> Tensor:
-        """The pixels, by the name that they have in `Batch`."""
+        """The pixels, by their name in `fastgs.data.Batch`."""
         return self.pixels
 
 
 class SplatDataset(Dataset[SplatSample]):
     """One split of a dataset, all of it in memory.
 
-    It is indexed by (epoch, index) pairs; a plain index means epoch 0. What is turned how depends on both and the seed.
+    It is indexed by (epoch, index) pairs; a plain index means epoch 0. The symmetry by which an image is turned depends
+    on both and the seed.
 
     Args:
-        folder: of the dataset.
-        split: "train", "val" or "test".
-        parameters: which channels, see `fastgs.splats.channels`.
-        layout: of the inputs; Gaussians are in the order of their fit, in an image row by row.
-        turn: mirror and turn images and their Gaussians by a random one of the eight symmetries of the square, or of
-            the four of other rectangles.
-        seed: of that.
+        folder: Folder of the dataset.
+        split: Name of the split, "train", "val" or "test".
+        parameters: Parametrization of the Gaussians, see `fastgs.splats.channels`.
+        layout: Layout of the inputs, see `SplatSample`; Gaussians are in the order of their fit, and row by row in an
+            image.
+        turn: True mirrors and turns images and their Gaussians by a random one of the eight symmetries of the square,
+            or of the four of other rectangles.
+        seed: Random seed of the symmetries.
 
     Attributes:
-        attributes: of all images, as fitted.
-        normalization: of the channels, over the train split.
-        entries: what the index says of each image.
-        labels: names of the classes.
-        height, width: of every image, in pixels.
+        attributes: Attributes of the Gaussians of all images, as fitted; (N, K, ...).
+        pixels: (N, 3, H, W) uint8.
+        normalization: Range of the channels over the train split.
+        entries: Entries of the images in the index.
+        labels: Names of the classes.
+        height: Height of every image in pixels.
+        width: Width of every image in pixels.
 
     Raises:
-        FileNotFoundError: the folder holds no dataset.
-        ValueError: it is damaged, has no image in this split, no range of these parameters or images of several sizes,
-            or an argument is unknown. One line.
+        FileNotFoundError: The folder holds no dataset.
+        ValueError: The dataset is damaged, has no image in this split, no range of these parameters or images of
+            several sizes, or an argument is unknown. One line.
     """
 
     def __init__(
@@ -116,54 +122,61 @@ class SplatDataset(Dataset[SplatSample]):
             self.grid = grid_shape(self.num_gaussians, self.height, self.width)
         self._labels = torch.tensor([-1 if each.label is None else each.label for each in self.entries])
         self._inputs: Tensor | None = None
-        if not turn:  # then they need be computed only once
+        if not turn:  # the inputs are the same in every epoch
             parts = torch.split(torch.arange(len(self)), CHUNK)
-            self._inputs = torch.cat([self._normalized(part, 0) for part in parts])
+            self._inputs = torch.cat([self._make_inputs(part, 0) for part in parts])
 
     @property
     def num_gaussians(self) -> int:
-        """K of each image."""
+        """Number K of Gaussians of each image."""
         return self.attributes.means.shape[1]
 
     def __len__(self) -> int:
         return len(self.entries)
 
+    @override
     def __getitem__(self, key: tuple[int, int] | int) -> SplatSample:
         epoch, index = (0, key) if isinstance(key, int) else key
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} images")
         batch = self.batch(torch.tensor([index]), self.symmetry(epoch, index))
-        return SplatSample(self._arranged(batch.inputs[0]), batch.pixels[0], int(batch.labels[0]))
+        return SplatSample(self._arrange(batch.inputs[0]), batch.pixels[0], int(batch.labels[0]))
 
     def batch(self, indices: Tensor, symmetry: int = 0) -> SplatBatch:
-        """(B,) images, all turned by one symmetry; their Gaussians as sets."""
-        pixels = turned_image(self.pixels[indices], symmetry).float() / 255
+        """Return a batch of images that are all turned by one symmetry, their Gaussians as sets.
+
+        Args:
+            indices: (B,) int64 indices of the images.
+            symmetry: Symmetry, see `fastgs.data.symmetry.turn_image`.
+        """
+        pixels = turn_image(self.pixels[indices], symmetry).float() / 255
         if self._inputs is not None and not symmetry:
             return SplatBatch(self._inputs[indices], pixels, self._labels[indices])
-        return SplatBatch(self._normalized(indices, symmetry), pixels, self._labels[indices])
+        return SplatBatch(self._make_inputs(indices, symmetry), pixels, self._labels[indices])
 
     def symmetry(self, epoch: int, index: int) -> int:
-        """By which an image is turned in an epoch; see `fastgs.splats.channels.turned`."""
+        """Return the symmetry by which an image is turned in an epoch, see `fastgs.data.symmetry.turn_image`."""
         if not self.turn:
             return 0
         generator = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, index)))
         return int(generator.integers(8 if self.height == self.width else 4))
 
-    def _normalized(self, indices: Tensor, symmetry: int) -> Tensor:
+    def _make_inputs(self, indices: Tensor, symmetry: int) -> Tensor:
+        """Return the (B, K, C) normalized channels of images that are turned by a symmetry."""
         attributes = Attributes(*(each[indices] for each in self.attributes))
         if symmetry:
-            attributes = turned(attributes, symmetry, self.height, self.width)
+            attributes = turn_gaussians(attributes, symmetry, self.height, self.width)
         channels = to_channels(attributes, self.normalization.parameters, self.height, self.width)
         return self.normalization.normalized(channels)
 
-    def _arranged(self, inputs: Tensor) -> Tensor:
-        """(K, C) in the layout."""
+    def _arrange(self, inputs: Tensor) -> Tensor:
+        """Return (K, C) inputs in the layout of the dataset."""
         if self.layout == "set":
             return inputs
         return inputs.flatten() if self.layout == "flat" else inputs.T.reshape(-1, *self.grid)
 
 
 def collate_splats(samples: Sequence[SplatSample]) -> SplatBatch:
-    """Samples as a batch."""
+    """Stack samples to a batch."""
     inputs, pixels, labels = zip(*samples, strict=True)
     return SplatBatch(torch.stack(inputs), torch.stack(pixels), torch.tensor(labels))

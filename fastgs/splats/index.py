@@ -1,4 +1,4 @@
-"""A dataset of Gaussians on the disk: DIR/index.json and DIR/shard-00000.safetensors, ...; and its reader."""
+"""Datasets of Gaussians on the disk: DIR/index.json beside DIR/shard-00000.safetensors, ..., and how to read them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.files import atomic_write, parse_json
 from fastgs.splats.channels import Normalization, Parameters
-from fastgs.splats.shards import FORMAT, VERSION, Row, Settings, read_shard
+from fastgs.splats.shards import FORMAT, VERSION, Row, Settings, attribute_shapes, read_shard
 
 Split = Literal["train", "val", "test"]
 
@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 def shard_name(number: int) -> str:
-    """The file of a shard in the folder."""
+    """Return the name of the file of a shard."""
     return f"shard-{number:05}.safetensors"
 
 
@@ -34,13 +34,16 @@ class Entry(NamedTuple):
     """An image of a dataset.
 
     Attributes:
-        source: the image's file relative to the folder it was found in, or "cifar10/train/123".
-        top, left, height, width: the part of the source, in pixels of the resized one if it was resized.
-        label: index into `Index.labels`; None if it has none.
-        psnr: of the fit, in dB.
-        split: the side that it is on; all images of a source are on the same.
-        shard: file.
-        row: place in the tensors of the shard.
+        source: File of the image relative to the folder in which it was found, or "cifar10/train/123".
+        top: First row of the image in the source, in pixels of the resized source if it was resized.
+        left: First column of the image in the source, likewise.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        label: Index into `Index.labels`; None without classes.
+        psnr: PSNR of the fit in dB.
+        split: Split of the image; all images of a source are in the same.
+        shard: Name of the file of the shard.
+        row: Position in the tensors of the shard.
     """
 
     source: str
@@ -60,15 +63,15 @@ _TYPES = get_type_hints(Entry) | {"split": str}
 
 @dataclass(frozen=True)
 class Index:
-    """What a dataset is.
+    """Description of a dataset and all its images.
 
     Attributes:
-        settings: what it was made by.
-        labels: names of the classes; none if it has none.
-        entries: the images.
-        normalizations: ranges of the parameters over the train split; "anchored" ones only where fits started from a
-            grid, and all images have one size.
-        shards: SHA-256 of each shard, by file.
+        settings: Settings with which the dataset was made.
+        labels: Names of the classes; empty without classes.
+        entries: The images.
+        normalizations: Ranges of the parameters over the train split; of "anchored" ones only where fits started from
+            a grid and all images have one size.
+        shards: SHA-256 of each shard, by the name of its file.
     """
 
     settings: Settings
@@ -79,27 +82,27 @@ class Index:
 
     @property
     def num_gaussians(self) -> int:
-        """Of each image."""
+        """Number of Gaussians of each image."""
         return self.settings.num_gaussians
 
     @property
     def initialization(self) -> str:
-        """Where the fits started: "grid", "random" or "nearest"."""
+        """Initialization of the fits: "grid", "random" or "nearest"."""
         return self.settings.initialization
 
     @property
     def iterations(self) -> int:
-        """Of each fit."""
+        """Number of steps of each fit."""
         return self.settings.iterations
 
     @property
     def seed(self) -> int:
-        """Of everything random, the split included."""
+        """Random seed of everything random, the splits included."""
         return self.settings.seed
 
     @property
     def size(self) -> int | None:
-        """Side of all images in pixels, or None if they differ or are no squares."""
+        """Side of all images in pixels; None if they differ in size or are not square."""
         sizes = {side for entry in self.entries for side in (entry.height, entry.width)}
         return sizes.pop() if len(sizes) == 1 else None
 
@@ -108,9 +111,10 @@ class Splats(NamedTuple):
     """Images and their Gaussians, in the order of the index.
 
     Attributes:
-        attributes: (N, K, 2), (N, K, 2), (N, K), (N, K, 3) float32, units as in `Gaussians`.
-        pixels: uint8 (N, 3, H, W), or a list of (3, h, w) where the sizes differ.
-        entries: what the index says of them.
+        attributes: Attributes of shapes (N, K, 2), (N, K, 2), (N, K) and (N, K, 3), float32, in the units of
+            `Gaussians`.
+        pixels: (N, 3, H, W) uint8, or a list of (3, h, w) where the sizes differ.
+        entries: Entries of the images in the index.
     """
 
     attributes: Attributes
@@ -119,10 +123,10 @@ class Splats(NamedTuple):
 
 
 def write_index(folder: Path, index: Index) -> None:
-    """Write DIR/index.json, an image a line, whole or not at all.
+    """Write DIR/index.json, one image per line; it is written completely or not at all.
 
     Raises:
-        OSError: the folder is not writable, or the disk is full.
+        OSError: The folder is not writable, or the disk is full.
     """
     head = {
         "format": FORMAT,
@@ -139,11 +143,16 @@ def write_index(folder: Path, index: Index) -> None:
 
 
 def read_index(folder: str | Path) -> Index:
-    """Read what `write_index` wrote.
+    """Read the index of a dataset.
+
+    Messages are one line that begins with the path.
+
+    Args:
+        folder: Folder of the dataset.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, or of another format or version. Messages are one line that begins with the path.
+        FileNotFoundError: The folder has no index.
+        ValueError: The index is damaged, or of another format or version.
     """
     path = Path(folder) / INDEX
     try:
@@ -164,13 +173,21 @@ def read_index(folder: str | Path) -> Index:
             "dataset again"
         )
     try:
-        return _index(item)
+        return _parse_index(item)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = str(error) if type(error) is ValueError else "has other fields than this version writes"
         raise ValueError(f"{path}: {reason}; delete it, and make the dataset again") from error
 
 
-def _index(item: dict[str, Any]) -> Index:
+def _parse_index(item: dict[str, Any]) -> Index:
+    """Return the index of its JSON.
+
+    Raises:
+        ValueError: A field has an improper value.
+        KeyError: A field is missing.
+        TypeError: A field has another type, or is unknown.
+        AttributeError: A field has another type.
+    """
     labels, shards = item["labels"], item["shards"]
     if not all(isinstance(text, str) for text in (*labels, *shards, *shards.values())):
         raise ValueError("has improper labels or shards")
@@ -189,26 +206,30 @@ def _index(item: dict[str, Any]) -> Index:
 
 
 def load_splats(folder: str | Path, split: Split | None = None) -> Splats:
-    """All images of a dataset, or those of a split.
+    """Read all images of a dataset, or those of a split.
 
     A shard that is missing or damaged is named in a warning of the log, and its images are left out.
 
+    Args:
+        folder: Folder of the dataset.
+        split: Name of the split; None for all images.
+
     Raises:
-        FileNotFoundError, ValueError: as `read_index`; or there are no images in this split, or none can be read.
+        FileNotFoundError: The folder has no index.
+        ValueError: The index cannot be read, see `read_index`; or the split has no images, or none that can be read.
     """
     index = read_index(folder)
     wanted = [entry for entry in index.entries if split in (None, entry.split)]
     if not wanted:
         raise ValueError(f"{folder}: has no images for {split or 'anything'}; make the dataset of more images")
-    # Filled shard by shard, so that no more than one is in memory twice.
-    shape = (len(wanted), index.num_gaussians)
-    attributes = Attributes(torch.empty(*shape, 2), torch.empty(*shape, 2), torch.empty(shape), torch.empty(*shape, 3))
+    # The tensors are filled shard by shard, so that at most one shard is in memory twice.
+    attributes = Attributes(*(torch.empty(each) for each in attribute_shapes(len(wanted), index.num_gaussians)))
     pixels: list[Tensor] = []
     entries: list[Entry] = []
     for name, group in groupby(wanted, key=lambda entry: entry.shard):
         members = list(group)
         try:
-            found, images = _read(Path(folder) / name, members, index)
+            found, images = _read_entries(Path(folder) / name, members, index)
         except (OSError, ValueError) as error:
             _logger.warning(
                 "skipping %s; %d images are left out; repeat `fastgs splats make` to mend it", error, len(members)
@@ -225,17 +246,22 @@ def load_splats(folder: str | Path, split: Split | None = None) -> Splats:
     return Splats(Attributes(*(each[:count] for each in attributes)), torch.stack(pixels) if agree else pixels, entries)
 
 
-def _read(path: Path, entries: Sequence[Entry], index: Index) -> tuple[list[Tensor], list[Tensor]]:
-    """The attributes and the images of entries of one shard."""
+def _read_entries(path: Path, entries: Sequence[Entry], index: Index) -> tuple[list[Tensor], list[Tensor]]:
+    """Read the attributes and the pixels of entries of one shard.
+
+    Raises:
+        FileNotFoundError: The shard does not exist.
+        ValueError: The shard is damaged, or not the one that the index describes.
+    """
     header, content = read_shard(path)
     fits = header.sha256 == index.shards[path.name] and header.settings == index.settings
-    if not fits or any(not _same(entry, header.rows) for entry in entries):
+    if not fits or any(not _matches(entry, header.rows) for entry in entries):
         raise ValueError(f"{path}: is not the file that {INDEX} describes")
     rows = [entry.row for entry in entries]
     images = content.images(header.rows)
     return [each[rows] for each in content.attributes], [images[row] for row in rows]
 
 
-def _same(entry: Entry, rows: list[Row]) -> bool:
-    """Whether the shard has in this row what the index says."""
+def _matches(entry: Entry, rows: list[Row]) -> bool:
+    """Return True if the row of the shard describes the same part of a source as the entry."""
     return entry.row < len(rows) and rows[entry.row][1:5] == entry[1:5]

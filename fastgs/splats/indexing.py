@@ -1,4 +1,4 @@
-"""From shards to the index: which image is on which side, and the ranges of the parameters."""
+"""Making of the index from the shards: the split of each image, and the ranges of the parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastgs.splats.index import Entry, Index, Split, shard_name
 from fastgs.splats.shards import Header, Settings, read_shard
 from fastgs.splats.sources import Source
 
-# The ranges of the parameters are those of so many images, which are millions of Gaussians.
+# Number of images whose Gaussians, millions of them, determine the ranges of the parameters.
 MAX_STATISTICS = 2048
 
 
@@ -29,14 +29,14 @@ def make_index(
     items: Sequence[Sequence[Item]],
     headers: Mapping[int, Header],
 ) -> Index:
-    """The index of the shards in a folder.
+    """Return the index of the shards in a folder.
 
     Args:
-        folder: where they lie.
-        settings: of the dataset.
-        sources: what it was to be made of.
-        items: what each shard was to have.
-        headers: of the shards that are there, by number.
+        folder: Folder of the dataset.
+        settings: Settings of the dataset.
+        sources: Sources of the dataset.
+        items: Planned images of each shard.
+        headers: Headers of the existing shards, by number.
     """
     labels = sorted({source.label for source in sources if source.label is not None})
     splits = draw_splits(sources, settings.seed)
@@ -48,13 +48,13 @@ def make_index(
             side = splits[item.place]
             entries.append(Entry(item.source.name, *row[1:5], label, row.psnr, side, shard_name(number), place))
     shards = {shard_name(number): header.sha256 for number, header in sorted(headers.items())}
-    return Index(settings, labels, entries, _normalizations(folder, settings, entries), shards)
+    return Index(settings, labels, entries, _measure_ranges(folder, settings, entries), shards)
 
 
 def draw_splits(sources: Sequence[Source], seed: int) -> list[Split]:
-    """The side of each source: 4:1:1 into train, val and test.
+    """Draw the split of each source, in the proportion 4:1:1 for train, val and test.
 
-    Of a dataset that has a test set of its own, that is the test split, and the rest is divided 4:1.
+    The test set of a dataset that has its own is the test split; its training set is divided 4:1 into train and val.
     """
     splits: list[Split] = [source.split or "train" for source in sources]
     numbers = random_numbers(seed, "split")
@@ -69,13 +69,13 @@ def draw_splits(sources: Sequence[Source], seed: int) -> list[Split]:
     return splits
 
 
-def _normalizations(folder: Path, settings: Settings, entries: Sequence[Entry]) -> dict[Parameters, Normalization]:
-    """Of the images to train on, or of some of them at equal distances."""
+def _measure_ranges(folder: Path, settings: Settings, entries: Sequence[Entry]) -> dict[Parameters, Normalization]:
+    """Return the ranges over the train split, or over evenly spaced images of it if it is large."""
     train = [entry for entry in entries if entry.split == "train"]
     train = train[:: max(1, -(-len(train) // MAX_STATISTICS))]
     if not train:
         return {}
-    kinds = [kind for kind in get_args(Parameters) if kind == "plain" or _anchored(settings, entries)]
+    kinds = [kind for kind in get_args(Parameters) if kind == "plain" or _is_anchored(settings, entries)]
     channels: dict[Parameters, list[torch.Tensor]] = {kind: [] for kind in kinds}
     for name, group in groupby(train, key=lambda entry: entry.shard):
         _, content = read_shard(folder / name)
@@ -83,11 +83,11 @@ def _normalizations(folder: Path, settings: Settings, entries: Sequence[Entry]) 
             gaussians = Attributes(*(each[entry.row : entry.row + 1] for each in content.attributes))
             for kind in kinds:
                 channels[kind].append(to_channels(gaussians, kind, entry.height, entry.width))
-    return {kind: Normalization.of(torch.cat(each), kind) for kind, each in channels.items()}
+    return {kind: Normalization.from_values(torch.cat(each), kind) for kind, each in channels.items()}
 
 
-def _anchored(settings: Settings, entries: Sequence[Entry]) -> bool:
-    """Whether each Gaussian began in a cell, of one grid for all images."""
+def _is_anchored(settings: Settings, entries: Sequence[Entry]) -> bool:
+    """Return True if the Gaussians of all images began in the cells of one grid."""
     sizes = {(entry.height, entry.width) for entry in entries}
     if settings.initialization != "grid" or len(sizes) > 1:
         return False

@@ -1,9 +1,9 @@
-"""A shard of a dataset: a safetensors file of some images and the Gaussians that were fitted to them.
+"""Shards of a dataset: safetensors files of some images and the Gaussians that were fitted to them.
 
-Tensors: means (n, K, 2), scales (n, K, 2), rotations (n, K) and colors (n, K, 3) as in `Gaussians`, float32; sizes
-(n, 2) int32, heights and widths; pixels uint8, those of all images one after the other, each (3, height, width). The
-metadata say by what settings and of what sources it was made, and have a checksum of everything: a file may be damaged
-where safetensors does not see it.
+The tensors are means (n, K, 2), scales (n, K, 2), rotations (n, K) and colors (n, K, 3) as in `Gaussians`, float32;
+sizes (n, 2) int32, heights and widths; and pixels uint8, those of all images one after the other, each (3, height,
+width). The metadata hold the settings, a hash of the sources, and a checksum of everything, since a file can be damaged
+where safetensors does not notice it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from fastgs.fitting.parametrization import Attributes
+from fastgs.gaussians import CHANNELS
 from fastgs.io.files import atomic_write, parse_json, sorted_header
 
 FORMAT = "fastgs.splats"
@@ -27,21 +28,21 @@ VERSION = "1"
 
 
 class DamagedError(ValueError):
-    """A shard that is cut short or changed; one line that begins with its path."""
+    """An error about a shard that is cut short or changed; the message is one line that begins with its path."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides, with the pixels, about every byte of a dataset.
+    """Settings that determine, together with the pixels, every byte of a dataset.
 
     Attributes:
-        num_gaussians: of each image.
-        initialization: where fits start, a name in `fastgs.splats.making.INITIALIZERS`.
-        iterations: number of steps.
-        seed: of everything random.
-        size: side of the images in pixels; None where they keep their size.
-        crops: how many are cut from each source; None for one that is resized, or whole.
-        shard_size: number of images of a shard.
+        num_gaussians: Number of Gaussians of each image.
+        initialization: Initialization of the fits, a name in `fastgs.splats.making.INITS`.
+        iterations: Number of steps of a fit.
+        seed: Random seed of everything random.
+        size: Side of the images in pixels; None keeps their size.
+        crops: Number of crops from each source; None for one image, which is resized or whole.
+        shard_size: Number of images in a shard.
         sources: SHA-256 of the list of sources.
     """
 
@@ -56,10 +57,10 @@ class Settings:
 
     @classmethod
     def from_json(cls, item: Any) -> Settings:
-        """From what `asdict` gave.
+        """Return the settings of a dictionary that `asdict` made.
 
         Raises:
-            ValueError: a setting is missing or has another type.
+            ValueError: A setting is missing or has another type.
         """
         try:
             settings = cls(**item)
@@ -77,9 +78,12 @@ class Row(NamedTuple):
     """An image in a shard.
 
     Attributes:
-        item: which of those that the shard was to have; some may have been left out.
-        top, left, height, width: the part of the source, in pixels.
-        psnr: of the fit, in dB.
+        item: Position among the planned images of the shard, some of which may have been left out.
+        top: First row of the image in the source, in pixels of the resized source if it was resized.
+        left: First column of the image in the source, likewise.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        psnr: PSNR of the fit in dB.
     """
 
     item: int
@@ -91,21 +95,26 @@ class Row(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An image that was left out: which of those that the shard was to have, and why."""
+    """An image that was left out.
+
+    Attributes:
+        item: Position among the planned images of the shard.
+        reason: Reason in a few words.
+    """
 
     item: int
     reason: str
 
 
 class Header(NamedTuple):
-    """What the metadata of a shard say.
+    """The metadata of a shard.
 
     Attributes:
-        settings: of the dataset.
+        settings: Settings of the dataset.
         contents: SHA-256 of the sources of this shard.
-        rows: the images.
-        failures: those that are not there.
-        sha256: of everything, the other fields included.
+        rows: The images.
+        failures: The images that were left out.
+        sha256: SHA-256 of everything, the other fields included.
     """
 
     settings: Settings
@@ -116,24 +125,29 @@ class Header(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What the tensors of a shard are: n images' Gaussians, (n, K, ...), and pixels, flat."""
+    """The tensors of a shard.
+
+    Attributes:
+        attributes: Attributes of the Gaussians of n images, (n, K, ...).
+        pixels: Pixels of all images, flat.
+    """
 
     attributes: Attributes
     pixels: Tensor
 
     def images(self, rows: list[Row]) -> list[Tensor]:
-        """The pixels as n images (3, h, w)."""
-        parts = torch.split(self.pixels, [3 * row.height * row.width for row in rows])
-        return [part.view(3, row.height, row.width) for part, row in zip(parts, rows, strict=True)]
+        """Return the pixels as n images (3, h, w)."""
+        parts = torch.split(self.pixels, [CHANNELS * row.height * row.width for row in rows])
+        return [part.view(CHANNELS, row.height, row.width) for part, row in zip(parts, rows, strict=True)]
 
 
 def write_shard(
     path: Path, settings: Settings, contents: str, rows: list[Row], failures: list[Failure], content: Content
 ) -> Header:
-    """Write a shard, whole or not at all; equal arguments give equal bytes.
+    """Write a shard completely or not at all; equal arguments give equal bytes.
 
     Raises:
-        OSError: the folder is not writable, or the disk is full.
+        OSError: The folder is not writable, or the disk is full.
     """
     tensors = {
         **content.attributes._asdict(),
@@ -156,60 +170,80 @@ def write_shard(
 
 
 def read_header(path: Path) -> Header:
-    """The metadata of a shard, not checked against its checksum.
+    """Read the metadata of a shard without a check of its checksum.
+
+    All messages are one line that begins with the path.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        DamagedError: it is no readable safetensors file.
-        ValueError: it is no shard, or of another version. All messages are one line that begins with the path.
+        FileNotFoundError: The file does not exist.
+        DamagedError: The file is not a readable safetensors file.
+        ValueError: The file is no shard, or of another version.
     """
-    return _header(_open(path)[0], path)
+    return _parse_header(_read_file(path)[0], path)
 
 
 def read_shard(path: Path) -> tuple[Header, Content]:
-    """A shard, all of it checked.
+    """Read a shard and check all of it.
+
+    All messages are one line that begins with the path.
 
     Raises:
-        FileNotFoundError, DamagedError, ValueError: as `read_header`.
+        FileNotFoundError: The file does not exist.
+        DamagedError: The file is not a readable safetensors file, or is damaged.
+        ValueError: The file is no shard, or of another version.
     """
-    metadata, tensors = _open(path, tensors=True)
-    header = _header(metadata, path)
+    metadata, tensors = _read_file(path, tensors=True)
+    header = _parse_header(metadata, path)
     if _checksum({name: text for name, text in metadata.items() if name != "sha256"}, tensors) != header.sha256:
         raise DamagedError(f"{path}: is damaged (wrong checksum)")
-    _check(header, tensors, path)
+    _check_tensors(header, tensors, path)
     return header, Content(Attributes(*(tensors[name] for name in Attributes._fields)), tensors["pixels"])
 
 
-def _check(header: Header, tensors: dict[str, Tensor], path: Path) -> None:
-    """Refuse tensors of other shapes or types than the header says."""
-    count = (len(header.rows), header.settings.num_gaussians)
-    pixels = 3 * sum(row.height * row.width for row in header.rows)
-    shapes = {
-        "means": (*count, 2),
-        "scales": (*count, 2),
-        "rotations": count,
-        "colors": (*count, 3),
-        "pixels": (pixels,),
-    }
-    for name, shape in shapes.items():
+def attribute_shapes(images: int, num_gaussians: int) -> list[tuple[int, ...]]:
+    """Return the shapes of the four attributes of the Gaussians of some images, in the order of `Attributes`."""
+    count = (images, num_gaussians)
+    return [(*count, 2), (*count, 2), count, (*count, CHANNELS)]
+
+
+def _check_tensors(header: Header, tensors: dict[str, Tensor], path: Path) -> None:
+    """Check that the tensors have the types and the shapes that the header implies.
+
+    Raises:
+        DamagedError: A tensor has another shape or type, or is missing.
+    """
+    shapes = attribute_shapes(len(header.rows), header.settings.num_gaussians)
+    pixels = (CHANNELS * sum(row.height * row.width for row in header.rows),)
+    for name, shape in zip((*Attributes._fields, "pixels"), (*shapes, pixels), strict=True):
         dtype = torch.uint8 if name == "pixels" else torch.float32
         if name not in tensors or (tensors[name].shape, tensors[name].dtype) != (shape, dtype):
             raise DamagedError(f"{path}: is damaged (has no proper {name})")
 
 
-def _open(path: Path, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The metadata of a safetensors file, and all its tensors if asked for."""
+def _read_file(path: Path, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read the metadata of a safetensors file, and also its tensors if asked for.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        DamagedError: The file is not a readable safetensors file.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             names = file.keys() if tensors else []
             return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file") from error
-    except (OSError, safetensors.SafetensorError, KeyError) as error:  # a KeyError is of a type that torch lacks
+    except (OSError, safetensors.SafetensorError, KeyError) as error:  # KeyError: a type that torch lacks
         raise DamagedError(f"{path}: is damaged ({' '.join(str(error).split())})") from error
 
 
-def _header(metadata: dict[str, str], path: Path) -> Header:
+def _parse_header(metadata: dict[str, str], path: Path) -> Header:
+    """Return the header of the metadata of a file.
+
+    Raises:
+        DamagedError: A field is missing or improper.
+        ValueError: The file is no shard, or of another version.
+    """
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: is no shard of a dataset (not written by fastgs)")
     if metadata.get("version") != VERSION:
@@ -226,7 +260,7 @@ def _header(metadata: dict[str, str], path: Path) -> Header:
 
 
 def _checksum(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of metadata and tensors, in hexadecimal."""
+    """Return the SHA-256 of metadata and tensors in hexadecimal."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())

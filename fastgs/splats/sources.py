@@ -1,4 +1,4 @@
-"""What images a dataset is made of: files, those of folders, and CIFAR-10; and what is cut from each."""
+"""Sources of a dataset: image files, folders and CIFAR-10; and the windows that are cut from each."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.io.images import SUFFIXES, ImageError, find_images, load_image
 
-# A folder with this one in it is CIFAR-10, as torchvision keeps it.
+# Name of the folder in which torchvision keeps CIFAR-10; its parent is recognized by it.
 CIFAR10 = "cifar-10-batches-py"
 
 
 @dataclass(frozen=True)
 class Source:
-    """An image, not yet read.
+    """An image that is not yet read.
 
     Attributes:
-        name: the file relative to the folder it was found in, or what else says which image it is.
-        path: of the file, or of the folder of its dataset.
-        label: name of its class.
-        split: the side that its dataset puts it on, if that has a test set of its own.
+        name: File relative to the folder in which it was found, or another unique name.
+        path: Path of the file, or of the folder of its dataset.
+        label: Name of the class; None without classes.
+        split: Split to which the dataset assigns the image, if it has a test set of its own.
     """
 
     name: str
@@ -37,10 +38,10 @@ class Source:
     split: Literal["train", "test"] | None = None
 
     def read(self) -> Tensor:
-        """(3, H, W) float32 in [0, 1].
+        """Read the image as (3, H, W) float32 in [0, 1].
 
         Raises:
-            ImageError: the file cannot be read; the message is the reason alone.
+            ImageError: The file cannot be read; the message is the reason alone.
         """
         try:
             return load_image(self.path)
@@ -48,7 +49,7 @@ class Source:
             raise ImageError(str(error).removeprefix(f"{self.path}: ")) from error
 
     def sha256(self) -> str:
-        """Of the file, in hexadecimal; empty if it cannot be read."""
+        """Return the SHA-256 of the file in hexadecimal; empty if the file cannot be read."""
         try:
             return hashlib.sha256(self.path.read_bytes()).hexdigest()
         except OSError:
@@ -57,67 +58,73 @@ class Source:
 
 @dataclass(frozen=True)
 class Cifar10Source(Source):
-    """An image of CIFAR-10, whose files hold thousands each.
+    """An image of CIFAR-10, whose files hold thousands of images each.
 
     Attributes:
-        number: place in its split.
+        number: Position of the image in its split.
     """
 
     number: int = 0
 
+    @override
     def read(self) -> Tensor:
-        """(3, 32, 32) float32 in [0, 1]."""
         return load_image(self._pixels())
 
+    @override
     def sha256(self) -> str:
-        """Of the pixels, in hexadecimal."""
+        # The hash of the pixels alone, as a file has thousands of images.
         return hashlib.sha256(self._pixels().tobytes()).hexdigest()
 
     def _pixels(self) -> Any:
-        return _cifar10(self.path, self.split == "train").data[self.number]
+        return _load_cifar10(self.path, self.split == "train").data[self.number]
 
 
 def find_sources(path: Path) -> Sequence[Source]:
-    """The images at a path.
+    """Find the images at a path.
 
     Args:
-        path: an image file; a folder of images; a folder of folders of images, whose names are their labels, as
-            torchvision's ImageFolder takes it; or the folder that CIFAR-10 was downloaded to.
+        path: Path of an image file; of a folder of images; of a folder of folders of images, whose names are their
+            labels, as for torchvision's ImageFolder; or of the folder that CIFAR-10 was downloaded to.
 
     Returns:
-        In the order of their names; CIFAR-10 in its own, with the test set last.
+        The images in the order of their names; those of CIFAR-10 in its own order, with the test set last.
 
     Raises:
-        ImageError: there is nothing; a folder holds no image or cannot be listed, or CIFAR-10 is damaged.
+        ImageError: The path does not exist, a folder holds no image or cannot be listed, or CIFAR-10 is damaged.
     """
     if not path.exists():
         raise ImageError(f"{path}: no such file or folder; check the name")
     if not path.is_dir():
         return [Source(path.name, path)]
     if (path / CIFAR10).is_dir():
-        return _cifar10_sources(path)
+        return _find_cifar10_sources(path)
     try:
         return [Source(file.name, file) for file in find_images(path)]
     except ImageError:
         folders = sorted(each for each in path.glob("*") if each.is_dir() and not each.name.startswith("."))
         found = [
-            Source(file.relative_to(path).as_posix(), file, each.name) for each in folders for file in _below(each)
+            Source(file.relative_to(path).as_posix(), file, each.name) for each in folders for file in _find_below(each)
         ]
         if not found:
             raise
         return found
 
 
-def _below(folder: Path) -> list[Path]:
-    """The image files in a folder and in those below it, sorted."""
+def _find_below(folder: Path) -> list[Path]:
+    """Return the image files in a folder and in all folders below it, sorted, without hidden ones."""
     files = (each for each in folder.rglob("*") if each.suffix.lower() in SUFFIXES and not each.is_dir())
     return sorted(each for each in files if not any(part.startswith(".") for part in each.relative_to(folder).parts))
 
 
-def _cifar10_sources(folder: Path) -> list[Cifar10Source]:
+def _find_cifar10_sources(folder: Path) -> list[Cifar10Source]:
+    """Return the images of CIFAR-10 in its order, with the test set last.
+
+    Raises:
+        ImageError: The files are damaged.
+    """
     sources: list[Cifar10Source] = []
     for split in ("train", "test"):
-        data = _cifar10(folder, split == "train")
+        data = _load_cifar10(folder, split == "train")
         names = (data.classes[label] for label in data.targets)
         sources += [
             Cifar10Source(f"cifar10/{split}/{number}", folder, label, split, number)
@@ -127,8 +134,12 @@ def _cifar10_sources(folder: Path) -> list[Cifar10Source]:
 
 
 @lru_cache(maxsize=2)
-def _cifar10(folder: Path, train: bool) -> Any:
-    """A half of CIFAR-10, which torchvision checks and reads."""
+def _load_cifar10(folder: Path, train: bool) -> Any:
+    """Read the training or the test set of CIFAR-10, which torchvision checks.
+
+    Raises:
+        ImageError: The files are damaged.
+    """
     from torchvision import datasets  # deferred: takes seconds
 
     try:
@@ -140,39 +151,46 @@ def _cifar10(folder: Path, train: bool) -> Any:
 
 
 def listing(sources: Sequence[Source]) -> str:
-    """SHA-256 of names, labels and splits, in hexadecimal: two lists of sources are one if these are."""
+    """Return the SHA-256 of names, labels and splits in hexadecimal, by which lists of sources are compared."""
     rows = [(source.name, source.label, source.split) for source in sources]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 class Window(NamedTuple):
-    """An image of a dataset: a part of a source, in pixels of the resized one if it was resized, as (3, h, w) uint8."""
+    """An image of a dataset, cut from a source.
+
+    Attributes:
+        top: First row in the source, in pixels of the resized source if it was resized.
+        left: First column in the source, likewise.
+        pixels: (3, h, w) uint8.
+    """
 
     top: int
     left: int
     pixels: Tensor
 
 
-def cut(image: Tensor, size: int | None, crops: int | None, generator: np.random.Generator) -> list[Window]:
-    """What a dataset takes from a source.
+def cut_windows(image: Tensor, size: int | None, crops: int | None, generator: np.random.Generator) -> list[Window]:
+    """Cut the images of a dataset from a source.
 
     Args:
         image: (3, H, W) in [0, 1].
-        size: side of the square that is taken: the centre of the image, its shorter side resized to that; None takes
-            the whole image.
-        crops: so many squares are cut from anywhere in the image instead, which is not resized; no two are the same.
-        generator: draws their places.
+        size: Side in pixels of the square that is cut: the centre of the image, after its shorter side is resized to
+            this; None takes the whole image.
+        crops: Number of different squares that are cut from anywhere in the image, which is then not resized; None
+            cuts one from the centre.
+        generator: Random generator of their places.
 
     Raises:
-        ImageError: the image is too small for that; the message is the reason alone.
+        ImageError: The image is too small for the crops; the message is the reason alone.
     """
     _, height, width = image.shape
     if size is None:
-        return [Window(0, 0, _bytes(image))]
+        return [Window(0, 0, _to_bytes(image))]
     if crops is None:
-        # Where load_image cuts.
+        # The place where load_image cuts.
         top, left = (round((size * extent // min(height, width) - size) / 2) for extent in (height, width))
-        return [Window(top, left, _bytes(load_image(image, size)))]
+        return [Window(top, left, _to_bytes(load_image(image, size)))]
     rows, columns = (max(0, extent - size + 1) for extent in (height, width))
     if rows * columns < crops:
         raise ImageError(
@@ -180,8 +198,8 @@ def cut(image: Tensor, size: int | None, crops: int | None, generator: np.random
             "--crops"
         )
     places = (divmod(int(place), columns) for place in generator.choice(rows * columns, crops, replace=False))
-    return [Window(top, left, _bytes(image[:, top : top + size, left : left + size])) for top, left in places]
+    return [Window(top, left, _to_bytes(image[:, top : top + size, left : left + size])) for top, left in places]
 
 
-def _bytes(image: Tensor) -> Tensor:
+def _to_bytes(image: Tensor) -> Tensor:
     return (image * 255).round().to(torch.uint8).contiguous()

@@ -1,4 +1,4 @@
-"""`fastgs splats make`: the same bytes for the same seed, whatever happens on the way."""
+"""`fastgs splats make`: the same bytes for the same seed, even after interruptions and damage."""
 
 import sys
 from itertools import product
@@ -27,13 +27,13 @@ def make(*arguments) -> int:
     return cli.main(["splats", "make", *map(str, arguments)])
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Seven images of two classes, and one that is damaged."""
+    """Seven images of two classes, and one file that is no image."""
     folder = tmp_path_factory.mktemp("photos")
     for label, photo, count in (("cat", data.chelsea(), 4), ("cup", data.coffee(), 3)):
         (folder / label).mkdir()
@@ -51,10 +51,10 @@ def made(photos, tmp_path_factory) -> Path:
     return folder
 
 
-# What it makes
+# The dataset
 
 
-def test_what_is_made(photos, tmp_path, capsys):
+def test_dataset_has_fits_pixels_and_index(photos, tmp_path, capsys):
     out = tmp_path / "out"
     assert make(photos, *QUICK, "--shard-size", 3, "--seed", 7, "--output", out) == 1
     said = capsys.readouterr()
@@ -62,7 +62,7 @@ def test_what_is_made(photos, tmp_path, capsys):
         f"fastgs: error: {photos / 'cup' / '1.jpg'}: is not an image that Pillow can read, or is damaged; convert it "
         "to 8-bit PNG or JPEG\n"
     )
-    assert sorted(contents(out)) == ["index.json", *(f"shard-0000{number}.safetensors" for number in range(3))]
+    assert sorted(read_files(out)) == ["index.json", *(f"shard-0000{number}.safetensors" for number in range(3))]
     index, splats = read_index(out), load_splats(out)
     mean = sum(entry.psnr for entry in index.entries) / 7
     assert said.out.startswith(f"{out}: 7 images  64 Gaussians each  {mean:.2f} dB  ")
@@ -85,7 +85,7 @@ def test_what_is_made(photos, tmp_path, capsys):
     assert index.normalizations.keys() == {"plain", "anchored"}
 
 
-def test_normalizations_are_of_the_train_split(made):
+def test_normalizations_cover_the_train_split(made):
     index, train = read_index(made), load_splats(made, "train")
     share = train.attributes.means.flatten(0, 1).double() / 16
     torch.testing.assert_close(index.normalizations["plain"].mean[:2].double(), share.mean(0))
@@ -94,7 +94,7 @@ def test_normalizations_are_of_the_train_split(made):
     assert (index.normalizations["plain"].high[2:4] >= scales.quantile(0.99, dim=0)).all()
 
 
-def test_full_size_and_other_starts(photos, tmp_path):
+def test_full_size_and_other_initializations(photos, tmp_path):
     Image.fromarray(data.coffee()[:20, :25]).save(tmp_path / "small.png")
     given = (tmp_path / "small.png", photos / "cat")
     nearest, random = tmp_path / "nearest", tmp_path / "random"
@@ -108,8 +108,8 @@ def test_full_size_and_other_starts(photos, tmp_path):
     assert not torch.equal(splats.attributes.scales, load_splats(random).attributes.scales)
 
 
-def test_crops(tmp_path, capsys):
-    """Different ones of each image at its own size, none of one that is too small, and one split for each image."""
+def test_crops_are_different_squares_of_the_full_size_image(tmp_path, capsys):
+    """An image that is too small has none, and all crops of an image are in one split."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for name, side in (("a", 9), ("b", 30), ("c", 8), ("d", 40)):
@@ -124,7 +124,7 @@ def test_crops(tmp_path, capsys):
     assert [entry.source for entry in splats.entries] == ["a.png"] * 12 + ["b.png"] * 12 + ["d.png"] * 12
     places = {(entry.source, entry.top, entry.left) for entry in splats.entries}
     assert len(places) == 36
-    # All that there are of the first.
+    # The first image has just 12 different crops.
     assert {place[1:] for place in places if place[0] == "a.png"} == set(product(range(2), range(6)))
     for pixels, entry in zip(splats.pixels, splats.entries, strict=True):
         whole = torch.from_numpy(np.array(Image.open(folder / entry.source))).permute(2, 0, 1)
@@ -132,20 +132,20 @@ def test_crops(tmp_path, capsys):
     assert len({(entry.source, entry.split) for entry in splats.entries}) == 3
 
 
-def test_splits():
-    def sides(count, split=None, seed=0):
+def test_splits_have_their_proportions():
+    def draw(count, split=None, seed=0):
         return draw_splits([Source(str(number), Path(str(number)), None, split) for number in range(count)], seed)
 
     for count in range(1, 40):
-        drawn = [sides(count).count(split) for split in ("train", "val", "test")]
+        drawn = [draw(count).count(split) for split in ("train", "val", "test")]
         assert sum(drawn) == count and drawn[1] == drawn[2] and abs(drawn[1] - count / 6) <= 0.5 and drawn[0] > 0
-        assert abs(sides(count, "train").count("val") - count / 5) <= 0.5 and "test" not in sides(count, "train")
-    assert sides(5, "test") == ["test"] * 5
-    assert sides(30) == sides(30) != sides(30, seed=1)
+        assert abs(draw(count, "train").count("val") - count / 5) <= 0.5 and "test" not in draw(count, "train")
+    assert draw(5, "test") == ["test"] * 5
+    assert draw(30) == draw(30) != draw(30, seed=1)
 
 
-def test_folders_without_images(tmp_path, photos):
-    """Images beside folders go first; what is hidden does not count, and deeper folders do."""
+def test_sources_of_folders_of_folders(tmp_path, photos):
+    """Hidden files and folders are left out, deeper folders are included, and images beside folders take precedence."""
     for path in ("x/.b/1.png", "x/deep/2.PNG", "x/.3.png", "x/4.txt", ".y/5.png", "a/6.png"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
@@ -154,10 +154,10 @@ def test_folders_without_images(tmp_path, photos):
     assert [(each.name, each.label) for each in find_sources(tmp_path)] == [("7.png", None)]
 
 
-# Again, and after what goes wrong
+# Repeated and interrupted runs
 
 
-def test_a_second_run_makes_nothing(photos, made, capsys):
+def test_second_run_fits_nothing(photos, made, capsys):
     before = {path.name: path.stat().st_mtime_ns for path in made.glob("shard*")}
     index = (made / "index.json").read_bytes()
     assert make(photos, *QUICK, "--shard-size", 3, "--output", made) == 1
@@ -167,8 +167,9 @@ def test_a_second_run_makes_nothing(photos, made, capsys):
     assert said.out.endswith(" dB\n") and said.err.count("1.jpg: is not an image") == said.err.count("\n") == 1
 
 
-def test_a_killed_run_goes_on(photos, tmp_path):
-    """By two processes, killed after the first shard; then by one. The same bytes as in one go."""
+@pytest.mark.slow
+def test_killed_run_is_continued(photos, tmp_path):
+    """A run of two processes is killed after the first shard and continued by one, with the bytes of a single run."""
     options = ("-k", "64", "--size", "16", "--shard-size", "3", "--iterations", "300")
     out = tmp_path / "out"
     with start("-m", "fastgs", "splats", "make", photos, *options, "--workers", "2", "--output", out) as process:
@@ -180,65 +181,65 @@ def test_a_killed_run_goes_on(photos, tmp_path):
     assert make(photos, *options, "--workers", 1, "--output", out) == 1
     assert before.items() <= {path.name: path.stat().st_mtime_ns for path in out.iterdir()}.items()
     assert make(photos, *options, "--workers", 1, "--output", tmp_path / "whole") == 1
-    assert contents(out) == contents(tmp_path / "whole")
+    assert read_files(out) == read_files(tmp_path / "whole")
 
 
-def test_an_interrupted_run_says_so(photos, tmp_path, monkeypatch, capsys):
+def test_interrupted_run_reports_it(photos, tmp_path, monkeypatch, capsys):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(making, "write_index", interrupted)
     assert make(photos, *QUICK, "--output", tmp_path / "out") == 130
     assert capsys.readouterr().err.endswith("fastgs: interrupted\n")
-    assert sorted(contents(tmp_path / "out")) == ["shard-00000.safetensors"]
+    assert sorted(read_files(tmp_path / "out")) == ["shard-00000.safetensors"]
 
 
-def test_what_is_damaged_or_changed_is_made_again(photos, tmp_path):
-    """And nothing else; with the same bytes, if the images are the same."""
+def test_only_damaged_or_changed_shards_are_made_again(photos, tmp_path):
+    """They have the same bytes if the images are the same."""
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
     for number, path in enumerate(sorted(photos.glob("c*/*.png"))):
         (folder / f"{number}.png").write_bytes(path.read_bytes())
     arguments = (folder, *QUICK, "--shard-size", 2, "--output", out)
     assert make(*arguments) == 0
-    before = contents(out)
+    before = read_files(out)
     damaged = bytearray(before["shard-00001.safetensors"])
     damaged[-1] ^= 1
     (out / "shard-00001.safetensors").write_bytes(damaged)
     (out / "shard-00002.safetensors").write_bytes(b"")
-    assert make(*arguments) == 0 and contents(out) == before
+    assert make(*arguments) == 0 and read_files(out) == before
 
     (folder / "3.png").write_bytes((folder / "4.png").read_bytes())
     assert make(*arguments) == 0
-    after = contents(out)
+    after = read_files(out)
     assert {name for name in before if before[name] != after[name]} == {"index.json", "shard-00001.safetensors"}
     splats = load_splats(out)
     assert torch.equal(splats.pixels[3], splats.pixels[4])
 
 
-def test_batches_do_not_matter(photos, made, tmp_path, monkeypatch):
-    """Fits are those of each image alone, up to rounding."""
+def test_fits_do_not_depend_on_batches(photos, made, tmp_path, monkeypatch):
+    """Fits in a batch are those of each image alone, up to rounding."""
     monkeypatch.setattr(batches, "MAX_PIXELS", 1)
     assert make(photos, *QUICK, "--shard-size", 3, "--output", tmp_path / "out") == 1
     for alone, together in zip(load_splats(tmp_path / "out").attributes, load_splats(made).attributes, strict=True):
         torch.testing.assert_close(alone, together, atol=1e-3, rtol=1e-3)
 
 
-def test_nothing_can_be_read(tmp_path, capsys):
+def test_no_readable_image(tmp_path, capsys):
     (tmp_path / "a.png").write_text("no image")
     out = tmp_path / "out"
     assert make(tmp_path / "a.png", tmp_path / "b.png", *QUICK, "--output", out) == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[2] for line in lines] == [f" {tmp_path / 'b.png'}", f" {tmp_path / 'a.png'}", f" {out}"]
-    assert lines[2].endswith("none of the 1 images can be read") and not contents(out)
-    # Where nothing is found, one line is enough, and no folder is made.
+    assert lines[2].endswith("none of the 1 images can be read") and not read_files(out)
+    # If no image is found, there is one line, and no folder is made.
     assert make(tmp_path / "b.png", *QUICK, "--output", tmp_path / "other") == 1
     line = f"fastgs: error: {tmp_path / 'b.png'}: no such file or folder; check the name"
     assert capsys.readouterr().err.splitlines() == [line] and not (tmp_path / "other").exists()
 
 
-def test_another_dataset_is_refused(photos, made, tmp_path, capsys):
-    before = contents(made)
+def test_folder_of_another_dataset_is_refused(photos, made, tmp_path, capsys):
+    before = read_files(made)
     for arguments, reason in (
         ((photos, *QUICK, "--shard-size", 3, "-k", 65), "num_gaussians 64, not 65"),
         ((photos, *QUICK), f"shard_size 3, not {making.SHARD_SIZE}"),
@@ -246,13 +247,13 @@ def test_another_dataset_is_refused(photos, made, tmp_path, capsys):
     ):
         assert make(*arguments, "--output", made) == 2
         assert f"argument --output: {made}: holds another dataset ({reason})" in capsys.readouterr().err
-    assert contents(made) == before
+    assert read_files(made) == before
     (tmp_path / "index.json").write_text("{}")
     assert make(photos, *QUICK, "--output", tmp_path) == 2
-    assert contents(tmp_path) == {"index.json": b"{}"}
+    assert read_files(tmp_path) == {"index.json": b"{}"}
 
 
-def test_progress_on_a_terminal(photos, tmp_path, capsys, monkeypatch):
+def test_progress_is_shown_on_a_terminal(photos, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     assert make(photos / "cat", *QUICK, "--output", tmp_path / "out") == 0
@@ -272,7 +273,7 @@ def test_progress_on_a_terminal(photos, tmp_path, capsys, monkeypatch):
         (("--init", "learned"), "argument --init: invalid choice: 'learned'"),
     ],
 )
-def test_wrong_usage(photos, tmp_path, capsys, arguments, line):
+def test_wrong_option_is_one_line(photos, tmp_path, capsys, arguments, line):
     assert make(photos, *arguments, "--output", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert said.startswith(f"fastgs splats make: error: {line}") and said.count("\n") == 1

@@ -1,4 +1,4 @@
-"""CIFAR-10, a small one that takes the place of the real: downloaded as the others are, and made into splats."""
+"""CIFAR-10, replaced by a small one: download, and making of splats."""
 
 import hashlib
 import pickle
@@ -27,7 +27,7 @@ def dump(path, item):
 
 @pytest.fixture
 def archive(tmp_path, monkeypatch):
-    """The archive, the images and their labels, in the order of the files."""
+    """Replace CIFAR-10 by 14 images; return the archive, the images and their labels, in the order of the files."""
     folder = tmp_path / CIFAR10.base_folder
     folder.mkdir()
     numbers = np.random.default_rng(0)
@@ -50,7 +50,7 @@ def archive(tmp_path, monkeypatch):
     return content, images, labels
 
 
-def test_download_and_make(archive, tmp_path, monkeypatch, capsys):
+def test_cifar10_is_downloaded_once_and_made_into_splats(archive, tmp_path, monkeypatch, capsys):
     content, images, labels = archive
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
@@ -60,7 +60,7 @@ def test_download_and_make(archive, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.endswith(expected)
 
     with serving({cifar10.ARCHIVE.name: content}) as server:
-        for _ in range(2):  # the second time, all is there
+        for _ in range(2):  # the second time, all files exist
             assert cli.main(["download", "cifar10", "--url", server.url]) == 0
             said = capsys.readouterr()
             assert said.out == "data/cifar10  60000 images\n" and said.err == f"{cifar10.LICENSE}\n"
@@ -77,12 +77,12 @@ def test_download_and_make(archive, tmp_path, monkeypatch, capsys):
     assert splits[10:] == ["test"] * 4 and sorted(splits[:10]) == ["train"] * 8 + ["val"] * 2
 
 
-def test_a_damaged_one_is_named(archive, tmp_path, capsys):
+def test_damaged_cifar10_is_named(archive, tmp_path, capsys):
     (tmp_path / CIFAR10.base_folder / "data_batch_2").write_bytes(b"")
     assert cli.main(["splats", "make", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.startswith(f"fastgs: error: {tmp_path}: does not hold a whole CIFAR-10; ")
     assert not (tmp_path / "out").exists()
 
 
-def test_sources_differ_by_their_pixels(archive, tmp_path):
+def test_cifar10_sources_are_hashed_by_their_pixels(archive, tmp_path):
     assert len({source.sha256() for source in find_sources(tmp_path)}) == 14

@@ -1,4 +1,4 @@
-"""Samples that depend on (seed, epoch, index) alone, and messages that say what is wrong with a folder."""
+"""Folders of images: samples depend on (seed, epoch, index) alone, and messages tell what is wrong with a folder."""
 
 import logging
 import warnings
@@ -19,7 +19,7 @@ COUNT, HEIGHT, WIDTH = 10, 20, 28
 
 
 def save(path, height=HEIGHT, width=WIDTH, seed=0, mode="RGB"):
-    """An image in which no two pixels are alike: red tells the column, green the row, blue the image."""
+    """Save an image whose red tells the column, green the row and blue the image, so that no two pixels are equal."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     pixels = np.stack([columns, rows, np.full_like(rows, seed)], axis=2)
     Image.fromarray(pixels).convert(mode).save(path)
@@ -53,7 +53,7 @@ def test_sample_depends_on_seed_epoch_and_index_alone(folder):
     assert not any(torch.equal(image, other[0]) for other in others)
 
 
-def test_workers_change_nothing(folder):
+def test_workers_do_not_change_samples(folder):
     dataset = ImageFolder(folder, crop=8, random_crop=True, flip=True)
     for here, there in zip(
         batches(dataset, EpochSampler(dataset)), batches(dataset, EpochSampler(dataset), workers=2), strict=True
@@ -62,7 +62,7 @@ def test_workers_change_nothing(folder):
         assert all(torch.equal(*pair) for pair in zip(here, there, strict=True))
 
 
-def test_crops_are_everywhere_and_nothing_but_squares_of_the_image(folder):
+def test_crops_are_squares_from_anywhere_in_the_image(folder):
     whole = ImageFolder(folder)
     dataset = ImageFolder(folder, crop=18, random_crop=True, flip=True)
     places = set()
@@ -94,7 +94,7 @@ def test_small_images_are_enlarged(folder):
     assert ImageFolder(folder, crop=32, random_crop=True, flip=True)[5, 0][0].shape == (3, 32, 32)
 
 
-def test_cache_changes_nothing_and_is_bounded(tmp_path, folder):
+def test_cache_is_bounded_and_does_not_change_samples(tmp_path, folder):
     save(folder / "alpha.png", mode="RGBA")
     save(folder / "gray.png", mode="L")
     save(folder / "palette.png", mode="P")
@@ -111,7 +111,7 @@ def test_cache_changes_nothing_and_is_bounded(tmp_path, folder):
     for options in ({"size": 12}, {"size": 12, "crop": 12}, {}):
         dataset = ImageFolder(folder, **options)
         dataset[0][0].zero_()
-        assert dataset[0][0].any()  # what is given away is a copy
+        assert dataset[0][0].any()  # samples are copies
 
     large = tmp_path / "large"
     large.mkdir()
@@ -121,10 +121,10 @@ def test_cache_changes_nothing_and_is_bounded(tmp_path, folder):
     assert [len(dataset[index][0]) for index in range(3)] and list(dataset._cache) == [0]
 
 
-# Bad files
+# Errors
 
 
-def test_bad_file_is_named_once_and_replaced(folder, caplog):
+def test_unreadable_file_is_named_once_and_replaced(folder, caplog):
     (folder / "03.png").write_bytes((folder / "03.png").read_bytes()[:60])
     (folder / "04.png").write_text("this is no image")
     dataset = ImageFolder(folder, crop=8, random_crop=True)
@@ -134,7 +134,7 @@ def test_bad_file_is_named_once_and_replaced(folder, caplog):
     assert [record.getMessage().split(": ")[0] for record in caplog.records] == [
         f"skipping {folder / name}" for name in ("03.png", "04.png")
     ]
-    assert samples[0][2] != dataset[0, 5][2]  # still a sample of its own
+    assert samples[0][2] != dataset[0, 5][2]  # the sample keeps its own seed
     for path in dataset.paths:
         path.write_bytes(b"")
     with pytest.raises(ImageError, match="none of the 10 images can be read"):
@@ -154,7 +154,7 @@ def test_bad_file_is_named_once_and_replaced(folder, caplog):
         ({"seed": -1}, "data.seed: must be at least 0, got -1"),
     ],
 )
-def test_what_is_wrong_is_one_line(folder, monkeypatch, arguments, message):
+def test_wrong_argument_is_one_line(folder, monkeypatch, arguments, message):
     monkeypatch.chdir(folder.parent)
     (folder.parent / "empty").mkdir()
     with pytest.raises(ValueError, match=f"^{message}") as error:
@@ -162,7 +162,7 @@ def test_what_is_wrong_is_one_line(folder, monkeypatch, arguments, message):
     assert "\n" not in str(error.value)
 
 
-def test_images_that_do_not_stack(folder):
+def test_images_of_several_sizes_do_not_stack(folder):
     save(folder / "z.png", height=9)
     with pytest.raises(ValueError, match="differ in size"):
         collate([ImageFolder(folder)[0], ImageFolder(folder)[COUNT]])
@@ -171,27 +171,27 @@ def test_images_that_do_not_stack(folder):
 # Epochs and ranks
 
 
-def pairs(count=10, epoch=0, **options):
+def list_pairs(count=10, epoch=0, **options):
     sampler = EpochSampler(range(count), **options)
     sampler.set_epoch(epoch)
     assert len(sampler) == len(list(sampler))
     return list(sampler)
 
 
-def test_epochs_differ_and_cover_everything():
-    first, second = pairs(epoch=0), pairs(epoch=1)
+def test_epochs_differ_and_cover_all_images():
+    first, second = list_pairs(epoch=0), list_pairs(epoch=1)
     assert {epoch for epoch, _ in first} == {0} and {epoch for epoch, _ in second} == {1}
-    orders = [[index for _, index in order] for order in (first, second, pairs(seed=1))]
+    orders = [[index for _, index in order] for order in (first, second, list_pairs(seed=1))]
     assert len({tuple(order) for order in orders}) == 3 and all(sorted(order) == list(range(10)) for order in orders)
-    assert pairs(repeat=2, epoch=1) == pairs(epoch=2) + pairs(epoch=3)
-    assert pairs(shuffle=False, epoch=4) == [(0, index) for index in range(10)]
+    assert list_pairs(repeat=2, epoch=1) == list_pairs(epoch=2) + list_pairs(epoch=3)
+    assert list_pairs(shuffle=False, epoch=4) == [(0, index) for index in range(10)]
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_steps_see_the_same_images_on_any_number_of_ranks(ranks):
     def steps(number):
         batch = 4 // number
-        lists = [pairs(11, num_replicas=number, rank=rank) for rank in range(number)]
+        lists = [list_pairs(11, num_replicas=number, rank=rank) for rank in range(number)]
         assert len({len(dealt) for dealt in lists}) == 1
         count = len(lists[0]) // batch
         return [{pair for dealt in lists for pair in dealt[t * batch : (t + 1) * batch]} for t in range(count)]
@@ -199,10 +199,10 @@ def test_steps_see_the_same_images_on_any_number_of_ranks(ranks):
     assert steps(ranks) == steps(1) and len(steps(1)) == 2
 
 
-def test_uneven_ranks():
+def test_uneven_numbers_of_images_on_ranks():
     def dealt(uneven, count=10):
         options = {"shuffle": False, "num_replicas": 4, "uneven": uneven}
-        return [[index for _, index in pairs(count, rank=rank, **options)] for rank in range(4)]
+        return [[index for _, index in list_pairs(count, rank=rank, **options)] for rank in range(4)]
 
     assert dealt("drop") == [[0, 4], [1, 5], [2, 6], [3, 7]]
     assert dealt("repeat") == [[0, 4, 8], [1, 5, 9], [2, 6, 0], [3, 7, 1]]
@@ -214,7 +214,7 @@ def test_uneven_ranks():
 
 
 class Recorder(lightning.LightningModule):
-    """Remembers what it is given."""
+    """Records its batches."""
 
     def __init__(self, folder):
         super().__init__()
@@ -269,12 +269,12 @@ def fit(images, output, checkpoint=None, workers=0, **options):
     return model, trainer, data
 
 
-def test_lightning_tells_workers_the_epoch(folder, tmp_path):
+def test_lightning_passes_the_epoch_to_workers(folder, tmp_path):
     model, trainer, data = fit(folder, tmp_path / "here")
     dataset = data.datasets["train"]
     expected = []
     for epoch in range(3):
-        order = pairs(epoch=epoch)
+        order = list_pairs(epoch=epoch)
         for step in range(3):
             samples = [dataset[pair] for pair in order[3 * step : 3 * step + 3]]
             expected.append(([index for _, index, _ in samples], [seed for *_, seed in samples]))
@@ -286,14 +286,14 @@ def test_lightning_tells_workers_the_epoch(folder, tmp_path):
     assert model.predicted == list(range(COUNT))
 
 
-def test_resumed_runs_go_on_as_if_nothing_had_happened(folder, tmp_path):
+def test_resumed_run_continues_as_the_whole_run(folder, tmp_path):
     model, *_ = fit(folder, tmp_path / "whole")
     for name, step in (("step4", 4), ("step6", 6), ("validation3", 3), ("epoch6", 6)):
         resumed, *_ = fit(folder, tmp_path / name, checkpoint=tmp_path / "whole" / f"{name}.ckpt")
         assert resumed.seen == model.seen[step:], name
 
 
-def test_overfitting_and_no_validation(folder, tmp_path):
+def test_overfitting_and_missing_validation(folder, tmp_path):
     model, *_ = fit(folder, tmp_path / "overfit", overfit_batches=1)
     assert [indices for indices, _ in model.seen] == [[0, 1, 2]] * 3
     data = prepare(FolderDataModule(str(folder), batch_size=2, num_workers=0))

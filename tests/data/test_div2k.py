@@ -1,4 +1,4 @@
-"""The download of DIV2K, from a server of our own: it resumes, verifies, and leaves nothing half done."""
+"""Download of DIV2K from a local server: it resumes, verifies, and leaves nothing incomplete."""
 
 import errno
 import hashlib
@@ -50,23 +50,23 @@ def fetch(server, tmp_path):
     return run
 
 
-def names(folder):
+def list_names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
 def check_images(folder):
     with zipfile.ZipFile(io.BytesIO(CONTENT)) as archive:
-        assert names(folder) == ["0.png", "1.png", "2.png"]
-        assert all((folder / name).read_bytes() == archive.read(f"{NAME}/{name}") for name in names(folder))
+        assert list_names(folder) == ["0.png", "1.png", "2.png"]
+        assert all((folder / name).read_bytes() == archive.read(f"{NAME}/{name}") for name in list_names(folder))
 
 
-# What arrives
+# Downloads that succeed
 
 
-def test_whole_download_happens_once(server, fetch, tmp_path):
+def test_archive_is_downloaded_once(server, fetch, tmp_path):
     told = []
     folder = fetch(folder=tmp_path / "deeper", progress=lambda *entry: told.append(entry))
-    assert folder == tmp_path / "deeper" / NAME and names(folder.parent) == [NAME]
+    assert folder == tmp_path / "deeper" / NAME and list_names(folder.parent) == [NAME]
     check_images(folder)
     assert [action for action in dict.fromkeys(entry[0] for entry in told)] == ["downloading", "checking", "extracting"]
     assert all(done <= total for _, done, total in told) and told[-1][1] == told[-1][2] == 60_000
@@ -75,39 +75,39 @@ def test_whole_download_happens_once(server, fetch, tmp_path):
     assert server.asked == [None]
 
 
-def test_only_the_rest_is_transferred(server, fetch, tmp_path):
+def test_only_missing_bytes_are_transferred(server, fetch, tmp_path):
     (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
     check_images(fetch())
-    assert server.asked == ["bytes=25000-"] and names(tmp_path) == [NAME]
+    assert server.asked == ["bytes=25000-"] and list_names(tmp_path) == [NAME]
 
 
-def test_ranges_that_are_shorter_than_asked_for(server, fetch, tmp_path):
+def test_ranges_shorter_than_requested(server, fetch, tmp_path):
     (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
     server.most = 20_000
     check_images(fetch())
     assert server.asked == ["bytes=25000-", "bytes=45000-"]
 
 
-def test_dropped_connections_are_taken_up_again(server, fetch):
+def test_dropped_connections_are_resumed(server, fetch):
     server.cuts = [10_000, 15_000, 0, 1]
     check_images(fetch())
     assert server.asked == [None, "bytes=10000-", "bytes=25000-", "bytes=25000-", "bytes=25001-"]
 
 
-def test_a_busy_server_is_asked_again(server, fetch):
+def test_busy_server_is_asked_again(server, fetch):
     server.statuses = [503, 429]
     check_images(fetch())
     assert len(server.asked) == 3
 
 
-def test_four_failures_in_a_row_are_too_many(server, fetch, tmp_path):
-    """Whatever arrives in between begins a new row."""
+def test_four_consecutive_failures_end_the_download(server, fetch, tmp_path):
+    """Every byte that arrives resets the count."""
     server.cuts = [10_000, 0, 0, 0, 1, 0, 0, 0, 0]
-    refused(fetch, r"cannot be fetched \(.+\); try again later to continue")
+    check_refused(fetch, r"cannot be fetched \(.+\); try again later to continue")
     assert len(server.asked) == 9 and (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:10_001]
 
 
-def test_server_without_ranges_begins_again(server, fetch, tmp_path):
+def test_server_without_ranges_sends_the_whole_file(server, fetch, tmp_path):
     (tmp_path / f"{NAME}.zip.part").write_bytes(b"x" * 25_000)
     server.ranges = False
     check_images(fetch())
@@ -116,10 +116,10 @@ def test_server_without_ranges_begins_again(server, fetch, tmp_path):
 def test_complete_part_needs_no_request(server, fetch, tmp_path):
     (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT)
     check_images(fetch(keep_archive=True))
-    assert server.asked == [] and names(tmp_path) == [NAME, f"{NAME}.zip"]
+    assert server.asked == [] and list_names(tmp_path) == [NAME, f"{NAME}.zip"]
 
 
-def test_interrupt_keeps_what_was_received(server, fetch, tmp_path):
+def test_interrupt_keeps_received_bytes(server, fetch, tmp_path):
     def interrupt(action, done, total):
         raise KeyboardInterrupt
 
@@ -130,45 +130,45 @@ def test_interrupt_keeps_what_was_received(server, fetch, tmp_path):
     check_images(fetch())
 
 
-# What does not
+# Downloads that fail
 
 
-def refused(fetch, match, **options):
+def check_refused(fetch, match, **options):
     with pytest.raises(DownloadError, match=match) as error:
         fetch(**options)
     assert "\n" not in str(error.value)
 
 
 def test_wrong_checksum_removes_the_file(fetch, tmp_path):
-    refused(
+    check_refused(
         fetch, r"\.part: did not have the right checksum and was removed", archive=replace(ARCHIVE, sha256="0" * 64)
     )
-    assert names(tmp_path) == []
+    assert list_names(tmp_path) == []
 
 
 def test_file_of_the_user_with_wrong_checksum_stays(fetch, tmp_path):
     (tmp_path / f"{NAME}.zip").write_text("mine")
-    refused(fetch, "is not the official file")
-    assert names(tmp_path) == [f"{NAME}.zip"]
+    check_refused(fetch, "is not the official file")
+    assert list_names(tmp_path) == [f"{NAME}.zip"]
 
 
 @pytest.mark.parametrize("status", [404, 403])
-def test_refusal_is_final(server, fetch, tmp_path, status):
+def test_refusal_is_not_retried(server, fetch, tmp_path, status):
     server.statuses = [status]
-    refused(fetch, f"refuses it \\(HTTP {status}")
-    assert len(server.asked) == 1 and names(tmp_path) == []
+    check_refused(fetch, f"refuses it \\(HTTP {status}")
+    assert len(server.asked) == 1 and list_names(tmp_path) == []
 
 
-def test_another_file_is_not_received(server, fetch, tmp_path):
+def test_wrong_file_is_not_received(server, fetch, tmp_path):
     server.files[f"{NAME}.zip"] = b"<html>We are sorry</html>"
-    refused(fetch, "offers 25 bytes instead of")
-    assert names(tmp_path) == []
+    check_refused(fetch, "offers 25 bytes instead of")
+    assert list_names(tmp_path) == []
 
 
-def test_a_shorter_file_is_not_begun(server, fetch, tmp_path):
+def test_file_shorter_than_the_part_is_not_received(server, fetch, tmp_path):
     (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
     server.files[f"{NAME}.zip"] = CONTENT[:20_000]
-    refused(fetch, "refuses it \\(HTTP 416")
+    check_refused(fetch, "refuses it \\(HTTP 416")
     assert (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:25_000]
 
 
@@ -184,46 +184,48 @@ def test_a_shorter_file_is_not_begun(server, fetch, tmp_path):
         lambda start, end, size: None,
     ],
 )
-def test_another_range_is_not_appended(server, fetch, tmp_path, claim, lengths):
+def test_wrong_range_is_not_appended(server, fetch, tmp_path, claim, lengths):
     (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
     server.claims, server.lengths = claim, lengths
-    refused(fetch, "sends another range than it was asked for")
+    check_refused(fetch, "sends another range than it was asked for")
     assert (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:25_000]
-    assert server.asked == ["bytes=25000-"] and names(tmp_path) == [f"{NAME}.zip.part"]
+    assert server.asked == ["bytes=25000-"] and list_names(tmp_path) == [f"{NAME}.zip.part"]
 
 
 @pytest.mark.parametrize("lengths", [True, False])
-def test_a_range_of_another_file_is_not_appended(server, fetch, tmp_path, lengths):
+def test_range_of_another_file_is_not_appended(server, fetch, tmp_path, lengths):
     (tmp_path / f"{NAME}.zip.part").write_bytes(CONTENT[:25_000])
     server.claims, server.lengths = lambda start, end, size: f"bytes {start}-{end - 1}/{size + 1}", lengths
-    refused(fetch, f"offers {len(CONTENT) + 1:,} bytes instead of {len(CONTENT):,}")
+    check_refused(fetch, f"offers {len(CONTENT) + 1:,} bytes instead of {len(CONTENT):,}")
     assert (tmp_path / f"{NAME}.zip.part").read_bytes() == CONTENT[:25_000]
 
 
 def test_no_network(server, fetch, tmp_path):
     server.shutdown()
     server.server_close()
-    refused(fetch, "cannot be fetched \\(.+\\); try again later")
-    assert names(tmp_path) == []
+    check_refused(fetch, "cannot be fetched \\(.+\\); try again later")
+    assert list_names(tmp_path) == []
 
 
-def test_address_that_is_none(tmp_path):
+def test_invalid_addresses(tmp_path):
     for url in ("ftp://host", "/local", "http://[half", "http://host:port", "http://a b"):
-        with pytest.raises(DownloadError, match="is no address"):
+        with pytest.raises(DownloadError, match="is not a web address"):
             download(ARCHIVE, tmp_path, url, wait=0)
 
 
 @pytest.mark.parametrize("entry", ["../evil.png", "/evil.png", f"{NAME}/../../evil.png", "other/evil.png", "C:\\evil"])
-def test_entries_that_lead_elsewhere_are_refused(server, fetch, tmp_path, entry):
+def test_entries_outside_of_the_folder_are_refused(server, fetch, tmp_path, entry):
     server.files[f"{NAME}.zip"] = make_zip([f"{NAME}/0.png", entry])
-    refused(
+    check_refused(
         fetch,
         "has an entry outside of",
         archive=describe(server.files[f"{NAME}.zip"], count=2),
         folder=tmp_path / "a" / "b",
     )
     assert (
-        names(tmp_path / "a" / "b") == [f"{NAME}.zip"] and names(tmp_path) == ["a"] and names(tmp_path / "a") == ["b"]
+        list_names(tmp_path / "a" / "b") == [f"{NAME}.zip"]
+        and list_names(tmp_path) == ["a"]
+        and list_names(tmp_path / "a") == ["b"]
     )
 
 
@@ -234,18 +236,18 @@ def test_links_are_refused(server, fetch, tmp_path):
         link.create_system, link.external_attr = 3, 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
     server.files[f"{NAME}.zip"] = buffer.getvalue()
-    refused(fetch, "has an entry outside of", archive=describe(server.files[f"{NAME}.zip"], count=1))
+    check_refused(fetch, "has an entry outside of", archive=describe(server.files[f"{NAME}.zip"], count=1))
 
 
 def test_incomplete_folders_and_archives(fetch, tmp_path):
-    refused(fetch, "holds 3 images instead of 4", archive=replace(ARCHIVE, count=4))
-    assert names(tmp_path) == [f"{NAME}.zip"]
+    check_refused(fetch, "holds 3 images instead of 4", archive=replace(ARCHIVE, count=4))
+    assert list_names(tmp_path) == [f"{NAME}.zip"]
     (tmp_path / NAME).mkdir()
-    refused(fetch, "holds 0 of 3 images")
+    check_refused(fetch, "holds 0 of 3 images")
 
 
-def test_disk_that_is_too_small(server, fetch, tmp_path):
-    refused(fetch, "needs 2000000.0 GB but has .* GB free", archive=replace(ARCHIVE, size=10**15))
+def test_full_disk_is_noticed_before_the_download(server, fetch, tmp_path):
+    check_refused(fetch, "needs 2000000.0 GB but has .* GB free", archive=replace(ARCHIVE, size=10**15))
     assert server.asked == []
 
 
@@ -263,7 +265,7 @@ def command(server, monkeypatch, tmp_path):
     return run
 
 
-def test_command(command, tmp_path, capsys):
+def test_command_fetches_a_split(command, tmp_path, capsys):
     assert command("--split", "train") == 0
     check_images(tmp_path / "data" / NAME)
     said = capsys.readouterr()
@@ -298,6 +300,6 @@ def test_command_fails_in_one_line(command, server, tmp_path, capsys, monkeypatc
     assert capsys.readouterr().err.splitlines()[1].endswith("cannot be written (No space left on device)")
 
 
-def test_wrong_usage(command, capsys):
+def test_command_with_wrong_usage(command, capsys):
     assert command("--split", "test") == 2 and cli.main(["download", "imagenet"]) == 2
     assert capsys.readouterr().err.count("\n") == 2

@@ -1,4 +1,4 @@
-"""A dataset on the disk: read back as it was written, and what is damaged is named, not read."""
+"""Datasets on the disk: they are read as they were written, and damaged parts are named and not read."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ SETTINGS = Settings(6, "grid", 10, 3, 4, None, 2, "0" * 64)
 SPLITS = ("train", "test", "train", "val", "train", "train")
 
 
-def content(count, sizes, seed):
+def make_content(count, sizes, seed):
     generator = torch.Generator().manual_seed(seed)
     shapes = [(count, 6, 2), (count, 6, 2), (count, 6), (count, 6, 3)]
     tensors = [torch.rand(shape, generator=generator) + 0.1 for shape in shapes]
@@ -28,13 +28,13 @@ def content(count, sizes, seed):
 
 
 def write(folder: Path, sizes) -> list[Content]:
-    """Three shards of two images each."""
+    """Write three shards of two images each, and return their contents."""
     folder.mkdir()
     contents, entries, shards = [], [], {}
     for number in range(3):
         here = sizes[2 * number : 2 * number + 2]
         rows = [Row(place, 1, 2, *size, 30.0 + place) for place, size in enumerate(here)]
-        contents.append(content(2, here, number))
+        contents.append(make_content(2, here, number))
         name = shard_name(number)
         shards[name] = write_shard(folder / name, SETTINGS, "", rows, [Failure(1, "is empty")], contents[-1]).sha256
         for place, row in enumerate(rows):
@@ -53,7 +53,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("sizes", [[(4, 4)] * 6, [(4, 4), (3, 5), (1, 1), (2, 7), (4, 4), (6, 2)]])
-def test_what_was_written_is_read(tmp_path, sizes):
+def test_dataset_is_read_as_it_was_written(tmp_path, sizes):
     contents = write(tmp_path / "set", sizes)
     index = read_index(tmp_path / "set")
     assert (index.num_gaussians, index.initialization, index.iterations, index.seed) == (6, "grid", 10, 3)
@@ -71,7 +71,7 @@ def test_what_was_written_is_read(tmp_path, sizes):
     assert torch.equal(flat, torch.cat([each.pixels for each in contents]))
 
 
-def test_splits(folder):
+def test_splits_are_read_separately(folder):
     whole = load_splats(folder)
     for split in ("train", "val", "test"):
         rows = [row for row, side in enumerate(SPLITS) if side == split]
@@ -81,7 +81,7 @@ def test_splits(folder):
         assert torch.equal(part.pixels, whole.pixels[rows])
 
 
-def test_equal_datasets_are_equal_bytes(folder, tmp_path):
+def test_equal_datasets_have_equal_bytes(folder, tmp_path):
     write(tmp_path / "again", [(4, 4)] * 6)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
@@ -89,43 +89,43 @@ def test_equal_datasets_are_equal_bytes(folder, tmp_path):
     assert header.settings == SETTINGS and header.failures == [Failure(1, "is empty")]
 
 
-def flip(path):
-    """One bit of the last pixel."""
+def flip_bit(path):
+    """Flip one bit of the last pixel."""
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
 
 
-def foreign(path):
+def write_other_format(path):
     safetensors.torch.save_file({"weight": torch.rand(3)}, path)
 
 
-def of_another_dataset(path):
-    """Whole by itself."""
+def write_other_shard(path):
+    """Write an undamaged shard of another dataset."""
     header, _ = read_shard(path)
-    write_shard(path, SETTINGS, "", header.rows, [], content(2, [(4, 4)] * 2, 9))
+    write_shard(path, SETTINGS, "", header.rows, [], make_content(2, [(4, 4)] * 2, 9))
 
 
-def of_other_numbers(path):
-    """Whole by itself, too."""
+def write_half_precision(path):
+    """Write a shard with a valid checksum but attributes of another type."""
     header, made = read_shard(path)
     halves = Content(type(made.attributes)(*(each.bfloat16() for each in made.attributes)), made.pixels)
     write_shard(path, SETTINGS, header.contents, header.rows, [], halves)
 
 
 DAMAGES = {
-    "flipped": (flip, "is damaged (wrong checksum)"),
+    "flipped": (flip_bit, "is damaged (wrong checksum)"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "is damaged ("),
     "empty": (lambda path: path.write_bytes(b""), "is damaged ("),
     "gone": (Path.unlink, "no such file"),
-    "foreign": (foreign, "is no shard of a dataset (not written by fastgs)"),
-    "numbers": (of_other_numbers, "is damaged (has no proper means)"),
-    "other": (of_another_dataset, "is not the file that index.json describes"),
+    "foreign": (write_other_format, "is no shard of a dataset (not written by fastgs)"),
+    "numbers": (write_half_precision, "is damaged (has no proper means)"),
+    "other": (write_other_shard, "is not the file that index.json describes"),
 }
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES.values(), ids=list(DAMAGES))
-def test_a_damaged_shard_is_named_and_skipped(folder, caplog, damage, reason):
+def test_damaged_shard_is_named_and_skipped(folder, caplog, damage, reason):
     whole = load_splats(folder)
     damage(folder / shard_name(1))
     with caplog.at_level(logging.WARNING):
@@ -138,8 +138,8 @@ def test_a_damaged_shard_is_named_and_skipped(folder, caplog, damage, reason):
     assert torch.equal(splats.pixels, whole.pixels[[0, 1, 4, 5]])
 
 
-def test_nothing_left_to_read(folder):
-    flip(folder / shard_name(1))
+def test_split_without_readable_images(folder):
+    flip_bit(folder / shard_name(1))
     with pytest.raises(ValueError, match=f"^{folder}: none of the shards can be read"):
         load_splats(folder, "val")
     index = read_index(folder)
@@ -176,7 +176,7 @@ BAD_INDICES = [
 
 
 @pytest.mark.parametrize(("change", "reason"), BAD_INDICES)
-def test_a_damaged_index_is_one_line(folder, change, reason):
+def test_damaged_index_is_one_line(folder, change, reason):
     path = folder / "index.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(ValueError, match=f"^{path}: {reason}") as error:
@@ -184,7 +184,7 @@ def test_a_damaged_index_is_one_line(folder, change, reason):
     assert "\n" not in str(error.value)
 
 
-def test_no_index(folder):
+def test_missing_index(folder):
     path = folder / "index.json"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match=f"^{path}: is damaged or no JSON"):
@@ -194,8 +194,7 @@ def test_no_index(folder):
         load_splats(folder)
 
 
-def test_an_index_that_does_not_fit_its_shards(folder, caplog):
-    """Each whole by itself, but a row beyond the end."""
+def test_index_with_a_row_beyond_the_end_of_its_shard(folder, caplog):
     index = read_index(folder)
     entries = [index.entries[0]._replace(row=2), *index.entries[2:]]
     write_index(folder, Index(SETTINGS, index.labels, entries, {}, index.shards))
