@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -190,8 +190,8 @@ class Normalization:
         Raises:
             ValueError: A list is missing, does not have one finite number per channel, or a range is empty.
         """
-        if parameters not in CHANNELS:
-            raise ValueError(f"parameters: expected one of {', '.join(CHANNELS)}, got {parameters!r}")
+        if parameters not in get_args(Parameters):
+            raise ValueError(f"parameters: expected one of {', '.join(get_args(Parameters))}, got {parameters!r}")
         improper = f"{parameters}: no proper low, high, mean and std of the channels"
         try:
             tensors = [torch.tensor(item[name], dtype=torch.float32) for name in ("low", "high", "mean", "std")]
