@@ -35,7 +35,7 @@ def download(
 
     Args:
         folder: Folder to write the folder of images to; made if it does not exist.
-        url: http(s) address of the folder that has the archive, official or of a mirror.
+        url: Address (http or https) of the folder that has the archive, official or of a mirror.
         keep_archive: True keeps the archive after its files are extracted.
         progress: Callback, called often.
         wait: Seconds before the first retry; doubled for each further one.

@@ -21,7 +21,7 @@ class Download(Protocol):
 
         Args:
             folder: Folder that the folder of images is written to; made if it does not exist.
-            url: http(s) address of a mirror of the files; the official address by default.
+            url: Address (http or https) of a mirror of the files; the official address by default.
             keep_archive: Keep an archive once its images are extracted.
             progress: Callback that is told the action and the bytes done and in total.
 

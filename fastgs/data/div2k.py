@@ -67,7 +67,7 @@ def download(
     Args:
         archive: One of `ARCHIVES`.
         folder: Folder to write the folder of images to; made if it does not exist.
-        url: http(s) address of the folder that has the archive, official or of a mirror.
+        url: Address (http or https) of the folder that has the archive, official or of a mirror.
         keep_archive: True keeps NAME.zip after its images are extracted.
         progress: Callback, called often.
         wait: Seconds before the first retry; doubled for each further one.

@@ -62,7 +62,7 @@ def fetch(file: RemoteFile, folder: Path, url: str, progress: Progress, wait: fl
     Args:
         file: File to fetch.
         folder: Existing folder to write the file to.
-        url: http(s) address of the folder that has the file.
+        url: Address (http or https) of the folder that has the file.
         progress: Callback, called often.
         wait: Seconds before the first retry; doubled for each further one.
         room: Bytes that must stay free on the disk after the download; checked if the size of the file is known.

@@ -59,7 +59,7 @@ def download(
 
     Args:
         folder: Folder to write the folder of photos to; made if it does not exist.
-        url: http(s) address of the folder that has the files, official or of a mirror.
+        url: Address (http or https) of the folder that has the files, official or of a mirror.
         keep_archive: No effect, as each photo is a file of its own.
         progress: Callback, called often; the action ends in the name of the file.
         wait: Seconds before the first retry; doubled for each further one.
