@@ -1,7 +1,7 @@
 """Registry of the datasets that commands know by name.
 
-To add a dataset, describe it in a file of its own, as kodak.py does, and register it here. Code outside of the package
-calls `DATASETS.register` likewise, before it calls `fastgs.cli.main.main`.
+To add a dataset, describe it in a file of its own, as kodak.py does, and register it here. Other packages call
+`DATASETS.register` in a plugin, see `fastgs.runtime.plugins`.
 """
 
 from __future__ import annotations
