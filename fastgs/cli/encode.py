@@ -9,20 +9,16 @@ from pathlib import Path
 
 from fastgs.cli.coding import output_folder
 from fastgs.cli.console import (
-    FAILED,
     Failures,
     Parser,
-    announce,
-    check_outputs,
     fit_progress,
-    identities,
-    reporting,
     wrong_argument,
 )
+from fastgs.cli.images import add_images, add_seed, add_size, process_images
 from fastgs.codec import MAX_BPP, SCHEMES, decode, encode
 from fastgs.codec import fastgs as ours
 from fastgs.io.files import atomic_write
-from fastgs.io.images import SUFFIXES, find_images, load_image
+from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr
 from fastgs.predictor import check_arguments
 from fastgs.render import render
@@ -37,8 +33,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "Gaussians. A size or a quality takes several fits.",
         allow_abbrev=False,
     )
+    add_images(parser)
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help=f"image files, or folders of {' '.join(sorted(SUFFIXES))}")
     add("-o", "--output", type=Path, required=True, metavar="PATH", help="the file to write, FILE.fgs, for one image; "
         "or a folder, for STEM.fgs of each image")  # fmt: skip
     sizes = parser.add_mutually_exclusive_group(required=True)
@@ -49,8 +45,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     add("--scheme", default=ours.SCHEME.name, help=f"{', '.join(SCHEMES)} (default: {ours.SCHEME.name})")
     steps = ", ".join(f"{scheme.iterations:,} of {scheme.name}" for scheme in SCHEMES.values())
     add("--iterations", type=int, metavar="N", help=f"number of steps of each fit (default: {steps})")
-    add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
-    add("--size", type=int, metavar="N", help="shorter side to N pixels, then centre crop (default: size of the image)")
+    add_seed(parser)
+    add_size(parser)
     parser.set_defaults(run=lambda arguments: _encode(parser, arguments))
 
 
@@ -59,24 +55,14 @@ def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
     _check_usage(parser, arguments)
     several = len(arguments.images) > 1 or Path(arguments.images[0]).is_dir()
     folder = output_folder(parser, arguments.output, several, [".fgs"])
-    failures = Failures(parser)
-    paths: list[Path] = []
-    for given in arguments.images:
-        with reporting(Path(given), failures):
-            paths += find_images(given)
 
-    inputs = identities(paths)
-    written: dict[Path, Path] = {}
-    for index, path in enumerate(paths, start=1):
-        label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
-        with reporting(path, failures):
-            output = arguments.output if folder is None else folder / f"{path.stem}.fgs"
-            check_outputs([output], inputs, written)
-            line = _encode_image(path, output, label, arguments)
-            written[output] = path
-            with reporting("standard output", failures):
-                announce(line)
-    return FAILED if failures else 0
+    def name_outputs(path: Path) -> list[Path]:
+        return [arguments.output if folder is None else folder / f"{path.stem}.fgs"]
+
+    def process(path: Path, outputs: list[Path], label: str, failures: Failures) -> str:
+        return _encode_image(path, outputs[0], label, arguments)
+
+    return process_images(parser, arguments.images, name_outputs, process)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -85,17 +71,16 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error(f"argument --bpp: must be more than 0 and at most {MAX_BPP:g}, got {arguments.bpp:g}")
     if arguments.target_psnr is not None and not 0 < arguments.target_psnr < math.inf:
         parser.error(f"argument --target-psnr: must be more than 0 and finite, got {arguments.target_psnr:g}")
-    if arguments.scheme not in SCHEMES:
-        parser.error(f"argument --scheme: expected one of {', '.join(SCHEMES)}, got {arguments.scheme!r}")
     count = 1 if arguments.num_gaussians is None else arguments.num_gaussians
     try:
+        SCHEMES.check("scheme", arguments.scheme)
         check_arguments(num_gaussians=count, iterations=arguments.iterations, seed=arguments.seed, size=arguments.size)
     except ValueError as error:
         wrong_argument(parser, error)
 
 
 def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Namespace) -> str:
-    """Write the file of one image; what is said of it."""
+    """Write the file of one image; return the line about it."""
     image = load_image(path, arguments.size)
     iterations = SCHEMES[arguments.scheme].iterations if arguments.iterations is None else arguments.iterations
     start = time.perf_counter()

@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
-    load_plugins()
+    for problem in load_plugins():
+        print(f"fastgs: warning: {problem}", file=sys.stderr)
     try:
         arguments = _parser().parse_args(argv)
         return int(arguments.run(arguments))

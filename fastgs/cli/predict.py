@@ -11,22 +11,19 @@ from typing import Any, get_args
 from PIL import ImageColor
 
 from fastgs.cli.console import (
-    FAILED,
     Failures,
     Parser,
-    announce,
-    check_outputs,
     fit_progress,
-    identities,
     make_folder,
     reporting,
     wrong_argument,
 )
+from fastgs.cli.images import add_images, add_seed, add_size, process_images
 from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.gaussians import Blend
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.io.images import SUFFIXES, find_images, save_image
+from fastgs.io.images import save_image
 from fastgs.io.records import write_records
 from fastgs.methods.fastgs import LEARNED, WEIGHTS
 from fastgs.methods.report import Record, describe
@@ -49,8 +46,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "Gaussians) go to the output folder; report.json there has one record per image of this run.",
         allow_abbrev=False,
     )
+    add_images(parser)
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help=f"image files, or folders of {' '.join(sorted(SUFFIXES))}")
     add("-k", "--num-gaussians", type=int, default=10_000, metavar="K", help="how many Gaussians (default: 10000)")
     add(
         "--iterations",
@@ -63,58 +60,46 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     add("--init", help=f"where to start: {', '.join(INITIALIZERS)} (default: {DEFAULT}, or {LEARNED} with --weights)")
     trained = f"trained networks that predict the start: a name in checkpoints/ or a path (default: {WEIGHTS})"
     add("--weights", metavar="NAME_OR_PATH", help=trained)
-    add("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
-    add("--size", type=int, metavar="N", help="shorter side to N pixels, then centre crop (default: size of the image)")
+    add_seed(parser)
+    add_size(parser)
     add("--blend", default="normalized", help=f"{' or '.join(get_args(Blend))} (default: normalized)")
     add("--loss", default="mse", help=f"{', '.join(LOSSES)} (default: mse)")
     behind = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: white)"
     add("--background", type=_color, default=WHITE, metavar="COLOR", help=behind)
-    add("--backend", default="auto", help=f"of the renderer: {', '.join(get_args(Backend))} (default: auto)")
+    add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
     add("--output", type=Path, default=Path("output"), metavar="DIR", help="folder to write to (default: output)")
     parser.set_defaults(run=lambda arguments: _predict(parser, arguments))
 
 
 def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Fit every image that can be, say which could not, and keep the report up to date."""
+    """Fit every image that can be, and keep the report up to date."""
     options = {name: getattr(arguments, name) for name in _FIT_OPTIONS}
     predictor = _check_usage(parser, arguments, options)
-    failures = Failures(parser)
-    paths: list[Path] = []
-    for given in arguments.images:
-        with reporting(Path(given), failures):
-            paths += find_images(given)
-
-    inputs = identities(paths)
-    written: dict[Path, Path] = {}
     records: list[Record] = []
-    for index, path in enumerate(paths, start=1):
-        label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
-        with reporting(path, failures):
-            outputs = _outputs(path, arguments)
-            check_outputs(outputs, inputs, written)
-            with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
-                result = predictor(path, **options, callback=callback)
-                record = describe(
-                    result,
-                    image=path,
-                    init=predictor.init,
-                    weights=predictor.weights,
-                    seed=arguments.seed,
-                    loss=arguments.loss,
-                )
-                _write(outputs, result)
-            written |= dict.fromkeys(outputs, path)
-            records.append(record)
-            with reporting(arguments.output / "report.json", failures):
-                write_records(arguments.output / "report.json", records)
-            with reporting(Path("standard output"), failures):
-                announce(_line(path, outputs[0], result, arguments.target_psnr))
-    return FAILED if failures else 0
+
+    def process(path: Path, outputs: list[Path], label: str, failures: Failures) -> str:
+        with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
+            result = predictor(path, **options, callback=callback)
+            record = describe(
+                result,
+                image=path,
+                init=predictor.init,
+                weights=predictor.weights,
+                seed=arguments.seed,
+                loss=arguments.loss,
+            )
+            _write(outputs, result)
+        records.append(record)
+        with reporting(arguments.output / "report.json", failures):
+            write_records(arguments.output / "report.json", records)
+        return _format_line(path, outputs[0], result, arguments.target_psnr)
+
+    return process_images(parser, arguments.images, lambda path: _name_outputs(path, arguments), process)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace, options: dict[str, Any]) -> Predictor:
-    """End with one line about the first wrong option; else make the output folder and the predictor."""
+    """Make the output folder and the predictor, or end with one line about the first wrong option."""
     try:
         check_init(arguments.init, arguments.weights)
         check_arguments(**options)
@@ -128,8 +113,8 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace, options: dict[st
     return predictor
 
 
-def _outputs(path: Path, arguments: argparse.Namespace) -> list[Path]:
-    """The files that an image gives: reconstruction, Gaussians and, if asked for, the figure."""
+def _name_outputs(path: Path, arguments: argparse.Namespace) -> list[Path]:
+    """Return the files that an image gives: reconstruction, Gaussians and, if asked for, the figure."""
     endings = [".png", ".safetensors"] + (["-plots.png"] if arguments.plots else [])
     return [arguments.output / f"{path.stem}{ending}" for ending in endings]
 
@@ -158,8 +143,8 @@ def _write(outputs: list[Path], result: Result) -> None:
             raise
 
 
-def _line(path: Path, output: Path, result: Result, target_psnr: float | None) -> str:
-    """What is said of an image that is done."""
+def _format_line(path: Path, output: Path, result: Result, target_psnr: float | None) -> str:
+    """Return the line about an image that is done."""
     seconds = result.seconds_init + result.seconds_fit
     line = f"{path} -> {output}  {result.psnr:.2f} dB  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
     if target_psnr is not None and result.psnr < target_psnr:
@@ -168,7 +153,7 @@ def _line(path: Path, output: Path, result: Result, target_psnr: float | None) -
 
 
 def _color(text: str) -> tuple[float, ...]:
-    """R, G, B from a colour name, #RRGGBB or R,G,B; their range is checked with the other options."""
+    """Parse a colour name, #RRGGBB or R,G,B into R, G, B; their range is checked with the other options."""
     try:
         return ImageColor.getrgb(f"rgb({text})" if text[:1].isdigit() else text)
     except ValueError as error:

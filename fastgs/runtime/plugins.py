@@ -9,17 +9,23 @@ package's pyproject.toml:
 
 from __future__ import annotations
 
-import warnings
 from importlib.metadata import entry_points
 
 GROUP = "fastgs.plugins"
 
 
-def load_plugins() -> None:
-    """Import the module of every plugin that is installed; one that fails gives a warning and is left out."""
+def load_plugins() -> list[str]:
+    """Import the module of every plugin that is installed.
+
+    Returns:
+        One line for each plugin that cannot be used; it is left out.
+    """
+    problems = []
     for entry in entry_points(group=GROUP):
         try:
             entry.load()
         except Exception as error:  # a plugin may raise anything, and must not take the commands down with it
-            message = f"plugin {entry.name!r} ({entry.value}) cannot be used: {error}; repair or uninstall its package"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            problems.append(
+                f"plugin {entry.name!r} ({entry.value}) cannot be used: {error}; repair or uninstall its package"
+            )
+    return problems

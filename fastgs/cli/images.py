@@ -1,0 +1,63 @@
+"""Options and the loop of the subcommands that take images: each one that can be processed is, failures are listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
+from fastgs.io.images import SUFFIXES, find_images
+
+# Path, output files, label for the progress bar, failures -> line that is printed.
+Process = Callable[[Path, list[Path], str, Failures], str]
+
+
+def add_images(parser: Parser) -> None:
+    """Declare the images, as positional arguments."""
+    suffixes = " ".join(sorted(SUFFIXES))
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help=f"image files, or folders of {suffixes}")
+
+
+def add_seed(parser: Parser) -> None:
+    """Declare --seed."""
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+
+
+def add_size(parser: Parser) -> None:
+    """Declare --size."""
+    help = "shorter side to N pixels, then centre crop (default: size of the image)"
+    parser.add_argument("--size", type=int, metavar="N", help=help)
+
+
+def process_images(
+    parser: Parser, given: Sequence[str], name_outputs: Callable[[Path], list[Path]], process: Process
+) -> int:
+    """Process every image that can be, and say which could not.
+
+    Args:
+        parser: Parser of the subcommand.
+        given: Image files and folders.
+        name_outputs: Callable that gives the files which an image is written to; none may be an input, or the output of
+            another image.
+        process: Callable that processes one image.
+
+    Returns:
+        The exit code.
+    """
+    failures = Failures(parser)
+    paths: list[Path] = []
+    for each in given:
+        with reporting(Path(each), failures):
+            paths += find_images(each)
+    inputs = identities(paths)
+    written: dict[Path, Path] = {}
+    for index, path in enumerate(paths, start=1):
+        label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
+        with reporting(path, failures):
+            outputs = name_outputs(path)
+            check_outputs(outputs, inputs, written)
+            line = process(path, outputs, label, failures)
+            written |= dict.fromkeys(outputs, path)
+            with reporting("standard output", failures):
+                announce(line)
+    return FAILED if failures else 0
