@@ -64,7 +64,10 @@ def test_docstrings_begin_with_a_verb_or_a_noun():
         ('def f():\n    """See `g`."""', 1),
         ('def f(x):\n    """Return x.\n\n    Args:\n        x: of K Gaussians.\n        y: Scale.\n    """', 1),
         ('def f(x):\n    """Return x.\n\n    Args:\n        x, y: as for `g`.\n    """', 1),
-        ('def f(x):\n    """Return x.\n\n    Args:\n        x (int): Number of Gaussians,\n            as given.\n    """', 0),
+        (
+            'def f(x):\n    """Return x.\n\n    Args:\n        x (int): Number of them,\n            as given.\n    """',
+            0,
+        ),
     ],
 )
 def test_faults_are_found(source, count, tmp_path, monkeypatch):

@@ -8,13 +8,13 @@ import torch
 from fastgs.fitting.adam import EPSILON, BetaSchedule, GrowingAdam, weights
 
 
-def test_memory_grows_up_to_a_bound():
+def test_beta_schedule_grows_up_to_its_longest_memory():
     memory = BetaSchedule(first=1.0, growth=0.5, longest=2.0)
     assert [memory.beta(step) for step in range(5)] == pytest.approx([0, 1 / 3, 1 / 2, 1 / 2, 1 / 2])
 
 
-def test_weights_are_those_of_an_average():
-    """Of ones, an average that began at zero is what is known; divided by that it is one."""
+def test_weights_match_the_exponential_average():
+    """The average of ones that began at zero equals `known`; divided by that it is one."""
     average = 0.0
     for new, known in islice(weights(BetaSchedule(1.5, 0.3, 4.0)), 20):
         average += new * (1 - average)
@@ -31,7 +31,7 @@ def descend(optimizer, variable, gradients, rates):
     return variable.detach()
 
 
-def test_steps_are_those_of_the_definition():
+def test_growing_adam_steps_match_the_definition():
     generator = torch.Generator().manual_seed(0)
     gradients = torch.randn(12, 7, generator=generator)
     rates = torch.linspace(0.3, 0.01, 12).tolist()
@@ -47,7 +47,7 @@ def test_steps_are_those_of_the_definition():
     torch.testing.assert_close(moved, wanted)
 
 
-def test_without_growth_it_is_adam():
+def test_growing_adam_without_growth_is_adam():
     gradients = torch.randn(9, 5, generator=torch.Generator().manual_seed(1))
     ours, theirs = (torch.zeros(5, requires_grad=True) for _ in range(2))
     growing = GrowingAdam([ours], BetaSchedule(10, 0, 10), BetaSchedule(5, 0, 5))

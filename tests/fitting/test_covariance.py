@@ -14,7 +14,7 @@ def image():
 
 
 def draw_conics(means, matrices, colors, normalized):
-    """The reference's image, from covariances."""
+    """Render covariances with the reference backend."""
     y, x = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
     dx, dy = x.reshape(-1, 1) - means[:, 0], y.reshape(-1, 1) - means[:, 1]
     xx, xy, yy = matrices.unbind(1)
@@ -43,7 +43,7 @@ def circles_and_others():
 @pytest.mark.parametrize(
     ("dtype", "backend", "tolerance"), [(torch.float64, "reference", 1e-6), (torch.float32, "cpu", 2e-3)]
 )
-def test_gradients_through_axes_are_those_of_conics(dtype, backend, tolerance, normalized):
+def test_gradients_through_axes_match_those_of_conics(dtype, backend, tolerance, normalized):
     matrices = circles_and_others()
     given = some_gaussians(len(matrices))
     upstream = torch.randn(3, HEIGHT * WIDTH, generator=seeded(), dtype=torch.float64)
@@ -70,7 +70,7 @@ def test_gradcheck_of_rendered_covariances():
     )
 
 
-def test_axes_of_what_is_no_covariance():
+def test_axes_of_an_improper_covariance_are_tiny():
     """They are thin, and neither they nor their gradients are NaN."""
     matrices = torch.tensor([[1.0, 2.0, 1.0], [-1.0, 0.0, -2.0], [0.0, 0.0, 0.0], [4.0, 0.0, 0.0]], requires_grad=True)
     scales, rotations = covariance.axes(matrices)
@@ -80,6 +80,6 @@ def test_axes_of_what_is_no_covariance():
     assert torch.isfinite(matrices.grad).all()
 
 
-def test_covariances_and_axes_are_inverse():
+def test_axes_inverts_covariances():
     matrices = circles_and_others()[5:]
     torch.testing.assert_close(covariance.covariances(*covariance.axes(matrices)), matrices)

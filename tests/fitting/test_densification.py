@@ -48,7 +48,7 @@ class Still:
 
 
 @pytest.mark.parametrize("blend", ["normalized", "sum"])
-def test_idle_gaussians_move_to_the_error(image, blend):
+def test_relocation_moves_idle_gaussians_to_the_error(image, blend):
     """Ten hide among others, a black hole is torn into the image: they are the ones that go there."""
     fitted = fit(image, replace(curvature.initialize(image, 150, seeded()), blend=blend), FitOptions(60)).gaussians
     hole = image.clone()
@@ -70,8 +70,8 @@ def chosen(gaussians, rows):
     return replace(gaussians, **{name: getattr(gaussians, name)[rows] for name in NAMES})
 
 
-def test_removal_errors_are_those_of_the_definition(image):
-    """Of an image that is exact: each Gaussian drawn alone, and each really removed.
+def test_removal_errors_match_their_definition(image):
+    """For an exact image: each Gaussian is drawn alone, and each is really removed.
 
     The squared weights end where theirs are still 0.05: that may take a few percent away, and adds nothing. Weights
     are less without the Gaussian that goes: the true error is a little larger, and largest for the same ones.
@@ -91,7 +91,7 @@ def test_removal_errors_are_those_of_the_definition(image):
     assert spearmanr(errors, grown).statistic > 0.97
 
 
-def test_relocation_leaves_the_number_as_it_is(image):
+def test_relocation_keeps_k(image):
     initial = curvature.initialize(image, 60, seeded())
     result = fit(image, initial, FitOptions(30), densification=lambda _: Relocation([0.2, 0.4], [0.2, 0.1], seeded()))
     again = fit(image, initial, FitOptions(30), densification=lambda _: Relocation([0.2, 0.4], [0.2, 0.1], seeded()))
@@ -101,7 +101,7 @@ def test_relocation_leaves_the_number_as_it_is(image):
     assert not torch.equal(result.image, without.image)
 
 
-def test_schedule_of_relocations():
+def test_relocation_schedule_has_its_closed_form():
     """More of them, and of more Gaussians, in longer fits of fewer; less and less towards the end."""
     for steps in (0, 1, 40, 200, 3000):
         for per_pixel in (0.0, 0.01, 0.3):
@@ -125,7 +125,7 @@ def test_schedule_of_relocations():
     assert numbers == [0, 3, 10, 20, 55]
 
 
-def test_placed_gaussians_are_as_wide_as_there_is_room():
+def test_place_sizes_gaussians_by_the_space_around():
     """The error is the same everywhere, but 80 Gaussians stay in the left half: 20 among them are smaller."""
     gray, black = torch.full((3, 48, 64), 0.5), torch.zeros(3, 48, 64)
     columns, rows = torch.meshgrid(torch.arange(8) * 4 + 2.0, torch.arange(10) * 4.8 + 2.4, indexing="ij")
@@ -156,7 +156,7 @@ class Growing:
 
 
 @pytest.mark.parametrize("budget", [{"iterations": 0}, {"iterations": 1}, {"iterations": 25}, {"seconds": 1e-9}])
-def test_all_events_take_place(image, budget):
+def test_fit_runs_every_densification_event(image, budget):
     strategy = Growing([0.0, 0.1, 0.5, 1.0], curvature.initialize(image, 5, seeded(1)))
     result = fit(
         image, curvature.initialize(image, 20, seeded()), FitOptions(**budget), densification=lambda _: strategy
@@ -165,7 +165,7 @@ def test_all_events_take_place(image, budget):
     assert len(result.gaussians) == 40
 
 
-def test_a_fit_does_not_end_before_all_are_there(image):
+def test_fit_reaches_k_before_it_stops_at_target_psnr(image):
     strategy = Growing([0.5], curvature.initialize(image, 5, seeded(1)))
     initial = curvature.initialize(image, 20, seeded())
     result = fit(image, initial, FitOptions(40, target_psnr=1.0), densification=lambda _: strategy)
@@ -173,7 +173,7 @@ def test_a_fit_does_not_end_before_all_are_there(image):
     assert result.history[-1].iteration == 20
 
 
-def test_those_that_stay_step_on_as_if_nothing_had_happened():
+def test_edit_leaves_the_steps_of_kept_gaussians_unchanged():
     """Six that do not touch each other, of which two in the middle go; what comes has no memories."""
     means = torch.stack([torch.arange(6) * 8.0 + 4, torch.full((6,), 4.3)], dim=1)
     scales, colors = torch.tensor([[0.9, 0.8]]).expand(6, 2), torch.rand(6, 3, generator=seeded(1))
@@ -204,7 +204,7 @@ def test_those_that_stay_step_on_as_if_nothing_had_happened():
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
-def test_cuda_descent_edits_as_autograd_does():
+def test_cuda_descent_edits_as_autograd_descent():
     """On a CPU in Triton's interpreter, several times and in any order with steps."""
     skip_without_kernels()
     from fastgs.fitting.optimizer_cuda import CudaDescent

@@ -43,7 +43,7 @@ def gaussians(target):
 
 
 @pytest.mark.parametrize("iterations", [1, 10, 13, 40])
-def test_history(target, gaussians, iterations):
+def test_fit_records_history_every_ten_steps(target, gaussians, iterations):
     calls = []
     result = fit(target, gaussians, FitOptions(iterations), callback=calls.append)
     steps = [entry.iteration for entry in result.history]
@@ -58,18 +58,18 @@ def test_history(target, gaussians, iterations):
     torch.testing.assert_close(render(result.gaussians), result.image)
 
 
-def test_default_number_of_iterations(target):
+def test_fit_takes_200_steps_by_default(target):
     assert fit(target, start(target, 5)).history[-1].iteration == 200
 
 
-def test_no_iterations_return_the_start(target, gaussians):
+def test_fit_of_no_steps_returns_the_start(target, gaussians):
     result = fit(target, gaussians, FitOptions(0))
     for name in TENSORS:
         torch.testing.assert_close(getattr(result.gaussians, name), getattr(gaussians, name), rtol=1e-6, atol=0)
     assert [entry.iteration for entry in result.history] == [0]
 
 
-def test_the_result_is_detached_and_the_input_untouched(target, gaussians):
+def test_fit_detaches_the_result_and_leaves_the_input(target, gaussians):
     before = {name: getattr(gaussians, name).clone() for name in TENSORS}
     result = fit(target, gaussians, FitOptions(3))
     assert not result.image.requires_grad
@@ -80,7 +80,7 @@ def test_the_result_is_detached_and_the_input_untouched(target, gaussians):
     assert (result.gaussians.height, result.gaussians.width, result.gaussians.blend) == (48, 48, "normalized")
 
 
-def test_target_psnr_stops_early(target, gaussians):
+def test_fit_stops_at_target_psnr(target, gaussians):
     goal = fit(target, gaussians, FitOptions(100)).history[5].psnr
     result = fit(target, gaussians, FitOptions(100, target_psnr=goal))
     assert result.history[-1].iteration == 5 * HISTORY_INTERVAL
@@ -90,7 +90,7 @@ def test_target_psnr_stops_early(target, gaussians):
     assert fit(target, gaussians, FitOptions(20, target_psnr=99.0)).history[-1].iteration == 20
 
 
-def test_seconds(target, gaussians, monkeypatch):
+def test_fit_stops_after_seconds(target, gaussians, monkeypatch):
     """By a clock that moves a hundredth of a second whenever it is read: at most three times in a step."""
     ticks = itertools.count()
     clock = SimpleNamespace(perf_counter=lambda: next(ticks) / 100)
@@ -106,14 +106,14 @@ def test_seconds(target, gaussians, monkeypatch):
 
 
 @pytest.mark.parametrize("loss", ["mse", "l1+ssim"])
-def test_the_same_twice(target, gaussians, loss):
+def test_fit_repeats_exactly(target, gaussians, loss):
     first, again = (fit(target, gaussians, FitOptions(25, loss=loss)) for _ in range(2))
     assert torch.equal(first.image, again.image)
     assert all(torch.equal(getattr(first.gaussians, name), getattr(again.gaussians, name)) for name in TENSORS)
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, lambda image, target: (image - target).abs().pow(1.5).mean()])
-def test_every_loss_improves(target, gaussians, loss):
+def test_fit_reduces_every_loss(target, gaussians, loss):
     measure = LOSSES.get(loss, loss)
     result = fit(target, gaussians, FitOptions(60, loss=loss))
     assert result.history[-1].psnr > result.history[0].psnr + 3
@@ -121,7 +121,7 @@ def test_every_loss_improves(target, gaussians, loss):
 
 
 @pytest.mark.parametrize(("backend", "iterations"), [("auto", 60), ("reference", 10)])
-def test_the_sum_rule_improves(target, backend, iterations):
+def test_fit_improves_under_the_sum_rule(target, backend, iterations):
     tensors = [getattr(start(target, 100, "grid"), name) for name in TENSORS]
     result = fit(target, Gaussians(*tensors, 48, 48, "sum"), FitOptions(iterations, backend=backend))
     assert result.gaussians.blend == "sum"
@@ -129,7 +129,7 @@ def test_the_sum_rule_improves(target, backend, iterations):
     assert result.history[-1].psnr > 16
 
 
-def test_no_gaussian_gets_thinner_than_the_floor(target, gaussians):
+def test_fit_keeps_scales_above_min_scale(target, gaussians):
     """Unless it was given so: thin ones keep 0.9 of their scales."""
     thin = Gaussians(gaussians.means, gaussians.scales * 0.2, gaussians.rotations, gaussians.colors, 48, 48)
     for given in (gaussians, thin):
@@ -137,14 +137,14 @@ def test_no_gaussian_gets_thinner_than_the_floor(target, gaussians):
         assert (scales >= (0.9 * given.scales).clamp(max=MIN_SCALE) * (1 - 1e-5)).all()
 
 
-def test_double_precision(target, gaussians):
+def test_fit_in_double_precision(target, gaussians):
     result = fit(target, gaussians.to(torch.float64), FitOptions(5))
     assert result.image.dtype == result.gaussians.means.dtype == torch.float64
     assert result.history[-1].psnr == pytest.approx(fit(target, gaussians, FitOptions(5)).history[-1].psnr, abs=0.01)
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_hardly_any_gaussians(target, count):
+def test_fit_of_few_gaussians(target, count):
     result = fit(target, start(target, count), FitOptions(12))
     assert len(result.gaussians) == count
     assert result.history[0].iteration == 0
@@ -153,7 +153,7 @@ def test_hardly_any_gaussians(target, count):
         assert torch.equal(result.image, torch.zeros(3, 48, 48))
 
 
-def test_one_pixel():
+def test_fit_of_one_pixel():
     one = torch.tensor([0.2, 0.5, 0.9])[:, None, None]
     result = fit(one, start(one, 3), FitOptions(50))
     assert result.history[-1].psnr > 40
@@ -175,25 +175,25 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSALS)
-def test_refusals(target, gaussians, change, message):
+def test_fit_refuses_wrong_targets(target, gaussians, change, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         fit(**{"target": target, "gaussians": gaussians, "options": FitOptions(1), **change})
 
 
 @pytest.mark.parametrize("which", ["means", "scales", "rotations", "colors"])
-def test_divergence_is_an_error(target, gaussians, which):
+def test_fit_raises_when_it_diverges(target, gaussians, which):
     """Whichever tensor it starts in; the renderer leaves out Gaussians at NaN, so the image alone does not tell."""
     with pytest.raises(ValueError, match="diverged"):
         fit(target, gaussians, FitOptions(30), optimization=LearningRates(**{which: math.inf}).config())
 
 
-def test_a_loss_that_turns_nan_is_an_error(target, gaussians):
+def test_fit_raises_when_the_loss_is_nan(target, gaussians):
     with pytest.raises(ValueError, match="diverged"):
         fit(target, gaussians, FitOptions(30, loss=lambda image, target: (image - target).mean() * math.nan))
 
 
 @pytest.mark.parametrize(("hold", "decay"), [(0.7, 30.0), (0.0, 4.0), (0.5, 1.0)])
-def test_the_schedule_has_its_closed_form(hold, decay):
+def test_rate_factor_has_its_closed_form(hold, decay):
     rates = LearningRates(hold=hold, decay=decay)
     for progress in np.linspace(0, 1, 21):
         expected = 1.0 if progress <= hold else decay ** -((progress - hold) / (1 - hold))
@@ -201,7 +201,7 @@ def test_the_schedule_has_its_closed_form(hold, decay):
     assert LearningRates(hold=1.0, decay=decay).factor(1.0) == 1
 
 
-def test_a_densification_is_told_the_nearer_limit(target):
+def test_densification_gets_the_planned_steps(target):
     planned = []
     fit(
         target,
@@ -212,7 +212,7 @@ def test_a_densification_is_told_the_nearer_limit(target):
     assert planned == [3]
 
 
-def test_losses_of_flat_images():
+def test_losses_of_flat_images_have_their_closed_form():
     """Without variance, SSIM is (2ab + C1) / (a^2 + b^2 + C1) with C1 = 0.01^2."""
     a, b = torch.full((3, 16, 16), 0.4), torch.full((3, 16, 16), 0.8)
     unlike = 1 - (2 * 0.32 + 1e-4) / (0.16 + 0.64 + 1e-4)
@@ -221,19 +221,19 @@ def test_losses_of_flat_images():
     assert values == pytest.approx(expected, abs=1e-4)
 
 
-def test_longer_runs_decay_deeper():
+def test_rates_of_longer_runs_decay_deeper():
     assert [LearningRates.for_iterations(steps).decay for steps in (0, 100, 200, 300, 1000)] == [10, 10, 20, 30, 30]
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 20, 100, 200, 1000, 10**6])
-def test_default_rates_are_sane_for_any_length(iterations):
+def test_default_rates_are_in_range_for_any_length(iterations):
     rates = LearningRates.for_iterations(iterations)
     assert rates.decay >= 1
     assert 0 <= rates.hold <= 1
     assert min(rates.means, rates.scales, rates.rotations, rates.colors) > 0
 
 
-def test_size_and_scale_free_rates(target):
+def test_fit_depends_neither_on_size_nor_on_contrast(target):
     """The same photo enlarged, with Gaussians enlarged alike, is fitted alike."""
     small, factor = start(target, 100), 3
     large = Gaussians(factor * small.means, factor * small.scales, small.rotations, small.colors, 144, 144)
@@ -251,7 +251,7 @@ FLOORS = [("astronaut", 0, 128, 2000, 37.1), ("coffee", 70, 150, 2000, 38.3)]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "top", "left", "count", "floor"), FLOORS)
-def test_a_photo_reaches_its_floor(name, top, left, count, floor):
+def test_fit_of_a_photo_reaches_its_psnr_floor(name, top, left, count, floor):
     target = photo(name, 256, top, left)
     result = fit(target, start(target, count), FitOptions(100))
     assert len(result.gaussians) == count

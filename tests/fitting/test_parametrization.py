@@ -18,7 +18,7 @@ def some_gaussians(count, seed=0, blend="normalized"):
     return Gaussians(means, scales, 6 * uniform[:, 4], uniform[:, 5:], 18, 22, blend)
 
 
-def test_relative_makes_the_gaussians_that_it_was_given():
+def test_relative_returns_the_given_gaussians():
     given = some_gaussians(30)
     made = Relative(given).gaussians()
     for name in NAMES:
@@ -26,7 +26,7 @@ def test_relative_makes_the_gaussians_that_it_was_given():
     assert (made.height, made.width, made.blend) == (18, 22, "normalized")
 
 
-def test_relative_has_units():
+def test_relative_variables_have_their_units():
     """Offsets in diameters of the Gaussian along its axes, scales above a floor, 0.9 of narrower ones."""
     given = some_gaussians(30)
     variables = Relative(given)
@@ -44,7 +44,7 @@ def test_relative_has_units():
     assert torch.equal(colors, given.colors)
 
 
-def test_variables_share_no_memory_with_the_gaussians():
+def test_parametrization_copies_the_gaussians():
     given = some_gaussians(5)
     variables = Relative(given)
     with torch.no_grad():
@@ -76,7 +76,7 @@ def descent(gaussians, optimizer="ours"):
 
 
 @pytest.mark.parametrize("optimizer", ["ours", "another loss"])
-def test_optimizer_keeps_what_it_knows_of_those_that_stay(optimizer):
+def test_edit_keeps_the_optimizer_state_of_kept_gaussians(optimizer):
     walker = descent(some_gaussians(6), optimizer)
     for _ in range(3):
         walker.step(1.0)
@@ -103,7 +103,7 @@ def test_optimizer_keeps_what_it_knows_of_those_that_stay(optimizer):
     assert walker.finite()
 
 
-def test_the_image_is_of_those_that_are_there_now():
+def test_image_after_edit_is_of_the_new_gaussians():
     walker = descent(some_gaussians(6))
     before = walker.image().detach().clone()
     walker.edit(torch.zeros(6, dtype=torch.bool), some_gaussians(2, seed=1))

@@ -24,7 +24,7 @@ def batch():
     return targets, starts
 
 
-def test_a_batch_fits_each_image_as_if_it_were_alone(batch):
+def test_fit_batch_matches_fits_of_single_images(batch):
     """To the rounding of float32, and as `fit` does, whatever else is in the batch."""
     targets, starts = batch
     together = fit_batch(targets, starts, 20)
@@ -37,7 +37,7 @@ def test_a_batch_fits_each_image_as_if_it_were_alone(batch):
         torch.testing.assert_close(render(found), alone.image, atol=5e-3, rtol=0)
 
 
-def test_a_batch_repeats_exactly_and_reports_its_steps(batch):
+def test_fit_batch_repeats_exactly_and_reports_steps(batch):
     steps = []
     first, second = fit_batch(*batch, 5, callback=steps.append), fit_batch(*batch, 5)
     assert steps == [1, 2, 3, 4, 5]
@@ -46,7 +46,7 @@ def test_a_batch_repeats_exactly_and_reports_its_steps(batch):
         assert torch.equal(one.means, other.means) and torch.equal(one.colors, other.colors)
 
 
-def test_no_steps_give_the_start(batch):
+def test_fit_batch_of_no_steps_returns_the_start(batch):
     targets, starts = batch
     result = fit_batch(targets, starts, 0)
     for found, start in zip(result.gaussians, starts, strict=True):
@@ -63,6 +63,6 @@ def test_no_steps_give_the_start(batch):
         (lambda targets, starts: ([targets[0] * torch.nan, *targets[1:]], starts), r"targets\[0\]: holds NaN"),
     ],
 )
-def test_wrong_batches_are_refused(batch, change, message):
+def test_fit_batch_refuses_wrong_batches(batch, change, message):
     with pytest.raises(ValueError, match=message):
         fit_batch(*change(*batch), 1)

@@ -14,7 +14,7 @@ def image():
     return photo()
 
 
-def test_fast_2dgs_has_no_activations():
+def test_plain_parametrization_has_no_activations():
     variables = fast_2dgs.Plain(some_gaussians(1, blend="normalized"))
     with torch.no_grad():
         variables.free["scales"].copy_(torch.tensor([[-2.0, 0.0]]))
@@ -51,7 +51,7 @@ def test_rates_of_fast_2dgs_fall_on_a_plateau():
     assert factor(500) == pytest.approx(1e-5 / 2e-3)
 
 
-def test_reductions():
+def test_reductions_count_plateaus():
     assert reductions(0.0, [20.0], patience=0.1, threshold=0.0) == 0
     rising, flat = list(range(101)), [5.0] * 101
     assert reductions(1.0, rising, patience=0.1, threshold=0.0) == 0

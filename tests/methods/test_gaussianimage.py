@@ -60,7 +60,7 @@ def test_random_starts_are_uniform_in_the_variables(name, image):
             assert (uniform.mean(0) - 0.5).abs().max() < 0.03
 
 
-def test_clamped_error():
+def test_clamped_squared_error_matches_published_gradients():
     target = torch.tensor([0.5, 0.5, 0.0, 1.0, 0.5])
     rendered = torch.tensor([-0.5, 1.5, -3.0, 0.6, 0.0], requires_grad=True)
     loss = clamped_squared_error(rendered, target)
@@ -73,19 +73,19 @@ def test_clamped_error():
 # GaussianImage++
 
 
-def test_half_of_what_is_missing_joins_at_every_tenth(image):
+def test_gaussianimage_plus_adds_half_of_the_missing_every_tenth(image):
     counts = [45, 53, 57, 59, 60, 60, 60, 60, 60]
     expected = list(zip([tenth / 10 for tenth in range(1, 10)], counts, strict=True))
     assert counts_over_a_run("gaussianimage-plus", image, 60, 20) == expected
     assert counts_over_a_run("gaussianimage-plus", image, 900, 10)[-2:] == [(0.8, 899), (0.9, 900)]
 
 
-def test_filter():
+def test_filter_variance_has_its_closed_form():
     assert gaussianimage_plus.filter_variance(512, 768, 2500) == pytest.approx(512 * 768 / (9 * math.pi * 2500))
     assert gaussianimage_plus.filter_variance(512, 768, 20) == 300
 
 
-def test_filter_is_in_the_start(image):
+def test_gaussianimage_plus_starts_with_filtered_variances(image):
     filtered = gaussianimage_plus.filter_variance(HEIGHT, WIDTH, 30)
     initial = gaussianimage_plus.initialize(image, 30, seeded())
     variances = covariance.covariances(initial.scales, initial.rotations)[:, ::2]
@@ -93,7 +93,7 @@ def test_filter_is_in_the_start(image):
     assert not initial.colors.any()
 
 
-def test_additions_are_black_and_where_the_error_is_largest(image):
+def test_gaussianimage_plus_adds_black_gaussians_at_largest_errors(image):
     rendered = image.clone()
     worst = [(3, 5), (40, 60), (20, 30)]  # rows and columns
     for place, (row, column) in enumerate(worst):
@@ -110,7 +110,7 @@ def test_additions_are_black_and_where_the_error_is_largest(image):
     assert len(strategy.edit(8, image, Still(before, rendered)).added) == 6
 
 
-def test_what_is_no_covariance_is_replaced(image):
+def test_gaussianimage_plus_replaces_improper_covariances(image):
     before = canvas(scales=torch.tensor([[2.0, 1.0], [2.0, covariance.SMALLEST], [0.5, 0.4]]))
     keep, added = gaussianimage_plus.DistortionDriven(3, seeded()).edit(
         8, image, Still(before, torch.zeros_like(image))
@@ -119,6 +119,6 @@ def test_what_is_no_covariance_is_replaced(image):
     assert len(added) == 1
 
 
-def test_more_additions_than_pixels():
+def test_gaussianimage_plus_adds_more_gaussians_than_pixels():
     tiny = torch.rand(3, 2, 3, generator=seeded())
     assert len(METHODS["gaussianimage-plus"](tiny, 40, FitOptions(12)).gaussians) == 40

@@ -14,12 +14,12 @@ def image():
 
 
 @pytest.mark.parametrize("name", ["image-gs-gradient", "image-gs-saliency"])
-def test_an_eighth_joins_four_times(name, image):
+def test_image_gs_adds_an_eighth_four_times(name, image):
     assert counts_over_a_run(name, image, 60, 20) == [(0.05, 38), (0.1, 46), (0.15, 54), (0.2, 60)]
     assert counts_over_a_run(name, image, 3, 20) == [(0.05, 3), (0.1, 3), (0.15, 3), (0.2, 3)]
 
 
-def test_additions_are_drawn_by_the_error_and_coloured_with_it(image):
+def test_image_gs_adds_gaussians_by_the_error_in_its_colours(image):
     rendered = image.clone()
     rendered[:, 10:14, 20:24] = 0
     before = image_gs.by_gradient(image, 8, seeded())
@@ -33,13 +33,13 @@ def test_additions_are_drawn_by_the_error_and_coloured_with_it(image):
     assert len(nothing_wrong.added) == 2
 
 
-def test_errors_of_larger_images_are_against_a_blurred_target():
+def test_image_gs_blurs_the_target_of_large_images():
     noise = torch.rand(3, 400, 401, generator=seeded())
     assert torch.equal(image_gs._denoise(noise[:, :399, :399]), noise[:, :399, :399])
     assert image_gs._denoise(noise).std() < 0.7 * noise.std()
 
 
-def test_starts_of_image_gs(image):
+def test_image_gs_starts_with_circles_of_five_pixels(image):
     initial = image_gs.by_gradient(image, 500, seeded())
     assert len({tuple(mean) for mean in initial.means.tolist()}) == 500  # without replacement
     assert torch.equal(initial.scales, torch.full((500, 2), 5.0))
@@ -69,7 +69,7 @@ def test_inverse_scales_are_as_published():
     torch.testing.assert_close(means, torch.tensor([[0.5 * WIDTH, 0.25 * HEIGHT]]).double())
 
 
-def test_loss_of_image_gs(image):
+def test_image_gs_loss_is_l1_and_ssim(image):
     rendered = image.roll(1, dims=2)
     expected = (rendered - image).abs().mean() + 0.1 * ssim_loss(rendered, image)
     torch.testing.assert_close(METHODS["image-gs-gradient"].optimization.loss(rendered, image), expected)

@@ -26,7 +26,7 @@ def test_clamped_scales_are_as_published():
     assert torch.equal(variables.attributes().scales, torch.tensor([[0.5, 3.0]]))
 
 
-def test_ellipse_of_a_triangle():
+def test_ellipse_of_a_triangle_is_the_least_squares_conic():
     """The conic of least squares through vertices and midpoints, A x^2 + B x y + C y^2 = 1 around the centroid."""
     for seed in range(5):
         vertices = np.random.default_rng(seed).normal(size=(3, 2))
@@ -38,7 +38,7 @@ def test_ellipse_of_a_triangle():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 60, 61, 1000])
-def test_triangles_are_as_many_as_asked_for_and_fill_the_canvas(count, image):
+def test_triangulate_gives_exact_count_and_covers_the_canvas(count, image):
     triangles = instant_gi.triangulate(instant_gi.gradient.density(image), count, seeded())
     assert triangles.shape == (count, 3, 2)
     covered = instant_gi._double_areas(triangles).sum() / 2
@@ -47,7 +47,7 @@ def test_triangles_are_as_many_as_asked_for_and_fill_the_canvas(count, image):
         assert covered > 0.99 * HEIGHT * WIDTH
 
 
-def test_missing_triangles_come_of_halving_the_largest(image, monkeypatch):
+def test_triangulate_halves_the_largest_triangles(image, monkeypatch):
     import scipy.spatial
 
     whole = scipy.spatial.Delaunay
@@ -62,7 +62,7 @@ def test_missing_triangles_come_of_halving_the_largest(image, monkeypatch):
     assert [2.0, 0.5] in halves.reshape(-1, 2).tolist()  # the middle of the longest side
 
 
-def test_start_of_instant_gi(image):
+def test_instant_gi_places_one_gaussian_per_triangle(image):
     initial = instant_gi.initialize(image, 400, seeded())
     assert (initial.scales >= 0.5).all()
     columns, rows = initial.means.long().unbind(1)

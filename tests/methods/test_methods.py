@@ -15,13 +15,13 @@ def image():
     return photo()
 
 
-def test_the_peers():
+def test_registry_has_the_published_methods():
     names = "gaussianimage-cholesky gaussianimage-rs gaussianimage-plus image-gs-gradient image-gs-saliency"
     assert [*names.split(), "instant-gi-dither", "fast-2dgs"] == PEERS
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_gives_what_was_asked_for_and_repeats_itself(name, image):
+def test_method_gives_exactly_k_and_repeats(name, image):
     first, second = (METHODS[name](image, 60, FitOptions(12), seed=3) for _ in range(2))
     assert len(first.gaussians) == 60
     assert first.gaussians.blend == METHODS[name].blend
@@ -33,7 +33,7 @@ def test_gives_what_was_asked_for_and_repeats_itself(name, image):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_gives_what_was_asked_for_however_little_that_is(name, image):
+def test_method_gives_exactly_k_for_tiny_k_and_budgets(name, image):
     for count, budget in (
         (1, {"iterations": 0}),
         (2, {"iterations": 1}),
@@ -44,7 +44,7 @@ def test_gives_what_was_asked_for_however_little_that_is(name, image):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_psnr_rises(name, image):
+def test_method_raises_psnr(name, image):
     history = METHODS[name](image, 60, FitOptions(60)).history
     # That is all that GaussianImage can do at its rates, which are for 50,000 steps.
     assert history[-1].psnr > history[0].psnr + 0.2
@@ -73,7 +73,7 @@ TRAITS = {
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_traits(name, image):
+def test_method_has_its_published_traits(name, image):
     blend, top_k, iterations, parametrization, optimizer, settings, rates = TRAITS[name]
     method = METHODS[name]
     assert (method.blend, method.optimization.top_k, method.iterations) == (blend, top_k, iterations)
@@ -91,7 +91,7 @@ def test_traits(name, image):
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_parametrization_makes_the_gaussians_that_it_was_given(name):
+def test_parametrization_returns_the_given_gaussians(name):
     given = some_gaussians(blend=METHODS[name].blend)
     variables = METHODS[name].optimization.parametrization(given)
     assert tuple(variables.free) == variables.NAMES

@@ -23,7 +23,7 @@ HEIGHT, WIDTH, _ = PHOTO.shape
 TENSORS = ("means", "scales", "rotations", "colors")
 
 
-def test_result_is_consistent():
+def test_predictor_result_is_consistent():
     entries = []
     result = fastgs.Predictor()(PHOTO, 200, 15, callback=entries.append)
     assert len(result.gaussians) == len(result.initial) == 200
@@ -41,18 +41,18 @@ def test_result_is_consistent():
 
 
 @pytest.mark.parametrize("init", INITIALIZERS)
-def test_every_initializer_gives_exactly_k(init):
+def test_predictor_gives_exactly_k_for_every_initializer(init):
     for count in (1, 137, HEIGHT * WIDTH + 1):
         assert len(fastgs.Predictor(init)(PHOTO, count, 1).gaussians) == count
 
 
-def test_smallest_image():
+def test_predictor_fits_one_pixel():
     result = fastgs.Predictor()(np.full((1, 1, 3), 90, np.uint8), 2, 20)
     assert result.image.shape == (3, 1, 1) and result.psnr > 40
 
 
 @pytest.mark.parametrize("blend", ["normalized", "sum"])
-def test_blend_starts_from_the_same_gaussians(blend):
+def test_predictor_starts_the_same_for_both_blends(blend):
     result = fastgs.Predictor()(PHOTO, 150, 20, blend=blend)
     start = fastgs.Predictor()(PHOTO, 150, 0)
     assert result.gaussians.blend == result.initial.blend == blend
@@ -60,7 +60,7 @@ def test_blend_starts_from_the_same_gaussians(blend):
     assert result.psnr > result.psnr_init + 2
 
 
-def test_seed_decides():
+def test_predictor_repeats_with_a_seed():
     before = torch.get_rng_state()
     first, again, other = (fastgs.Predictor()(PHOTO, 150, 12, seed=seed) for seed in (3, 3, 4))
     for name in TENSORS:
@@ -69,7 +69,7 @@ def test_seed_decides():
     assert torch.equal(torch.get_rng_state(), before)  # the global generator is left alone
 
 
-def test_limits():
+def test_predictor_stops_at_the_first_limit():
     none = fastgs.Predictor()(PHOTO, 100, 0)
     assert none.psnr == none.psnr_init and len(none.history) == 1
     assert fastgs.Predictor()(PHOTO, 100).history[-1].iteration == 200
@@ -80,12 +80,12 @@ def test_limits():
     assert early.psnr >= goal and early.history[-1].iteration < 200
 
 
-def test_numpy_integers_are_integers():
+def test_predictor_takes_numpy_integers():
     result = fastgs.Predictor()(PHOTO, np.int64(20), np.int32(1), seed=np.uint8(1), size=np.int64(16))
     assert len(result.gaussians) == 20 and result.image.shape == (3, 16, 16)
 
 
-def test_background_lies_behind_transparency():
+def test_predictor_composites_on_the_background():
     nothing = np.zeros((20, 30, 4), np.uint8)
     result = fastgs.Predictor()(nothing, 4, 0, background=(255, 0, 51))
     assert torch.allclose(result.target.mean((1, 2)), torch.tensor([1, 0, 0.2]))
@@ -110,12 +110,12 @@ def test_background_lies_behind_transparency():
         ({"backend": "tpu"}, "backend: expected one of auto, reference, cpu, cuda, got 'tpu'"),
     ],
 )
-def test_wrong_arguments(arguments, message):
+def test_predictor_refuses_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         fastgs.Predictor()(**({"image": PHOTO, "num_gaussians": 10} | arguments))
 
 
-def test_work_goes_to_a_gpu_unless_it_may_not(monkeypatch):
+def test_work_device_is_a_gpu_unless_the_backend_forbids(monkeypatch):
     cpu, first, second = (torch.device(name) for name in ("cpu", "cuda:0", "cuda:1"))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     for there_is_one, backend, home, place in [
@@ -131,7 +131,7 @@ def test_work_goes_to_a_gpu_unless_it_may_not(monkeypatch):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_cuda_without_a_gpu():
+def test_predictor_refuses_cuda_without_a_gpu():
     with pytest.raises(ValueError, match=r"^backend: .cuda. needs a CUDA device, and PyTorch finds none; use .auto.$"):
         fastgs.Predictor()(PHOTO, 10, 1, backend="cuda")
 
@@ -139,7 +139,7 @@ def test_cuda_without_a_gpu():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("init", "tolerance"), [("curvature", 0.05), ("learned", 0.5)])
-def test_a_gpu_gives_what_the_cpu_gives(init, tolerance):
+def test_predictor_on_gpu_matches_cpu(init, tolerance):
     """Back where the image was; heuristics start from the same Gaussians, networks are rounded differently."""
     on_gpu, on_cpu = (fastgs.Predictor(init)(PHOTO, 300, 20, backend=backend) for backend in ("cuda", "cpu"))
     assert on_gpu.gaussians.means.device == on_gpu.image.device == torch.device("cpu")
@@ -159,12 +159,12 @@ def test_a_gpu_gives_what_the_cpu_gives(init, tolerance):
         (None, "source: expected a path"),
     ],
 )
-def test_wrong_images(image, message):
+def test_predictor_refuses_wrong_images(image, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         fastgs.Predictor()(image, 10, 1)
 
 
-def test_wrong_init(tmp_path, monkeypatch):
+def test_predictor_refuses_wrong_init(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^init: expected one of curvature, .*, learned, got 'best'$"):
         fastgs.Predictor("best")
     with pytest.raises(ValueError, match=r"^weights: are for init 'learned', not 'grid'; leave one of the two out$"):
@@ -183,7 +183,7 @@ def small(tmp_path_factory):
     return path
 
 
-def test_from_pretrained(small, monkeypatch):
+def test_from_pretrained_loads_a_name_or_a_path(small, monkeypatch):
     predictor = fastgs.Predictor.from_pretrained(small)
     assert (predictor.init, predictor.weights) == ("learned", str(small))
     result = predictor(PHOTO, 150, 12, seed=3)
@@ -199,7 +199,7 @@ def test_from_pretrained(small, monkeypatch):
 
 
 @pytest.mark.parametrize("count", [1, 137, HEIGHT * WIDTH + 1])
-def test_learned_gives_exactly_k(small, count):
+def test_learned_predictor_gives_exactly_k(small, count):
     for blend in ("normalized", "sum"):
         result = fastgs.Predictor(weights=small)(PHOTO, count, 1, blend=blend)
         assert len(result.gaussians) == count and result.gaussians.blend == blend
