@@ -123,6 +123,7 @@ SPEAKERS = {
     **{f"cli.{name}": [name] for name in ("predict", "encode", "decode", "info", "evaluate", "table", "download")},
     **{f"cli.splats_{name}": [f"splats {name}"] for name in ("make", "evaluate")},
     "cli.coding": ["encode", "decode"],
+    "cli.images": ["predict", "encode"],
     "cli.measuring": ["evaluate"],
     "splats.sources": ["splats make"],
     "data.fetch": ["download"],

@@ -65,7 +65,7 @@ def test_docstrings_begin_with_a_verb_or_a_noun():
         ('def f(x):\n    """Return x.\n\n    Args:\n        x: of K Gaussians.\n        y: Scale.\n    """', 1),
         ('def f(x):\n    """Return x.\n\n    Args:\n        x, y: as for `g`.\n    """', 1),
         (
-            'def f(x):\n    """Return x.\n\n    Args:\n        x (int): Number of them,\n            as given.\n    """',
+            'def f(x):\n    """Return x.\n\n    Args:\n        x (int): Number,\n            as given.\n    """',
             0,
         ),
     ],
