@@ -76,6 +76,11 @@ class Parametrization:
         for variable in self.free.values():
             variable.requires_grad_()
 
+    def _canvas_size(self, like: Tensor) -> Tensor:
+        """Return width and height of the canvas, (2,), in the type and on the device of another tensor."""
+        height, width = self.canvas
+        return like.new_tensor([width, height])
+
 
 class Relative(Parametrization):
     """Variables of this project: a step means the same whatever the size of the image and of the Gaussian.

@@ -51,7 +51,7 @@ class Plain(Parametrization):
     @override
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         free = {
-            "means": gaussians.means / self._size(gaussians.means),
+            "means": gaussians.means / self._canvas_size(gaussians.means),
             "scales": gaussians.scales.detach().clone(),
             "rotations": gaussians.rotations.detach().clone(),
             "colors": gaussians.colors.detach().clone(),
@@ -60,13 +60,9 @@ class Plain(Parametrization):
 
     @override
     def attributes(self) -> Attributes:
-        means = self.free["means"] * self._size(self.free["means"])
+        means = self.free["means"] * self._canvas_size(self.free["means"])
         scales = self.free["scales"].abs().clamp(min=SMALLEST)
         return Attributes(means, scales, self.free["rotations"], self.free["colors"])
-
-    def _size(self, like: Tensor) -> Tensor:
-        height, width = self.canvas
-        return like.new_tensor([width, height])
 
 
 @lru_cache(maxsize=1)

@@ -52,7 +52,7 @@ class InverseScale(Parametrization):
     @override
     def _split(self, gaussians: Gaussians) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         free = {
-            "means": gaussians.means / self._size(gaussians.means),
+            "means": gaussians.means / self._canvas_size(gaussians.means),
             "inverse_scales": 1 / gaussians.scales,
             "rotations": gaussians.rotations.detach().clone(),
             "colors": gaussians.colors.detach().clone(),
@@ -61,13 +61,9 @@ class InverseScale(Parametrization):
 
     @override
     def attributes(self) -> Attributes:
-        means = self.free["means"] * self._size(self.free["means"])
+        means = self.free["means"] * self._canvas_size(self.free["means"])
         scales = 1 / self.free["inverse_scales"].abs().clamp(min=1 / sum(self.canvas))
         return Attributes(means, scales, self.free["rotations"], self.free["colors"])
-
-    def _size(self, like: Tensor) -> Tensor:
-        height, width = self.canvas
-        return like.new_tensor([width, height])
 
 
 def gradient_density(image: Tensor) -> Tensor:
