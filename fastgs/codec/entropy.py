@@ -1,7 +1,7 @@
-"""Integers as bits: a range coder with models that are integers, so that files decode alike on every machine.
+"""Entropy coding of integers: a range coder with integer models, so that files decode alike on every machine.
 
 The coder is that of constriction (Bamler, 2022). All models are tables of integer frequencies with the total 2^24,
-which constriction takes as they are. What frequencies are computed from is integers, or 64-bit floating point with one
+which constriction takes as they are. Frequencies are computed from integers, or from 64-bit floating point with one
 rounding per operation and no sums, which IEEE 754 makes the same everywhere.
 """
 
@@ -21,9 +21,10 @@ IntArray: TypeAlias = NDArray[np.int64]
 
 TOTAL = 1 << 24
 
-_RAW_BITS = 16  # of a uniform number in one piece
-_FLOOR = 10  # 2^-10 of the probability is shared evenly, so that surprises have a price
-_TAIL = 8  # bytes that the last bits of a range coder may touch
+_RAW_BITS = 16  # bits of a uniform number that are coded in one piece
+_FLOOR = 10  # 2^-10 of the probability is shared evenly, so that no symbol of a bell takes very many bits
+_TAIL = 8  # last bytes of a stream, which its last bits may touch; `Encoder.finish` tries to leave them out
+_MAX_COUNT = 48  # largest half octave of a count in a histogram
 
 _stream = constriction.stream
 _Categorical, _Uniform = _stream.model.Categorical, _stream.model.Uniform
@@ -31,11 +32,11 @@ _Categorical, _Uniform = _stream.model.Categorical, _stream.model.Uniform
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A distribution over `low, low + 1, ...`.
+    """Distribution over the symbols `low, low + 1, ...`.
 
     Attributes:
-        low: the least symbol.
-        frequencies: (n,) at least 1, with the sum `TOTAL`; n is at most 2^20.
+        low: Least symbol.
+        frequencies: (n,) frequencies of at least 1, whose sum is `TOTAL`; n is at most 2^20.
     """
 
     low: int
@@ -43,11 +44,11 @@ class Table:
 
     @classmethod
     def of(cls, weights: IntArray, low: int = 0) -> Table:
-        """Frequencies in proportion to weights.
+        """Return the table whose frequencies are in proportion to weights.
 
         Args:
-            weights: (n,) from 0 to 2^32; their sum is at least 1.
-            low: the least symbol.
+            weights: (n,) weights from 0 to 2^32; their sum is at least 1.
+            low: Least symbol.
         """
         frequencies = weights * (TOTAL - len(weights)) // int(weights.sum()) + 1
         frequencies[np.argmax(weights)] += TOTAL - int(frequencies.sum())
@@ -55,20 +56,25 @@ class Table:
 
     @cached_property
     def model(self) -> Any:
-        """For constriction, which knows no distribution over a single symbol."""
-        # It adds one to each; so there is nothing left for it to round.
+        """Model for constriction, which has none for a single symbol."""
+        # Constriction adds 1 to each frequency; so there is nothing left for it to round.
         return _Categorical((self.frequencies - 1).astype(np.float64), perfect=False)
 
     @cached_property
     def bits(self) -> NDArray[np.float64]:
-        """(n,) what each symbol costs."""
+        """(n,) bits that each symbol takes."""
         return np.log2(TOTAL / self.frequencies)
 
 
 def bell(width: float, doublings: int, bound: int) -> Table:
-    """A distribution over `-bound, ..., bound`, with heavy tails (Student's) or light ones (nearly Gaussian).
+    """Return a bell-shaped distribution over `-bound, ..., bound`.
 
     Symbol k has a probability proportional to `(1 + (k / width)^2 / (2 m - 1)) ^ -m`, where `m = 2 ** doublings`.
+
+    Args:
+        width: Scale of the distribution in symbols, positive.
+        doublings: Shape of the tails, from 0 (heavy, Student's t) up (light, nearly Gaussian).
+        bound: Largest symbol.
     """
     distance = np.arange(bound + 1) / width
     density = 1 + distance * distance / (2 * 2**doublings - 1)
@@ -81,18 +87,18 @@ def bell(width: float, doublings: int, bound: int) -> Table:
 
 @dataclass
 class Encoder:
-    """Writes integers."""
+    """Encodes integers into bytes."""
 
     _coder: Any = field(default_factory=_stream.queue.RangeEncoder)
     _written: list[tuple[IntArray, Any]] = field(default_factory=list)
 
     def symbols(self, symbols: IntArray, table: Table) -> None:
-        """Write symbols that the table has."""
+        """Write symbols of a table."""
         if len(table.frequencies) > 1 and len(symbols):
             self._write(symbols - table.low, table.model)
 
     def raw(self, values: IntArray, bits: int) -> None:
-        """Write values below `2 ** bits`, of any size."""
+        """Write values from 0 to `2 ** bits - 1`; any number of bits is possible."""
         for shift in range(0, bits if len(values) else 0, _RAW_BITS):
             size = 1 << min(_RAW_BITS, bits - shift)
             self._write(values >> shift & size - 1, _Uniform(size))
@@ -104,7 +110,7 @@ class Encoder:
         self.raw(np.array([value - (1 << length >> 1)]), max(length - 1, 0))
 
     def finish(self) -> bytes:
-        """All that was written, in as few bytes as will do: behind its end, the decoder sees zeros."""
+        """Return the stream in as few bytes as will do, since the decoder sees zeros behind its end."""
         data = bytes(self._coder.get_compressed().astype(">u4").tobytes())
         for length in range(max(len(data) - _TAIL, 0), len(data)):
             for carry in (0, 1):
@@ -114,10 +120,12 @@ class Encoder:
         return data
 
     def _write(self, index: IntArray, model: Any) -> None:
+        """Write indices into a model of constriction."""
         self._coder.encode(index.astype(np.int32), model)
         self._written.append((index, model))
 
     def _decodes(self, data: bytes) -> bool:
+        """Tell whether a decoder reads from these bytes what was written."""
         decoder = Decoder(data)
         try:
             return all(np.array_equal(decoder.read(len(index), model), index) for index, model in self._written)
@@ -126,17 +134,17 @@ class Encoder:
 
 
 class Decoder:
-    """Reads what `Encoder` wrote.
+    """Decodes the integers that `Encoder` wrote.
 
     Args:
-        data: all of it.
-        counts: whether to count bits.
+        data: Whole stream.
+        counts: True to count the bits that symbols take.
 
     Attributes:
-        bits: that were read; 0 if they are not counted.
+        bits: Number of bits read so far; 0 if they are not counted.
 
     Raises:
-        FormatError: from every method: no encoder wrote this.
+        FormatError: No encoder writes such bytes; every method may raise it.
     """
 
     def __init__(self, data: bytes, counts: bool = False) -> None:
@@ -145,7 +153,7 @@ class Decoder:
         self._coder = _stream.queue.RangeDecoder(words)
 
     def symbols(self, count: int, table: Table) -> IntArray:
-        """(count,) symbols of the table."""
+        """Read (count,) symbols of a table."""
         if len(table.frequencies) == 1 or not count:
             return np.full(count, table.low, np.int64)
         index = self.read(count, table.model)
@@ -154,7 +162,7 @@ class Decoder:
         return index + table.low
 
     def raw(self, count: int, bits: int) -> IntArray:
-        """(count,) values below `2 ** bits`."""
+        """Read (count,) values from 0 to `2 ** bits - 1`."""
         values = np.zeros(count, np.int64)
         self.bits += bits * count if self._counts else 0
         for shift in range(0, bits if count else 0, _RAW_BITS):
@@ -162,12 +170,12 @@ class Decoder:
         return values
 
     def number(self) -> int:
-        """One number."""
+        """Read one number that `Encoder.number` wrote."""
         length = int(self.raw(1, 6)[0])
         return (1 << length >> 1) + int(self.raw(1, max(length - 1, 0))[0])
 
     def read(self, count: int, model: Any) -> IntArray:
-        """(count,) indices into a model of constriction."""
+        """Read (count,) indices into a model of constriction."""
         try:
             return np.asarray(self._coder.decode(model, count), np.int64)
         except AssertionError as error:
@@ -175,14 +183,15 @@ class Decoder:
 
 
 def half_octaves(values: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Numbers in floating point with one bit of mantissa.
+    """Split numbers into a magnitude, which is floating point with one bit of mantissa, and a rest.
 
     Args:
-        values: (N,) from 0 to 2^52.
+        values: (N,) integers from 0 to 2^52.
 
     Returns:
-        (N,) the magnitude, 0, 1, 2, 3 for these values, 4 for 4 and 5, 5 for 6 and 7, 6 for 8 to 11, and so on; what
-        values are above the least of their magnitude; and the number of bits of that.
+        Three arrays (N,): the magnitude, which is 0, 1, 2, 3 for these values, 4 for 4 and 5, 5 for 6 and 7, 6 for 8 to
+        11, and so on; the rest, which is the value less the least value of its magnitude; and the number of bits of the
+        rest.
     """
     exponents = np.frexp(values.astype(np.float64))[1].astype(np.int64) - 1
     lengths = np.maximum(exponents - 1, 0)
@@ -191,32 +200,38 @@ def half_octaves(values: IntArray) -> tuple[IntArray, IntArray, IntArray]:
 
 
 def least_of(magnitudes: IntArray) -> tuple[IntArray, IntArray]:
-    """(N,) the least value of half octaves, and the number of bits of what values are above it."""
+    """Return the least value of each magnitude of `half_octaves`, (N,), and the number of bits of the rest, (N,)."""
     lengths = np.maximum((magnitudes >> 1) - 1, 0)
     return np.where(magnitudes < 2, magnitudes, (2 | magnitudes & 1) << lengths), lengths
 
 
-_COUNTS = 48  # magnitudes of the counts in a histogram
-
-
 def encode_histogram(symbols: IntArray, alphabet: int) -> bytes:
-    """A column with its own histogram, as coarse as it pays.
+    """Return the bytes of a column, coded by its own histogram, which is as coarse as makes them fewest.
 
     Args:
         symbols: (N,) integers from 0 to `alphabet - 1`.
-        alphabet: from 1 to 2^16.
+        alphabet: Number of symbols that there are, from 1 to 2^16.
     """
     symbols = symbols.astype(np.int64)
     finest = (alphabet - 1).bit_length()
-    data = min((_with_histogram(symbols, finest, merged) for merged in range(finest + 1)), key=len)
+    data = min((_encode_merged(symbols, finest, merged) for merged in range(finest + 1)), key=len)
     return varint(len(data)) + data
 
 
 def decode_histogram(data: bytes, offset: int, count: int, alphabet: int) -> tuple[IntArray, int]:
-    """What `encode_histogram` wrote at an offset: (count,) symbols, and the offset behind them.
+    """Read what `encode_histogram` wrote.
+
+    Args:
+        data: Bytes that contain the column.
+        offset: Offset of its first byte.
+        count: Number of symbols, N.
+        alphabet: Number of symbols that there are, from 1 to 2^16.
+
+    Returns:
+        (N,) symbols, and the offset behind them.
 
     Raises:
-        FormatError: no encoder wrote such bytes.
+        FormatError: No encoder writes such bytes.
     """
     reader = Reader(data, offset)
     decoder = Decoder(reader.take(reader.varint()))
@@ -224,10 +239,10 @@ def decode_histogram(data: bytes, offset: int, count: int, alphabet: int) -> tup
     merged = int(decoder.raw(1, 4 if finest < 16 else 5)[0])
     if merged > finest:
         raise FormatError("is damaged (a histogram makes no sense)")
-    counts = np.cumsum(decoder.symbols(1 << finest - merged, _counts_table()))
-    if counts.min() < 0 or counts.max() > _COUNTS:
+    counts = np.cumsum(decoder.symbols(1 << finest - merged, _make_count_table()))
+    if counts.min() < 0 or counts.max() > _MAX_COUNT:
         raise FormatError("is damaged (a histogram makes no sense)")
-    symbols = decoder.symbols(count, _histogram(counts))
+    symbols = decoder.symbols(count, _make_histogram(counts))
     symbols = symbols << merged | decoder.raw(count, merged)
     if symbols.max(initial=0) >= alphabet:
         raise FormatError("is damaged (a symbol is out of range)")
@@ -235,21 +250,29 @@ def decode_histogram(data: bytes, offset: int, count: int, alphabet: int) -> tup
 
 
 @lru_cache(maxsize=1)
-def _counts_table() -> Table:
-    return bell(0.75, 0, _COUNTS)
+def _make_count_table() -> Table:
+    return bell(0.75, 0, _MAX_COUNT)
 
 
-def _with_histogram(symbols: IntArray, finest: int, merged: int) -> bytes:
+def _encode_merged(symbols: IntArray, finest: int, merged: int) -> bytes:
+    """Return a column coded by a histogram in which `2 ** merged` symbols share a count.
+
+    Args:
+        symbols: (N,) symbols.
+        finest: Bits of a symbol.
+        merged: Low bits of a symbol that the histogram leaves out.
+    """
     encoder = Encoder()
     encoder.raw(np.array([merged]), 4 if finest < 16 else 5)
     counts = half_octaves(np.bincount(symbols >> merged, minlength=1 << finest - merged))[0]
-    encoder.symbols(np.diff(counts, prepend=0), _counts_table())
-    encoder.symbols(symbols >> merged, _histogram(counts))
+    encoder.symbols(np.diff(counts, prepend=0), _make_count_table())
+    encoder.symbols(symbols >> merged, _make_histogram(counts))
     encoder.raw(symbols & (1 << merged) - 1, merged)
     return encoder.finish()
 
 
-def _histogram(magnitudes: IntArray) -> Table:
+def _make_histogram(magnitudes: IntArray) -> Table:
+    """Return the distribution of symbols whose counts have these half octaves."""
     least, lengths = least_of(magnitudes)
     weights = 2 * least + (1 << lengths) - 1
     return Table.of(weights if weights.any() else weights + 1)

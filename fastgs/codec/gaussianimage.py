@@ -1,8 +1,12 @@
-"""The codec of GaussianImage (Zhang et al., ECCV 2024, arXiv 2403.08551): a fit, then as long a quantization-aware fit.
+"""The codec of GaussianImage (Zhang et al., ECCV 2024, arXiv 2403.08551): a fit, then a quantization-aware fit.
+
+Both fits take equally many steps.
+
 
 Constants are those of github.com/Xinjie-Q/GaussianImage: gaussianimage_cholesky.py, quantize.py and train_quantize.py.
-Positions are 16-bit floating-point numbers (before the tanh), entries of the Cholesky factor learned scalars of 6 bits,
-colours two indices into codebooks of 8. Their file is counted, not written; its positions are not entropy-coded.
+Positions are 16-bit floating-point numbers (before the tanh), entries of the Cholesky factor are learned scalars of 6
+bits, and colours are two indices into codebooks of 8. The authors count the bits of a file without writing one, and do
+not entropy-code its positions.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.codec.baseline import Baseline
 from fastgs.codec.codebooks import ResidualVectors
@@ -20,6 +25,7 @@ from fastgs.fitting.covariance import axes
 from fastgs.fitting.losses import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
+from fastgs.gaussians import CHANNELS
 from fastgs.methods.gaussianimage import (
     BOUND,
     CHOLESKY,
@@ -33,27 +39,27 @@ from fastgs.methods.gaussianimage import (
     to_canvas,
 )
 
-FACTOR_BITS = 6
-CODEBOOKS, ENTRIES = 2, 8
+FACTOR_BITS = 6  # bits of an entry of the Cholesky factor
+CODEBOOKS, ENTRIES = 2, 8  # for colours
 
 
 class QuantizedCholesky(Quantized, Cholesky):
-    """See above."""
+    """Positions, Cholesky factors and colours that pass through the quantizers of GaussianImage."""
 
     LEARNED = ("cholesky.step", "cholesky.offset")
 
     @staticmethod
+    @override
     def make_quantizers() -> dict[str, Quantizer]:
-        """See `Quantized`."""
         return {
             "means": Half(2),
             "cholesky": LearnedScalar(FACTOR_BITS, 3),
-            "colors": ResidualVectors(CODEBOOKS, ENTRIES, 3),
+            "colors": ResidualVectors(CODEBOOKS, ENTRIES, CHANNELS),
         }
 
     @staticmethod
+    @override
     def assemble(variables: Mapping[str, Tensor], canvas: tuple[int, int]) -> Attributes:
-        """See `Quantized`."""
         first, mixed, second = (variables["cholesky"] + variables["cholesky"].new_tensor(BOUND)).unbind(1)
         matrices = torch.stack([first * first, first * mixed, mixed * mixed + second * second], dim=1)
         return Attributes(to_canvas(variables["means"], canvas), *axes(matrices), variables["colors"])

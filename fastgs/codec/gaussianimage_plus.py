@@ -2,11 +2,11 @@
 
 Constants are those of github.com/Sweethyh/GaussianImage_plus: train_quantize.py, models/gaussianimage_covariance.py and
 quantize.py. Symbols have 12 bits for a coordinate, 10 for an entry of the covariance and 6 for a colour. All are
-learned scalars, except that the code takes variances on a scale of logarithms, with the range that they have; so here.
-What is no covariance when rounded is left out, as there.
+learned scalars, except that variances are quantized on a logarithmic scale over the range that they have, as in the
+authors' code. Gaussians whose rounded entries are no covariance are left out, as there.
 
-The one event of the fit adds all Gaussians that are missing, since after it none may come. Their code has the colours
-through a sigmoid when it compresses; here they are as they are in the fit.
+The one event of the fit adds all Gaussians that are missing, since none may be added after it. The authors' code passes
+colours through a sigmoid when it compresses; here they are quantized as the fit has them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.codec.baseline import Baseline
 from fastgs.codec.quantization_aware import Quantized
@@ -26,6 +27,7 @@ from fastgs.fitting.covariance import axes
 from fastgs.fitting.losses import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
+from fastgs.gaussians import CHANNELS
 from fastgs.methods.gaussianimage import ITERATIONS, constant
 from fastgs.methods.gaussianimage_plus import (
     EPSILON,
@@ -37,14 +39,18 @@ from fastgs.methods.gaussianimage_plus import (
     DistortionDriven,
 )
 
-WARM_UP = 6_000  # of the 50,000 steps
+WARM_UP = 6_000  # steps of the first fit, of 50,000 for both
 POSITION_BITS, COVARIANCE_BITS, COLOR_BITS = 12, 10, 6
-LEARNING_RATE = 1e-3  # of what quantizers learn
+LEARNING_RATE = 1e-3  # of the parameters of quantizers
 LEAST_VARIANCE = 1e-6  # squared pixels
 
 
 class Entries(Quantizer):
-    """Variances xx and yy on a scale of logarithms, xy on a learned one."""
+    """Quantizes entries xx, xy, yy of covariances: the variances on a logarithmic scale, xy on a learned one.
+
+    Args:
+        bits: Bits of a symbol.
+    """
 
     def __init__(self, bits: int) -> None:
         super().__init__()
@@ -52,70 +58,70 @@ class Entries(Quantizer):
         self.mixed = LearnedScalar(bits, 1)
         self.alphabets = (1 << bits,) * 3
 
+    @override
     def start(self, values: Tensor) -> None:
-        """See `Quantizer`."""
         self.variances.start(values[:, ::2])
         self.mixed.start(values[:, 1:2])
 
+    @override
     def forward(self, values: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        return _woven(self.variances(values[:, ::2]), self.mixed(values[:, 1:2]))
+        return _join_entries(self.variances(values[:, ::2]), self.mixed(values[:, 1:2]))
 
+    @override
     def symbols(self, values: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        return _woven(self.variances.symbols(values[:, ::2]), self.mixed.symbols(values[:, 1:2]))
+        return _join_entries(self.variances.symbols(values[:, ::2]), self.mixed.symbols(values[:, 1:2]))
 
+    @override
     def dequantize(self, symbols: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        return _woven(self.variances.dequantize(symbols[:, ::2]), self.mixed.dequantize(symbols[:, 1:2]))
+        return _join_entries(self.variances.dequantize(symbols[:, ::2]), self.mixed.dequantize(symbols[:, 1:2]))
 
+    @override
     def to_bytes(self) -> bytes:
-        """See `Quantizer`."""
         return self.variances.to_bytes() + self.mixed.to_bytes()
 
+    @override
     def load(self, data: bytes) -> None:
-        """See `Quantizer`."""
         place = self.variances.parameter_bytes()
         self.variances.load(data[:place])
         self.mixed.load(data[place:])
 
 
-def _woven(variances: Tensor, mixed: Tensor) -> Tensor:
-    """Columns xx, xy, yy."""
+def _join_entries(variances: Tensor, mixed: Tensor) -> Tensor:
+    """Return columns xx, xy, yy, given (N, 2) xx, yy and (N, 1) xy."""
     return torch.cat([variances[:, :1], mixed, variances[:, 1:]], dim=1)
 
 
 class QuantizedCovariance(Quantized, Covariance):
-    """See above."""
+    """Positions, covariances and colours that pass through the quantizers of GaussianImage++."""
 
     LEARNED = tuple(
         f"{name}.{parameter}" for name in ("means", "covariances.mixed", "colors") for parameter in ("step", "offset")
     )
 
     @staticmethod
+    @override
     def make_quantizers() -> dict[str, Quantizer]:
-        """See `Quantized`."""
         return {
             "means": LearnedScalar(POSITION_BITS, 2),
             "covariances": Entries(COVARIANCE_BITS),
-            "colors": LearnedScalar(COLOR_BITS, 3),
+            "colors": LearnedScalar(COLOR_BITS, CHANNELS),
         }
 
     @staticmethod
+    @override
     def assemble(variables: Mapping[str, Tensor], canvas: tuple[int, int]) -> Attributes:
-        """See `Quantized`."""
         return Attributes(variables["means"], *axes(variables["covariances"]), variables["colors"])
 
 
 @dataclass
 class Once(DistortionDriven):
-    """All that are missing, at the one event of the fit."""
+    """Densification that adds all missing Gaussians at the one event of the fit."""
 
     events: ClassVar[tuple[float, ...]] = (GROWN_EVERY / WARM_UP,)
 
 
-def _halved(progress: float, *_: object) -> float:
-    """Half the rates every so many of the published steps."""
+def _decay_rate(progress: float, *_: object) -> float:
+    """Return the factor of the learning rates, which halve every `HALVED_EVERY` of the published steps."""
     return 0.5 ** int(progress * (ITERATIONS - WARM_UP) / HALVED_EVERY)
 
 
@@ -137,7 +143,7 @@ SCHEME = Baseline(
             **dict.fromkeys(QuantizedCovariance.NAMES, RATE),
             **dict.fromkeys(QuantizedCovariance.LEARNED, LEARNING_RATE),
         },
-        _halved,
+        _decay_rate,
         clamped_squared_error,
     ),
     bits=66.0,

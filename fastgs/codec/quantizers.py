@@ -1,4 +1,4 @@
-"""Numbers into few integers and back, learned while Gaussians are fitted.
+"""Quantizers that are learned while Gaussians are fitted: from numbers to few integers, and back.
 
 Gradients pass straight through the rounding, as if it were not there (Bengio et al., arXiv 1308.3432).
 """
@@ -10,88 +10,91 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from fastgs.codec.frame import FormatError
 
-SMALLEST_STEP = 1e-6  # what is no step any more
+SMALLEST_STEP = 1e-6  # smallest step of a quantizer; smaller and negative ones count as this
 LARGEST_HALF = 65504.0  # the largest finite 16-bit floating-point number
 
 
 class Quantizer(nn.Module):
-    """A tensor of N rows as integers.
+    """Base class of quantizers, which turn a tensor of N rows into integers.
 
-    Its parameters and buffers go into the file, in their order; those named in `LOCAL` stay with the encoder.
+    The parameters and buffers of a quantizer go into the file, in their order, except for those named in `LOCAL`.
 
     Attributes:
-        alphabets: how many symbols there are, for each column of integers; not the same columns as those of the tensor.
+        KIND: NumPy dtype of the numbers in the file.
+        LOCAL: Names of the parameters and buffers that only the encoder needs.
+        alphabets: Number of symbols of each column of integers; these need not correspond to columns of the tensor.
     """
 
-    KIND: ClassVar[str] = "<f4"  # of the numbers in the file, as NumPy has it
+    KIND: ClassVar[str] = "<f4"
     LOCAL: ClassVar[tuple[str, ...]] = ()
 
     alphabets: tuple[int, ...]
 
     def start(self, values: Tensor) -> None:
-        """Suit the parameters to (N, columns) data that are about to be quantized."""
+        """Initialize the parameters for (N, columns) data that will be quantized."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """Exactly `dequantize(symbols(values))`, differentiable."""
+        """Return exactly `dequantize(symbols(values))`, (N, columns), in a differentiable way."""
         raise NotImplementedError
 
     def symbols(self, values: Tensor) -> Tensor:
-        """(N, len(alphabets)) int32, not negative and below the alphabets."""
+        """Return the symbols of (N, columns) values: (N, len(alphabets)) int32, from 0 to below the alphabets."""
         raise NotImplementedError
 
     def dequantize(self, symbols: Tensor) -> Tensor:
-        """(N, columns) float32."""
+        """Return the values that symbols stand for, (N, columns) float32."""
         raise NotImplementedError
 
     def learn(self, values: Tensor) -> Tensor:
-        """What this step adds to the loss, beyond what the image tells; called once for each step."""
+        """Return what is added to the loss of this step, a scalar; called once for each step of a fit."""
         return values.new_zeros(())
 
-    def _stored(self) -> list[Tensor]:
-        """What goes into the file, and comes from it."""
+    def _list_stored(self) -> list[Tensor]:
+        """Return the tensors that go into the file and come from it."""
         named = [*self.named_parameters(), *self.named_buffers()]
         return [each for name, each in named if name.rpartition(".")[2] not in self.LOCAL]
 
-    def _written(self) -> list[Tensor]:
-        """The values of those that go into the file."""
-        return self._stored()
+    def _list_written(self) -> list[Tensor]:
+        """Return the values with which these tensors go into the file."""
+        return self._list_stored()
 
     def parameter_bytes(self) -> int:
-        """How long `to_bytes` is."""
-        return sum(each.numel() for each in self._stored()) * np.dtype(self.KIND).itemsize
+        """Return the length of `to_bytes()`."""
+        return sum(each.numel() for each in self._list_stored()) * np.dtype(self.KIND).itemsize
 
     def to_bytes(self) -> bytes:
-        """The parameters, little-endian."""
-        return b"".join(each.detach().cpu().numpy().astype(self.KIND).tobytes() for each in self._written())
+        """Return the parameters and buffers that go into the file, little-endian."""
+        return b"".join(each.detach().cpu().numpy().astype(self.KIND).tobytes() for each in self._list_written())
 
     @torch.no_grad()
     def load(self, data: bytes) -> None:
-        """Take over what `to_bytes` gave.
+        """Restore what `to_bytes` returned.
 
         Raises:
-            FormatError: it is not as long, or holds what no parameter can be.
+            FormatError: The bytes have the wrong length, or hold a value that no parameter can have.
         """
         if len(data) != self.parameter_bytes():
             raise FormatError(f"is damaged (a quantizer has {len(data)} bytes instead of {self.parameter_bytes()})")
         numbers = torch.from_numpy(np.frombuffer(data, self.KIND).astype(np.float32))
         if not torch.isfinite(numbers).all():
             raise FormatError("is damaged (a quantizer holds NaN or infinity)")
-        for each in self._stored():
+        for each in self._list_stored():
             part, numbers = numbers[: each.numel()], numbers[each.numel() :]
             each.copy_(part.reshape(each.shape))
 
 
 class LearnedScalar(Quantizer):
-    """`round((x - offset) / step) step + offset`, with offset and step learned for each column.
+    """Quantizes to `round((x - offset) / step) step + offset`, with offset and step learned for each column.
 
-    LSQ+ (Bhalgat et al., arXiv 2004.09576), asymmetric and unsigned. It starts with the range of the data.
+    This is LSQ+ (Bhalgat et al., arXiv 2004.09576), asymmetric and unsigned. It starts with the range of the data.
 
     Args:
-        bits: of a symbol.
-        columns: of the tensor.
+        bits: Bits of a symbol.
+        columns: Number of columns of the tensor.
     """
 
     def __init__(self, bits: int, columns: int) -> None:
@@ -101,52 +104,58 @@ class LearnedScalar(Quantizer):
         self.step = nn.Parameter(torch.ones(columns))
         self.offset = nn.Parameter(torch.zeros(columns))
 
+    @override
     @torch.no_grad()
     def start(self, values: Tensor) -> None:
-        """See `Quantizer`."""
         low, high = values.aminmax(dim=0)
         self.step.copy_((high - low) / self.top)
         self.offset.copy_(low)
 
+    @override
     def forward(self, values: Tensor) -> Tensor:
-        """See `Quantizer`."""
         share = 1 / max(1, values.numel() * self.top) ** 0.5
-        step, offset = _Damped.apply(self._positive_step(), share), _Damped.apply(self.offset, share)
+        step, offset = _ScaleGradient.apply(self._clamp_step(), share), _ScaleGradient.apply(self.offset, share)
         symbols: Tensor = _Round.apply(((values - offset) / step).clamp(0, self.top))
         value: Tensor = symbols * step + offset
         return value
 
+    @override
     @torch.no_grad()
     def symbols(self, values: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        return ((values - self.offset) / self._positive_step()).clamp(0, self.top).round().int()
+        return ((values - self.offset) / self._clamp_step()).clamp(0, self.top).round().int()
 
+    @override
     @torch.no_grad()
     def dequantize(self, symbols: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        return symbols.float() * self._positive_step() + self.offset
+        return symbols.float() * self._clamp_step() + self.offset
 
+    @override
     def load(self, data: bytes) -> None:
-        """See `Quantizer`."""
         super().load(data)
         if not (self.step >= np.float32(SMALLEST_STEP)).all():
             raise FormatError("is damaged (a quantizer has a step that is not positive)")
 
-    def _written(self) -> list[Tensor]:
-        return [self._positive_step(), self.offset]
+    @override
+    def _list_written(self) -> list[Tensor]:
+        return [self._clamp_step(), self.offset]
 
-    def _positive_step(self) -> Tensor:
-        """Gradient descent may take it below 0."""
+    def _clamp_step(self) -> Tensor:
+        # Gradient descent may take it below 0.
         return self.step.clamp(min=SMALLEST_STEP)
 
 
 class LogarithmicRange(Quantizer):
-    """The logarithm of positive numbers in equal steps from the least to the largest of each column, not learned.
+    """Quantizes the logarithm of positive numbers, in equal steps over the range of each column; not learned.
+
+    `forward` sets the range to that of the values it is given.
 
     Args:
-        bits: of a symbol.
-        columns: of the tensor.
-        least: smaller numbers count as this.
+        bits: Bits of a symbol.
+        columns: Number of columns of the tensor.
+        least: Positive number; smaller values count as this.
+
+    Attributes:
+        low, high: (columns,) least and largest logarithm of each column.
     """
 
     low: Tensor
@@ -159,85 +168,86 @@ class LogarithmicRange(Quantizer):
         self.register_buffer("low", torch.zeros(columns))
         self.register_buffer("high", torch.ones(columns))
 
+    @override
     @torch.no_grad()
     def start(self, values: Tensor) -> None:
-        """See `Quantizer`."""
         # New tensors, since a graph may still need the old ones.
         self.low, self.high = values.clamp(min=self.least).log().aminmax(dim=0)
 
+    @override
     def forward(self, values: Tensor) -> Tensor:
-        """See `Quantizer`; the range is that of these values."""
         self.start(values.detach())
-        symbols: Tensor = _Round.apply(self._position(values))
-        return self._value(symbols)
+        symbols: Tensor = _Round.apply(self._scale_logarithm(values))
+        return self._unscale_logarithm(symbols)
 
+    @override
     @torch.no_grad()
     def symbols(self, values: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        return self._position(values).round().int()
+        return self._scale_logarithm(values).round().int()
 
+    @override
     @torch.no_grad()
     def dequantize(self, symbols: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        return self._value(symbols.float())
+        return self._unscale_logarithm(symbols.float())
 
+    @override
     def load(self, data: bytes) -> None:
-        """See `Quantizer`."""
         super().load(data)
         if not (self.low <= self.high).all():
             raise FormatError("is damaged (a quantizer has a range that ends before it begins)")
 
-    def _step(self) -> Tensor:
+    def _compute_step(self) -> Tensor:
         step: Tensor = (self.high - self.low) / self.top
         return step.clamp(min=SMALLEST_STEP)
 
-    def _position(self, values: Tensor) -> Tensor:
-        return ((values.clamp(min=self.least).log() - self.low) / self._step()).clamp(0, self.top)
+    def _scale_logarithm(self, values: Tensor) -> Tensor:
+        return ((values.clamp(min=self.least).log() - self.low) / self._compute_step()).clamp(0, self.top)
 
-    def _value(self, symbols: Tensor) -> Tensor:
-        value: Tensor = (symbols * self._step() + self.low).exp()
+    def _unscale_logarithm(self, symbols: Tensor) -> Tensor:
+        value: Tensor = (symbols * self._compute_step() + self.low).exp()
         return value
 
 
 class Half(Quantizer):
-    """16-bit floating point; the symbols are the bits, read as an unsigned integer.
+    """Rounds to 16-bit floating point; the symbols are its bits, read as an unsigned integer.
+
+    Values that are too large become the largest finite number. `dequantize` raises FormatError for symbols that are NaN
+    or infinite.
 
     Args:
-        columns: of the tensor.
+        columns: Number of columns of the tensor.
     """
 
     def __init__(self, columns: int) -> None:
         super().__init__()
         self.alphabets = (2**16,) * columns
 
+    @override
     def forward(self, values: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        rounded: Tensor = _Replaced.apply(values, self._half(values).float())
+        rounded: Tensor = _ReplaceValue.apply(values, round_to_half(values.detach()).float())
         return rounded
 
+    @override
     @torch.no_grad()
     def symbols(self, values: Tensor) -> Tensor:
-        """See `Quantizer`."""
-        return self._half(values).view(torch.int16).int() & 0xFFFF
+        return round_to_half(values).view(torch.int16).int() & 0xFFFF
 
+    @override
     @torch.no_grad()
     def dequantize(self, symbols: Tensor) -> Tensor:
-        """See `Quantizer`.
-
-        Raises:
-            FormatError: some are NaN or infinite.
-        """
         values = symbols.to(torch.int16).view(torch.float16).float()
         if not torch.isfinite(values).all():
             raise FormatError("is damaged (a 16-bit floating-point number is NaN or infinite)")
         return values
 
-    def _half(self, values: Tensor) -> Tensor:
-        return values.detach().clamp(-LARGEST_HALF, LARGEST_HALF).half()
+
+def round_to_half(values: Tensor) -> Tensor:
+    """Round to 16-bit floating point; values that are too large become the largest finite number."""
+    return values.clamp(-LARGEST_HALF, LARGEST_HALF).half()
 
 
 class _Round(torch.autograd.Function):
-    """Rounds; the gradient does not see it."""
+    """Rounds; the gradient passes unchanged."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -248,8 +258,8 @@ class _Round(torch.autograd.Function):
         return upstream
 
 
-class _Damped(torch.autograd.Function):
-    """The value itself, bit for bit, with a share of its gradient."""
+class _ScaleGradient(torch.autograd.Function):
+    """Returns the value itself, bit for bit; multiplies its gradient by a share."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, share: float) -> Tensor:
@@ -261,8 +271,11 @@ class _Damped(torch.autograd.Function):
         return upstream * ctx.share, None
 
 
-class _Replaced(torch.autograd.Function):
-    """Another value with the gradient of the first: `values + (others - values)` would be off by a rounding."""
+class _ReplaceValue(torch.autograd.Function):
+    """Returns another value with the gradient of the first.
+
+    `values + (others - values).detach()` would be off by a rounding.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, others: Tensor) -> Tensor:
@@ -273,4 +286,5 @@ class _Replaced(torch.autograd.Function):
         return upstream, None
 
 
-straight_through = _Replaced.apply
+# Maps (values, quantized values) to the latter, with the gradient of the former.
+straight_through = _ReplaceValue.apply

@@ -1,4 +1,4 @@
-"""From Gaussians to the symbols that are worth their bits: coordinate descent on error plus price, in integers.
+"""Rate-distortion optimization of symbols: coordinate descent on error plus price, in integers.
 
 Rounding every attribute to symbols of a few bits costs several dB, and gradients do not see symbols. But a Gaussian
 covers few pixels: it can be taken out of the image, moved by one symbol at a time, given the best colour for where it
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from fastgs.codec import rdo_kernels as search_kernels
+from fastgs.codec import rdo_kernels
 from fastgs.codec.symbols import AREA, BASIS, Layer, Steps, values
 from fastgs.gaussians import MIN_SCALE, Gaussians
 from fastgs.metrics.quality import psnr
@@ -29,30 +29,56 @@ from fastgs.render import render
 
 Symbols = NDArray[np.int64]
 
-# Of the Gaussians, by falling size. A few large ones make a coarse image.
+# Share of the Gaussians in each layer, by falling size: a few large ones make a coarse image.
 SHARES = (1 / 8, 3 / 8, 1 / 2)
-LEAST = 300  # Gaussians that are worth the headers of several layers
+LEAST = 300  # Gaussians from which the headers of several layers are worth their bits
 
-# Steps for Gaussians of mean size, where the fit has 34.5 dB; benchmarks/LOG.md, "Codec", tells how they were found.
-STEPS = {"position": 0.5, "area": 0.2, "shape": 0.2, "luma": 0.035, "chroma": 0.035}
-STEPS_PSNR = 34.5
-# A larger error allows larger steps, and so do smaller Gaussians for their colours: as many bits tell of fewer pixels.
-BY_ERROR = 0.6
-COLOR_BY_SIZE = -0.5
-POSITION_BY_SIZE = 0.5
 
-REACH = 1.0  # longest axis, in sides of the canvas
+@dataclass(frozen=True)
+class StepRule:
+    """Steps of the symbols of a layer; benchmarks/LOG.md, section "Codec", tells how the values were found.
+
+    The steps `position` to `chroma` are those of Gaussians of mean size where the fit has `psnr`. A larger error allows
+    larger steps, and so do smaller Gaussians for their colours, as the same bits describe fewer pixels.
+
+    Attributes:
+        position: Step of x and y in pixels, before it is rounded to a power of two.
+        area: Step of the logarithm of the area.
+        shape: Step of the two components of the shape.
+        luma: Step of luma.
+        chroma: Step of both chroma components.
+        psnr: PSNR in dB of the fit that these steps are for.
+        by_error: Power of the root mean square error that all steps are proportional to.
+        position_by_size: Power of the mean size of a layer's Gaussians that their steps of x and y are proportional to.
+        color_by_size: Power of the mean size of a layer's Gaussians that their steps of colours are proportional to.
+    """
+
+    position: float = 0.5
+    area: float = 0.2
+    shape: float = 0.2
+    luma: float = 0.035
+    chroma: float = 0.035
+    psnr: float = 34.5
+    by_error: float = 0.6
+    position_by_size: float = 0.5
+    color_by_size: float = -0.5
+
+
+STEPS = StepRule()
+
+REACH = 1.0  # longest axis of a Gaussian, in units of the longer side of the canvas
 
 SWEEPS = 10
-# Error goes about as 1 / bits: one more bit spares their ratio. Twice that is a little better for symbols, as what it
-# saves goes into finer steps; whole Gaussians are kept for less, since busy photos would lose all of theirs.
+# The error is about proportional to 1 / bits, so one more bit saves their ratio. Twice that is a little better for
+# symbols, as what it saves goes into finer steps; whole Gaussians are kept for less, since busy photos would lose all
+# of theirs.
 PRICE = 2.0
 WORTH = 0.2
-CONTEXT_BITS = 1.7  # of a Gaussian, that neighbours save
+CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
-MIDDLE = 512  # largest symbol but for positions
-_BLUR = 2.0  # of histograms, in symbols
-_FLOOR = 1e-3
+MIDDLE = 512  # largest symbol by magnitude, except for positions
+_BLUR = 2.0  # standard deviation in symbols by which histograms are smoothed
+_FLOOR = 1e-3  # added to smoothed counts, so that every symbol has a price
 
 
 @dataclass(frozen=True)
@@ -60,8 +86,8 @@ class Found:
     """Result of a search.
 
     Attributes:
-        layers: the most important first; together at most as many Gaussians as at the start.
-        error: sum of squares over pixels and channels.
+        layers: Layers, the most important first; together they hold no more Gaussians than the search started with.
+        error: Squared error, summed over pixels and channels.
     """
 
     layers: list[Layer]
@@ -75,50 +101,54 @@ def search(
     sweeps: int = SWEEPS,
     generator: np.random.Generator | None = None,
 ) -> Found:
-    """Round fitted Gaussians.
+    """Round fitted Gaussians to the symbols that are worth their bits.
 
     Args:
-        target: (3, H, W) in [0, 1].
-        gaussians: K of them under the normalized rule, fitted to the target.
-        coarseness: factor of all steps but those of positions, which are powers of two.
-        sweeps: how often each Gaussian is moved.
-        generator: of the order; by default the same every time.
+        target: (3, H, W) image in [0, 1].
+        gaussians: K Gaussians under the normalized rule, fitted to the target.
+        coarseness: Factor of all steps except those of positions, which are powers of two.
+        sweeps: Number of times that each Gaussian is moved.
+        generator: Source of the order in which Gaussians are moved; by default, it is the same every time.
     """
     generator = generator or np.random.default_rng(0)
-    # Needles that leave the canvas may be of any length.
-    longest = REACH * max(gaussians.height, gaussians.width)
-    rows = values(replace(gaussians, scales=gaussians.scales.clamp(MIN_SCALE, longest)))
-    rows[:, :2] = rows[:, :2].clip(0, [gaussians.width, gaussians.height])
-    layers = _layers(rows[:, AREA])
-    error_factor = 10 ** (BY_ERROR * (STEPS_PSNR - psnr(render(gaussians), target)) / 20)
+    rows = _take_values(gaussians)
+    layers = _assign_layers(rows[:, AREA])
+    error_factor = 10 ** (STEPS.by_error * (STEPS.psnr - psnr(render(gaussians), target)) / 20)
     steps = layer_steps(rows[:, AREA], layers, coarseness, error_factor)
     units = np.stack([each.columns() for each in steps])
-    symbols = _round(rows, units[layers], (gaussians.height, gaussians.width))
+    symbols = _round_to_symbols(rows, units[layers], (gaussians.height, gaussians.width))
 
     image = np.einsum("ij,jhw->ihw", BASIS, target.detach().cpu().double().numpy())
     goal = np.ascontiguousarray(image, np.float32)
     numerator, weight = np.zeros_like(goal), np.zeros_like(goal[0])
     alive = np.ones(len(rows), bool)
-    place = float(
-        np.log2(goal[0].size / np.prod(units[layers][:, :2], axis=1) / max(len(rows), 1)).mean()
-    ) + 1 / math.log(2)
+    position_bits = _price_position(goal[0].size, units[layers])
     for number in range(sweeps + 1):
-        error = _build(numerator, weight, goal, symbols, units[layers], alive)
+        error = _rebuild_sums(numerator, weight, goal, symbols, units[layers], alive)
         if number == sweeps or not alive.any():
             break
-        bits = _histogram_bits(symbols, layers, alive, len(units))
-        total = sum(_bits(bits, symbols, layers, alive)) + alive.sum() * (place - CONTEXT_BITS)
+        bits = _price_symbols(symbols, layers, alive, len(units))
+        total = sum(_sum_bits(bits, symbols, layers, alive)) + alive.sum() * (position_bits - CONTEXT_BITS)
         order = generator.permutation(np.flatnonzero(alive))
         price = PRICE * error / total
-        search_kernels.sweep(
-            numerator, weight, goal, symbols, units, layers, bits, place, price, WORTH * price, order, alive
+        rdo_kernels.sweep(
+            numerator, weight, goal, symbols, units, layers, bits, position_bits, price, WORTH * price, order, alive
         )
     kept = [symbols[alive & (layers == number)].astype(np.int32) for number in range(len(units))]
     return Found([Layer(each, step) for each, step in zip(kept, steps, strict=True)], error)
 
 
-def _layers(areas: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(K,) which layer each Gaussian is in."""
+def _take_values(gaussians: Gaussians) -> NDArray[np.float64]:
+    """Return the (K, 8) values to round, with centres on the canvas and axes of bounded length."""
+    # Needles that leave the canvas may be of any length.
+    longest = REACH * max(gaussians.height, gaussians.width)
+    rows = values(replace(gaussians, scales=gaussians.scales.clamp(MIN_SCALE, longest)))
+    rows[:, :2] = rows[:, :2].clip(0, [gaussians.width, gaussians.height])
+    return rows
+
+
+def _assign_layers(areas: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the (K,) number of the layer of each Gaussian."""
     shares = SHARES if len(areas) >= LEAST else (1.0,)
     ends = np.rint(np.cumsum(shares) * len(areas))
     layers = np.empty(len(areas), np.int64)
@@ -129,28 +159,35 @@ def _layers(areas: NDArray[np.float64]) -> NDArray[np.int64]:
 def layer_steps(
     areas: NDArray[np.float64], layers: NDArray[np.int64], coarseness: float, error_factor: float
 ) -> list[Steps]:
-    """The steps of each layer, by the mean size of its Gaussians."""
+    """Return the steps of each layer, by the mean size of its Gaussians.
+
+    Args:
+        areas: (K,) logarithms of the areas of the Gaussians.
+        layers: (K,) number of the layer of each.
+        coarseness: Factor of all steps except those of positions.
+        error_factor: Factor of all steps.
+    """
     factor = coarseness * error_factor
     steps = []
     for number in range(layers.max(initial=0) + 1):
         members = areas[layers == number]
         size = math.exp(0.5 * (members.mean() - areas.mean())) if len(members) else 1.0
-        position = STEPS["position"] * error_factor * size**POSITION_BY_SIZE
-        color = factor * size**COLOR_BY_SIZE
+        position = STEPS.position * error_factor * size**STEPS.position_by_size
+        color = factor * size**STEPS.color_by_size
         steps.append(
             Steps(
                 position=min(6, max(-3, round(-math.log2(position)))),
-                area=STEPS["area"] * factor,
-                shape=STEPS["shape"] * factor,
-                luma=STEPS["luma"] * color,
-                chroma=STEPS["chroma"] * color,
+                area=STEPS.area * factor,
+                shape=STEPS.shape * factor,
+                luma=STEPS.luma * color,
+                chroma=STEPS.chroma * color,
             )
         )
     return steps
 
 
-def _round(rows: NDArray[np.float64], units: NDArray[np.float64], canvas: tuple[int, int]) -> Symbols:
-    """(K, 8) symbols that can be written."""
+def _round_to_symbols(rows: NDArray[np.float64], units: NDArray[np.float64], canvas: tuple[int, int]) -> Symbols:
+    """Return (K, 8) symbols within the limits of the search."""
     symbols = np.rint(rows / units).astype(np.int64)
     symbols[:, 2:] = symbols[:, 2:].clip(-MIDDLE, MIDDLE)
     last = np.floor(np.array(canvas[::-1]) / units[:, :2]).astype(np.int64)
@@ -158,7 +195,13 @@ def _round(rows: NDArray[np.float64], units: NDArray[np.float64], canvas: tuple[
     return symbols
 
 
-def _build(
+def _price_position(pixels: int, units: NDArray[np.float64]) -> float:
+    """Return the mean bits of a position, as one of a set of K positions on an image of so many pixels."""
+    cells = pixels / np.prod(units[:, :2], axis=1)
+    return float(np.log2(cells / max(len(units), 1)).mean()) + 1 / math.log(2)
+
+
+def _rebuild_sums(
     numerator: NDArray[np.float32],
     weight: NDArray[np.float32],
     target: NDArray[np.float32],
@@ -166,18 +209,18 @@ def _build(
     units: NDArray[np.float64],
     alive: NDArray[np.bool_],
 ) -> float:
-    """The sums anew, free of what rounding left in them; the squared error."""
+    """Sum all Gaussians anew, free of the rounding errors of many updates, and return the squared error."""
     numerator[:], weight[:] = 0, 0
     for row in (symbols * units)[alive]:
-        search_kernels.add(numerator, weight, row, 1.0)
-    error = target - numerator / (weight + search_kernels.EPS)
+        rdo_kernels.add(numerator, weight, row, 1.0)
+    error = target - numerator / (weight + rdo_kernels.EPS)
     return float(np.square(error, dtype=np.float64).sum())
 
 
-def _histogram_bits(
+def _price_symbols(
     symbols: Symbols, layers: NDArray[np.int64], alive: NDArray[np.bool_], count: int
 ) -> NDArray[np.float64]:
-    """(L, 8, S) price of each symbol by the smoothed histogram of its column; nothing for positions."""
+    """Return the (L, 8, S) bits of each symbol by the smoothed histogram of its column; 0 for positions."""
     bits = np.zeros((count, symbols.shape[1], 2 * MIDDLE + 1))
     for layer in range(count):
         members = symbols[alive & (layers == layer)]
@@ -188,10 +231,10 @@ def _histogram_bits(
     return bits
 
 
-def _bits(
+def _sum_bits(
     bits: NDArray[np.float64], symbols: Symbols, layers: NDArray[np.int64], alive: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """(A,) those of each Gaussian that is there, but for its position."""
+    """Return the (A,) bits of each of the A Gaussians that are kept, without those of its position."""
     columns = np.arange(AREA, symbols.shape[1])
     picked = bits[layers[alive][:, None], columns, symbols[alive][:, AREA:] + MIDDLE]
     total: NDArray[np.float64] = picked.sum(1)

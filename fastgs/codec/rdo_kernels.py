@@ -1,12 +1,12 @@
-"""The numba kernels of the search: one Gaussian at a time is taken out of the image, moved, and put back.
+"""Numba kernels of the search: one Gaussian at a time is taken out of the image, moved, and put back.
 
-Images are kept apart as the two sums of the normalized rule, `numerator` (3, H, W) and `weight` (H, W), in the basis of
-colours of symbols.py. With a Gaussian taken out (N, W remain), and put back elsewhere with weights w and colour c,
+Images are kept as the two sums of the normalized rule, `numerator` (3, H, W) and `weight` (H, W), in the colour basis
+of symbols.py. With a Gaussian taken out, which leaves N and W, and put back elsewhere with weights w and colour c,
 
     I = (N + w c) / (W + w + EPSILON) = I_w + k c,    k = w / (W + w + EPSILON)
 
-so that the squared error is a parabola in c: one pass over the pixels that it covers tells the best colour, and what
-every other one costs.
+so that the squared error is a parabola in c: one pass over the pixels that it covers gives the best colour, and the
+error of every other one.
 """
 
 from __future__ import annotations
@@ -16,27 +16,23 @@ import math
 import numpy as np
 
 from fastgs.codec.symbols import AREA, LUMA, U, V, X, Y
-from fastgs.fitting.parametrization import MIN_SCALE
-from fastgs.render.cpu_kernels import CUTOFF2, E1, E2, E3, E4, E5, FADE_SLOPE
-from fastgs.render.reference import CUTOFF, EPSILON
+from fastgs.gaussians import CHANNELS, MIN_SCALE
+from fastgs.render.cpu_kernels import CUTOFF2, E1, E2, E3, E4, E5, EPS, FADE_SLOPE, HALF, ONE, SLACK, ZERO
+from fastgs.render.reference import CUTOFF
 from fastgs.runtime.jit import fast_jit, jit
 
-ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-EPS = np.float32(EPSILON)
-SLACK = np.float32(0.02)  # widening of every chord in pixels, against rounding
-
-# No axis is shorter than the fits make them, log(0.3^2): what is thinner falls between the pixels.
-LOG_THINNEST = 2 * math.log(MIN_SCALE)
+# Twice the logarithms of the shortest and the longest axis in pixels; the shortest is that of the fits.
+THINNEST = 2 * math.log(MIN_SCALE)
 WIDEST = 2 * math.log(1e4)
 
-# What a trial adds up over the pixels: k^2; k times the error without the colour, three times; and by how much the
-# squared error without the colour differs from that without the Gaussian.
+# Places of the sums over pixels of a trial: of k^2; of k times the error without the colour, for each channel; and of
+# the difference of the squared error without the colour from that without the Gaussian.
 SQUARE, PULL, REST = 0, 1, 4
 
 
 @fast_jit
 def _weight(d2):
-    """w(d2) as in render/reference.py."""
+    """Return w(d2) of render/reference.py."""
     d2 = min(d2, CUTOFF2)
     power = ((((E5 * d2 + E4) * d2 + E3) * d2 + E2) * d2 + E1) * d2 + ONE
     power = power * power
@@ -45,8 +41,8 @@ def _weight(d2):
 
 
 @fast_jit
-def _frame(area, u, v):
-    """Rows of the whitening matrix; slope, half chord at the centre and half height of the ellipse."""
+def _make_frame(area, u, v):
+    """Return the rows of the whitening matrix, and slope, half chord at the centre and half height of the ellipse."""
     ratio = math.sqrt(u * u + v * v)
     angle = 0.5 * math.atan2(v, u)
     s1, s2 = math.exp(0.5 * (area + ratio)), math.exp(0.5 * (area - ratio))
@@ -67,8 +63,8 @@ def _frame(area, u, v):
 
 
 @fast_jit
-def _columns(x, dy, slope, half, reach, width):
-    """First column of the chord, and one behind its last."""
+def _span_columns(x, dy, slope, half, reach, width):
+    """Return the first column of the chord in a row, and the one behind its last."""
     share = dy / reach
     chord = half * math.sqrt(max(ONE - share * share, ZERO)) + SLACK
     center = x + slope * dy - HALF
@@ -76,23 +72,23 @@ def _columns(x, dy, slope, half, reach, width):
 
 
 @fast_jit
-def _rows(y, reach, height):
-    """First row, and one behind the last."""
+def _span_rows(y, reach, height):
+    """Return the first row of the ellipse, and the one behind its last."""
     return max(0, math.ceil(y - reach - HALF)), min(height, math.floor(y + reach - HALF) + 1)
 
 
 @fast_jit
 def add(numerator, weight, values, sign):
-    """Add a Gaussian (8,), or take it out with sign -1."""
+    """Add a Gaussian of values (8,) to the sums, or take it out with sign -1."""
     height, width = weight.shape
     x, y = np.float32(values[X]), np.float32(values[Y])
     c0, c1, c2 = np.float32(values[LUMA]), np.float32(values[LUMA + 1]), np.float32(values[LUMA + 2])
     signed = np.float32(sign)
-    ux, uy, vx, vy, slope, half, reach = _frame(values[AREA], values[U], values[V])
-    top, bottom = _rows(y, reach, height)
+    ux, uy, vx, vy, slope, half, reach = _make_frame(values[AREA], values[U], values[V])
+    top, bottom = _span_rows(y, reach, height)
     for row in range(top, bottom):
         dy = np.float32(row) + HALF - y
-        first, last = _columns(x, dy, slope, half, reach, width)
+        first, last = _span_columns(x, dy, slope, half, reach, width)
         if first >= last:
             continue
         sums = weight[row, first:last]
@@ -112,16 +108,16 @@ def add(numerator, weight, values, sign):
 
 
 @fast_jit
-def _try(numerator, weight, target, values, sums):
-    """Fill `sums` (5,) for a Gaussian (8,) that is not in the image, whatever its colour."""
+def _sum_trial(numerator, weight, target, values, sums):
+    """Fill `sums` (5,) for a Gaussian of values (8,) that is not in the image, whatever its colour."""
     height, width = weight.shape
     x, y = np.float32(values[X]), np.float32(values[Y])
-    ux, uy, vx, vy, slope, half, reach = _frame(values[AREA], values[U], values[V])
-    top, bottom = _rows(y, reach, height)
+    ux, uy, vx, vy, slope, half, reach = _make_frame(values[AREA], values[U], values[V])
+    top, bottom = _span_rows(y, reach, height)
     sums[:] = 0.0
     for row in range(top, bottom):
         dy = np.float32(row) + HALF - y
-        first, last = _columns(x, dy, slope, half, reach, width)
+        first, last = _span_columns(x, dy, slope, half, reach, width)
         if first >= last:
             continue
         there = weight[row, first:last]
@@ -154,16 +150,19 @@ def _try(numerator, weight, target, values, sums):
 
 
 @jit
-def _cost(numerator, weight, target, symbols, steps, bits, price, values, sums, colors):
-    """Squared error and price of a Gaussian with the best of all colours, which is written to `colors` (3,)."""
+def _find_cost(numerator, weight, target, symbols, steps, bits, price, values, sums, colors):
+    """Return error plus price of a Gaussian with the best of all colours, which is written to `colors` (3,).
+
+    The error is the difference that the Gaussian makes to the squared error.
+    """
     for column in range(LUMA):
         values[column] = symbols[column] * steps[column]
-    _try(numerator, weight, target, values, sums)
+    _sum_trial(numerator, weight, target, values, sums)
     middle = bits.shape[1] // 2
     total = sums[REST]
     for column in range(AREA, LUMA):
         total += price * bits[column, symbols[column] + middle]
-    for channel in range(3):
+    for channel in range(CHANNELS):
         step = steps[LUMA + channel]
         nearest = round(sums[PULL + channel] / max(sums[SQUARE], 1e-9) / step)
         least = math.inf
@@ -180,38 +179,39 @@ def _cost(numerator, weight, target, symbols, steps, bits, price, values, sums, 
 
 
 @jit
-def _allowed(symbols, column, steps, canvas, middle):
-    """Whether a symbol that was moved is one that can be written."""
+def _is_allowed(symbols, column, steps, canvas, middle):
+    """Tell whether a symbol that was moved is within the limits of the search."""
     value = symbols[column] * steps[column]
     if column <= Y:
         return 0 <= value <= canvas[1 - column]
     area, u, v = symbols[AREA] * steps[AREA], symbols[U] * steps[U], symbols[V] * steps[V]
     ratio = math.sqrt(u * u + v * v)
-    return abs(symbols[column]) <= middle and area - ratio >= LOG_THINNEST and area + ratio <= WIDEST
+    return abs(symbols[column]) <= middle and area - ratio >= THINNEST and area + ratio <= WIDEST
 
 
 @jit
 def sweep(numerator, weight, target, symbols, steps, layers, bits, place, price, worth, order, alive):
-    """Move each Gaussian once along each of its symbols, as long as error and price fall; drop what is not worth it.
+    """Move each Gaussian once along each of its symbols where error plus price falls; drop those not worth their bits.
 
     Args:
-        numerator, weight: the sums of all Gaussians; updated.
-        target: (3, H, W).
-        symbols: (K, 8), updated.
-        steps: (L, 8) units of the symbols by layer.
-        layers: (K,) which one.
-        bits: (L, 8, S) price of the symbols in bits, that of 0 in the middle.
-        place: bits of a position.
-        price: squared error that a bit is worth.
-        worth: squared error that a bit must at least spare for its Gaussian to stay.
-        order: which Gaussians, and when.
-        alive: (K,) whether each is in the image; updated.
+        numerator: (3, H, W) weighted sum of the colours of all Gaussians; updated.
+        weight: (H, W) sum of their weights; updated.
+        target: (3, H, W) image in the basis of colours.
+        symbols: (K, 8) symbols; updated.
+        steps: (L, 8) units of the symbols of each layer.
+        layers: (K,) number of the layer of each Gaussian.
+        bits: (L, 8, S) bits of the symbols, those of symbol 0 in the middle.
+        place: Bits of a position.
+        price: Squared error that a bit is worth.
+        worth: Squared error that each bit of a Gaussian must save for the Gaussian to stay.
+        order: Indices of the Gaussians, in the order in which they are moved.
+        alive: (K,) mask of the Gaussians that are in the image; updated.
 
     Returns:
         Number of symbols that changed.
     """
     values, sums = np.zeros(8), np.zeros(5)
-    colors, best = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    colors, best = np.zeros(CHANNELS, np.int64), np.zeros(CHANNELS, np.int64)
     changes = 0
     canvas = weight.shape
     for k in order:
@@ -220,12 +220,12 @@ def sweep(numerator, weight, target, symbols, steps, layers, bits, place, price,
         for column in range(8):
             values[column] = mine[column] * unit[column]
         add(numerator, weight, values, -1.0)
-        least = _cost(numerator, weight, target, mine, unit, cost_of, price, values, sums, best)
+        least = _find_cost(numerator, weight, target, mine, unit, cost_of, price, values, sums, best)
         for column in range(LUMA):
             for direction in (-1, 1):
                 mine[column] += direction
-                if _allowed(mine, column, unit, canvas, middle):
-                    cost = _cost(numerator, weight, target, mine, unit, cost_of, price, values, sums, colors)
+                if _is_allowed(mine, column, unit, canvas, middle):
+                    cost = _find_cost(numerator, weight, target, mine, unit, cost_of, price, values, sums, colors)
                     if cost < least:
                         least = cost
                         best[:] = colors

@@ -1,10 +1,10 @@
-"""Gaussians as integers: what a file of ours holds, and what the encoder searches.
+"""Gaussians as integers: the symbols that a file of the scheme "fastgs" holds and that its encoder searches.
 
 The shape of a Gaussian is the logarithm of its covariance, three numbers that are all in the same unit: the log of its
 area `a = log(s1 s2)`, and a vector of length `rho = log(s1 / s2)` at twice its angle, `(u, v) = rho (cos 2 theta,
-sin 2 theta)`. So there is no angle of a circle to pay for, and no jump from pi to 0. Colours are in an orthonormal
-basis, (R + G + B) / sqrt(3), (R - B) / sqrt(2), (R - 2 G + B) / sqrt(6), where an error of a symbol is the same error
-of the image in each.
+sin 2 theta)`. So a circle takes no bits for an angle, and angles do not jump from pi to 0. Colours are in an
+orthonormal basis, (R + G + B) / sqrt(3), (R - B) / sqrt(2), (R - 2 G + B) / sqrt(6), in which equal errors of symbols
+are equal errors of the image.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from fastgs.gaussians import Gaussians
 
-# Columns of the symbols.
+# Indices of the columns of symbols.
 X, Y, AREA, U, V, LUMA, CHROMA1, CHROMA2 = range(8)
 COLUMNS = ("x", "y", "area", "u", "v", "luma", "chroma1", "chroma2")
 
-# Rows are the basis of colours.
+# The rows are the basis of colours.
 BASIS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 
 
@@ -31,8 +31,11 @@ class Steps:
     """Units of the symbols of a layer.
 
     Attributes:
-        position: of x and y, `2 ** -position` pixels; from -3 to 6.
-        area, shape, luma, chroma: positive, and exact in 16-bit floating point.
+        position: Exponent from -3 to 6; the unit of x and y is `2 ** -position` pixels.
+        area, shape, luma, chroma: Units of these columns, positive; they are rounded to 16-bit floating point.
+
+    Raises:
+        ValueError: A unit is out of range.
     """
 
     position: int
@@ -52,7 +55,7 @@ class Steps:
             object.__setattr__(self, name, step)
 
     def columns(self) -> NDArray[np.float64]:
-        """(8,) the unit of each column."""
+        """Return the (8,) unit of each column."""
         pixel = 2.0**-self.position
         return np.array(
             [pixel, pixel, self.area, self.shape, self.shape, self.luma, self.chroma, self.chroma], np.float64
@@ -61,11 +64,11 @@ class Steps:
 
 @dataclass(frozen=True)
 class Layer:
-    """Some Gaussians of an image.
+    """Set of Gaussians of an image.
 
     Attributes:
         symbols: (N, 8) int32, columns as in `COLUMNS`; x and y are not negative and on the canvas.
-        steps: their units.
+        steps: Units of the symbols.
     """
 
     symbols: NDArray[np.int32]
@@ -73,7 +76,7 @@ class Layer:
 
 
 def values(gaussians: Gaussians) -> NDArray[np.float64]:
-    """(K, 8) what symbols are roundings of."""
+    """Return the (K, 8) values that symbols are roundings of, in units of 1."""
     scales = gaussians.scales.detach().cpu().double().numpy()
     angles = 2 * gaussians.rotations.detach().cpu().double().numpy()
     area, ratio = np.log(scales).sum(1), np.log(scales[:, 0] / scales[:, 1])
@@ -83,7 +86,13 @@ def values(gaussians: Gaussians) -> NDArray[np.float64]:
 
 
 def dequantize(layers: Sequence[Layer], height: int, width: int) -> Gaussians:
-    """The Gaussians of layers, in their order, in float32."""
+    """Return the Gaussians of layers, in their order, in float32.
+
+    Args:
+        layers: Layers of an image.
+        height: Height of the canvas in pixels.
+        width: Width of the canvas in pixels.
+    """
     columns = np.concatenate([np.zeros((0, 8)), *(layer.symbols * layer.steps.columns() for layer in layers)])
     ratio = np.hypot(columns[:, U], columns[:, V])
     means, scales, rotations, colors = (

@@ -1,8 +1,9 @@
-"""Positions where the image bends: density by the norm of the Hessian. The default.
+"""Initialization by curvature, the default: the density of positions follows the norm of the Hessian of the image.
 
-A blend of Gaussians reproduces a ramp from few centres, and a straight edge from a few long ones; what costs Gaussians
-is curvature. At the same K this beats gradient density by 0.3 dB (benchmarks/LOG.md). The more Gaussians there are per
-pixel, the flatter the best density: flat regions then hold noise worth fitting too.
+A blend of Gaussians reproduces a ramp from few centres, and a straight edge from a few long ones; what needs many
+Gaussians is curvature. At the same K this density beats that of the gradient by 0.3 dB (benchmarks/LOG.md, section
+"Start"). The more Gaussians there are per pixel, the flatter the best density: flat regions then hold noise that is
+worth fitting too.
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ from fastgs.gaussians import Gaussians
 from fastgs.initializers.filters import mix_with_uniform, second_derivatives, smooth
 from fastgs.initializers.from_density import gaussians_from_density
 
-SMOOTHING = 1.0  # pixels
-NOISE = 1e-3  # of the colour range per squared pixel: curvature of less is rounding, and draws nothing
+SMOOTHING = 1.0  # standard deviation in pixels of the blur of the norm
+NOISE = 1e-3  # colour range per squared pixel; smaller curvature is rounding, and attracts no Gaussians
 
 
 def density(image: Tensor, num_gaussians: int) -> Tensor:
-    """(H, W), sums to 1: Frobenius norm of the Hessian over space and colour, smoothed, to a power that falls with K.
+    """Return the (H, W) density of positions, which sums to 1.
 
-    Power and uniform share were fitted between 0.01 and 0.4 Gaussians per pixel (benchmarks/LOG.md).
+    It is the Frobenius norm of the Hessian over space and colour, smoothed, to a power that falls with K, mixed with a
+    uniform share that rises with K. Power and share were fitted between 0.01 and 0.4 Gaussians per pixel
+    (benchmarks/LOG.md, section "Start").
+
+    Args:
+        image: (3, H, W) image in [0, 1].
+        num_gaussians: K, the number of Gaussians.
     """
     squared = torch.zeros_like(image[0])
     for plane in image:
@@ -37,5 +44,5 @@ def density(image: Tensor, num_gaussians: int) -> Tensor:
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """K positions error-diffused from the curvature density; see `fastgs.initializers.Initializer`."""
+    """Return K Gaussians at positions error-diffused from the curvature density (`fastgs.initializers.Initializer`)."""
     return gaussians_from_density(image, density(image, num_gaussians), num_gaussians, generator)

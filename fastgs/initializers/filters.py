@@ -1,6 +1,7 @@
 """Derivatives and smoothing of single planes, for densities and attributes.
 
-They take one (H, W) plane at a time: a photo of 24 megapixels fills gigabytes with derivatives of all channels at once.
+All functions take one (H, W) plane at a time: the derivatives of all channels of a photo of 24 megapixels at once would
+fill gigabytes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from torch.nn import functional
 
 
 def smooth(plane: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (H, W) with a standard deviation in pixels; borders repeat their last pixel."""
+    """Blur a plane by a Gaussian; beyond the borders, their pixels are repeated.
+
+    Args:
+        plane: (H, W) plane.
+        sigma: Standard deviation in pixels.
+    """
     radius = math.ceil(3 * sigma)
     taps = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
     for axis, borders in ((0, (0, 0, radius, radius)), (1, (radius, radius, 0, 0))):
@@ -24,8 +30,8 @@ def smooth(plane: Tensor, sigma: float) -> Tensor:
     return plane
 
 
-def _pad(plane: Tensor) -> Tensor:
-    """One pixel more on each side, in line with the two next to it, so that a ramp does not bend at the border."""
+def _extrapolate(plane: Tensor) -> Tensor:
+    """Add one pixel on each side, in line with the two next to it, so that a ramp has no curvature at the border."""
     padded = functional.pad(plane[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
     if plane.shape[0] > 1:
         padded[0], padded[-1] = 2 * padded[1] - padded[2], 2 * padded[-2] - padded[-3]
@@ -35,14 +41,14 @@ def _pad(plane: Tensor) -> Tensor:
 
 
 def first_derivatives(plane: Tensor) -> tuple[Tensor, Tensor]:
-    """d/dx and d/dy of (H, W) by central differences, per pixel."""
-    padded = _pad(plane)
+    """Return d/dx and d/dy of an (H, W) plane, per pixel, by central differences."""
+    padded = _extrapolate(plane)
     return (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2, (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
 
 
 def second_derivatives(plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """d2/dx2, d2/dxdy and d2/dy2 of (H, W) on the 3 x 3 neighbourhood, per squared pixel."""
-    padded = _pad(plane)
+    """Return d2/dx2, d2/dxdy and d2/dy2 of an (H, W) plane, per squared pixel, from the 3 x 3 neighbourhood."""
+    padded = _extrapolate(plane)
     xx = padded[1:-1, 2:] + padded[1:-1, :-2] - 2 * plane
     yy = padded[2:, 1:-1] + padded[:-2, 1:-1] - 2 * plane
     xy = (padded[2:, 2:] + padded[:-2, :-2] - padded[2:, :-2] - padded[:-2, 2:]) / 4
@@ -50,9 +56,13 @@ def second_derivatives(plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def mix_with_uniform(feature: Tensor, power: float, uniform: float) -> Tensor:
-    """A density from an (H, W) feature: `(1 - uniform) feature^power / sum + uniform / (H W)`; it sums to 1.
+    """Return the (H, W) density `(1 - uniform) feature^power / sum + uniform / (H W)`, which sums to 1.
 
-    A feature that is zero everywhere (a flat image) gives the uniform density.
+    Args:
+        feature: (H, W) feature; negative values count as 0. If it is 0 everywhere, as in a flat image, the density is
+            uniform.
+        power: Power that the feature is raised to.
+        uniform: Share in [0, 1] that is spread evenly.
     """
     shaped = feature.clamp(min=0) ** power
     total = shaped.sum(dtype=torch.float64).item()

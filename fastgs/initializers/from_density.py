@@ -1,64 +1,84 @@
-"""From positions to Gaussians: scales, rotations and colours by one rule."""
+"""Gaussians at given positions: scales, rotations and colours by one rule."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fastgs.gaussians import Gaussians
+from fastgs.gaussians import MIN_SCALE, Gaussians
 from fastgs.initializers.filters import first_derivatives, smooth
 from fastgs.initializers.sampling import sample
 
-# Standard deviation in units of the local spacing 1 / sqrt(K density).
-SCALE = 0.42
-# Smaller than this a Gaussian would lie between the pixel centres and see none of them.
-MIN_SCALE = 0.3
-# Axis ratio exp(2 ELONGATION) where the local gradients all point one way: long along an edge, short across it.
-ELONGATION = 0.5
-# Gradients of less than this (in units of the colour range per pixel) are noise and elongate nothing.
-NOISE = 0.01
+
+@dataclass(frozen=True)
+class ShapeRule:
+    """Rule for the scales of Gaussians; benchmarks/LOG.md, section "Start", compares such rules.
+
+    Attributes:
+        scale: Standard deviation in units of the local spacing 1 / sqrt(K density).
+        elongation: Half the logarithm of the axis ratio where all local gradients have one direction: Gaussians are
+            long along an edge and short across it.
+        noise: Gradient in units of the colour range per pixel; smaller ones are noise and elongate nothing.
+    """
+
+    scale: float = 0.42
+    elongation: float = 0.5
+    noise: float = 0.01
+
+
+SHAPE = ShapeRule()
 
 
 def gaussians_from_density(
     image: Tensor, density: Tensor, num_gaussians: int, generator: torch.Generator | None
 ) -> Gaussians:
-    """Draw K positions from an (H, W) density by error diffusion and give them attributes."""
+    """Return Gaussians at positions drawn from a density by error diffusion.
+
+    Args:
+        image: (3, H, W) image.
+        density: (H, W) density of positions; its scale does not matter.
+        num_gaussians: K, the number of Gaussians.
+        generator: Source of everything random, on the CPU; by default torch's global one.
+    """
     density = density / density.sum()
     return gaussians_at(sample(density, num_gaussians, generator=generator).to(image.device), image, density)
 
 
 def gaussians_at(means: Tensor, image: Tensor, density: Tensor) -> Gaussians:
-    """Gaussians at given positions.
+    """Return Gaussians at given positions.
 
-    Scales follow the spacing that the density promises, colours are the pixels', and the ellipses lie along the local
-    structure: axes and coherence of the structure tensor (Foerstner and Guelch 1987) smoothed over a pixel.
+    Scales follow the spacing that the density implies, colours are those of the pixels, and the ellipses lie along the
+    local structure: their axes and elongation come from direction and coherence of the structure tensor (Foerstner and
+    Guelch 1987), smoothed over a pixel.
 
     Args:
         means: (K, 2) x, y in pixels.
-        image: (3, H, W).
-        density: (H, W), summing to 1.
+        image: (3, H, W) image.
+        density: (H, W) density of positions, which sums to 1.
     """
     _, height, width = image.shape
     columns = means[:, 0].long().clamp(0, width - 1)
     rows = means[:, 1].long().clamp(0, height - 1)
-    xx, xy, yy = (smooth(plane, 1.0)[rows, columns] for plane in _structure_tensor(image))
+    xx, xy, yy = (smooth(plane, 1.0)[rows, columns] for plane in _compute_structure_tensor(image))
     spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
-    elongation = torch.exp(ELONGATION * spread / (xx + yy + NOISE**2))
+    elongation = torch.exp(SHAPE.elongation * spread / (xx + yy + SHAPE.noise**2))
     spacing = (len(means) * density[rows, columns]).rsqrt()
-    across = (SCALE * spacing / elongation).clamp(min=MIN_SCALE)
-    along = (SCALE * spacing * elongation).clamp(min=MIN_SCALE)
+    across = (SHAPE.scale * spacing / elongation).clamp(min=MIN_SCALE)
+    along = (SHAPE.scale * spacing * elongation).clamp(min=MIN_SCALE)
     return Gaussians(
         means=means,
         scales=torch.stack([across, along], dim=1),
-        rotations=0.5 * torch.atan2(2 * xy, xx - yy),  # the direction of the gradient
+        rotations=0.5 * torch.atan2(2 * xy, xx - yy),  # direction of the gradient, across the edge
         colors=image[:, rows, columns].T.contiguous(),
         height=height,
         width=width,
     )
 
 
-def _structure_tensor(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Products of the first derivatives of (3, H, W), summed over colour: xx, xy, yy, each (H, W)."""
+def _compute_structure_tensor(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the products xx, xy, yy of the first derivatives of a (3, H, W) image, summed over colour, (H, W) each."""
     xx, xy, yy = (torch.zeros_like(image[0]) for _ in range(3))
     for plane in image:
         dx, dy = first_derivatives(plane)

@@ -1,4 +1,4 @@
-"""Positions where the image changes: density by gradient magnitude (Image-GS, arXiv 2407.01866, samples so)."""
+"""Initialization by gradient: the density of positions follows its magnitude, as in Image-GS (arXiv 2407.01866)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from fastgs.gaussians import Gaussians
 from fastgs.initializers.filters import first_derivatives, mix_with_uniform, smooth
 from fastgs.initializers.from_density import gaussians_from_density
 
-UNIFORM = 0.2  # share of the Gaussians that are spread evenly; measured in benchmarks/LOG.md
+UNIFORM = 0.2  # share of the Gaussians that are spread evenly
 
 
 def density(image: Tensor) -> Tensor:
-    """(H, W), sums to 1: the gradient's norm over space and colour, smoothed over a pixel, plus a uniform share."""
+    """Return the (H, W) density of positions, which sums to 1.
+
+    It is the norm of the gradient over space and colour, smoothed over a pixel, mixed with a uniform share.
+
+    Args:
+        image: (3, H, W) image in [0, 1].
+    """
     squared = torch.zeros_like(image[0])
     for plane in image:
         dx, dy = first_derivatives(plane)
@@ -22,5 +28,5 @@ def density(image: Tensor) -> Tensor:
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """K positions error-diffused from the gradient density; see `fastgs.initializers.Initializer`."""
+    """Return K Gaussians at positions error-diffused from the gradient density (`fastgs.initializers.Initializer`)."""
     return gaussians_from_density(image, density(image), num_gaussians, generator)

@@ -1,4 +1,4 @@
-"""Positions on a regular grid."""
+"""Initialization on a regular grid."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fastgs.initializers.from_density import gaussians_at
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """K positions in rows of nearly equal length, cells nearly square; nothing is random here.
+    """Return K Gaussians in rows of nearly equal length, whose cells are nearly square.
 
-    See `fastgs.initializers.Initializer`.
+    This is a `fastgs.initializers.Initializer` in which nothing is random.
     """
     _, height, width = image.shape
     rows = min(max(1, round(math.sqrt(num_gaussians * height / width))), max(1, num_gaussians))

@@ -1,4 +1,4 @@
-"""Positions drawn uniformly, each Gaussian as large as the gap to its nearest neighbour."""
+"""Initialization by nearest neighbours: positions are uniform, and scales follow the gap to the nearest other one."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import math
 import torch
 from torch import Tensor
 
-from fastgs.gaussians import Gaussians
-from fastgs.initializers.from_density import MIN_SCALE
+from fastgs.gaussians import MIN_SCALE, Gaussians
 
-# Standard deviation in units of the distance to the nearest neighbour: twice that of the spacing in from_density.py,
-# for the mean distance is half the spacing where positions are drawn independently.
+# Standard deviation in units of the distance to the nearest neighbour: twice `ShapeRule.scale`, which is in units of
+# the spacing, since the mean distance is half the spacing where positions are drawn independently.
 SCALE = 0.84
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """K round Gaussians anywhere on the canvas, of their pixels' colours; see `fastgs.initializers.Initializer`."""
+    """Return K round Gaussians anywhere on the canvas, in the colours of their pixels.
+
+    This is a `fastgs.initializers.Initializer`.
+    """
     from scipy.spatial import cKDTree  # deferred: slow to import
 
     _, height, width = image.shape
     means = torch.rand(num_gaussians, 2, generator=generator) * torch.tensor([width, height])
-    # The nearest is the Gaussian itself; one that is alone has its neighbour at infinity.
+    # The nearest centre is the Gaussian's own, so the second is taken; a single Gaussian has it at infinity.
     distances, _ = cKDTree(means.numpy()).query(means.numpy(), k=[2])
     gaps = torch.from_numpy(distances[:, 0]).to(image).clamp(max=math.sqrt(height * width))
     columns = means[:, 0].long().clamp(0, width - 1)

@@ -1,4 +1,4 @@
-"""Positions drawn uniformly and independently (GaussianImage, arXiv 2403.08551, starts from such positions)."""
+"""Initialization at random: positions are uniform and independent, as in GaussianImage (arXiv 2403.08551)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastgs.initializers.from_density import gaussians_at
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """K positions anywhere on the canvas; see `fastgs.initializers.Initializer`."""
+    """Return K Gaussians anywhere on the canvas (`fastgs.initializers.Initializer`)."""
     _, height, width = image.shape
     means = torch.rand(num_gaussians, 2, generator=generator) * torch.tensor([width, height])
     return gaussians_at(means.to(image.device), image, image.new_full((height, width), 1 / (height * width)))

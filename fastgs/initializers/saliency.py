@@ -1,6 +1,7 @@
-"""Positions where the eye is drawn: the spectral residual of Hou and Zhang (CVPR 2007), which needs no weights.
+"""Initialization by saliency: the density of positions follows the spectral residual of Hou and Zhang (CVPR 2007).
 
-Image-GS (arXiv 2407.01866) proposes sampling by saliency, from a trained network.
+This saliency needs no trained weights. Image-GS (arXiv 2407.01866) proposes sampling by the saliency of a trained
+network.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from fastgs.gaussians import Gaussians
 from fastgs.initializers.filters import mix_with_uniform, smooth
 from fastgs.initializers.from_density import gaussians_from_density
 
-WORKING_SIZE = 64  # the paper's: saliency is a matter of the coarse scale
-UNIFORM = 0.3
+WORKING_SIZE = 64  # shorter side in pixels, as in the paper: saliency is a matter of the coarse scale
+UNIFORM = 0.3  # share of the Gaussians that are spread evenly
 
 
 def density(image: Tensor) -> Tensor:
-    """(H, W), sums to 1.
+    """Return the (H, W) density of positions, which sums to 1.
 
-    The log amplitude spectrum of the small gray image less its local 3 x 3 mean, with the phase kept, transformed back,
-    squared and smoothed.
+    The log amplitude spectrum of the small gray image less its local 3 x 3 mean, with the phase kept, is transformed
+    back, squared, smoothed and mixed with a uniform share.
+
+    Args:
+        image: (3, H, W) image in [0, 1].
     """
     _, height, width = image.shape
     shrink = WORKING_SIZE / min(height, width)
@@ -38,5 +42,5 @@ def density(image: Tensor) -> Tensor:
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """K positions error-diffused from the saliency; see `fastgs.initializers.Initializer`."""
+    """Return K Gaussians at positions error-diffused from the saliency (`fastgs.initializers.Initializer`)."""
     return gaussians_from_density(image, density(image), num_gaussians, generator)

@@ -1,14 +1,13 @@
-"""From a density to exactly K positions, and back.
+"""Sampling of exactly K positions from a density, and the way back.
 
-Every method takes a density over pixels (any scale), gives exactly K positions, and repeats for the same generator.
-K may exceed the number of pixels. Positions come in raster order, so that neighbours in the list are neighbours in
-the image, which the rasterizer's caches like.
+Every method takes a density over pixels (any scale), returns exactly K positions, and repeats for the same generator.
+K may exceed the number of pixels. Positions come in raster order, so that neighbours in the list are neighbours in the
+image, which suits the caches of the processor when they are rendered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,33 +18,30 @@ from fastgs.runtime.jit import jit
 
 Positions = NDArray[np.float64]
 
-LLOYD_ROUNDS = 3
-
-# Standard deviation of the blur that makes a density of positions, in units of the mean spacing sqrt(H W / K). Narrow,
-# since cross-entropy needs none: its minimum is the expected density of the points themselves, and a wide blur would
-# teach densities flatter than those (benchmarks/LOG.md).
+# Standard deviation of the blur that makes a density of positions, in units of the mean spacing sqrt(H W / K). It is
+# narrow, since cross-entropy needs no blur: its minimum is the expected density of the points themselves, and a wide
+# blur would teach networks flatter densities than that (benchmarks/LOG.md, section "Density").
 SIGMA = 0.25
 
 
 def sample(
     density: Tensor, num_gaussians: int, method: str = "error_diffusion", generator: torch.Generator | None = None
 ) -> Tensor:
-    """Place K positions by a density.
+    """Return K positions that follow a density.
 
     Args:
-        density: (H, W), finite, not negative, not all zero; its scale does not matter.
-        num_gaussians: K, from 0 up.
-        method: "multinomial" (independent draws: a pixel may be drawn again), "without_replacement" (a pixel is drawn
-            again only after all others), "error_diffusion" (Floyd and Steinberg 1976, on rows of alternating
-            direction: spacing follows the density closely), or "lloyd" (error diffusion relaxed towards the centroids
-            of its weighted Voronoi cells, Secord 2002: the most even, and the dearest).
-        generator: on the CPU; the source of everything random. By default torch's global one.
+        density: (H, W) density, finite, not negative and not all zero; its scale does not matter.
+        num_gaussians: K, at least 0.
+        method: Name in `METHODS`: "multinomial" (independent draws, so that a pixel may be drawn again),
+            "without_replacement" (a pixel is drawn again only after all others), or "error_diffusion" (Floyd and
+            Steinberg 1976, on rows of alternating direction, so that the spacing follows the density closely).
+        generator: Source of everything random, on the CPU; by default torch's global one.
 
     Returns:
         (K, 2) float32 x, y in pixels, inside the canvas; a pixel's centre lies at half integers.
 
     Raises:
-        ValueError: a bad density, a negative K or an unknown method.
+        ValueError: The density or K is out of range, or the method is unknown.
     """
     if density.ndim != 2 or not density.numel():
         raise ValueError(f"density: expected shape (H, W), got {tuple(density.shape)}")
@@ -62,10 +58,10 @@ def sample(
     return torch.from_numpy(positions[order].astype(np.float32))
 
 
-def _place(pixels: NDArray[np.int64], width: int, random: np.random.Generator) -> Positions:
-    """Flat pixel indices to positions: the pixel's centre the first time it is named, anywhere in it after that.
+def _place_in_pixels(pixels: NDArray[np.int64], width: int, random: np.random.Generator) -> Positions:
+    """Return positions for flat pixel indices: the centre of a pixel for its first one, random places in it for others.
 
-    Two Gaussians at one place would get the same gradients and stay together for ever.
+    Two Gaussians at one place would get the same gradients and never part.
     """
     pixels = np.sort(pixels)
     corners = np.stack([pixels % width, pixels // width], axis=1).astype(np.float64)
@@ -76,24 +72,24 @@ def _place(pixels: NDArray[np.int64], width: int, random: np.random.Generator) -
     return corners + inside
 
 
-def _multinomial(mass: Positions, count: int, random: np.random.Generator) -> Positions:
+def _draw_multinomial(mass: Positions, count: int, random: np.random.Generator) -> Positions:
     cumulative = np.cumsum(mass)
     pixels = np.searchsorted(cumulative, random.random(count) * cumulative[-1], side="right")
-    return _place(np.minimum(pixels, mass.size - 1), mass.shape[1], random)
+    return _place_in_pixels(np.minimum(pixels, mass.size - 1), mass.shape[1], random)
 
 
-def _without_replacement(mass: Positions, count: int, random: np.random.Generator) -> Positions:
-    """Exponential races (Efraimidis and Spirakis 2006): the first arrivals are a draw without replacement."""
+def _draw_without_replacement(mass: Positions, count: int, random: np.random.Generator) -> Positions:
+    """Draw by exponential races (Efraimidis and Spirakis 2006): the first arrivals are a draw without replacement."""
     candidates = np.flatnonzero(mass)
     rounds, rest = divmod(count, len(candidates))
     arrivals = random.exponential(size=len(candidates)) / mass.ravel()[candidates]
     first = candidates[np.argpartition(arrivals, rest)[:rest]] if rest else candidates[:0]
-    return _place(np.concatenate([np.repeat(candidates, rounds), first]), mass.shape[1], random)
+    return _place_in_pixels(np.concatenate([np.repeat(candidates, rounds), first]), mass.shape[1], random)
 
 
 @jit
 def _diffuse(expected: Positions, noise: Positions, counts: NDArray[np.int64]) -> None:  # pragma: no cover
-    """Round the expected number per pixel to whole counts; the rounding error moves on to the neighbours."""
+    """Round expected numbers per pixel, (H, W), to whole `counts`; each rounding error moves on to the neighbours."""
     height, width = expected.shape
     for y in range(height):
         step = 1 if y % 2 == 0 else -1
@@ -115,50 +111,37 @@ def _diffuse(expected: Positions, noise: Positions, counts: NDArray[np.int64]) -
             x += step
 
 
-def _error_diffusion(mass: Positions, count: int, random: np.random.Generator) -> Positions:
+def _diffuse_errors(mass: Positions, count: int, random: np.random.Generator) -> Positions:
     counts = np.zeros(mass.shape, dtype=np.int64)
-    # A little noise on the threshold breaks up the worms and checkerboards of flat regions.
+    # A little noise on the threshold breaks up the regular patterns that error diffusion has in flat regions.
     _diffuse(mass * count, random.uniform(-0.1, 0.1, mass.shape), counts)
     chosen = np.flatnonzero(counts)
     pixels = np.repeat(chosen, counts.ravel()[chosen])
-    # Error that left at the borders is a few positions at most; they are drawn at random.
+    # The error that left at the borders is a few positions at most; they are taken out or added at random.
     if len(pixels) > count:
         pixels = random.choice(pixels, count, replace=False)
     elif len(pixels) < count:
         pixels = np.concatenate([pixels, random.choice(mass.size, count - len(pixels), p=mass.ravel())])
-    return _place(pixels, mass.shape[1], random)
+    return _place_in_pixels(pixels, mass.shape[1], random)
 
 
-def _lloyd(mass: Positions, count: int, random: np.random.Generator) -> Positions:
-    from scipy.spatial import cKDTree  # deferred: slow to import, needed by this method only
-
-    positions = _error_diffusion(mass, count, random)
-    if not count:
-        return positions
-    rows, columns = np.indices(mass.shape)
-    centers = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], axis=1)
-    # Centroidal cells of weight rho spread as rho^(1/2) in the plane (Gersho 1979), hence the square.
-    weights = (mass.ravel() / mass.max()) ** 2
-    for _ in range(LLOYD_ROUNDS):
-        _, owner = cKDTree(positions).query(centers, workers=-1)
-        total = np.bincount(owner, weights, minlength=count)
-        sums = np.stack([np.bincount(owner, weights * centers[:, axis], minlength=count) for axis in (0, 1)], axis=1)
-        positions = np.where(total[:, None] > 0, sums / np.maximum(total, 1e-300)[:, None], positions)
-    return positions
-
-
-METHODS: dict[str, Callable[[Any, int, np.random.Generator], Positions]] = {
-    "multinomial": _multinomial,
-    "without_replacement": _without_replacement,
-    "error_diffusion": _error_diffusion,
-    "lloyd": _lloyd,
+METHODS: dict[str, Callable[[Positions, int, np.random.Generator], Positions]] = {
+    "multinomial": _draw_multinomial,
+    "without_replacement": _draw_without_replacement,
+    "error_diffusion": _diffuse_errors,
 }
 
 
 def project(means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Tensor:
-    """(K, 2) positions in pixels, K from 1 up, to their (H, W) density: impulses blurred by `sigma` mean spacings.
+    """Return the (H, W) density of positions, which sums to 1: impulses, blurred by a Gaussian.
 
-    It sums to 1, to which each position adds the same: the borders are mirrors, so that nothing leaves the canvas.
+    Each position adds the same to the sum: the blur is mirrored at the borders, so that nothing leaves the canvas.
+
+    Args:
+        means: (K, 2) positions x, y in pixels, K at least 1.
+        height: Height of the canvas in pixels.
+        width: Width of the canvas in pixels.
+        sigma: Standard deviation of the blur, in units of the mean spacing sqrt(H W / K).
     """
     from scipy.ndimage import gaussian_filter  # deferred: slow to import
 
