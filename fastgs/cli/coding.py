@@ -1,4 +1,4 @@
-"""What `fastgs encode`, `decode` and `info` share: where outputs go, and .fgs files off the disk."""
+"""Common parts of `fastgs encode`, `decode` and `info`: the place of outputs, and reading .fgs files."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from fastgs.codec.frame import MAGIC
 
 OUTPUT = "-o/--output"
 
-MAX_BYTES = 1 << 28  # of a file that is read; no encoder writes as many
+MAX_BYTES = 1 << 28  # largest file that is read; no encoder writes as many bytes
 
 
 def output_folder(parser: Parser, output: Path, several: bool, suffixes: Collection[str]) -> Path | None:
-    """The folder for outputs that are named after their inputs, or None if `output` is the one file to write.
+    """Return the folder for outputs that are named after their inputs, or None if `output` is the one file to write.
 
-    Ends with one line if neither can be. A folder is made if need be where there are several inputs; the folder of a
-    single file must be there.
+    The command exits with one line if neither is possible. For several inputs, a missing folder is made; the folder of
+    a single output file must exist.
 
     Args:
-        parser: says what is wrong.
-        output: as given.
-        several: whether there is or may be more than one input.
-        suffixes: of output files, in lower case.
+        parser: Parser that reports what is wrong.
+        output: Value of the option.
+        several: True if there is or may be more than one input.
+        suffixes: Suffixes of output files, in lower case.
     """
     is_file = output.suffix.lower() in suffixes
     if output.is_dir() or (several and not is_file):
@@ -41,10 +41,10 @@ def output_folder(parser: Parser, output: Path, several: bool, suffixes: Collect
 
 
 def read_fgs(path: Path) -> bytes:
-    """The bytes of a file; no more than the first few of one that is no .fgs file.
+    """Return the bytes of a .fgs file; of another file, only the first few.
 
     Raises:
-        ValueError: it cannot be read; one line that tells why.
+        ValueError: The file cannot be read; the message says why in one line.
     """
     try:
         with path.open("rb") as file:

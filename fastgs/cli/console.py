@@ -1,4 +1,4 @@
-"""What all subcommands share: exit codes, one line for each mistake, and bars that show progress."""
+"""Console of all subcommands: exit codes, one line for each mistake, and progress bars."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage."""
+    """Parser that reports a mistake in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """End with one line and the exit code of wrong usage."""
+        """Exit with one line and the exit code of wrong usage."""
         self.exit(WRONG_USAGE, f"{self.prog}: error: {one_line(message)}\n")
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks, which file names can hold."""
+    """Return a text without line breaks, which file names can hold."""
     return " ".join(text.splitlines())
 
 
 def say_error(text: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     print(f"fastgs: error: {one_line(text)}", file=sys.stderr)
 
 
 def identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
-    """What tells the files that exist from all others, however their paths are spelled."""
-    return {found for path in paths if (found := _identity(path)) is not None}
+    """Return the device and inode of each file that exists, which identify it however its path is spelled."""
+    return {found for path in paths if (found := _identify(path)) is not None}
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """None if there is no such file."""
+def _identify(path: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a file; None if there is no such file."""
     try:
         status = path.stat()
     except OSError:
@@ -57,57 +57,57 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def check_outputs(
     outputs: Iterable[Path], inputs: set[tuple[int, int]], written: Mapping[Path, Path], option: str = "--output"
 ) -> None:
-    """Refuse to overwrite an input, a folder, or what this run has written for another input.
+    """Check that no output overwrites an input, a folder, or what this run has written for another input.
 
     Args:
-        outputs: to be written.
-        inputs: of the run, by `identities`.
-        written: what the run has written so far, with the input of each.
-        option: that says where outputs go.
+        outputs: Paths to write.
+        inputs: Identities of the inputs of the run, from `identities`.
+        written: Paths that the run has written so far, with the input of each.
+        option: Option that says where outputs go, for messages.
 
     Raises:
-        ValueError: one of these is so.
+        ValueError: An output would overwrite something.
     """
     for output in outputs:
         if output in written:
             raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
         if output.is_dir():
             raise ValueError(f"cannot write {output}, which is a folder; choose another {option}")
-        if _identity(output) in inputs:
+        if _identify(output) in inputs:
             raise ValueError(f"would overwrite the input {output}; choose another {option}")
 
 
 def announce(line: str) -> None:
-    """One line on stdout.
+    """Print one line on stdout.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The line cannot be written.
     """
     write(one_line(line) + "\n")
 
 
 def write(text: str) -> None:
-    """Text on stdout.
+    """Print a text on stdout.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The text cannot be written.
     """
     try:
         print(text, end="", flush=True)
     except OSError:
-        # Python would try to write the same again, and fail, when it ends.
+        # Python would try to write the same again when it exits, and fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
 
 
 def wrong_argument(parser: Parser, error: ValueError) -> NoReturn:
-    """End with the line of a check whose message begins with the name of the argument."""
+    """Exit with one line for an error whose message begins with the name of the argument."""
     name, _, reason = str(error).partition(": ")
     parser.error(f"argument --{name.replace('_', '-')}: {reason}")
 
 
 def make_folder(parser: Parser, folder: Path, option: str = "--output") -> None:
-    """Make a folder that can be written to, or end with one line."""
+    """Make a folder and check that it can be written to; exit with one line otherwise."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -116,10 +116,13 @@ def make_folder(parser: Parser, folder: Path, option: str = "--output") -> None:
 
 
 class Failures(list[object]):
-    """What went wrong in a run.
+    """Subjects of a run that failed, such as paths.
 
     Args:
-        parser: of the command, whose options are the ways out.
+        parser: Parser of the command; advice names options that it has.
+
+    Attributes:
+        for_memory: Message for failures from lack of memory, with that advice.
     """
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
@@ -132,19 +135,24 @@ class Failures(list[object]):
 
 @contextmanager
 def reporting(subject: object, failures: Failures) -> Iterator[None]:
-    """Turn what users can mend into one line on stderr, note it, and go on; a bug keeps its traceback."""
+    """Report errors that users can mend, in one line on stderr, and go on; a bug keeps its traceback.
+
+    Args:
+        subject: Subject of the message, such as a path.
+        failures: List that the subject is appended to if it fails.
+    """
     try:
         yield
     except (OSError, ValueError, MemoryError, RuntimeError) as error:
         match error:
             case OSError():
-                # Reading raises ImageError, so this is about the output.
+                # Reading raises ImageError, so this error is about the output.
                 reason = f"cannot be written ({error.strerror or error})"
             case ValueError():
                 reason = str(error).removeprefix(f"{subject}: ")
             case MemoryError() | OutOfMemoryError():
                 reason = failures.for_memory
-            case RuntimeError() if "allocate memory" in str(error):  # torch's on CPUs
+            case RuntimeError() if "allocate memory" in str(error):  # raised by torch on CPUs
                 reason = failures.for_memory
             case _:
                 raise
@@ -156,7 +164,16 @@ def reporting(subject: object, failures: Failures) -> Iterator[None]:
 def fit_progress(
     label: str, iterations: int | None, seconds: float | None
 ) -> Iterator[Callable[[HistoryEntry], None] | None]:
-    """A bar on stderr with iteration and PSNR, and the callback that moves it; None if stderr is no terminal."""
+    """Show a progress bar of a fit on stderr, with iteration and PSNR.
+
+    Args:
+        label: Text in front of the bar.
+        iterations: Number of iterations of the fit; None if it has no such limit.
+        seconds: Time limit of the fit; None if it has none. If both are None, the fit has the default iterations.
+
+    Yields:
+        Callback that moves the bar; None if stderr is not a terminal.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -165,7 +182,7 @@ def fit_progress(
     if iterations is None and seconds is None:
         iterations = DEFAULT_ITERATIONS
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[state]}"))
-    with _bar(*columns, TimeElapsedColumn()) as bar:
+    with _make_bar(*columns, TimeElapsedColumn()) as bar:
         task = bar.add_task(label, total=None, state="starting")  # no total: the bar pulses
 
         def advance(entry: HistoryEntry) -> None:
@@ -178,15 +195,22 @@ def fit_progress(
 
 @contextmanager
 def batch_progress(total: int) -> Iterator[Callable[[float, str], None]]:
-    """A bar on stderr for several fits, and the function that moves it: how many are done, and what to say."""
+    """Show a progress bar of several fits on stderr, if it is a terminal.
+
+    Args:
+        total: Number of fits.
+
+    Yields:
+        Function that moves the bar, given the number of fits that are done, with fractions, and a text.
+    """
     if not sys.stderr.isatty():
         yield lambda done, state: None
         return
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}", markup=False))
-    # On a terminal, results are printed above the bar.
-    with _bar(*columns, TimeRemainingColumn(), redirect_stdout=sys.stdout.isatty()) as bar:
+    # On a terminal, rich prints results above the bar.
+    with _make_bar(*columns, TimeRemainingColumn(), redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task(f"0 of {total}", total=total, state="starting")
 
         def advance(done: float, state: str) -> None:
@@ -197,30 +221,37 @@ def batch_progress(total: int) -> Iterator[Callable[[float, str], None]]:
 
 @contextmanager
 def download_progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr with megabytes and their rate, and the function that moves it; still if stderr is no terminal."""
+    """Show a progress bar of a download on stderr, if it is a terminal, with megabytes and their rate.
+
+    Args:
+        name: Name of what is downloaded.
+
+    Yields:
+        Function that moves the bar, given an action, the bytes that are done and their total.
+    """
     if not sys.stderr.isatty():
         yield lambda action, done, total: None
         return
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with _bar(*columns, TimeRemainingColumn()) as bar:
+    with _make_bar(*columns, TimeRemainingColumn()) as bar:
         tasks: dict[str, TaskID] = {}
 
         def advance(action: str, done: int, total: int) -> None:
             if action not in tasks:
                 for task in tasks.values():
                     bar.update(task, visible=False)
-                # Begins at what is there already, which must not count as fast.
+                # The bar begins at the bytes that are there already, which must not count for the rate.
                 tasks[action] = bar.add_task(f"{name}: {action}", total=total, completed=done)
             bar.update(tasks[action], completed=done)
 
         yield advance
 
 
-def _bar(*columns: ProgressColumn, redirect_stdout: bool = False) -> Progress:
+def _make_bar(*columns: ProgressColumn, redirect_stdout: bool = False) -> Progress:
     from rich.console import Console
     from rich.progress import Progress
 
-    # Results go to stdout, which the bar must not redirect to stderr where the two are not the same.
+    # Results go to stdout, which the bar must not redirect to stderr where the two are different.
     return Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=redirect_stdout)

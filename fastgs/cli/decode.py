@@ -16,7 +16,7 @@ from fastgs.gaussians import Gaussians
 from fastgs.io.images import save_image
 from fastgs.render import render
 
-MAX_PIXELS = 89_478_485  # as many as `load_image` reads
+MAX_PIXELS = 89_478_485  # largest image that `load_image` reads, the default of PIL.Image.MAX_IMAGE_PIXELS
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -37,7 +37,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Draw every file that can be, and say which could not."""
+    """Draw every file that can be drawn, report the others, and return the exit code."""
     if not 0 < arguments.scale < math.inf:
         parser.error(f"argument --scale: must be more than 0 and finite, got {arguments.scale:g}")
     files: list[Path] = arguments.files
@@ -58,12 +58,12 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
 
 
 def _decode_file(path: Path, output: Path, arguments: argparse.Namespace) -> str:
-    """Draw one file; what is said of it."""
+    """Draw one file and return the line that reports it."""
     data = read_fgs(path)
     start = time.perf_counter()
-    gaussians = _gaussians(data, arguments.partial)
-    height, width = _size(gaussians, arguments.scale)
-    # Averaging takes about as many samples as the canvas has pixels.
+    gaussians = _decode_gaussians(data, arguments.partial)
+    height, width = _scale_canvas(gaussians, arguments.scale)
+    # Antialiasing takes about as many samples as the canvas has pixels.
     antialias = gaussians.height * gaussians.width <= MAX_PIXELS
     image = render(gaussians, height, width, antialias=antialias)
     seconds = time.perf_counter() - start
@@ -71,11 +71,15 @@ def _decode_file(path: Path, output: Path, arguments: argparse.Namespace) -> str
     return f"{path} -> {output}  {width} x {height}  {len(gaussians)} Gaussians  {seconds:.2f} s"
 
 
-def _gaussians(data: bytes, partial: bool) -> Gaussians:
-    """Those of a file.
+def _decode_gaussians(data: bytes, partial: bool) -> Gaussians:
+    """Return the Gaussians of a file.
+
+    Args:
+        data: Bytes of the file.
+        partial: True to accept a file that is cut short.
 
     Raises:
-        FormatError: there are none; where it is cut but begins well, the message names the way out.
+        FormatError: The file is damaged or cut; if it can be drawn in part, the message says how.
     """
     try:
         return decode(data, partial)
@@ -87,11 +91,11 @@ def _gaussians(data: bytes, partial: bool) -> Gaussians:
         raise FormatError(f"{error}; --partial draws a coarse image from what is there") from None
 
 
-def _size(gaussians: Gaussians, scale: float) -> tuple[int, int]:
-    """Height and width of the image.
+def _scale_canvas(gaussians: Gaussians, scale: float) -> tuple[int, int]:
+    """Return the height and width of the image.
 
     Raises:
-        ValueError: it has no pixels, or too many.
+        ValueError: The image would have no pixels, or too many.
     """
     height, width = scale * gaussians.height, scale * gaussians.width
     canvas = f"a scale of {scale:g} of its canvas of {gaussians.width} x {gaussians.height} pixels"

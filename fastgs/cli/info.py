@@ -1,4 +1,4 @@
-"""`fastgs info`: what is in a .fgs file, and what it costs."""
+"""`fastgs info`: contents of a .fgs file, and the bits that each attribute takes."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="a .fgs file")
     parser.add_argument("--json", action="store_true", help="as JSON, with the bits of each attribute")
-    parser.set_defaults(run=lambda arguments: _info(parser, arguments))
+    parser.set_defaults(run=lambda arguments: _print_info(parser, arguments))
 
 
-def _info(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Read, and write."""
+def _print_info(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Print what is in a file and return the exit code."""
     failures = Failures(parser)
     with reporting(arguments.file, failures):
-        facts = _facts(read_fgs(arguments.file))
-        text = json.dumps(facts, indent=2) + "\n" if arguments.json else _text(facts)
+        facts = _collect_facts(read_fgs(arguments.file))
+        text = json.dumps(facts, indent=2) + "\n" if arguments.json else _format_facts(facts)
         with reporting("standard output", failures):
             write(text)
     return FAILED if failures else 0
 
 
-def _facts(data: bytes) -> dict[str, Any]:
-    """What there is to tell.
+def _collect_facts(data: bytes) -> dict[str, Any]:
+    """Return the facts about a file that --json prints.
 
     Raises:
-        FormatError: no encoder writes such a file.
+        FormatError: No encoder writes such a file.
     """
     frame = read_frame(data)
     scheme = SCHEMES[frame.scheme]
@@ -61,8 +61,8 @@ def _facts(data: bytes) -> dict[str, Any]:
     }
 
 
-def _text(facts: dict[str, Any]) -> str:
-    """For people."""
+def _format_facts(facts: dict[str, Any]) -> str:
+    """Return the facts as text, with a table of the bits by attribute."""
     layers = facts["layer_bytes"]
     of_layers = f" of {', '.join(map(str, layers))} bytes" if layers else ""
     rows = {
@@ -80,7 +80,7 @@ def _text(facts: dict[str, Any]) -> str:
 
 
 def _format_breakdown(bits: dict[str, int], count: int) -> list[str]:
-    """A table. Bytes are rounded so that their sum is that of the file."""
+    """Return the lines of the table; bytes are rounded so that their sum is the size of the file."""
     ends = [round(end / 8) for end in accumulate(bits.values(), initial=0)]
     sizes = [end - start for start, end in pairwise(ends)]
     total = sum(bits.values())

@@ -26,6 +26,7 @@ from fastgs.codec.symbols import AREA, BASIS, Layer, Steps, values
 from fastgs.gaussians import MIN_SCALE, Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
+from fastgs.render.cpu_kernels import EPS
 
 Symbols = NDArray[np.int64]
 
@@ -213,7 +214,7 @@ def _rebuild_sums(
     numerator[:], weight[:] = 0, 0
     for row in (symbols * units)[alive]:
         rdo_kernels.add(numerator, weight, row, 1.0)
-    error = target - numerator / (weight + rdo_kernels.EPS)
+    error = target - numerator / (weight + EPS)
     return float(np.square(error, dtype=np.float64).sum())
 
 
