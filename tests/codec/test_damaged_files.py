@@ -1,0 +1,83 @@
+"""Damaged files and random bytes give Gaussians or FormatError, in little memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from layer_data import sample_file
+
+from fastgs.codec.frame import MAGIC, VERSION, FormatError, Frame, read_frame, write_frame
+from fastgs.codec.layer import decode_layers
+from fastgs.codec.symbols import dequantize
+
+
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change, insert, delete or overwrite a few bytes."""
+    changed = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+        place = int(rng.integers(0, len(changed) + 1))
+        kind = rng.integers(0, 4)
+        if kind == 0:
+            changed[place : place + 1] = rng.bytes(1)
+        elif kind == 1:
+            changed[place:place] = rng.bytes(int(rng.integers(1, 9)))
+        elif kind == 2:
+            del changed[place : place + int(rng.integers(1, 9))]
+        else:
+            changed[place : place + 4] = bytes([rng.choice([0, 127, 255])]) * 4
+    return bytes(changed)
+
+
+def damage(data: bytes, kind: int, rng: np.random.Generator) -> bytes:
+    """Damage a file in one of several ways; from kind 4 on, all checksums are right."""
+    if kind == 0:
+        return mutate(data, rng)
+    if kind == 1:
+        return data[: rng.integers(0, len(data))]
+    if kind == 2:
+        return rng.bytes(int(rng.integers(0, 300)))
+    if kind == 3:
+        return MAGIC + bytes([VERSION]) + rng.bytes(int(rng.integers(0, 300)))
+    frame = read_frame(data)
+    layers = [mutate(layer, rng) if rng.random() < 0.5 else layer for layer in frame.layers]
+    if kind == 4:
+        layers[rng.integers(len(layers))] = rng.bytes(int(rng.integers(0, 300)))
+    side = rng.choice([1, 60, 65535], 2).tolist()
+    return write_frame(Frame("fastgs", *side, layers))
+
+
+def decode_damaged(count: int, seed: int, files: int = 20) -> int:
+    """Decode damaged files, check the messages, and return how many decode nevertheless."""
+    rng = np.random.default_rng(seed)
+    samples = [sample_file(seed) for seed in range(files)]
+    decoded, lines = 0, set()
+    for number in range(count):
+        data = damage(samples[number % files], number % 8, rng)
+        try:
+            frame = read_frame(data, partial=bool(number % 2))
+            layers = decode_layers(frame.layers, (frame.height, frame.width))
+        except FormatError as error:
+            lines.add(str(error))
+        else:
+            dequantize(layers, frame.height, frame.width)  # checks the Gaussians
+            decoded += 1
+    assert all(line and "\n" not in line for line in lines)
+    return decoded
+
+
+def test_damaged_files_decode_or_raise_format_error():
+    assert decode_damaged(1000, seed=0) > 50
+
+
+def test_damaged_files_take_little_memory():
+    tracemalloc.start()
+    try:
+        decode_damaged(30, seed=2, files=5)
+        assert tracemalloc.get_traced_memory()[1] < 300e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_very_many_damaged_files_decode_or_raise_format_error():
+    assert decode_damaged(10_000, seed=1) > 1000

@@ -1,0 +1,117 @@
+"""The scheme "fastgs": encoding and decoding images, files of a given size, and files that are cut."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from layer_data import STEPS
+from PIL import Image
+
+from fastgs import codec
+from fastgs.codec import Frame, decode, encode
+from fastgs.codec import fastgs as scheme
+from fastgs.codec.layer import encode_layers
+from fastgs.codec.rdo import Found
+from fastgs.codec.symbols import Layer, Steps, values
+from fastgs.gaussians import Gaussians
+from fastgs.io.images import load_image
+from fastgs.metrics.quality import psnr
+from fastgs.render import render
+
+
+def test_file_beats_jpeg(astronaut):
+    """The JPEG file is no smaller; both are whole files."""
+    encoded = encode(astronaut, bpp=0.8, iterations=300)
+    pixels = Image.fromarray((astronaut.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+    for quality in range(1, 96):
+        stream = io.BytesIO()
+        pixels.save(stream, "JPEG", quality=quality, optimize=True, progressive=True)
+        if stream.tell() >= len(encoded.data):
+            break
+    jpeg = load_image(Image.open(stream))
+    assert psnr(render(decode(encoded.data)), astronaut) > psnr(jpeg, astronaut) + 2
+
+
+def test_first_layers_are_a_coarse_image(astronaut):
+    encoded = encode(astronaut, num_gaussians=800, iterations=150)
+    whole = decode(encoded.data)
+    assert torch.equal(render(whole), render(encoded.gaussians))
+    assert (render(whole, backend="reference") - render(whole)).abs().max() < 1e-4
+    coarse = render(decode(encoded.data[: len(encoded.data) // 3], partial=True))
+    mean = astronaut.mean((1, 2), keepdim=True)
+    assert (coarse.mean((1, 2), keepdim=True) - mean).abs().max() < 0.1  # no black holes
+    assert psnr(coarse, astronaut) > psnr(mean.expand_as(astronaut), astronaut) + 1
+
+
+def test_holes_of_a_cut_file_are_filled_with_the_nearest_colour():
+    """The one Gaussian lies in a corner of a wide canvas, and the holes reach to the other end."""
+    color, canvas = torch.tensor([[0.2, 0.5, 0.7]]), (12, 64)
+    corner = Gaussians(torch.tensor([[4.0, 4.0]]), torch.tensor([[2.0, 2.0]]), torch.zeros(1), color, *canvas)
+    fine = Steps(position=6, area=2**-10, shape=2**-10, luma=2**-10, chroma=2**-10)
+    layer = Layer(np.rint(values(corner) / fine.columns()).astype(np.int32), fine)
+    cut = Frame("fastgs", *canvas, encode_layers([layer], canvas), whole=False)
+    filled = render(scheme.SCHEME.decode(cut))
+    torch.testing.assert_close(filled, color.view(3, 1, 1).expand_as(filled), rtol=0.11, atol=0)
+
+
+class FakeSearch:
+    """Stands for the search: files of given sizes in bytes, by the coarseness of their steps."""
+
+    def __init__(self, monkeypatch, size):
+        self.tried = []
+        monkeypatch.setattr(scheme, "search", self.search)
+        monkeypatch.setattr(scheme, "encode_layers", lambda layers, canvas: [bytes(size(self.tried[-1]))])
+        monkeypatch.setattr(scheme, "write_frame", lambda frame: frame.layers[0])
+
+    def search(self, image, gaussians, coarseness):
+        self.tried.append(coarseness)
+        return Found([Layer(np.zeros((1_000, 8), np.int32), STEPS)], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("cost", "room", "least"), [(4_000, 4_000, 0.972), (5_500, 5_000, 0.972), (3_500, 4_000, 0.972), (2_000, 4_000, 0)]
+)
+def test_steps_are_adapted_to_fill_the_size(monkeypatch, fitted, cost, room, least):
+    """Bytes fall with the coarseness of steps, which is at most 2 and at least 1 / 2."""
+    steps = FakeSearch(monkeypatch, lambda coarseness: round(cost - 600 * math.log2(coarseness)))
+    data = scheme._fill(None, fitted, room)
+    assert least * room <= len(data) <= room and len(steps.tried) <= 5
+    assert all(0.5 <= each <= 2 for each in steps.tried)
+
+
+@pytest.mark.parametrize(("cost", "size"), [(2_000, 2_600), (8_000, 7_400)])
+def test_steps_at_their_bounds_give_the_nearest_size(monkeypatch, fitted, cost, size):
+    steps = FakeSearch(monkeypatch, lambda coarseness: round(cost - 600 * math.log2(coarseness)))
+    assert len(scheme._fill(None, fitted, 4_000)) == size and len(steps.tried) == 2
+
+
+@pytest.mark.parametrize(("first", "largest"), [(2_800, 3_800), (4_500, 3_800), (3_900, 3_900)])
+def test_largest_file_that_fits_is_taken_where_no_steps_fill_the_size(monkeypatch, fitted, first, largest):
+    leaps = iter([first, 4_300, 3_500, 4_200, 3_700, 4_400, 3_600, 3_800])
+    FakeSearch(monkeypatch, lambda _: next(leaps))
+    assert len(scheme._fill(None, fitted, 4_050)) == largest
+
+
+def test_bpp_is_rounded_down_to_bytes_and_bounded(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(codec, "encode_to_size", lambda scheme, image, size, **_options: sizes.append(size))
+    for bpp in (1.0, 0.99, 24.0, 1e9):
+        encode(torch.zeros(3, 8, 9), bpp=bpp)
+    assert sizes == [9, 8, 216, 216]  # no more than the image itself takes
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({}, "give one of bpp, target_psnr, num_gaussians, got none"),
+        ({"bpp": 1, "num_gaussians": 5}, "give one of bpp, target_psnr, num_gaussians, got bpp and num_gaussians"),
+        ({"bpp": 0}, "bpp: must be positive and finite, got 0"),
+        ({"target_psnr": math.inf}, "target_psnr: must be positive and finite, got inf"),
+        ({"num_gaussians": 5, "scheme": "mp3"}, "scheme: expected one of fastgs, gaussianimage, gaussianimage-plus"),
+    ],
+)
+def test_encode_rejects_wrong_arguments(photo, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        encode(photo, **sizes)

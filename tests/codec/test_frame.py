@@ -1,0 +1,61 @@
+"""The container of .fgs files: what is written comes back, and anything else gives one clear line."""
+
+from dataclasses import replace
+
+import pytest
+from layer_data import sample_file
+
+from fastgs.codec.frame import CODES, MAGIC, VERSION, FormatError, Frame, read_frame, write_frame
+
+
+@pytest.mark.parametrize("scheme", CODES)
+@pytest.mark.parametrize("layers", [[], [b""], [b"a", b"", b"x" * 300]])
+def test_frame_round_trip(scheme, layers):
+    frame = Frame(scheme, 65535, 1, layers)
+    data = write_frame(frame)
+    assert read_frame(data) == frame and read_frame(data, partial=True) == frame
+    assert data[:4] == MAGIC + bytes([VERSION])
+
+
+def test_frame_adds_few_bytes_to_its_layers():
+    assert len(write_frame(Frame("fastgs", 512, 768, [bytes(900)] * 3))) == 3 * 900 + 12 + 3 * 4
+
+
+def test_partial_frame_has_the_whole_layers_of_a_prefix():
+    layers = [b"a" * 5, b"b" * 200, b"c"]
+    data = write_frame(Frame("fastgs", 512, 768, layers))
+    ends = [len(write_frame(Frame("fastgs", 512, 768, layers[:count]))) for count in range(4)]
+    for length in range(len(data)):
+        with pytest.raises(FormatError):
+            read_frame(data[:length])
+        if length < ends[0]:
+            with pytest.raises(FormatError):
+                read_frame(data[:length], partial=True)
+        else:
+            whole = sum(end <= length for end in ends) - 1
+            assert read_frame(data[:length], partial=True).layers == layers[:whole]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: b"", "not a .fgs file"),
+        (lambda data: b"\x89PNG" + data[4:], "not a .fgs file"),
+        (lambda data: data[:3] + bytes([VERSION + 1]) + data[4:], "version 2.*update fastgs"),
+        (lambda data: data[:9], "cut short"),
+        (lambda data: data[:-1], "cut short"),
+        (lambda data: data + b"?", "1 bytes follow"),
+        (lambda data: data[:5] + bytes([data[5] ^ 1]) + data[6:], "checksum of its header"),
+        (lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], "checksum of layer 3 of 3"),
+    ],
+)
+def test_read_frame_reports_damage_in_one_line(change, words):
+    with pytest.raises(FormatError, match=words) as error:
+        read_frame(change(sample_file()))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"scheme": "jpeg"}, {"height": 0}, {"width": 65536}, {"layers": [b""] * 33}])
+def test_frame_rejects_values_out_of_range(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        replace(Frame("fastgs", 1, 1, []), **change)

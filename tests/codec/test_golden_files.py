@@ -1,0 +1,60 @@
+"""Files in tests/golden decode to what they hold on every machine, and in every later version."""
+
+import json
+
+import numpy as np
+from layer_data import CANVAS, GOLDEN, STEPS, assert_same_layers
+
+from fastgs.codec.entropy import encode_histogram
+from fastgs.codec.frame import read_frame
+from fastgs.codec.layer import decode_layers, encode_layers
+from fastgs.codec.symbols import Layer, dequantize
+
+
+def test_golden_photo_decodes_to_its_symbols():
+    frame = read_frame((GOLDEN / "vector.fgs").read_bytes())
+    expected = json.loads((GOLDEN / "vector.json").read_text(encoding="utf-8"))
+    assert (frame.scheme, frame.height, frame.width) == ("fastgs", expected["height"], expected["width"])
+    layers = decode_layers(frame.layers, (frame.height, frame.width))
+    assert [layer.symbols.tolist() for layer in layers] == [layer["symbols"] for layer in expected["layers"]]
+    assert [vars(layer.steps) for layer in layers] == [layer["steps"] for layer in expected["layers"]]
+
+
+def make_waves(count: int, number: int) -> Layer:
+    """Make attributes in waves over the canvas, with noise by the area; in integers, so that they are exact."""
+    index = np.arange(1, count + 1) + 1000 * number
+    noise = [index * prime % 10_007 % 11 - 5 for prime in (3_571, 5_003, 7_919, 2_221, 6_101, 9_001)]
+    x, y = index * index * 4_013 % 10_007 % 181, index * 6_547 % 10_007 % 121
+    wave, slope = abs((2 * x + 3 * y) % 160 - 80), abs((x - 2 * y) % 200 - 100)
+    area = 8 + wave // 10 + noise[0] // 2
+    shape, colors = (wave // 16 - 2 + noise[1] // 2, noise[2]), (slope // 8 - 6 + noise[4] // 3, noise[5] // 4)
+    columns = x, y, area, *shape, 20 + slope // 4 + noise[3] * area // 8, *colors
+    return Layer(np.stack(columns, axis=1).astype(np.int32), STEPS)
+
+
+WAVES = [make_waves(100, 0), make_waves(200, 1)]
+
+
+def test_golden_waves_decode_to_the_values_of_the_format():
+    """The file was made by `write_frame(Frame("fastgs", *CANVAS, encode_layers(WAVES, CANVAS)))`.
+
+    Its models have all kinds of contexts, and shares of the neighbours above 0. Encoder and decoder could agree on
+    another format than FORMAT.md, so its values of symbols are computed back from the Gaussians.
+    """
+    frame = read_frame((GOLDEN / "waves.fgs").read_bytes())
+    layers = decode_layers(frame.layers, CANVAS)
+    assert_same_layers(WAVES, layers)
+    gaussians = dequantize(layers, *CANVAS)
+    (s1, s2), (red, green, blue) = gaussians.scales.double().numpy().T, gaussians.colors.double().numpy().T
+    ratio, angle = np.log(s1 / s2), 2 * gaussians.rotations.double().numpy()
+    colors = (red + green + blue) / 3**0.5, (red - blue) / 2**0.5, (red - 2 * green + blue) / 6**0.5
+    columns = (*gaussians.means.numpy().T, np.log(s1 * s2), ratio * np.cos(angle), ratio * np.sin(angle), *colors)
+    symbols = np.stack(columns, axis=1) / [0.5, 0.5, *np.float16([0.2, 0.2, 0.2, 0.035, 0.05, 0.05]).astype(float)]
+    np.testing.assert_allclose(symbols, np.concatenate([layer.symbols for layer in layers]), rtol=0, atol=1e-4)
+
+
+def test_payloads_are_no_larger_than_they_were():
+    """Bytes follow from symbols in integers, except for the choice of models, which has half a percent of room."""
+    assert sum(map(len, encode_layers(WAVES, CANVAS))) <= 1158  # 1153 measured
+    columns = np.concatenate([layer.symbols for layer in WAVES])[:, 2:].T
+    assert sum(len(encode_histogram(column - column.min(), 256)) for column in columns) <= 895

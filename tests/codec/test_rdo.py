@@ -1,0 +1,187 @@
+"""The search for the symbols that are worth their bits."""
+
+import math
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from layer_data import STEPS
+
+from fastgs.codec import rdo_kernels
+from fastgs.codec.layer import encode_layers
+from fastgs.codec.rdo import PRICE, layer_steps, search
+from fastgs.codec.symbols import LUMA, Layer, dequantize
+from fastgs.gaussians import Gaussians
+from fastgs.metrics.quality import psnr
+from fastgs.render import render
+from fastgs.render.reference import EPSILON
+
+
+def error(gaussians, target):
+    return float((render(gaussians).double() - target).square().sum())
+
+
+def count(layers):
+    return sum(len(layer.symbols) for layer in layers)
+
+
+def test_search_recovers_most_of_what_rounding_loses(astronaut, fitted):
+    canvas = fitted.height, fitted.width
+    rounded, found = (search(astronaut, fitted, sweeps=sweeps) for sweeps in (0, 10))
+    whole = psnr(render(fitted), astronaut)
+    lost, left = (whole - psnr(render(dequantize(each.layers, *canvas)), astronaut) for each in (rounded, found))
+    assert lost > 1.5 and left < 0.5 * lost
+    # Its own error is that of the image that a decoder draws.
+    assert found.error == pytest.approx(error(dequantize(found.layers, *canvas), astronaut), rel=1e-3)
+
+
+def test_search_keeps_gaussians_that_symbols_give_exactly(fitted):
+    first = search(render(fitted), fitted, sweeps=0)
+    exact = dequantize(first.layers, fitted.height, fitted.width)
+    again = search(render(exact).clamp(0, 1), exact, sweeps=0)
+    assert count(again.layers) == len(fitted)
+
+
+def test_search_is_deterministic(astronaut, fitted):
+    one, two = (search(astronaut, fitted, sweeps=3) for _ in range(2))
+    assert one.error == two.error
+    for left, right in zip(one.layers, two.layers, strict=True):
+        assert left.steps == right.steps and np.array_equal(left.symbols, right.symbols)
+
+
+def test_layers_hold_gaussians_of_falling_size(astronaut, fitted):
+    layers = search(astronaut, fitted, sweeps=0).layers
+    sizes = [(layer.symbols * layer.steps.columns())[:, 2] for layer in layers]
+    assert [len(each) for each in sizes] == [50, 150, 200]
+    assert sizes[0].min() >= sizes[1].max() - 0.5 and sizes[1].min() >= sizes[2].max() - 0.5
+    assert layers[0].steps.luma < layers[2].steps.luma  # as they cover more pixels
+
+
+def test_layer_steps_follow_size_and_error():
+    """Steps of positions are powers of two; coarseness does not change them."""
+    areas, layers = 2 * math.log(4) * np.array([1, 1, -1, -1]), np.array([0, 0, 1, 1])  # sizes of 4 and 1 / 4
+    large, small = layer_steps(areas, layers, 1.0, 1.0)
+    assert (large.position, small.position) == (0, 2)
+    assert [large.area, small.area, large.luma, small.chroma] == pytest.approx([0.2, 0.2, 0.0175, 0.07], rel=1e-3)
+    large, small = layer_steps(areas, layers, 2.0, 4.0)
+    assert (large.position, small.position) == (-2, 0)
+    assert [large.shape, large.luma, small.luma] == pytest.approx([1.6, 0.14, 0.56], rel=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_search_uses_larger_steps_for_larger_errors(astronaut, fitted, seeded, noise):
+    target = astronaut + noise * torch.randn(astronaut.shape, generator=seeded())
+    expected = 0.2 * 10 ** (0.6 * (34.5 - psnr(render(fitted), target)) / 20)
+    assert search(target, fitted, sweeps=0).layers[0].steps.area == pytest.approx(expected, rel=1e-3)
+
+
+def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch):
+    """The price of a bit is `PRICE` times error over bits, and these bits are about those of the file."""
+    prices = []
+    sweep = rdo_kernels.sweep
+    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[8]) or sweep(*arguments))
+    search(astronaut, fitted, sweeps=1)
+    rounded = search(astronaut, fitted, sweeps=0)
+    bits = PRICE * rounded.error / prices[0]
+    assert 8 * sum(map(len, encode_layers(rounded.layers, (128, 128)))) == pytest.approx(bits, rel=0.2)
+
+
+CANVAS, UNITS = (24, 60), STEPS.columns()[None]
+EXACT = [
+    [12, 20, 16, 3, 0, 30, 2, 0],
+    [40, 8, 14, 0, 4, 10, 0, 3],
+    [60, 40, 17, -3, 2, 20, -4, 1],
+    [84, 12, 15, 2, -2, 5, 6, 0],
+    [110, 30, 16, 0, 0, 36, 0, -5],
+]
+
+
+def make_sums(symbols):
+    """Return numerator and weight of all Gaussians, with which a sweep starts, and their image."""
+    numerator, weight = np.zeros((3, *CANVAS), np.float32), np.zeros(CANVAS, np.float32)
+    for row in symbols * UNITS:
+        rdo_kernels.add(numerator, weight, row, 1.0)
+    return numerator, weight, numerator / (weight + np.float32(EPSILON))
+
+
+def sweep_one(symbols, number, target, bits, price):
+    """Move one of the Gaussians ten times."""
+    numerator, weight, _ = make_sums(symbols)
+    layers, alive = np.zeros(len(symbols), np.int64), np.ones(len(symbols), bool)
+    order = np.full(10, number)
+    rdo_kernels.sweep(numerator, weight, target, symbols, UNITS, layers, bits, 0.0, price, 0.0, order, alive)
+
+
+def test_sweep_reduces_the_error_of_moved_symbols():
+    """Bits are free, the symbol is off by two in either direction, in any column, anywhere on a wide canvas."""
+    exact = np.array(EXACT)
+    target = make_sums(exact)[2]
+    for number, column, away in product(range(len(exact)), range(LUMA), (-2, 2)):
+        symbols = exact.copy()
+        symbols[number, column] += away
+        before = np.square(make_sums(symbols)[2] - target).sum()
+        sweep_one(symbols, number, target, np.zeros((1, 8, 1025)), 0.0)
+        assert np.square(make_sums(symbols)[2] - target).sum() < 0.4 * before
+        assert (symbols[:, LUMA:] == exact[:, LUMA:]).all()
+
+
+def test_rounding_keeps_positions_on_a_wide_canvas():
+    gaussians = dequantize([Layer(np.array(EXACT, np.int32), STEPS)], *CANVAS)
+    again = dequantize(search(render(gaussians).clamp(0, 1), gaussians, sweeps=0).layers, *CANVAS)
+    assert (again.means - gaussians.means).abs().max() <= 0.5
+
+
+@pytest.mark.parametrize("cheap", [-1, 1])
+def test_sweep_finds_cheaper_colours_beside_the_best(cheap):
+    symbols, bits = np.array(EXACT[:1]), np.ones((1, 8, 1025))
+    for column in range(LUMA, 8):
+        bits[0, column, 512 + EXACT[0][column] + cheap] = 0
+    sweep_one(symbols, 0, make_sums(symbols)[2], bits, 1e3)
+    assert (symbols[0, LUMA:] - EXACT[0][LUMA:]).tolist() == [cheap] * 3
+
+
+@pytest.mark.parametrize(
+    ("column", "symbol", "allowed"),
+    [(0, 120, 1), (0, 121, 0), (0, -1, 0), (1, 48, 1), (1, 49, 0), (2, -11, 1), (2, -13, 0), (3, 27, 1), (3, 29, 0)],
+)
+def test_sweep_allows_symbols_on_the_canvas_and_axes_from_a_third_of_a_pixel(column, symbol, allowed):
+    """The canvas has 60 x 24 pixels, and twice as many positions; the shortest axis is 0.3 pixels, log 0.3^2 = -2.4."""
+    symbols = np.array([12, 20, 16, 0, 0, 30, 2, 0])
+    symbols[column] = symbol
+    assert rdo_kernels._is_allowed(symbols, column, UNITS[0], CANVAS, 512) == allowed
+
+
+def test_search_drops_gaussians_that_save_no_error(astronaut, fitted):
+    """A Gaussian that is hidden in a much heavier one of its colour saves none."""
+    hidden = 40
+    means = fitted.means[:hidden]
+    columns, rows = means.long().clamp(0, 127).T
+    parts = {
+        "means": means,
+        "scales": torch.full((hidden, 2), 0.3),
+        "rotations": torch.zeros(hidden),
+        "colors": render(fitted)[:, rows, columns].T,
+    }
+    joined = replace(fitted, **{name: torch.cat([getattr(fitted, name), part]) for name, part in parts.items()})
+    kept, more = (count(search(astronaut, each).layers) for each in (fitted, joined))
+    assert 0.9 * len(fitted) < kept <= len(fitted)
+    assert more - kept < hidden / 2
+
+
+def test_search_bounds_axes_and_positions_off_the_canvas(astronaut, seeded):
+    """Fits leave needles of any length at the border."""
+    gaussians = Gaussians(
+        torch.tensor([[5.0, 5.0], [60.0, 60.0], [-3.0, 140.0]]),
+        torch.tensor([[1e9, 0.3], [40.0, 30.0], [2.0, 1e-3]]),
+        torch.zeros(3),
+        torch.rand(3, 3, generator=seeded()),
+        128,
+        128,
+    )
+    found = search(astronaut, gaussians)
+    assert math.isfinite(found.error)
+    for layer in found.layers:
+        assert (np.abs(layer.symbols[:, LUMA:]) <= 512).all()
+        assert (layer.symbols[:, :2] >= 0).all() and (layer.symbols[:, :2] * 2.0**-layer.steps.position <= 128).all()
