@@ -58,8 +58,8 @@ def random_gaussians(seeded):
     """Return a function that makes Gaussians of a few pixels, anywhere on the canvas, at any angle, in any colour."""
     from fastgs.gaussians import Gaussians
 
-    def make(count, height=48, width=64, seed=0, blend="normalized", dtype=torch.float32):
-        uniform = torch.rand(count, 8, generator=seeded(seed), dtype=torch.float64).to(dtype)
+    def make(count, height=48, width=64, seed=0, blend="normalized"):
+        uniform = torch.rand(count, 8, generator=seeded(seed))
         means = uniform[:, :2] * torch.tensor([width, height])
         return Gaussians(means, 0.5 + 4 * uniform[:, 2:4], 6 * uniform[:, 4] - 3, uniform[:, 5:], height, width, blend)
 

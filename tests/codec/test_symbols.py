@@ -12,13 +12,14 @@ from fastgs.gaussians import Gaussians
 from fastgs.render import render
 
 
-def test_dequantize_inverts_values_where_steps_are_fine(fitted):
+def test_dequantize_inverts_values_where_steps_are_fine(random_gaussians):
+    gaussians = random_gaussians(200)
     fine = Steps(position=6, area=2**-10, shape=2**-10, luma=2**-10, chroma=2**-10)
-    symbols = np.rint(values(fitted) / fine.columns()).astype(np.int32)
-    again = dequantize([Layer(symbols, fine)], fitted.height, fitted.width)
-    assert torch.allclose(again.means, fitted.means, atol=0.01)
-    assert torch.allclose(again.colors, fitted.colors, atol=1e-3)
-    assert torch.allclose(render(again), render(fitted), atol=0.05)
+    symbols = np.rint(values(gaussians) / fine.columns()).astype(np.int32)
+    again = dequantize([Layer(symbols, fine)], gaussians.height, gaussians.width)
+    assert torch.allclose(again.means, gaussians.means, atol=0.01)
+    assert torch.allclose(again.colors, gaussians.colors, atol=1e-3)
+    assert torch.allclose(render(again), render(gaussians), atol=0.05)
     assert np.allclose(BASIS @ BASIS.T, np.eye(3))
 
 

@@ -1,41 +1,32 @@
-"""Exactly K positions, where the density wants them, and as even as each method promises."""
+"""Sampling: exactly K positions, where the density wants them, as evenly as each method promises."""
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from scipy.spatial import cKDTree
 
 from fastgs.initializers.sampling import METHODS, _diffuse, sample
 
 EVERY_METHOD = pytest.mark.parametrize("method", list(METHODS))
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+def make_uneven(height=12, width=17):
+    return torch.rand(height, width, generator=torch.Generator().manual_seed(9)) ** 4 + 1e-4
 
 
-def uneven(height=12, width=17):
-    return torch.rand(height, width, generator=seeded(9)) ** 4 + 1e-4
-
-
-def counts_per_pixel(positions, height, width):
+def count_per_pixel(positions, height, width):
     counts = torch.zeros(height, width, dtype=torch.int64)
     columns, rows = positions.floor().long().T
     counts.index_put_((rows, columns), torch.ones(len(positions), dtype=torch.int64), accumulate=True)
     return counts
 
 
-def nearest_distances(positions):
-    return cKDTree(positions.numpy()).query(positions.numpy(), k=2)[0][:, 1]
-
-
 @EVERY_METHOD
 @pytest.mark.parametrize(("height", "width"), [(12, 17), (1, 1), (1, 9), (8, 1)])
-def test_exactly_k_inside_the_canvas(method, height, width):
+def test_exactly_k_positions_on_the_canvas(method, height, width, seeded):
     pixels = height * width
     for count in (0, 1, 7, pixels - 1, pixels, pixels + 1, 3 * pixels + 5):
-        positions = sample(uneven(height, width), count, method, seeded())
+        positions = sample(make_uneven(height, width), count, method, seeded())
         assert positions.shape == (count, 2)
         assert positions.dtype == torch.float32
         assert (positions >= 0).all()
@@ -44,18 +35,18 @@ def test_exactly_k_inside_the_canvas(method, height, width):
 
 
 @EVERY_METHOD
-def test_seeds(method):
-    first, again, other = (sample(uneven(), 80, method, seeded(seed)) for seed in (5, 5, 6))
+def test_positions_repeat_for_a_seed(method, seeded):
+    first, again, other = (sample(make_uneven(), 80, method, seeded(seed)) for seed in (5, 5, 6))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     torch.manual_seed(3)
-    unseeded = sample(uneven(), 80, method)
+    unseeded = sample(make_uneven(), 80, method)
     torch.manual_seed(3)
-    assert torch.equal(unseeded, sample(uneven(), 80, method))
+    assert torch.equal(unseeded, sample(make_uneven(), 80, method))
 
 
 @EVERY_METHOD
-def test_scale_and_precision_of_the_density_do_not_matter(method):
+def test_scale_and_precision_of_the_density_do_not_matter(method, seeded):
     powers_of_two = torch.randint(0, 4, (12, 17), generator=seeded()).exp2()
     first = sample(powers_of_two, 50, method, seeded())
     assert torch.equal(first, sample(powers_of_two.double() * 2.0**70, 50, method, seeded()))
@@ -63,47 +54,47 @@ def test_scale_and_precision_of_the_density_do_not_matter(method):
 
 
 @EVERY_METHOD
-def test_positions_are_in_raster_order(method):
-    columns, rows = sample(uneven(), 100, method, seeded()).double().T
+def test_positions_are_in_raster_order(method, seeded):
+    columns, rows = sample(make_uneven(), 100, method, seeded()).double().T
     assert ((rows.floor() * 17 + columns).diff() >= 0).all()
 
 
 @EVERY_METHOD
-def test_all_mass_in_one_pixel(method):
-    """A pixel far from the border takes what it is given, though error diffusion may round some to its neighbours."""
+@pytest.mark.parametrize("count", [1, 40])
+def test_all_mass_in_one_pixel_stays_there(method, count, seeded):
+    """Error diffusion may round one position to a neighbour of the pixel."""
     density = torch.zeros(9, 11)
     density[4, 5] = 1e-30
-    for count in (1, 40):
-        counts = counts_per_pixel(sample(density, count, method, seeded()), 9, 11)
-        assert counts.sum() == count
-        assert counts[4, 5] >= count - 1
-        assert counts[3:6, 4:7].sum() == count
+    counts = count_per_pixel(sample(density, count, method, seeded()), 9, 11)
+    assert counts.sum() == count
+    assert counts[4, 5] >= count - 1
+    assert counts[3:6, 4:7].sum() == count
 
 
-def test_zero_density_stays_empty():
-    density = uneven(20, 20)
+def test_pixels_of_density_zero_stay_empty(seeded):
+    density = make_uneven(20, 20)
     density[:, 5:15] = 0
     density[3] = 0
     allowed = int((density > 0).sum())
     for method, count in [("multinomial", 5000), ("without_replacement", allowed), ("without_replacement", 5000)]:
-        counts = counts_per_pixel(sample(density, count, method, seeded()), 20, 20)
+        counts = count_per_pixel(sample(density, count, method, seeded()), 20, 20)
         assert not counts[density == 0].any()
 
 
-def test_multinomial_counts_follow_the_density():
-    density, count = uneven(6, 7) + 0.02, 20_000
-    counts = counts_per_pixel(sample(density, count, "multinomial", seeded()), 6, 7)
+def test_multinomial_counts_follow_the_density(seeded):
+    density, count = make_uneven(6, 7) + 0.02, 20_000
+    counts = count_per_pixel(sample(density, count, "multinomial", seeded()), 6, 7)
     expected = density.double() / density.double().sum() * count
-    # A wrong density would give p = 0; of right ones a thousandth fails, and this seed does not.
+    # A wrong density would give p = 0; a right one fails once in a thousand seeds, and not with this one.
     assert stats.chisquare(counts.ravel(), expected.ravel()).pvalue > 1e-3
     assert stats.chisquare(counts.ravel(), expected.flip(0).ravel()).pvalue < 1e-9
 
 
-def test_without_replacement_draws_by_the_density_and_never_twice():
+def test_without_replacement_draws_by_the_density_and_never_twice(seeded):
     density = torch.tensor([[8.0, 4.0, 2.0, 1.0, 1.0]])
-    draws = [counts_per_pixel(sample(density, 2, "without_replacement", seeded(seed)), 1, 5)[0] for seed in range(2000)]
+    draws = [count_per_pixel(sample(density, 2, "without_replacement", seeded(seed)), 1, 5)[0] for seed in range(2000)]
     assert max(int(draw.max()) for draw in draws) == 1
-    # The chance that pixel i is one of two: first, or second after some j.
+    # The chance that pixel i is one of two: it comes first, or second after some j.
     p = density[0].double() / density.sum()
     chance = p + torch.stack([sum(p[j] * p[i] / (1 - p[j]) for j in range(5) if j != i) for i in range(5)])
     deviations = (torch.stack(draws).double().mean(0) - chance) / (chance * (1 - chance) / 2000).sqrt()
@@ -111,85 +102,65 @@ def test_without_replacement_draws_by_the_density_and_never_twice():
 
 
 @pytest.mark.parametrize("count", [1, 100, 203, 204])
-def test_without_replacement_never_repeats_a_pixel_while_there_are_others(count):
-    positions = sample(uneven(), count, "without_replacement", seeded())
-    assert counts_per_pixel(positions, 12, 17).max() == 1
-    assert (positions % 1 == 0.5).all()  # each at the centre
-    counts = counts_per_pixel(sample(uneven(), 204 + count, "without_replacement", seeded()), 12, 17)
+def test_without_replacement_takes_every_pixel_before_any_twice(count, seeded):
+    positions = sample(make_uneven(), count, "without_replacement", seeded())
+    assert count_per_pixel(positions, 12, 17).max() == 1
+    assert (positions % 1 == 0.5).all()  # each at the centre of its pixel
+    counts = count_per_pixel(sample(make_uneven(), 204 + count, "without_replacement", seeded()), 12, 17)
     assert counts.min() >= 1
     assert counts.max() <= 2
 
 
-def block_counts(method, density, count, block=16):
-    counts = counts_per_pixel(sample(density, count, method, seeded()), *density.shape)
+def count_per_block(method, density, count, generator, block=16):
+    counts = count_per_pixel(sample(density, count, method, generator), *density.shape)
     height, width = density.shape
     return counts.view(height // block, block, width // block, block).sum((1, 3)).double()
 
 
-def test_error_diffusion_is_even():
-    """Counts in blocks of 16 x 16 of a uniform density: independent draws vary as Poisson, diffused 10 times less."""
+def test_error_diffusion_is_ten_times_more_even_than_independent_draws(seeded):
+    """Counts in blocks of 16 x 16 of a uniform density: those of independent draws vary as Poisson's."""
     density, count = torch.ones(128, 128), 128 * 128 // 5
-    variance = {method: block_counts(method, density, count).var() for method in METHODS}
+    variance = {
+        method: count_per_block(method, density, count, seeded()).var() for method in ("multinomial", "error_diffusion")
+    }
     assert variance["multinomial"] > 25  # 51.2 expected
     assert variance["error_diffusion"] < 51.2 / 10  # 2.7 measured
-    assert variance["lloyd"] < 51.2 / 10  # 3.0 measured
 
 
-@pytest.mark.parametrize("method", ["error_diffusion", "lloyd"])
-def test_even_methods_follow_a_ramp(method):
+def test_error_diffusion_follows_a_ramp(seeded):
     ramp = torch.linspace(0.1, 1, 128).repeat(128, 1)
-    blocks = block_counts(method, ramp, 3000)
+    blocks = count_per_block("error_diffusion", ramp, 3000, seeded())
     expected = ramp.view(8, 16, 8, 16).sum((1, 3)) / ramp.sum() * 3000
     assert (blocks - expected).abs().max() < 8
     columns, wanted = blocks.sum(0), expected.sum(0)
-    # The thin end starts slowly: error has to build up before the first position is placed.
+    # The thin end has fewer: error has to build up before the first position is placed.
     assert ((columns - wanted).abs() / wanted)[0] < 0.2
     assert ((columns - wanted).abs() / wanted)[1:].max() < 0.04
 
 
-def test_errors_are_diffused_against_the_direction_of_the_row_before():
-    """Of two pixels that are worth 0.45 each, the first one rounds down, and makes up for that in the second."""
-    for row in range(3):
-        expected, counts = np.zeros((3, 2)), np.zeros((3, 2), np.int64)
-        expected[row] = 0.45
-        _diffuse(expected, np.zeros((3, 2)), counts)
-        assert counts[row].tolist() == ([1, 0] if row == 1 else [0, 1])
-
-
-def test_lloyd_moves_no_mass():
-    """Where centroids of cells were weighted by the density itself, positions would drift to where it is thin."""
-    steep = (torch.linspace(0.05, 1, 64) ** 2).repeat(64, 1)
-    before, after = (sample(steep, 300, method, seeded())[:, 0].mean() for method in ("error_diffusion", "lloyd"))
-    assert abs(after - before) < 0.08
-
-
-def test_lloyd_keeps_positions_apart():
-    """The distance to the nearest neighbour, in units of the spacing of a square grid."""
-    density, count = torch.ones(96, 96), 96 * 96 // 12
-    distances = {
-        method: nearest_distances(sample(density, count, method, seeded())) / 12**0.5
-        for method in ("multinomial", "error_diffusion", "lloyd")
-    }
-    for quantity in (np.min, np.mean):
-        values = {method: quantity(each) for method, each in distances.items()}
-        assert values["multinomial"] < values["error_diffusion"] < values["lloyd"]
-    assert distances["lloyd"].min() > 0.5
+@pytest.mark.parametrize("row", range(3))
+def test_errors_diffuse_in_alternating_directions(row):
+    """Two pixels expect 0.45 each: the first one rounds down, and its error brings the second one to 1."""
+    expected, counts = np.zeros((3, 2)), np.zeros((3, 2), np.int64)
+    expected[row] = 0.45
+    _diffuse(expected, np.zeros((3, 2)), counts)
+    assert counts[row].tolist() == ([1, 0] if row == 1 else [0, 1])
 
 
 BAD = [
-    (torch.ones(3), 1, "lloyd", r"density: expected shape \(H, W\), got \(3,\)"),
-    (torch.ones(1, 3, 3), 1, "lloyd", r"density: expected shape \(H, W\), got \(1, 3, 3\)"),
-    (torch.ones(0, 3), 1, "lloyd", r"density: expected shape \(H, W\), got \(0, 3\)"),
-    (torch.zeros(3, 3), 1, "lloyd", "density: must be finite, not negative and not all zero"),
-    (torch.tensor([[1.0, -1e-9]]), 1, "lloyd", "density: must be finite"),
-    (torch.tensor([[1.0, float("nan")]]), 1, "lloyd", "density: must be finite"),
-    (torch.tensor([[1.0, float("inf")]]), 1, "lloyd", "density: must be finite"),
-    (torch.ones(3, 3), -1, "lloyd", "num_gaussians: must be 0 or more, got -1"),
+    (torch.ones(3), 1, "multinomial", r"density: expected shape \(H, W\), got \(3,\)"),
+    (torch.ones(1, 3, 3), 1, "multinomial", r"density: expected shape \(H, W\), got \(1, 3, 3\)"),
+    (torch.ones(0, 3), 1, "multinomial", r"density: expected shape \(H, W\), got \(0, 3\)"),
+    (torch.zeros(3, 3), 1, "multinomial", "density: must be finite, not negative and not all zero"),
+    (torch.tensor([[1.0, -1e-9]]), 1, "multinomial", "density: must be finite"),
+    (torch.tensor([[1.0, float("nan")]]), 1, "multinomial", "density: must be finite"),
+    (torch.tensor([[1.0, float("inf")]]), 1, "multinomial", "density: must be finite"),
+    (torch.ones(3, 3), -1, "multinomial", "num_gaussians: must be 0 or more, got -1"),
     (torch.ones(3, 3), 1, "dice", "method: expected one of multinomial, .*, got 'dice'"),
 ]
 
 
 @pytest.mark.parametrize(("density", "count", "method", "message"), BAD)
-def test_refusals(density, count, method, message):
+def test_sample_rejects_wrong_arguments(density, count, method, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         sample(density, count, method)

@@ -1,0 +1,169 @@
+"""`fastgs encode`, `decode` and `info`: what they write and print."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from cli_data import HEIGHT, QUICK_ENCODE, WIDTH
+from PIL import Image
+from skimage import data
+
+import fastgs
+from fastgs.codec import SCHEMES, Frame, decode, read_frame
+from fastgs.codec.frame import write_frame
+from fastgs.io.images import load_image
+from fastgs.metrics.quality import psnr
+
+
+def test_encode_and_decode_write_and_report(photo_file, tmp_path, run_cli, names, capsys):
+    output = tmp_path / "photo.fgs"
+    assert run_cli("encode", photo_file, "-o", output, "-k", 60, "--iterations", 20) == 0
+    content = output.read_bytes()
+    gaussians = decode(content)
+    assert 0 < len(gaussians) <= 60 and (gaussians.height, gaussians.width) == (HEIGHT, WIDTH)
+    image = fastgs.render(gaussians)
+    quality = psnr(image, load_image(photo_file))
+    assert quality > 20
+    printed = capsys.readouterr()
+    begin = f"{photo_file} -> {output}  {len(content)} bytes  {8 * len(content) / HEIGHT / WIDTH:.4f} bpp  "
+    assert printed.out.startswith(f"{begin}{quality:.2f} dB  {len(gaussians)} Gaussians  ")
+    assert printed.out.endswith(" s\n") and printed.out.count("\n") == 1 and printed.err == ""
+
+    assert run_cli("decode", output, "-o", tmp_path / "out.png") == 0
+    printed = capsys.readouterr()
+    begin = f"{output} -> {tmp_path / 'out.png'}  {WIDTH} x {HEIGHT}  {len(gaussians)} Gaussians  "
+    assert printed.out.startswith(begin) and printed.out.count("\n") == 1 and printed.err == ""
+    pixels = image.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), pixels)
+    assert names(tmp_path) == ["out.png", "photo.fgs", "photo.png"]
+
+
+def test_bpp_is_reached_and_not_exceeded(tmp_path, run_cli):
+    Image.fromarray(np.ascontiguousarray(data.chelsea()[::3, ::3][:96, :96])).save(tmp_path / "large.png")
+    output = tmp_path / "large.fgs"
+    assert run_cli("encode", tmp_path / "large.png", "-o", output, "--bpp", 0.5, "--iterations", 10) == 0
+    assert 0.97 * 0.5 <= 8 * len(output.read_bytes()) / 96**2 <= 0.5
+
+
+def test_target_psnr_is_reached(photo_file, tmp_path, run_cli):
+    output = tmp_path / "photo.fgs"
+    assert run_cli("encode", photo_file, "-o", output, "--target-psnr", 22, "--iterations", 10) == 0
+    assert 22 <= psnr(fastgs.render(decode(output.read_bytes())), load_image(photo_file)) < 24
+
+
+def test_size_crops_the_image(photo_file, tmp_path, run_cli):
+    assert run_cli("encode", photo_file, "-o", tmp_path / "photo.fgs", *QUICK_ENCODE, "--size", 32) == 0
+    frame = read_frame((tmp_path / "photo.fgs").read_bytes())
+    assert (frame.height, frame.width) == (32, 32)
+
+
+def test_encode_repeats_for_a_seed(photo_file, tmp_path, run_cli, encoded):
+    for seed in (0, 1):
+        assert run_cli("encode", photo_file, "-o", tmp_path / f"{seed}.fgs", *QUICK_ENCODE, "--seed", seed) == 0
+    assert (tmp_path / "0.fgs").read_bytes() == encoded["fastgs"] != (tmp_path / "1.fgs").read_bytes()
+
+
+def test_several_files_go_to_a_folder(photo_file, photo_pixels, tmp_path, run_cli, names, capsys):
+    album, out = tmp_path / "album", tmp_path / "deep" / "out"
+    album.mkdir()
+    Image.fromarray(photo_pixels).save(album / "b.JPG")
+    Image.fromarray(255 - photo_pixels).save(album / "a.webp")
+    (album / "notes.txt").write_text("not an image", encoding="utf-8")
+    options = ("-k", 9, "--iterations", 0)
+    assert run_cli("encode", album, photo_file, "-o", out, *options) == 0
+    assert names(out) == ["a.fgs", "b.fgs", "photo.fgs"] and capsys.readouterr().out.count("\n") == 3
+    assert run_cli("decode", *sorted(out.iterdir()), "-o", out) == 0
+    assert names(out) == ["a.fgs", "a.png", "b.fgs", "b.png", "photo.fgs", "photo.png"]
+    # A single file goes to a folder, too, if the folder exists.
+    assert run_cli("encode", photo_file, "-o", album, *options) == 0 and (album / "photo.fgs").exists()
+
+
+@pytest.mark.parametrize(("scale", "size"), [(2, (128, 96)), (0.5, (32, 24)), (1.03, (66, 49))])
+def test_scale_draws_at_another_size(fgs_file, tmp_path, run_cli, scale, size):
+    assert run_cli("decode", fgs_file, "-o", tmp_path / "out.png", "--scale", scale) == 0
+    image = load_image(tmp_path / "out.png")
+    assert tuple(image.shape) == (3, *size[::-1])
+    expected = fastgs.render(decode(fgs_file.read_bytes()), *size[::-1], antialias=True)
+    assert (image - expected.clamp(0, 1)).abs().max() < 0.6 / 255
+
+
+@pytest.fixture
+def layered(photo_file, tmp_path, run_cli, capsys):
+    """Return the path of a file of several layers."""
+    assert run_cli("encode", photo_file, "-o", tmp_path / "photo.fgs", "-k", 400, "--iterations", 5) == 0
+    capsys.readouterr()
+    return tmp_path / "photo.fgs"
+
+
+def test_partial_draws_a_file_that_is_cut(layered, tmp_path, run_cli, names, error_line):
+    whole = layered.read_bytes()
+    layered.write_bytes(whole[: len(whole) // 2])
+    assert run_cli("decode", layered, "-o", tmp_path / "out.png") == 1
+    message = f"fastgs: error: {layered}: is cut short (after {len(whole) // 2} bytes); "
+    assert error_line() == message + "--partial draws a coarse image from what is there"
+    assert names(tmp_path) == ["photo.fgs", "photo.png"]
+    assert run_cli("decode", layered, "-o", tmp_path / "out.png", "--partial") == 0
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.size == (WIDTH, HEIGHT) and np.asarray(image).std() > 5
+
+
+def test_partial_draws_a_whole_file(layered, tmp_path, run_cli, names):
+    assert run_cli("decode", layered, "-o", tmp_path / "whole.png", "--partial") == 0
+    assert names(tmp_path) == ["photo.fgs", "photo.png", "whole.png"]
+
+
+@pytest.mark.parametrize("options", [(), ("--partial",)])
+def test_partial_is_not_advised_where_no_layer_is_whole(layered, tmp_path, run_cli, names, error_line, options):
+    layered.write_bytes(layered.read_bytes()[:20])
+    assert run_cli("decode", layered, "-o", tmp_path / "none.png", *options) == 1
+    line = error_line()
+    assert "is cut" in line and "--partial" not in line and names(tmp_path) == ["photo.fgs", "photo.png"]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_info_tells_what_is_in_a_file(tmp_path, encoded, run_cli, capsys, scheme):
+    content, path = encoded[scheme], tmp_path / "photo.fgs"
+    path.write_bytes(content)
+    assert run_cli("info", path, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    count = len(decode(content))
+    expected = {"version": 1, "scheme": scheme, "width": WIDTH, "height": HEIGHT, "num_gaussians": count}
+    expected |= {"bytes": len(content), "bpp": 8 * len(content) / HEIGHT / WIDTH, "blend": decode(content).blend}
+    expected |= {"layer_bytes": [len(layer) for layer in read_frame(content).layers]}
+    assert {name: facts[name] for name in expected} == expected
+    assert sum(facts["bits"].values()) == 8 * len(content) and {"positions", "header"} < set(facts["bits"])
+
+    assert run_cli("info", path) == 0
+    facts_lines, table = capsys.readouterr().out.split("\n\n")
+    text = dict(line.split(maxsplit=1) for line in facts_lines.splitlines())
+    assert (text["scheme"], text["canvas"], text["Gaussians"]) == (scheme, "64 x 48 pixels", str(count))
+    rows = [line.split() for line in table.splitlines()[1:]]
+    assert [row[0] for row in rows] == [*facts["bits"], "total"]
+    assert sum(int(row[1]) for row in rows[:-1]) == int(rows[-1][1]) == len(content)
+    assert rows[-1][2:] == ["100.0%", f"{8 * len(content) / count:.2f}"]
+
+
+def test_file_without_gaussians_is_black(tmp_path, run_cli, capsys):
+    (tmp_path / "none.fgs").write_bytes(write_frame(Frame("fastgs", 5, 7, [])))
+    assert run_cli("info", tmp_path / "none.fgs") == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["total", "10", "100.0%", "-"]
+    assert run_cli("decode", tmp_path / "none.fgs", "-o", tmp_path / "none.png") == 0
+    assert not np.asarray(Image.open(tmp_path / "none.png")).any()
+
+
+def test_progress_bar_is_shown_on_a_terminal(photo_file, tmp_path, run_cli, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    assert run_cli("encode", photo_file, "-o", tmp_path / "photo.fgs", *QUICK_ENCODE) == 0
+    printed = capsys.readouterr()
+    assert "iteration" in printed.err and " dB" in printed.err
+    assert printed.out.startswith(str(photo_file)) and printed.out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("encode", "--target-psnr"), ("decode", "--partial"), ("info", "--json")]
+)
+def test_help_names_options(run_cli, capsys, command, option):
+    assert run_cli(command, "--help") == 0
+    assert option in capsys.readouterr().out
