@@ -100,7 +100,6 @@ def search(
     gaussians: Gaussians,
     coarseness: float = 1.0,
     sweeps: int = SWEEPS,
-    generator: np.random.Generator | None = None,
 ) -> Found:
     """Round fitted Gaussians to the symbols that are worth their bits.
 
@@ -109,9 +108,7 @@ def search(
         gaussians: K Gaussians under the normalized rule, fitted to the target.
         coarseness: Factor of all steps except those of positions, which are powers of two.
         sweeps: Number of times that each Gaussian is moved.
-        generator: Source of the order in which Gaussians are moved; by default, it is the same every time.
     """
-    generator = generator or np.random.default_rng(0)
     rows = _take_values(gaussians)
     layers = _assign_layers(rows[:, AREA])
     error_factor = 10 ** (STEPS.by_error * (STEPS.psnr - psnr(render(gaussians), target)) / 20)
@@ -123,6 +120,7 @@ def search(
     goal = np.ascontiguousarray(image, np.float32)
     numerator, weight = np.zeros_like(goal), np.zeros_like(goal[0])
     alive = np.ones(len(rows), bool)
+    generator = np.random.default_rng(0)  # of the order in which Gaussians are moved: the same file every time
     position_bits = _price_position(goal[0].size, units[layers])
     for number in range(sweeps + 1):
         error = _rebuild_sums(numerator, weight, goal, symbols, units[layers], alive)

@@ -120,7 +120,7 @@ def _sum_trial(numerator, weight, target, values, sums):
         first, last = _span_columns(x, dy, slope, half, reach, width)
         if first >= last:
             continue
-        there = weight[row, first:last]
+        others = weight[row, first:last]
         n0, n1, n2 = numerator[0, row, first:last], numerator[1, row, first:last], numerator[2, row, first:last]
         t0, t1, t2 = target[0, row, first:last], target[1, row, first:last], target[2, row, first:last]
         square, pull0, pull1, pull2, rest = ZERO, ZERO, ZERO, ZERO, ZERO
@@ -128,7 +128,7 @@ def _sum_trial(numerator, weight, target, values, sums):
             dx = np.float32(first + i) + HALF - x
             a, b = ux * dx + uy * dy, vx * dx + vy * dy
             w = _weight(a * a + b * b)
-            before = max(there[i], ZERO) + EPS
+            before = max(others[i], ZERO) + EPS
             inverse, inverse_before = ONE / (before + w), ONE / before
             k = w * inverse
             e0, e1, e2 = t0[i] - n0[i] * inverse, t1[i] - n1[i] * inverse, t2[i] - n2[i] * inverse
@@ -206,40 +206,34 @@ def sweep(numerator, weight, target, symbols, steps, layers, bits, place, price,
         worth: Squared error that each bit of a Gaussian must save for the Gaussian to stay.
         order: Indices of the Gaussians, in the order in which they are moved.
         alive: (K,) mask of the Gaussians that are in the image; updated.
-
-    Returns:
-        Number of symbols that changed.
     """
     values, sums = np.zeros(8), np.zeros(5)
     colors, best = np.zeros(CHANNELS, np.int64), np.zeros(CHANNELS, np.int64)
-    changes = 0
     canvas = weight.shape
     for k in order:
-        mine, unit, cost_of = symbols[k], steps[layers[k]], bits[layers[k]]
-        middle = cost_of.shape[1] // 2
+        moved, unit, column_bits = symbols[k], steps[layers[k]], bits[layers[k]]
+        middle = column_bits.shape[1] // 2
         for column in range(8):
-            values[column] = mine[column] * unit[column]
+            values[column] = moved[column] * unit[column]
         add(numerator, weight, values, -1.0)
-        least = _find_cost(numerator, weight, target, mine, unit, cost_of, price, values, sums, best)
+        least = _find_cost(numerator, weight, target, moved, unit, column_bits, price, values, sums, best)
         for column in range(LUMA):
             for direction in (-1, 1):
-                mine[column] += direction
-                if _is_allowed(mine, column, unit, canvas, middle):
-                    cost = _find_cost(numerator, weight, target, mine, unit, cost_of, price, values, sums, colors)
+                moved[column] += direction
+                if _is_allowed(moved, column, unit, canvas, middle):
+                    cost = _find_cost(numerator, weight, target, moved, unit, column_bits, price, values, sums, colors)
                     if cost < least:
                         least = cost
                         best[:] = colors
-                        changes += 1
                         break
-                mine[column] -= direction
-        mine[LUMA:] = best
+                moved[column] -= direction
+        moved[LUMA:] = best
         written = place
         for column in range(AREA, 8):
-            written += cost_of[column, mine[column] + middle]
+            written += column_bits[column, moved[column] + middle]
         if price * (written - place) - least < worth * written:
             alive[k] = False
             continue
         for column in range(8):
-            values[column] = mine[column] * unit[column]
+            values[column] = moved[column] * unit[column]
         add(numerator, weight, values, 1.0)
-    return changes
