@@ -1,11 +1,17 @@
 # Two commands do everything on a fresh machine with Python 3.10 to 3.14: `make demo` and `make test`.
 # They install the versions of constraints.txt, with which the suite has passed.
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+SCRIPTS = Scripts
+else
 PYTHON ?= python3
+SCRIPTS = bin
+endif
 VENV ?= .venv
-BIN = $(VENV)/bin
+BIN = $(VENV)/$(SCRIPTS)
 UV = $(BIN)/python -m uv
 
-.PHONY: demo test lint test-oldest test-newest constraints clean
+.PHONY: demo test test-fast lint docs test-oldest test-newest constraints clean
 
 demo: $(VENV)/installed
 	$(BIN)/python infer.py assets/coffee.png --num-gaussians 10000 --iterations 200 --plots --output output/demo
@@ -14,10 +20,19 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
+# Without the tests that are marked as slow: for use while editing.
+test-fast: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation as a website, in output/site; warnings are errors.
+docs: $(VENV)/installed-docs
+	$(BIN)/mkdocs build --strict
+	@echo "Open output/site/index.html."
 
 # The same with every lower bound of pyproject.toml at once, and with the newest release of everything.
 test-oldest: VENV = .venv-oldest
@@ -30,12 +45,12 @@ test-newest: uv
 	$(UV) pip install --python $(BIN)/python --upgrade --editable '.[dev]'
 	$(BIN)/python -m pytest
 
-# constraints.txt anew, for all Pythons and systems, from the environment that `make test` has used: change what is
-# installed there, run the tests, then this.
-constraints: $(VENV)/installed-dev
+# constraints.txt anew, for all Pythons and systems, from the environment that `make test` and `make docs` have used:
+# change what is installed there, run both, then this.
+constraints: $(VENV)/installed-dev $(VENV)/installed-docs
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m pip freeze --exclude-editable --exclude uv > constraints.txt
-	$(UV) pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate \
+	$(UV) pip compile --quiet --universal --python-version 3.10 --extra dev --extra docs --no-annotate \
 		--custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
 
 .PHONY: uv
@@ -52,6 +67,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 clean:
