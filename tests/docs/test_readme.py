@@ -81,5 +81,5 @@ def shortened(arguments):
     """Return arguments of train.py for a run of two steps that leaves its files where the whole one would."""
     place = arguments.index("--config") + 1
     stage = arguments[place].removeprefix("configs/").removesuffix(".yaml")
-    smoke = ["--config", "configs/smoke.yaml", "--trainer.default_root_dir", f"output/{stage}"]
+    smoke = ["--config", "configs/overlays/smoke.yaml", "--trainer.default_root_dir", f"output/{stage}"]
     return [*arguments[: place + 1], *smoke, *arguments[place + 1 :]]
