@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not README.exists(), reason="needs the source tr
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Folder that is like the repository to what the README says."""
+    """Make a folder that is like the repository to what the README says."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "configs", folder / "configs")
     for name in ("assets", "photos"):

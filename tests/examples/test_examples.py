@@ -32,7 +32,7 @@ def registries(monkeypatch):
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """Folder of two parts of the sample photo, in the current directory."""
+    """Make a folder of two parts of the sample photo, in the current directory."""
     folder = tmp_path / "photos"
     folder.mkdir()
     with Image.open(ROOT / "assets" / "coffee.png") as photo:
@@ -44,7 +44,7 @@ def photos(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Function that runs an example as a program and returns what it prints."""
+    """Return a function that runs an example as a program and returns what it prints."""
 
     def run_example(name, *arguments):
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])

@@ -228,7 +228,7 @@ def test_wheels_have_the_weights(tmp_path, saved):
     pytest.importorskip("setuptools", minversion="77")
     source, unpacked = tmp_path / "source", tmp_path / "unpacked"
     shutil.copytree(ROOT / "fastgs", source / "fastgs", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     (source / "checkpoints").mkdir()
     for suffix in (".safetensors", ".json"):
