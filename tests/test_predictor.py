@@ -3,7 +3,6 @@
 import math
 import pickle
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -203,16 +202,3 @@ def test_learned_predictor_gives_exactly_k(small, count):
     for blend in ("normalized", "sum"):
         result = fastgs.Predictor(weights=small)(PHOTO, count, 1, blend=blend)
         assert len(result.gaussians) == count and result.gaussians.blend == blend
-
-
-README = ROOT / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL) if README.exists() else []
-
-
-@pytest.mark.skipif(not BLOCKS, reason="README.md has no Python block")
-def test_readme_code_runs(tmp_path, monkeypatch):
-    shutil.copytree(ROOT / "assets", tmp_path / "assets")
-    monkeypatch.chdir(tmp_path)
-    namespace = {}
-    for block in BLOCKS:  # one after the other, as a reader would type them
-        exec(block, namespace)
