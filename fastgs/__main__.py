@@ -1,4 +1,4 @@
-"""`python -m fastgs` is the `fastgs` command."""
+"""Entry point of `python -m fastgs`, which is the `fastgs` command."""
 
 import sys
 

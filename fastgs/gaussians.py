@@ -29,19 +29,29 @@ _COLUMNS = {"means": 2, "scales": 2, "rotations": None, "colors": CHANNELS}
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
-    """K Gaussians `G_k(x) = exp(-1/2 (x - mu)^T Sigma^-1 (x - mu))`, `Sigma = R(theta) diag(s)^2 R(theta)^T`.
+    """K anisotropic 2D Gaussians on a canvas.
+
+    Gaussian k is `G_k(x) = exp(-1/2 (x - mu)^T Sigma^-1 (x - mu))` with `Sigma = R(theta) diag(s)^2 R(theta)^T`. The
+    object is immutable. Its tensors share one floating-point dtype and one device, and may require gradients.
 
     Attributes:
-        means: (K, 2) centres x, y in pixels; pixel (row i, column j) has its centre at (j + 0.5, i + 0.5).
+        means: (K, 2) centres x, y in pixels. Pixel (row i, column j) has its centre at x = j + 0.5, y = i + 0.5.
         scales: (K, 2) standard deviations in pixels, positive, along the two axes of the ellipse.
-        rotations: (K,) angle of the first axis in radians, from +x towards +y (down).
-        colors: (K, 3) RGB; any real number, an image in [0, 1] gives values near [0, 1] under the normalized rule.
-        height, width: the canvas in pixels that means and scales refer to.
-        blend: the rule the Gaussians were fitted with, "normalized" or "sum" (see `fastgs.render`).
+        rotations: (K,) angles of the first axis in radians, from +x towards +y (down).
+        colors: (K, 3) RGB colours, any real numbers. Under the normalized rule, an image in [0, 1] gives values near
+            [0, 1].
+        height: Height in pixels of the canvas that means and scales refer to.
+        width: Width in pixels of that canvas.
+        blend: Rule that the Gaussians were fitted with, "normalized" or "sum" (`fastgs.render` has the equations).
 
     Raises:
-        ValueError: a tensor has the wrong shape, is not floating point, holds NaN or infinity, or a scale is not
-            positive; height or width is below 1; the rule is unknown.
+        ValueError: A tensor has the wrong shape, is not floating point, differs from the means in dtype or device, or
+            holds NaN or infinity; a scale is not positive; the height or the width is not an integer of at least 1; or
+            the rule is unknown.
+
+    Example:
+        gaussians = fastgs.Gaussians(means, scales, rotations, colors, height=512, width=768)
+        image = fastgs.render(gaussians)
     """
 
     means: Tensor
@@ -83,11 +93,29 @@ class Gaussians:
         return len(self.means)
 
     def to(self, *args: Any, **kwargs: Any) -> Gaussians:
-        """The same Gaussians with every tensor moved or cast as by `torch.Tensor.to`."""
+        """Return the same Gaussians with every tensor moved or cast as by `torch.Tensor.to`.
+
+        Raises:
+            ValueError: The new dtype is not floating point, or a value becomes infinite or a scale zero in it.
+        """
         return replace(self, **{name: getattr(self, name).to(*args, **kwargs) for name in _COLUMNS})
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file: the four tensors; canvas, rule and version in its metadata. Atomic."""
+        """Write the Gaussians to a safetensors file.
+
+        The file holds the four tensors in their dtype, and in its metadata the format, its version, the canvas and the
+        rule. It is whole or absent, and equal Gaussians give equal bytes.
+
+        Args:
+            path: File to write; an existing one is replaced.
+
+        Raises:
+            OSError: The folder does not exist or is not writable, or the disk is full.
+
+        Example:
+            gaussians.save("photo.safetensors")
+            gaussians = fastgs.Gaussians.load("photo.safetensors")
+        """
         # Copies, since safetensors refuses tensors that share memory.
         tensors = {
             name: getattr(self, name).detach().cpu().clone(memory_format=torch.contiguous_format) for name in _COLUMNS
@@ -104,12 +132,16 @@ class Gaussians:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Gaussians:
-        """Read what `save` wrote.
+        """Read Gaussians from a file that `save` wrote.
+
+        Args:
+            path: File to read.
+            device: Device of the tensors.
 
         Raises:
-            OSError: the file cannot be opened.
-            ValueError: it is no safetensors file, not one of Gaussians, of an unknown version, or inconsistent;
-                the message begins with the path.
+            OSError: The file cannot be opened.
+            ValueError: The file is not a safetensors file, holds no Gaussians, is of an unknown version, or is
+                inconsistent. The message begins with the path.
         """
         try:
             with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
@@ -130,9 +162,9 @@ class Gaussians:
                 width=int(metadata["width"]),
                 blend=metadata["blend"],
             )
-        except (safetensors.SafetensorError, RuntimeError) as error:  # torch can read more types than compare
+        except (safetensors.SafetensorError, RuntimeError) as error:  # torch can read types that it cannot compare
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-        except KeyError as error:  # of the metadata, or of a type of numbers that torch lacks
+        except KeyError as error:  # a missing entry of the metadata, or a dtype that torch lacks
             raise ValueError(f"{path}: has an improper or no {error.args[0]}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

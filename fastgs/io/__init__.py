@@ -1,1 +1,1 @@
-"""Files in and out: images of every kind, writes that are whole or absent, JSON, and weights on disk."""
+"""Input and output: image files of every kind, atomic writes, JSON, weights on disk, and the version."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the same for the same content; and JSON of strangers."""
+"""Atomic writes, reproducible safetensors files, and strict parsing of JSON from untrusted files."""
 
 from __future__ import annotations
 
@@ -12,21 +12,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# A number in JSON of a stranger may be as large as a seed.
+# Bound of the integers in JSON, exclusive: the largest that fastgs writes are seeds of 64 bits.
 MAX_INTEGER = 2**64
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there if the block succeeds, delete it if it fails.
+    """Yield a temporary path in the folder of `path`; replace `path` with it if the block succeeds, else delete it.
 
-    The temporary name keeps the suffix of `path`, so that writers which choose a format by suffix still can.
+    The temporary name has the suffix of `path`, since some writers choose the format by suffix.
+
+    Args:
+        path: File to write; an existing one is replaced.
+
+    Yields:
+        Path of an empty file to write to.
 
     Raises:
-        OSError: the folder does not exist or is not writable, or the disk is full.
+        OSError: The folder does not exist or is not writable, or the disk is full.
+
+    Example:
+        with atomic_write("result.json") as temporary:
+            temporary.write_text(text)
     """
     path = Path(path)
-    # Not tempfile's, whose files are private: this one becomes the result, with the permissions of any new file.
+    # The tempfile module makes private files; this one becomes the result and needs the permissions of any new file.
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     temporary.touch(exist_ok=False)
     try:
@@ -37,9 +47,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def sorted_header(file: bytes) -> bytes:
-    """A safetensors file with its header in order, so that equal content gives equal bytes: safetensors shuffles it.
+    """Return a safetensors file with a sorted header, so that equal content gives equal bytes.
 
-    The format: the header's length in 8 bytes, the header in JSON padded with spaces to a multiple of 8, the tensors.
+    safetensors writes the entries of the header in random order. The format: the length of the header in 8 bytes, the
+    header in JSON padded with spaces to a multiple of 8, the tensors.
+
+    Args:
+        file: Content of a safetensors file.
     """
     end = 8 + int.from_bytes(file[:8], "little")
     header = json.dumps(json.loads(file[8:end]), sort_keys=True, separators=(",", ":")).encode()
@@ -48,21 +62,26 @@ def sorted_header(file: bytes) -> bytes:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Parse JSON of strangers, and refuse what Python takes but later steps would stumble over.
+    """Parse JSON from an untrusted file, and refuse what Python accepts but later steps cannot handle.
 
     Args:
-        content: in UTF-8, if bytes.
+        content: JSON, in UTF-8 if bytes; a byte order mark is allowed.
 
     Raises:
-        ValueError: it is none, or is nested too deeply, names something twice, or holds NaN, infinity, an integer of
-            more than 64 bits, or half a character. One line, without the name of the file, which only callers know.
+        ValueError: The content is not JSON, is nested too deeply, repeats a key, or holds NaN, infinity, an integer of
+            more than 64 bits, or half a character (a lone surrogate). The message is one line without the name of the
+            file, which only the caller knows.
     """
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
         value = json.loads(
-            text, parse_constant=_number, parse_float=_number, parse_int=_integer, object_pairs_hook=_object
+            text,
+            parse_constant=_parse_number,
+            parse_float=_parse_number,
+            parse_int=_parse_integer,
+            object_pairs_hook=_make_object,
         )
-        if "\\u" in text:  # names of files that are not UTF-8 are among what is allowed
+        if "\\u" in text:  # surrogate escapes are allowed: names of files that are not UTF-8 have them
             json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except RecursionError:
         raise ValueError("is nested too deeply") from None
@@ -71,20 +90,20 @@ def parse_json(content: str | bytes) -> Any:
     return value
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"holds the number {text[:20]}")
     return number
 
 
-def _integer(text: str) -> int:
+def _parse_integer(text: str) -> int:
     if len(text) > len(str(-MAX_INTEGER)) or abs(number := int(text)) >= MAX_INTEGER:
         raise ValueError(f"holds an integer of {len(text)} digits")
     return number
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)

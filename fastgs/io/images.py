@@ -1,4 +1,4 @@
-"""Photos in and out: any common image file, PIL image, array or tensor to a (3, H, W) float tensor, and back."""
+"""Reading of image files, PIL images, arrays and tensors as (3, H, W) float tensors in [0, 1], and writing of files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from torch import Tensor
 from fastgs.io.color import to_srgb
 from fastgs.io.files import atomic_write
 from fastgs.io.pixels import ImageError as ImageError
-from fastgs.io.pixels import Pixels, unit
+from fastgs.io.pixels import Pixels, scale_to_unit
 from fastgs.io.reading import read_file, read_image
 
 ImageSource = str | Path | Image.Image | NDArray[Any] | Tensor
 
+# Suffixes of the files that `find_images` takes from a folder.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".jp2", ".j2k"})
 
 
@@ -28,31 +29,36 @@ def load_image(
 ) -> Tensor:
     """Read an image as sRGB.
 
-    Rotation by EXIF is applied, the first frame of an animation is taken, colours are converted from the ICC profile
-    or the gamma of the file, and gray becomes three equal channels. What has 16 bits keeps them.
+    The EXIF orientation is applied, the first frame of an animation is taken, colours are converted from the ICC
+    profile or the gamma of the file, and gray becomes three equal channels. Images of 16 bits keep their precision.
 
     Args:
-        source: a file that Pillow or tifffile reads; a PIL image; an (H, W) or (H, W, C) array of uint8 or uint16 with
-            C = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); or a (3, H, W) floating-point tensor in [0, 1].
-        size: if given, the shorter side is resized to this many pixels (Lanczos, in floating point, aspect kept) and
-            the centre size x size is cut out, as the papers do. A shorter side of just this size is only cropped.
-        background: R, G, B in [0, 255] that transparent pixels are composited on.
+        source: Path of a file that Pillow or tifffile reads; a PIL image; an (H, W) or (H, W, C) array of uint8 or
+            uint16 with C = 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha); or a (3, H, W) floating-point tensor
+            in [0, 1].
+        size: Side in pixels of a centre crop, or None for the whole image. The shorter side is first resized to it
+            (Lanczos, in floating point, aspect kept), as the papers do; if it has that length, it is only cropped.
+        background: R, G, B in [0, 255] behind transparent pixels.
 
     Returns:
         (3, H, W) float32 in [0, 1] on the CPU. A tensor that needs no change is not copied.
 
     Raises:
-        ImageError: the file is missing, a folder, unreadable, empty, damaged, no image, too large, or of a kind that
-            would come out wrong; the image has no pixels; or an argument has the wrong type, shape or range.
+        ImageError: The file is missing, a folder, unreadable, empty, damaged, not an image, too large, or of a kind
+            that would be decoded wrongly; the image has no pixels; or an argument has the wrong type, shape or range.
+
+    Example:
+        image = load_image("photo.jpg")
+        crop = load_image("photo.jpg", size=512)
     """
     if size is not None and size < 1:
         raise ImageError(f"size: must be at least 1 pixel, got {size}")
     if len(background) != 3 or not all(0 <= channel <= 255 for channel in background):
         raise ImageError(f"background: expected three numbers in [0, 255], got {background}")
     if isinstance(source, Tensor):
-        image = _check_tensor(source)
+        image = _read_tensor(source)
     elif isinstance(source, np.ndarray):
-        image = _composite(_scale_array(source), background)
+        image = _composite(_read_array(source), background)
     elif isinstance(source, Image.Image):
         image = _composite(read_image(source, getattr(source, "filename", "") or "source"), background)
     elif isinstance(source, str | Path):
@@ -66,11 +72,14 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """List image files, in the order given.
 
     A folder gives the files in it that have a suffix of `SUFFIXES` in any case, sorted by name; hidden files and
-    subfolders are left out. Any other path is kept as it is, even one that does not exist: `load_image` then says what
-    is wrong with it, and the other images still get their turn.
+    subfolders are left out. Any other path is kept as it is, even one that does not exist: `load_image` reports what
+    is wrong with it, and the other images are still read.
+
+    Args:
+        paths: Path of a file or folder, or several of them.
 
     Raises:
-        ImageError: a folder holds no image or cannot be listed.
+        ImageError: A folder holds no image or cannot be listed.
     """
     found: list[Path] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
@@ -80,13 +89,15 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
 
 
 def save_image(path: str | Path, image: Tensor) -> None:
-    """Write a (3, H, W) floating-point image, clamped to [0, 1] and rounded to 8 bits, whole or not at all.
+    """Write an image file; it is whole or absent.
 
-    The suffix chooses the format; of the usual ones, JPEG and WebP are lossy.
+    Args:
+        path: File to write. Its suffix chooses the format; of the usual ones, JPEG and WebP are lossy.
+        image: (3, H, W) floating-point RGB, which is clamped to [0, 1] and rounded to 8 bits.
 
     Raises:
-        ImageError: the image has another shape or holds NaN, or Pillow cannot write the format.
-        OSError: the folder does not exist or is not writable, or the disk is full.
+        ImageError: The image has the wrong shape or holds NaN, or Pillow cannot write the format.
+        OSError: The folder does not exist or is not writable, or the disk is full.
     """
     if image.ndim != 3 or len(image) != 3 or image.numel() == 0:
         raise ImageError(f"{path}: cannot write an image of shape {tuple(image.shape)}; give (3, H, W)")
@@ -100,7 +111,7 @@ def save_image(path: str | Path, image: Tensor) -> None:
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    """The image files of a folder, sorted by name."""
+    """List the image files of a folder, sorted by name."""
     try:
         files = sorted(
             path
@@ -114,8 +125,8 @@ def _list_folder(folder: Path) -> list[Path]:
     return files
 
 
-def _check_tensor(source: Tensor) -> Tensor:
-    """A (3, H, W) tensor in [0, 1] as float32 on the CPU."""
+def _read_tensor(source: Tensor) -> Tensor:
+    """Check a (3, H, W) tensor in [0, 1], and move it to the CPU as float32."""
     if source.ndim != 3 or len(source) != 3 or source.numel() == 0 or not source.is_floating_point():
         raise ImageError(
             f"source: expected a floating-point tensor of shape (3, H, W), got {source.dtype} {tuple(source.shape)}"
@@ -129,21 +140,21 @@ def _check_tensor(source: Tensor) -> Tensor:
     return image
 
 
-def _scale_array(source: NDArray[Any]) -> Pixels:
-    """An (H, W) or (H, W, C) array of uint8 or uint16."""
+def _read_array(source: NDArray[Any]) -> Pixels:
+    """Check and convert an (H, W) or (H, W, C) array of uint8 or uint16."""
     values = source[..., None] if source.ndim == 2 else source
     if values.ndim != 3 or not 1 <= values.shape[2] <= 4 or values.size == 0:
         raise ImageError(f"source: expected an array of shape (H, W) or (H, W, 1 to 4), got {source.shape}")
     if source.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"source: expected an array of uint8 or uint16, got {source.dtype}; give floats as a tensor")
-    samples = unit(values, 8 * source.dtype.itemsize)
+    samples = scale_to_unit(values, 8 * source.dtype.itemsize)
     if values.shape[2] % 2 == 0:
         return Pixels(samples[..., :-1], samples[..., -1])
     return Pixels(samples)
 
 
 def _composite(pixels: Pixels, background: tuple[float, float, float]) -> Tensor:
-    """Make (3, H, W) of pixels: in sRGB, gray repeated, and what is transparent laid over the background."""
+    """Convert pixels to a (3, H, W) tensor: in sRGB, gray repeated, composited on the background."""
     colors, alpha = to_srgb(pixels)
     image = torch.from_numpy(np.require(colors.transpose(2, 0, 1), requirements=["C", "W"])).expand(3, -1, -1)
     if alpha is not None:
@@ -154,9 +165,9 @@ def _composite(pixels: Pixels, background: tuple[float, float, float]) -> Tensor
 
 
 def _resize_and_crop(image: Tensor, size: int) -> Tensor:
-    """The centre (3, size, size) of an image whose shorter side is resized to `size`.
+    """Resize the shorter side of an image to `size`, and cut out the centre (3, size, size).
 
-    Sizes and offsets are rounded as by torchvision's Resize and CenterCrop.
+    Sizes and offsets are rounded as in torchvision's Resize and CenterCrop.
     """
     _, height, width = image.shape
     shorter = min(height, width)
@@ -164,7 +175,7 @@ def _resize_and_crop(image: Tensor, size: int) -> Tensor:
     top, left = round((new_height - size) / 2), round((new_width - size) / 2)
     if shorter == size:
         return image[:, top : top + size, left : left + size].contiguous()
-    # Resizing only the window keeps a long thin image from growing to gigabytes before most of it is cut away.
+    # Only the window is resized: a long thin image could otherwise grow to gigabytes before it is cropped.
     box = (
         left * width / new_width,
         top * height / new_height,

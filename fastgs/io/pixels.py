@@ -1,4 +1,4 @@
-"""Decoded pixels of any file, before their colours are sRGB and their transparency is composited."""
+"""Decoded pixels of an image file, before conversion to sRGB and compositing of transparency."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ SRGB = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 
 
 class ImageError(ValueError):
-    """An image that cannot be used; one line that begins with the file (or argument) and says what to do."""
+    """Image that cannot be used. The message is one line: the file or argument, the fault, and what to do."""
 
 
 class UnsupportedError(ValueError):
-    """A file whose pixels would not come out right; the message is the reason and the way out, without the name."""
+    """File whose pixels would be decoded wrongly. The message is the fault and what to do, without the file's name."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What numbers mean without an ICC profile.
+    """Colour encoding of a file without an ICC profile.
 
     Attributes:
-        exponent: What values are raised to for linear light; None for the curve of sRGB.
-        places: Chromaticities.
+        exponent: Exponent that turns values in [0, 1] into linear light; None for the curve of sRGB.
+        chromaticities: x, y of white, red, green and blue.
     """
 
     exponent: float | None = None
-    places: Chromaticities = SRGB
+    chromaticities: Chromaticities = SRGB
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Pixels:
     """Colours and transparency of an image.
 
     Attributes:
-        colors: (H, W, C) in [0, 1], with C = 1 (gray, white is 1), 3 (RGB) or 4 (CMYK, full ink is 1).
-        alpha: (H, W) in [0, 1], 1 is opaque; None without transparency.
-        associated: True if colours are multiplied by alpha already.
-        profile: What the numbers mean, an ICC profile or an `Encoding`; None for sRGB.
+        colors: (H, W, C) colours in [0, 1], with C = 1 (gray, white is 1), 3 (RGB) or 4 (CMYK, full ink is 1).
+        alpha: (H, W) opacity in [0, 1], where 1 is opaque; None without transparency.
+        associated: True if the colours are already multiplied by alpha.
+        profile: ICC profile or `Encoding` of the colours; None for sRGB.
         depth: Bits per sample in the file.
     """
 
@@ -54,19 +54,19 @@ class Pixels:
     profile: bytes | Encoding | None = None
     depth: int = 8
 
-    def turned(self, orientation: int) -> Pixels:
-        """Return the image as an EXIF orientation of 1 to 8 says that it is to be seen; any other leaves it."""
+    def oriented(self, orientation: int) -> Pixels:
+        """Return the image turned and mirrored by an EXIF orientation of 1 to 8; any other number changes nothing."""
         if orientation not in range(2, 9):
             return self
         alpha = None if self.alpha is None else _turn(self.alpha, orientation)
         return replace(self, colors=_turn(self.colors, orientation), alpha=alpha)
 
 
-def unit(values: NDArray[Any], depth: int) -> Floats:
-    """Scale unsigned integers of `depth` bits, or floats, to [0, 1].
+def scale_to_unit(values: NDArray[Any], depth: int) -> Floats:
+    """Scale unsigned integers of `depth` bits to [0, 1] in float32, and check that floats lie there already.
 
     Raises:
-        UnsupportedError: Floats are not in [0, 1], or integers have a sign.
+        UnsupportedError: Floats are not in [0, 1], or integers are signed.
     """
     if values.dtype.kind in "bu":
         # float32 holds up to 24 bits; the quotient of two exact numbers is rounded once.
@@ -82,7 +82,7 @@ def unit(values: NDArray[Any], depth: int) -> Floats:
 
 
 def _turn(plane: Floats, orientation: int) -> Floats:
-    """Turn and mirror rows and columns (Exif 2.32, tag 0x0112)."""
+    """Turn and mirror an array (H, W, ...) by an orientation of 2 to 8 (Exif 2.32, tag 0x0112)."""
     if orientation >= 5:
         plane = plane.swapaxes(0, 1)
     down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}[orientation]

@@ -1,35 +1,39 @@
-"""PNG files of 16 bits, and of gray with fewer than 8: Pillow cuts colours of 16 bits and misses transparent grays."""
+"""PNG files that Pillow reads wrongly: it cuts colours of 16 bits to 8 and misses transparent grays below 8 bits."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastgs.io.pixels import Pixels, unit
+from fastgs.io.pixels import Pixels, scale_to_unit
 
-# Lengths of the signature and of a chunk without its data.
-_SIGNATURE, _CHUNK = 8, 12
-_DEPTH, _COLOR_TYPE, _PALETTE = 24, 25, 3  # places in IHDR, and the colour type of palettes
+_SIGNATURE = 8  # bytes in front of the first chunk
+_CHUNK = 12  # bytes of a chunk besides its data
+_DEPTH, _COLOR_TYPE = 24, 25  # offsets in the file of two bytes of IHDR, its first chunk
+_PALETTE = 3  # colour type
 
 
 def is_deep(data: bytes) -> bool:
-    """Tell whether a PNG file is one of these."""
+    """Tell whether a PNG file has another depth than 8 bits and no palette, and so is to be read by `decode`."""
     return data[_DEPTH] != 8 and data[_COLOR_TYPE] != _PALETTE
 
 
 def decode(data: bytes) -> Pixels:
-    """Decode a PNG file; gray stays gray, and a transparent colour (tRNS) is matched at the depth of the file."""
+    """Decode a PNG file. Gray stays gray, and a transparent colour (tRNS) is matched at the depth of the file."""
     import imagecodecs
 
     values = imagecodecs.png_decode(data)  # gray below 8 bits is scaled to 8, as libpng does
     values = values[..., None] if values.ndim == 2 else values
-    samples = unit(values, 8 * values.dtype.itemsize)
+    samples = scale_to_unit(values, 8 * values.dtype.itemsize)
     color = samples.shape[2] - (samples.shape[2] + 1) % 2
     alpha = None if color == samples.shape[2] else np.ascontiguousarray(samples[..., -1])
     return Pixels(samples[..., :color], alpha, depth=data[_DEPTH])
 
 
 def code_points(data: bytes) -> tuple[int, int] | None:
-    """Return primaries and transfer function (ITU-T H.273) that a PNG file names in front of its pixels."""
+    """Return the code points (ITU-T H.273) of primaries and transfer function in a PNG file; None without them.
+
+    They are in the chunk cICP, which precedes the pixels.
+    """
     place = _SIGNATURE
     while data[place + 4 : place + 8] not in (b"IDAT", b""):
         if data[place + 4 : place + 8] == b"cICP":

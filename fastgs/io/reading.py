@@ -1,4 +1,4 @@
-"""Any image file or PIL image as `Pixels`, and what to say of those that cannot be read."""
+"""Reading of any image file or PIL image as `Pixels`, with messages for those that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fastgs.io import jpeg2000, png, tiff
 from fastgs.io.color import changes, cicp_profile, file_profile
-from fastgs.io.pixels import Encoding, ImageError, Pixels, UnsupportedError, unit
+from fastgs.io.pixels import Encoding, ImageError, Pixels, UnsupportedError, scale_to_unit
 
 _EXIF_ORIENTATION = 0x0112
-# Modes of 8 bits that are converted, for gray and for colours, each without and with transparency.
-_GRAY = {"1", "L", "LA", "La"}
+_GRAY = {"1", "L", "LA", "La"}  # modes of Pillow that are gray
+# Modes of 8 bits to convert to, for gray and for colours, each without and with transparency.
 _GRAY_MODES, _COLOR_MODES = ("L", "LA"), ("RGB", "RGBA")
+# Formats whose bytes tell more than Pillow does: depths, transparency, code points of colours.
 _REREAD = ("PNG", "TIFF", "JPEG2000", "AVIF")
 _NCLX = re.compile(rb"colrnclx(.{4})", re.DOTALL)  # code points in the header of AVIF (ISO/IEC 23008-12)
 
@@ -29,11 +30,11 @@ _open_lock = threading.Lock()
 
 
 def read_file(path: str | Path) -> Pixels:
-    """Read an image file, turned as it is to be seen.
+    """Read an image file, and turn it as its EXIF orientation says.
 
     Raises:
-        ImageError: The file is missing, a folder, unreadable, damaged, no image, too large, or of a kind that is not
-            read; the message begins with the path.
+        ImageError: The file is missing, a folder, unreadable, damaged, not an image, too large, or of a kind that is
+            not supported. The message begins with the path.
     """
     try:
         with open(path, "rb") as file:
@@ -53,17 +54,22 @@ def read_file(path: str | Path) -> Pixels:
 
 
 def read_image(image: Image.Image, name: str) -> Pixels:
-    """Read a PIL image, turned as its EXIF says.
+    """Read a PIL image, and turn it as its EXIF orientation says.
 
-    One that was opened but not decoded is read from its file, which tells more than Pillow does.
+    An image that was opened but not decoded is read from its file, which tells more than Pillow does.
+
+    Args:
+        image: Image of any mode.
+        name: Name of the image in messages.
 
     Raises:
-        ImageError: It has no pixels, is damaged, or of a kind that is not read; the message begins with the name.
+        ImageError: The image has no pixels, is damaged, or is of a kind that is not supported. The message begins with
+            the name.
     """
     if 0 in image.size:
         raise ImageError(f"{name}: has no pixels ({image.width} x {image.height}); give a larger image")
     try:
-        data = _undecoded(image)
+        data = _undecoded_bytes(image)
         if data is not None and tiff.is_tiff(data):
             pixels = _decode_tiff(data)
             if pixels is not None:
@@ -74,7 +80,7 @@ def read_image(image: Image.Image, name: str) -> Pixels:
             pixels = png.decode(data)
         else:
             pixels = _from_pillow(image)
-        return replace(pixels, profile=_profile(image, data)).turned(_orientation(image))
+        return replace(pixels, profile=_find_profile(image, data)).oriented(_orientation(image))
     except ImageError:
         raise
     except Exception as error:  # damaged bytes make decoders raise nearly anything, from SyntaxError to IndexError
@@ -82,26 +88,29 @@ def read_image(image: Image.Image, name: str) -> Pixels:
 
 
 def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
-    """Read a common photo as (H, W) or (H, W, 3) uint8, where that is all there is to it; None for all others.
+    """Read a common photo as uint8 if that loses nothing: sRGB or gray of 8 bits, opaque, upright.
 
-    To convert only a crop to floating point, not the whole image, makes reading a large photo twice as fast.
+    Cutting a crop out of bytes, and converting only that to floating point, makes reading a large photo twice as fast.
+
+    Returns:
+        (H, W) or (H, W, 3) pixels, or None for any other file, readable or not; `read_file` takes those.
     """
     try:
         with Image.open(path) as image:
             plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("L", "RGB")
             plain = plain and not image.has_transparency_data and image.width * image.height > 0
             plain = plain and image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf"))
-            data = _undecoded(image)
+            data = _undecoded_bytes(image)
             plain = plain and not (data is not None and png.is_deep(data))
-            if not plain or _orientation(image) != 1 or changes(_profile(image, data)):
+            if not plain or _orientation(image) != 1 or changes(_find_profile(image, data)):
                 return None
             return np.asarray(image)
     except Exception:  # `read_file` will say what is wrong
         return None
 
 
-def _undecoded(image: Image.Image) -> bytes | None:
-    """The bytes of a file that Pillow has opened but not decoded, in a format that has more to it than Pillow tells."""
+def _undecoded_bytes(image: Image.Image) -> bytes | None:
+    """Return the bytes of a file of a format in `_REREAD` that Pillow has opened but not decoded; else None."""
     if not isinstance(image, ImageFile.ImageFile) or image.format not in _REREAD:
         return None
     stream: Any = getattr(image, "fp", None)
@@ -115,13 +124,13 @@ def _undecoded(image: Image.Image) -> bytes | None:
 
 
 def _decode_tiff(data: bytes) -> Pixels | None:
-    """The pixels of a TIFF file, turned; None if Pillow is to read it."""
+    """Return the pixels of a TIFF file, turned; None if Pillow is to read it."""
     decoded = tiff.decode(data)
-    return None if decoded is None else decoded[0].turned(decoded[1])
+    return None if decoded is None else decoded[0].oriented(decoded[1])
 
 
-def _profile(image: Image.Image, data: bytes | None) -> bytes | Encoding | None:
-    """What a file says of its colours; None for sRGB."""
+def _find_profile(image: Image.Image, data: bytes | None) -> bytes | Encoding | None:
+    """Return the ICC profile or the encoding of a file's colours; None for sRGB."""
     points = None
     if data is not None and image.format == "PNG":
         points = png.code_points(data)
@@ -132,7 +141,7 @@ def _profile(image: Image.Image, data: bytes | None) -> bytes | Encoding | None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """As EXIF has it; damaged EXIF does not cost a photo, it is only not turned."""
+    """Return the EXIF orientation, 1 if it is missing or damaged: a photo is then read without being turned."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:
@@ -140,36 +149,36 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _from_pillow(image: Image.Image) -> Pixels:
-    """What Pillow makes of an image, in the depth of its mode."""
+    """Decode an image with Pillow, in the depth of its mode."""
     image.load()
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         return _deep_gray(image)
     if image.mode == "CMYK":
-        return Pixels(unit(np.asarray(image), 8))
+        return Pixels(scale_to_unit(np.asarray(image), 8))
     if image.mode == "LAB":
         raise UnsupportedError("has colours of kind CIELab; convert it to RGB")
     modes = _GRAY_MODES if image.mode in _GRAY else _COLOR_MODES
-    values = unit(np.atleast_3d(np.asarray(image.convert(modes[image.has_transparency_data]))), 8)
+    values = scale_to_unit(np.atleast_3d(np.asarray(image.convert(modes[image.has_transparency_data]))), 8)
     if image.has_transparency_data:
         return Pixels(values[..., :-1], values[..., -1])
     return Pixels(values)
 
 
 def _deep_gray(image: Image.Image) -> Pixels:
-    """Gray of more than 8 bits (modes I;16, I and F)."""
+    """Convert gray of more than 8 bits (modes I;16, I and F)."""
     values = np.asarray(image)
     if image.mode == "I" and not (values.min() >= 0 and values.max() <= 65535):
         raise UnsupportedError(
             f"its values must lie in [0, 65535] but span [{values.min():g}, {values.max():g}]; rescale them"
         )
-    gray = unit(values if image.mode == "F" else values.astype(np.uint16), 16)
-    transparent = image.info.get("transparency")  # one gray value that is see-through
+    gray = scale_to_unit(values if image.mode == "F" else values.astype(np.uint16), 16)
+    transparent = image.info.get("transparency")  # one gray value that is transparent
     alpha = None if transparent is None else (values != transparent).astype(np.float32)
     return Pixels(gray[..., None], alpha, depth=16)
 
 
 def _explain(path: str | Path, error: Exception) -> str:
-    """What is wrong with a file, and what to do, from what was raised."""
+    """Translate an exception to a message that says what is wrong with a file and what to do."""
     match error:
         case UnsupportedError():
             return str(error)

@@ -1,4 +1,4 @@
-"""Which fastgs this is."""
+"""Version of the installed package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version() -> str:
-    """The version of the installed package, as results and `fastgs --version` state it."""
+    """Return the version of the installed package, as results and `fastgs --version` state it."""
     try:
         return version("fastgs")
     except PackageNotFoundError:

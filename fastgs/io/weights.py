@@ -1,7 +1,7 @@
-"""Networks on disk: NAME.safetensors has the weights, NAME.json says what they are of.
+"""Networks on disk: NAME.safetensors has the weights, NAME.json describes the networks that they belong to.
 
-The two belong together: the JSON has the SHA-256 of the other file, and one is not read without the other. Nothing that
-is read is run, and nothing is unpickled.
+The two files are a pair: the JSON has the SHA-256 of the other, and neither is read alone. No code from the files is
+run, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from fastgs.io.files import atomic_write, parse_json
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
-# Of a network, with those that its constructor makes and drops: twice as many as the largest encoder needs.
+# Number of tensors that a network may create, including temporary ones of its constructor: twice as many as the largest
+# encoder needs.
 MAX_TENSORS = 10_000
+# Functions of torch that make tensors, and those that fill them.
 _MAKE = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 _FILL = {Tensor.uniform_, Tensor.normal_, Tensor.zero_, Tensor.fill_}
 
@@ -32,17 +34,17 @@ _FILL = {Tensor.uniform_, Tensor.normal_, Tensor.zero_, Tensor.fill_}
 def write_pair(path: str | Path, state: Mapping[str, Tensor], info: dict[str, Any]) -> None:
     """Write PATH.safetensors and PATH.json. Equal weights give equal bytes.
 
-    Both files are complete before either takes the place of an old one, so a full disk leaves the old pair as it was.
+    Both files are complete before either replaces an old one, so a full disk leaves the old pair as it was.
 
     Args:
-        path: with or without suffix; its folder is made.
-        state: the weights, on any device.
-        info: begins with a "format" and a "version"; the SHA-256 of the weights is put behind these.
+        path: Path of the pair, with or without suffix; its folder is created.
+        state: Weights by name, on any device.
+        info: Description for the JSON, with a "format" and a "version"; the SHA-256 of the weights is put behind these.
 
     Raises:
-        OSError: the folder is not writable, or the disk is full.
-        ValueError: the weights hold NaN or infinity; nothing is written.
-        TypeError, ValueError: JSON cannot hold `info`; nothing is written.
+        OSError: The folder is not writable, or the disk is full.
+        ValueError: The weights, or numbers in `info`, are NaN or infinite; nothing is written.
+        TypeError: JSON cannot hold `info`; nothing is written.
     """
     tensors, text = (Path(f"{without_suffix(path)}{suffix}") for suffix in (".safetensors", ".json"))
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
@@ -58,26 +60,27 @@ def write_pair(path: str | Path, state: Mapping[str, Tensor], info: dict[str, An
 
 
 def read_pair(path: Path, form: str, version: str, holds: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_pair` wrote.
+    """Read a pair that `write_pair` wrote.
 
     Args:
-        path: the safetensors file, which is there.
-        form, version: those that are read.
-        holds: what the pair has in it, as messages name it.
+        path: Existing safetensors file.
+        form: Expected format.
+        version: Expected version.
+        holds: Name of the content in messages.
 
     Returns:
-        The tensors, and all that is in the JSON.
+        The tensors by name, and the content of the JSON.
 
     Raises:
-        FileNotFoundError: the JSON is missing.
-        ValueError: a file is damaged, or of another format or version, or they do not belong together. All messages are
-            one line that begins with the path.
+        FileNotFoundError: The JSON is missing.
+        ValueError: A file is damaged, or of another format or version, or the two do not belong together. All messages
+            are one line that begins with the path.
     """
     info_path = path.with_suffix(".json")
-    info, content = _read_info(info_path, path, form, version, holds), _read(path)
+    info, content = _read_info(info_path, path, form, version, holds), _read_bytes(path)
     try:
         tensors = safetensors.torch.load(content)
-    except (safetensors.SafetensorError, KeyError) as error:  # a KeyError is of a type that torch lacks
+    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a dtype that torch lacks
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     if hashlib.sha256(content).hexdigest() != info.get("sha256"):
         raise ValueError(
@@ -88,23 +91,26 @@ def read_pair(path: Path, form: str, version: str, holds: str) -> tuple[dict[str
 
 
 def without_suffix(path: str | Path) -> Path:
-    """The path that both files begin with, of either file or of itself."""
+    """Return the path without the suffix of either file of a pair; a path without these suffixes stays as it is."""
     path = Path(path)
     return path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
 
 
 def checked_arguments(kind: type[nn.Module], arguments: object, where: str) -> dict[str, Any]:
-    """Constructor arguments as they were read, all of which must be there and have the types of the defaults.
+    """Check constructor arguments from a file: all must be there, with the types of their defaults, and no others.
 
-    Those with None for a default are not kept in files.
+    Arguments with the default None are not kept in files.
 
     Args:
-        kind: the class.
-        arguments: anything.
-        where: file and place in it, for the message.
+        kind: Class that is to be constructed.
+        arguments: Arguments as they were read.
+        where: File, and place in it, to begin the message with.
+
+    Returns:
+        The arguments.
 
     Raises:
-        ValueError: they are not just these.
+        ValueError: Arguments are missing, unknown, or of another type.
     """
     parameters = inspect.signature(kind).parameters.values()
     expected = {each.name: type(each.default) for each in parameters if each.default is not None}
@@ -115,27 +121,27 @@ def checked_arguments(kind: type[nn.Module], arguments: object, where: str) -> d
 
 
 def filled(build: Callable[[], _Network], tensors: Mapping[str, Tensor], path: Path) -> _Network:
-    """A network from its description, with the weights that were read from `path`, in evaluation mode.
+    """Build a network and load weights into it; return it in evaluation mode.
 
-    It is first built without content, since a description can be of a network of any size, and only built in earnest
-    if the weights are its own. The global random state is left as it was.
+    The network is first built without memory for its tensors, since a description can ask for any size, and with it
+    only if the weights fit. The global random state is left as it was.
 
     Args:
-        build: makes the network.
-        tensors: the weights.
-        path: of the safetensors file; the description is in the JSON beside it.
+        build: Function that constructs the network.
+        tensors: Weights by name.
+        path: Safetensors file of the weights, for messages; the description is in the JSON beside it.
 
     Raises:
-        ValueError: `build` fails, in whatever way, or the weights are not those of the network. One line.
+        ValueError: `build` fails in any way, or the weights do not fit the network. The message is one line.
     """
     try:
         with Outline():
             expected: dict[str, Tensor] = build().state_dict()
-    except Exception as error:  # the libraries below raise whatever they like
+    except Exception as error:  # the libraries of networks raise exceptions of all kinds
         reason = " ".join(str(error).split())
         raise ValueError(f"{path.with_suffix('.json')}: no network can be built from this ({reason})") from error
-    _check(expected, tensors, path)
-    # Fresh networks draw random numbers, which no caller expects of reading a file.
+    _check_tensors(expected, tensors, path)
+    # New networks draw random numbers; a caller does not expect that from reading a file.
     with torch.random.fork_rng(devices=[]):
         network = build()
     network.load_state_dict(tensors)
@@ -143,13 +149,13 @@ def filled(build: Callable[[], _Network], tensors: Mapping[str, Tensor], path: P
 
 
 class Outline(TorchFunctionMode):
-    """Where networks are built in next to no memory: tensors have a shape but no content.
+    """Context in which networks are built in next to no memory: new tensors have a shape but no content.
 
-    Those that constructors calculate with have it: on torch's own "meta" device, which is for all tensors, some
-    encoders cannot be built.
+    Only the usual functions that make tensors are affected, so that constructors can still calculate with others; under
+    `torch.device("meta")`, which affects all tensors, some encoders cannot be built.
 
     Raises:
-        ValueError: a network makes more than `MAX_TENSORS`.
+        ValueError: More than `MAX_TENSORS` tensors are made.
     """
 
     def __init__(self) -> None:
@@ -159,7 +165,7 @@ class Outline(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch, unless it fills memory: encoders make a few tensors without these functions."""
+        """Call a function of torch; new tensors are put on the meta device, and filling them does nothing."""
         if function in _FILL:
             return args[0]
         if function in _MAKE:
@@ -170,8 +176,8 @@ class Outline(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def _check(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse weights that are not those of a network."""
+def _check_tensors(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights whose names, shapes or dtypes are not those of the network, or that are not finite."""
     for name, tensor in expected.items():
         if name not in tensors:
             raise ValueError(f"{path}: lacks {name}, which the networks of {path.stem}.json have")
@@ -188,7 +194,7 @@ def _check(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: 
         raise ValueError(f"{path}: holds {extra[0]}, which the networks of {path.stem}.json lack")
 
 
-def _read(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -198,9 +204,9 @@ def _read(path: Path) -> bytes:
 
 
 def _read_info(path: Path, tensors: Path, form: str, version: str, holds: str) -> dict[str, Any]:
-    """The JSON that tells how to build the networks."""
+    """Read the JSON that describes the networks."""
     try:
-        content = _read(path)
+        content = _read_bytes(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; it belongs to {tensors.name}, so copy both") from error
     try:
