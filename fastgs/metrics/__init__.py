@@ -1,1 +1,1 @@
-"""Measures of quality and rate, each defined once."""
+"""Measures of image quality and rate: PSNR, SSIM, MS-SSIM, LPIPS and the BD-rate, each defined once."""

@@ -1,9 +1,9 @@
-"""The mean difference of rate at equal quality of two codecs (Bjontegaard, "Calculation of average PSNR differences
-between RD-curves", VCEG-M33, 2001).
+"""BD-rate: the mean difference of rate between two codecs at equal PSNR.
 
-Rates are logarithms, as there. Between the points they are monotone piecewise cubics (PCHIP) over PSNR in place of one
-cubic through all points, which can overshoot: so do ITU-T's later software, and Barman, Martini and Reznik in
-"Bjontegaard Delta (BD): a tutorial overview" (2024).
+The measure is that of Bjontegaard, "Calculation of average PSNR differences between RD-curves" (VCEG-M33, 2001). As
+there, it averages logarithms of rates. Between the points, they are interpolated over PSNR by monotone piecewise cubics
+(PCHIP) instead of one cubic through all points, which can overshoot; so do the later software of ITU-T, and Barman,
+Martini and Reznik in "Bjontegaard Delta (BD): a tutorial overview" (2024).
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 MIN_POINTS = 3
-_MIN_OVERLAP = 1e-3  # dB; below that the mean is of nothing but noise
+_MIN_OVERLAP = 1e-3  # dB; the mean over a shorter interval would be noise
 
-Point = tuple[float, float]
+Point = tuple[float, float]  # rate, PSNR in dB
 
 
 @dataclass(frozen=True)
 class RateDifference:
-    """What `rate_difference` gives.
+    """Result of `rate_difference`.
 
     Attributes:
-        percent: mean difference of rate, more than -100; negative if the codec needs less than the reference.
-        low, high: the PSNR in dB between which it is the mean.
-        share: of the PSNR that the reference has in the interval of rates that was asked for; in (0, 1].
+        percent: Mean difference of rate in percent, more than -100; negative if the codec needs less than the
+            reference.
+        low: Lower end in dB of the PSNR over which it is the mean.
+        high: Upper end in dB.
+        share: Length of [low, high] divided by that of the interval of PSNR that was asked for, in (0, 1].
     """
 
     percent: float
@@ -39,20 +41,24 @@ class RateDifference:
 def rate_difference(
     points: Sequence[Point], reference: Sequence[Point], rates: tuple[float, float] | None = None
 ) -> RateDifference:
-    """How much more rate a codec needs than a reference, on the mean over the PSNR that both have.
+    """Return the mean difference of rate between a codec and a reference, over the PSNR that both reach.
 
-    `exp(mean over PSNR of (log rate - log reference rate)) - 1`. Points that need no less rate than another of at
-    least their PSNR count for nothing.
+    It is `exp(mean over PSNR of (log rate - log reference rate)) - 1`. A point is ignored if another one has at least
+    its PSNR at no more than its rate.
 
     Args:
-        points: (rate, PSNR in dB) of the codec, in any order; rates are positive, in bits per pixel or any unit.
-        reference: the same of the reference, in the same unit.
-        rates: an interval of rates of the reference. It stands for the PSNR that the reference has from the one to the
-            other, on its curve; as far as the curve goes. None takes the whole curve.
+        points: (rate, PSNR in dB) of the codec, in any order. Rates are positive, in bits per pixel or any other unit.
+        reference: (rate, PSNR in dB) of the reference, with rates in the same unit.
+        rates: Lowest and highest rate of the reference. The mean is then over the PSNR that the reference has between
+            them, as far as its curve reaches. None takes the whole curve.
 
     Raises:
-        ValueError: a rate is not positive or a number not finite; a curve has fewer than 3 points that count; or the
-            curves have no PSNR in common there.
+        ValueError: A rate is not positive or a number is not finite; a curve has fewer than 3 points that are not
+            ignored; or the curves have no PSNR in common.
+
+    Example:
+        difference = rate_difference([(0.2, 28), (0.4, 31), (0.8, 34)], [(0.3, 28), (0.5, 31), (1.0, 34)])
+        print(f"{difference.percent:.1f} %")
     """
     curve, other = _Curve(points, "the codec"), _Curve(reference, "the reference")
     low, high = other.low, other.high
@@ -69,17 +75,18 @@ def rate_difference(
 
 
 class _Curve:
-    """Log of the rate over PSNR.
+    """Logarithm of the rate as a function of PSNR.
 
     Attributes:
-        low, high: its ends in dB.
+        low: Lowest PSNR in dB.
+        high: Highest PSNR in dB.
     """
 
     def __init__(self, points: Sequence[Point], name: str) -> None:
         array = np.array(sorted(set(points)), dtype=np.float64).reshape(-1, 2)
         if not np.isfinite(array).all() or (array[:, 0] <= 0).any():
             raise ValueError(f"{name} has a rate that is not positive, or a number that is not finite")
-        # Ascending rates, so a point counts if its PSNR is above all before it; of one rate only the best does.
+        # Sorted by ascending rate, then by descending PSNR: a point is kept if its PSNR is above all before it.
         array = array[np.lexsort((-array[:, 1], array[:, 0]))]
         best = np.maximum.accumulate(np.concatenate([[-np.inf], array[:-1, 1]])) if len(array) else array[:, 1]
         array = array[array[:, 1] > best]
@@ -90,7 +97,7 @@ class _Curve:
         self.low, self.high = float(scores[0]), float(scores[-1])
 
     def psnr(self, rate: float) -> float:
-        """Where the curve has a rate, or its nearer end."""
+        """Return the PSNR at a rate; for rates outside the curve, that of the nearer end."""
         log = float(np.log(rate))
         if log <= self._rates[0]:
             return self.low
@@ -99,5 +106,5 @@ class _Curve:
         return float(self._interpolator.solve(log, extrapolate=False)[0])
 
     def area(self, low: float, high: float) -> float:
-        """The integral of the log over PSNR."""
+        """Return the integral of the logarithm of the rate over an interval of PSNR."""
         return float(self._interpolator.integrate(low, high))

@@ -1,4 +1,4 @@
-"""LPIPS, a learned distance between images; only where the weights of its network are at hand."""
+"""LPIPS, a learned distance between images, for machines that have the weights of its network."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MIN_LPIPS_SIZE = 31  # AlexNet's second pooling still needs three pixels
+MIN_LPIPS_SIZE = 31  # pixels; below that, the second pooling of AlexNet gets fewer than the three it needs
 
 
 @torch.no_grad()
 def lpips(image: Tensor, target: Tensor) -> float | None:
-    """LPIPS (Zhang et al. 2018, version 0.1) by AlexNet, 0 for equal images; both (3, H, W), clamped to [0, 1].
+    """Return LPIPS (Zhang et al. 2018, version 0.1) with the features of AlexNet, 0 for equal images.
+
+    Args:
+        image: (3, H, W) RGB, clamped to [0, 1].
+        target: (3, H, W) RGB, clamped to [0, 1].
 
     Returns:
-        The distance; None if the shorter side is under 31 pixels, or torchvision's AlexNet is not in the cache of
-        torch.hub, from where it is taken. Nothing is downloaded.
+        The distance; or None if the shorter side is under 31 pixels, or if the cache of torch.hub lacks torchvision's
+        AlexNet. Nothing is downloaded.
     """
-    if min(image.shape[1:]) < MIN_LPIPS_SIZE or not _weights_at_hand():
+    if min(image.shape[1:]) < MIN_LPIPS_SIZE or not _has_weights():
         return None
-    return float(_network()(image[None].float().clamp(0, 1), target[None].float().clamp(0, 1)))
+    return float(_load_network()(image[None].float().clamp(0, 1), target[None].float().clamp(0, 1)))
 
 
-def _weights_at_hand() -> bool:
+def _has_weights() -> bool:
     try:
         from torchvision.models import AlexNet_Weights
     except ImportError:
@@ -34,7 +38,7 @@ def _weights_at_hand() -> bool:
 
 
 @lru_cache(maxsize=1)
-def _network() -> Any:
+def _load_network() -> Any:
     from torchmetrics.image import LearnedPerceptualImagePatchSimilarity
 
     return LearnedPerceptualImagePatchSimilarity("alex", normalize=True)

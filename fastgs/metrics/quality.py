@@ -1,9 +1,9 @@
-"""How alike two images are; each measure is defined here and nowhere else.
+"""Similarity of two images: PSNR, SSIM, MS-SSIM, and the SSIM loss.
 
-The scores (`psnr`, `ssim`, `ms_ssim`) are taken on floating-point RGB images clamped to [0, 1], without rounding to
-8 bits, without a graph. SSIM and MS-SSIM of images of more than 1536 pixels a side are means over tiles. torchmetrics
-defines both; SSIM of float32 on the CPU has kernels of its own. It takes seconds to import, so it is imported where it
-is used.
+The scores (`psnr`, `ssim`, `ms_ssim`) are computed on floating-point RGB images clamped to [0, 1], without rounding to
+8 bits and without gradients. SSIM and MS-SSIM of images of more than 1536 pixels a side are means over tiles. Both are
+torchmetrics' definitions; for SSIM of float32 on the CPU there are kernels in ssim_kernels.py. torchmetrics takes
+seconds to import, so it is imported where it is used.
 """
 
 from __future__ import annotations
@@ -19,26 +19,35 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from fastgs.gaussians import CHANNELS
 from fastgs.metrics import ssim_kernels
 from fastgs.runtime import threads
 from fastgs.runtime.simd import LANES
 
-MAX_PSNR = 100.0
-MAX_TILE = 1536  # pixels; torchmetrics takes some 800 bytes for each: 19 GB for a photo of 24 megapixels in one piece
-PARTS = 4  # of the work per thread: threads wake up late
-MIN_SSIM_SIZE = 6  # the 11-tap window reflects 5 pixels at the border
-MIN_MS_SSIM_SIZE = 176  # the image is halved four times, and its coarsest scale must hold the 11-tap window
+MAX_PSNR = 100.0  # dB
+# Largest side of a tile in pixels. torchmetrics takes about 800 bytes per pixel: 19 GB for a photo of 24 megapixels in
+# one piece.
+MAX_TILE = 1536
+PARTS = 4  # parts of the work per thread; several, since threads wake up late
+MIN_SSIM_SIZE = 6  # pixels; the window of 11 taps reflects 5 pixels at the border
+MIN_MS_SSIM_SIZE = 176  # pixels; the image is halved four times, and the coarsest scale must hold the window
 
 
 @torch.no_grad()
 def psnr(image: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB, `-10 log10(MSE)` with the mean over all pixels and channels.
+    """Return the peak signal-to-noise ratio in dB, `-10 log10(MSE)`, with the mean over all pixels and channels.
 
-    Both (3, H, W) images are clamped to [0, 1] and not rounded. The MSE is summed in float32, in pairs, and is taken as
-    at least 1e-10, so that identical images give 100 dB. NaN gives NaN.
+    The MSE is summed in float32, in pairs, and is taken as at least 1e-10, so that identical images give 100 dB.
+
+    Args:
+        image: (3, H, W), clamped to [0, 1] and not rounded.
+        target: (3, H, W), clamped to [0, 1] and not rounded.
+
+    Returns:
+        At most 100; NaN if an image holds NaN.
 
     Raises:
-        ValueError: the shapes differ or are not (3, H, W).
+        ValueError: The shapes differ or are not (3, H, W).
     """
     image, target = _clamped(image, target)
     mse = functional.mse_loss(image, target).item()
@@ -47,27 +56,36 @@ def psnr(image: Tensor, target: Tensor) -> float:
 
 @torch.no_grad()
 def ssim(image: Tensor, target: Tensor) -> float:
-    """Structural similarity (Wang et al. 2004), at most 1, of two (3, H, W) images clamped to [0, 1].
+    """Return the structural similarity (Wang et al. 2004), at most 1.
 
-    Gaussian window of 11 taps and sigma 1.5, K1 = 0.01, K2 = 0.03, borders reflected, mean over pixels and channels.
+    The window is a Gaussian of 11 taps and sigma 1.5; K1 = 0.01, K2 = 0.03; borders are reflected; the score is the
+    mean over pixels and channels.
+
+    Args:
+        image: (3, H, W), clamped to [0, 1].
+        target: (3, H, W), clamped to [0, 1].
 
     Raises:
-        ValueError: the shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
+        ValueError: The shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
     """
     return _mean_over_tiles(lambda a, b: 1 - ssim_loss(a, b).item(), *_clamped(image, target))
 
 
 @torch.no_grad()
 def ms_ssim(image: Tensor, target: Tensor) -> float | None:
-    """Multi-scale structural similarity (Wang et al. 2003) in [0, 1] of two (3, H, W) images clamped to [0, 1].
+    """Return the multi-scale structural similarity (Wang et al. 2003), in [0, 1].
 
-    The five scales and weights of the paper, with the window of `ssim`; negative terms count as 0.
+    Scales and weights are the five of the paper, with the window of `ssim`; negative terms count as 0.
+
+    Args:
+        image: (3, H, W), clamped to [0, 1].
+        target: (3, H, W), clamped to [0, 1].
 
     Returns:
         The score, or None if the shorter side is under 176 pixels, where five scales do not fit.
 
     Raises:
-        ValueError: the shapes differ or are not (3, H, W).
+        ValueError: The shapes differ or are not (3, H, W).
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
@@ -82,15 +100,19 @@ def ms_ssim(image: Tensor, target: Tensor) -> float | None:
 
 
 def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
-    """Differentiable `1 - SSIM`, a scalar; as `ssim`, but the (3, H, W) images are not clamped, so gradients pass.
+    """Return `1 - SSIM` as a differentiable scalar; unlike in `ssim`, the images are not clamped, so gradients pass.
+
+    Args:
+        image: (3, H, W).
+        target: (3, H, W).
 
     Raises:
-        ValueError: the shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
+        ValueError: The shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
     """
     _check(image, target)
     if min(image.shape[1:]) < MIN_SSIM_SIZE:
         raise ValueError(f"SSIM needs a shorter side of at least {MIN_SSIM_SIZE} pixels, got {tuple(image.shape)}")
-    if _is_fast(image, target):
+    if _has_kernels(image, target):
         loss: Tensor = _SsimLoss.apply(image, target)
         return loss
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -100,21 +122,22 @@ def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
     return 1 - score
 
 
-def _is_fast(image: Tensor, target: Tensor) -> bool:
-    """Whether `_SsimLoss` can do it."""
+def _has_kernels(image: Tensor, target: Tensor) -> bool:
+    """Tell whether `_SsimLoss` can compute the loss of these images, and all gradients that are asked for."""
     on_cpu = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in (image, target))
     return on_cpu and not target.requires_grad and image.shape[2] >= LANES
 
 
 class _SsimLoss(torch.autograd.Function):
-    """`ssim_loss` in float32 on the CPU, differentiable once in the image; see ssim_kernels.py."""
+    """SSIM loss in float32 on the CPU, differentiable once in the image; ssim_kernels.py has the equations."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, target: Tensor) -> Tensor:
-        _, height, width = image.shape
+        channels, height, width = image.shape
         line = ssim_kernels.stride(width)
         (down, _), (across, _) = ssim_kernels.taps(height), ssim_kernels.taps(width)
-        partials, losses = np.empty((3, height * 3 * line), np.float32), np.empty((3, height))
+        partials = np.empty((channels, height * ssim_kernels.PARTIALS * line), np.float32)
+        losses = np.empty((channels, height))
         inputs = (_flat(image), _flat(target), down, across, width, line)
         threads.run(ssim_kernels.forward, (*inputs, partials, losses), _parts(height))
         ctx.save_for_backward(image, target)
@@ -139,12 +162,12 @@ def _parts(height: int) -> list[tuple[int, int]]:
 
 
 def _flat(image: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = image.detach().contiguous().view(3, -1).numpy()
+    array: NDArray[np.float32] = image.detach().contiguous().flatten(1).numpy()
     return array
 
 
 def _mean_over_tiles(score: Callable[[Tensor, Tensor], float], image: Tensor, target: Tensor) -> float:
-    """The score, of images of more than MAX_TILE pixels a side as the mean over equal tiles, weighted by their area."""
+    """Return the score; for images of more than MAX_TILE pixels a side, its mean over tiles, weighted by their area."""
     rows, columns = (-(-size // MAX_TILE) for size in image.shape[1:])
     total = 0.0
     for strips in zip(image.tensor_split(rows, dim=1), target.tensor_split(rows, dim=1), strict=True):
@@ -154,12 +177,14 @@ def _mean_over_tiles(score: Callable[[Tensor, Tensor], float], image: Tensor, ta
 
 
 def _clamped(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both images as float32 in [0, 1], their shapes checked."""
+    """Check the shapes of two images, and convert both to float32 in [0, 1]."""
     _check(image, target)
     return image.float().clamp(0, 1), target.float().clamp(0, 1)
 
 
 def _check(image: Tensor, target: Tensor) -> None:
-    """Refuse shapes that would broadcast."""
-    if image.ndim != 3 or len(image) != 3 or image.shape != target.shape or image.numel() == 0:
-        raise ValueError(f"expected two images of shape (3, H, W), got {tuple(image.shape)} and {tuple(target.shape)}")
+    """Refuse shapes other than two equal (3, H, W); some of them would broadcast."""
+    if image.ndim != 3 or len(image) != CHANNELS or image.shape != target.shape or image.numel() == 0:
+        raise ValueError(
+            f"expected two images of shape ({CHANNELS}, H, W), got {tuple(image.shape)} and {tuple(target.shape)}"
+        )

@@ -1,1 +1,1 @@
-"""What the kernels run on: compilation, vectors, threads and processes."""
+"""Support for kernels and long tasks: compilation, vectors, threads, processes, and registries of names."""

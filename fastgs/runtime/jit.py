@@ -1,4 +1,8 @@
-"""numba's decorator for kernels: no interpreter lock, and compiled once for all processes."""
+"""Decorators that compile kernels with numba, without the interpreter lock and once for all processes.
+
+Compiled kernels are cached on disk. numba notices changes of a kernel's own file only, so after a change of a constant
+that a kernel imports from another file, the caches (`*.nbi`, `*.nbc` in `__pycache__`) must be deleted.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,23 @@ from numba import njit
 
 
 def jit(function: Callable[..., None], flags: frozenset[str] = frozenset({"contract", "nsz"})) -> Any:
-    """Compile on first use and keep the result on disk; where no folder can be written, compile in every process.
+    """Compile a kernel on first use, and cache it on disk if a folder for that is writable.
 
-    NaN and infinity keep their meaning; contraction allows fused multiply-add.
+    Args:
+        function: Kernel.
+        flags: Relaxations of IEEE 754 that LLVM may use. By default NaN and infinity keep their meaning, and
+            contraction allows fused multiply-add.
+
+    Returns:
+        The compiled function.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": set(flags), "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found neither the package's folder nor the user's writable
+    except RuntimeError:  # numba could write neither to the package's folder nor to the user's
         return njit(**options)(function)
 
 
 def fast_jit(function: Callable[..., None]) -> Any:
-    """As `jit`, for kernels that meet no NaN: sums may be taken in any order, so that LLVM can vectorize them."""
+    """Compile like `jit`, for kernels without NaN: LLVM may reorder sums, and so vectorize them."""
     return jit(function, frozenset({"contract", "nsz", "nnan", "reassoc", "arcp"}))

@@ -1,4 +1,4 @@
-"""Tasks one after the other in this process, or side by side in several."""
+"""Execution of independent tasks, one by one in this process or in parallel in several."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ _Result = TypeVar("_Result")
 def outcomes(
     tasks: Sequence[_Task], measure: Callable[[_Task], _Result], workers: int = 1
 ) -> Iterator[tuple[_Task, Callable[[], _Result]]]:
-    """Measure tasks.
+    """Run tasks, and yield the outcome of each.
 
     Args:
-        tasks: what to measure.
-        measure: gives the result of a task; with several workers, what can be pickled.
-        workers: number of processes, from 1 (this one) up, which share the threads.
+        tasks: Tasks, each of them once.
+        measure: Function that returns the result of a task. With several workers, it, the tasks and the results must
+            be picklable.
+        workers: Number of processes, from 1 (this one) up. They share the threads of torch.
 
     Yields:
-        (task, outcome), with more workers in the order in which they end. The outcome gives the result, or raises what
-        `measure` does, or BrokenExecutor if a process died.
+        (task, outcome), in the order of the tasks for one worker, else in the order in which they end. Calling the
+        outcome returns the result, or raises the exception of `measure`, or BrokenExecutor if a process died.
     """
     if workers == 1:
         for task in tasks:
@@ -44,25 +45,25 @@ def outcomes(
     try:
         futures = {pool.submit(measure, task): task for task in tasks}
         for future in as_completed(list(futures)):
-            yield futures.pop(future), future.result  # kept no longer than the caller does: results can be large
+            yield futures.pop(future), future.result  # not kept here: results can be large
         pool.shutdown()
     finally:
-        # After an interruption nobody waits for fits that still run.
+        # After an interruption, do not wait for tasks that still run.
         pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
 
 def _start_worker(num_threads: int) -> None:
-    """Make a new process ready for tasks."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # quiet: the first process says that it was interrupted
+    """Prepare a new process for tasks."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end quietly: the first process reports the interruption
     torch.set_num_threads(num_threads)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
 
 
-def _end_with(sentinel: int) -> None:
-    """Without this, workers of a process that was killed would wait for tasks for ever."""
+def _exit_with(sentinel: int) -> None:
+    """End this process when the parent process ends; a worker would otherwise wait for tasks forever."""
     wait([sentinel])
     os._exit(1)

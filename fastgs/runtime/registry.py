@@ -1,4 +1,4 @@
-"""Names of the things that can be chosen: initializers, losses, methods, codec schemes, datasets."""
+"""Registry of things that are chosen by name: initializers, losses, methods, codec schemes, datasets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """A read-only mapping from names to things of one kind, in the order in which they were registered.
+    """Mapping from names to things of one kind, in the order in which they were registered.
 
-    Iterating over it gives the names; command lines and tests read them from here.
+    It is read-only except for `register` and `registered`. Command lines and tests take the names from it.
 
     Args:
-        kind: Name of what is registered, for messages: "initializer", "loss".
+        kind: Name of the kind of things in messages, such as "initializer" or "loss".
         items: Entries to begin with.
 
     Example:
@@ -46,11 +46,11 @@ class Registry(Mapping[str, T]):
         """Check that a name is registered.
 
         Args:
-            argument: Name of the argument that holds `name`, to begin the message with.
+            argument: Name of the argument that holds the name, to begin the message with.
             name: Name to look up.
 
         Raises:
-            ValueError: There is no such entry; the message lists those that there are.
+            ValueError: There is no such entry; the message lists all names.
         """
         if name not in self._items:
             raise ValueError(f"{argument}: expected one of {', '.join(self._items)}, got {name!r}")

@@ -1,14 +1,14 @@
-"""Eight float32 lanes as one value in numba code.
+"""Vectors of eight float32 lanes in numba code.
 
-numba leaves vectorization to LLVM, which gives up on the short rows a Gaussian covers (eight pixels or
-so): they run in the scalar remainder loop. This module gives kernels an explicit vector type instead, so
-that a row of eight pixels is one instruction each on AVX2, two on SSE or NEON.
+numba leaves vectorization to LLVM, which does not vectorize the short rows that a Gaussian covers (about eight pixels):
+they run in the scalar remainder loop. With the explicit vector type of this module, an operation on eight pixels is
+one instruction on AVX2 and two on SSE or NEON.
 
     value = fma(splat(slope), lane_index(), splat(start))
     store(row, x, load(row, x) + value * value)
 
-Vectors live in registers only: they are made by `splat`, `lane_index` and `load`, combined by `+ - * /` and the
-functions below, and leave by `store` and `horizontal_sum`.
+Vectors exist in registers only: `splat`, `lane_index` and `load` make them, `+ - * /` and the functions below combine
+them, and `store` and `horizontal_sum` take their content out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FLAGS = ("contract", "nsz")
 
 
 class Float32x8(types.Type):
-    """The numba type of eight float32 lanes."""
+    """Numba type of eight float32 lanes."""
 
     def __init__(self) -> None:
         super().__init__(name="Float32x8")
@@ -57,7 +57,7 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 @intrinsic
 def splat(_typing: Any, scalar: Any) -> Any:
-    """All lanes set to one float32."""
+    """Return a vector with all lanes set to one number, as float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _splat(builder, context.cast(builder, arguments[0], signature.args[0], types.float32))
@@ -67,7 +67,7 @@ def splat(_typing: Any, scalar: Any) -> Any:
 
 @intrinsic
 def lane_index(_typing: Any) -> Any:
-    """0, 1, ..., 7 as float32."""
+    """Return the vector 0, 1, ..., 7."""
 
     def generate(_context: Any, _builder: Any, _signature: Any, _arguments: Any) -> Any:
         return ir.Constant(_vector, [float(lane) for lane in range(LANES)])
@@ -77,7 +77,7 @@ def lane_index(_typing: Any) -> Any:
 
 @intrinsic
 def load(_typing: Any, array: Any, index: Any) -> Any:
-    """Eight neighbours of a contiguous 1-D float32 array, from `index` on (no bounds check)."""
+    """Read eight adjacent elements of a contiguous 1-D float32 array, from `index` on, without a bounds check."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         index_value = context.cast(builder, arguments[1], signature.args[1], types.intp)
@@ -89,7 +89,7 @@ def load(_typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def store(_typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write eight neighbours of a contiguous 1-D float32 array (no bounds check)."""
+    """Write eight adjacent elements of a contiguous 1-D float32 array, from `index` on, without a bounds check."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         index_value = context.cast(builder, arguments[1], signature.args[1], types.intp)
@@ -101,7 +101,7 @@ def store(_typing: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, fused where the processor can."""
+    """Return a * b + c, fused where the processor can."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         a_value, b_value, c_value = arguments
@@ -112,7 +112,7 @@ def fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def minimum(_typing: Any, a: Any, b: Any) -> Any:
-    """The smaller of two vectors, lane by lane."""
+    """Return the smaller of two numbers in each lane, and b where either is NaN."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         smaller = builder.fcmp_ordered("<", arguments[0], arguments[1])
@@ -123,7 +123,7 @@ def minimum(_typing: Any, a: Any, b: Any) -> Any:
 
 @intrinsic
 def where_below(_typing: Any, value: Any, limit: Any, chosen: Any) -> Any:
-    """`chosen` in the lanes where value < limit, 0 elsewhere (and where value is NaN)."""
+    """Return `chosen` in the lanes where value < limit, and 0 elsewhere and where either is NaN."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         inside = builder.fcmp_ordered("<", arguments[0], arguments[1])
@@ -134,7 +134,7 @@ def where_below(_typing: Any, value: Any, limit: Any, chosen: Any) -> Any:
 
 @intrinsic
 def horizontal_sum(_typing: Any, value: Any) -> Any:
-    """The sum of the lanes, by halves: (0+4, 1+5, ...), then again."""
+    """Return the sum of the lanes, added by halves: (0+4, 1+5, ...), then again."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         total, width = arguments[0], LANES
@@ -162,7 +162,7 @@ def _elementwise(operation: str) -> Callable[..., Any]:
 
 
 def _register_operator(operation: Callable[..., Any], instruction: Callable[..., Any]) -> None:
-    # numba compares the signatures of the two functions to the letter, so neither is annotated.
+    # numba requires the two functions to have exactly equal signatures, so neither is annotated.
     def choose(a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         if isinstance(a, Float32x8) and isinstance(b, Float32x8):
             return lambda a, b: instruction(a, b)

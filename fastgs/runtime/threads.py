@@ -1,8 +1,8 @@
-"""A thread pool for kernels that release the interpreter lock.
+"""Thread pool for kernels that release the interpreter lock.
 
-numba's own parallel layers are not used: its OpenMP layer ends the process when a forked child (a DataLoader
-worker) enters a kernel, and its workqueue layer is not safe from several Python threads. Plain threads are both,
-and each kernel owns what it writes, so results do not depend on the number of threads.
+The parallel layers of numba are not used: the OpenMP layer ends the process when a forked child (a DataLoader worker)
+enters a kernel, and the workqueue layer must not be called from several Python threads. Plain threads allow both. Each
+call of a kernel owns the memory that it writes, so results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 class _Local(threading.local):
-    reserved: int | None = None  # torch counts its threads per calling thread, and so does `reserved`
+    reserved: int | None = None  # per thread, like torch's number of threads
 
 
 _local = _Local()
@@ -39,20 +39,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def num_threads() -> int:
-    """As many as torch uses on the CPU (`torch.set_num_threads`), or used when `reserved` was entered."""
+    """Return the number of threads of kernels: torch's (`torch.set_num_threads`), or that before `reserved`."""
     return _local.reserved or torch.get_num_threads()
 
 
 @contextmanager
 def reserved() -> Iterator[None]:
-    """Keep the cores for kernels: torch's own operators run on one thread meanwhile, in the calling thread.
+    """Keep the cores for kernels: within this context, operators of torch run in the calling thread alone.
 
-    OpenMP's idle threads spin for a while after every operator, on the cores that the next kernel needs, and its
-    barriers wait for the slowest. For the small operators of a fit one thread is faster: 5.8 ms instead of 7.8 for an
-    iteration with 10,000 Gaussians on two cores, and many times faster if another process is using one of them.
+    Idle threads of OpenMP spin for a while after every operator, on the cores that the next kernel needs, and its
+    barriers wait for the slowest thread. For the small operators of a fit one thread is faster: 5.8 ms instead of 7.8
+    for an iteration with 10,000 Gaussians on two cores, and many times faster if another process uses one of them.
 
-    A thread that uses torch for the first time while another holds a reservation starts with one thread: torch hands
-    the newest setting on to new threads.
+    The setting is that of the calling thread. But torch hands the newest setting on to new threads: one that uses torch
+    for the first time within this context starts with one thread.
     """
     outer, before = _local.reserved, torch.get_num_threads()
     _local.reserved = num_threads()
@@ -65,7 +65,15 @@ def reserved() -> Iterator[None]:
 
 
 def parts(count: int, number: int) -> list[tuple[int, int]]:
-    """[0, count) in so many parts of about equal length, fewer if some would be empty."""
+    """Split [0, count) into intervals of about equal length.
+
+    Args:
+        count: Length of the whole, from 0 up.
+        number: Number of intervals, at least 1; empty ones are left out.
+
+    Returns:
+        (start, stop) of each.
+    """
     edges = [count * part // number for part in range(number + 1)]
     return [(start, stop) for start, stop in pairwise(edges) if start < stop]
 
@@ -73,8 +81,13 @@ def parts(count: int, number: int) -> list[tuple[int, int]]:
 def run(kernel: Callable[..., None], shared: tuple[Any, ...], parts: list[tuple[int, int]]) -> None:
     """Call `kernel(*shared, start, stop)` for every part, in this thread and in the pool.
 
-    Threads take the next part when they are done with one, so give several parts per thread: a worker may need a
-    millisecond to wake up, and one that comes too late is not waited for.
+    Each thread takes the next part when it is done with one. There should be several parts per thread: a worker may
+    need a millisecond to wake up, and a worker that comes too late finds no part left and is not waited for.
+
+    Args:
+        kernel: Function that releases the interpreter lock, and writes only what belongs to its part.
+        shared: Arguments of all calls.
+        parts: (start, stop) of each call.
     """
     global _pool
     workers = min(num_threads(), len(parts)) - 1
