@@ -10,23 +10,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastgs.gaussians import CHANNELS
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render import cpu_topk_kernels as top_kernels
 from fastgs.runtime import threads
 from fastgs.runtime.simd import LANES
 
-# Parts of the work per thread: regions differ in cost, and threads wake up late.
+# Parts of the work per thread; several, since they differ in cost and threads wake up late.
 PARTS = 4
 
 
 class _Layout(NamedTuple):
-    """Where the Gaussians of a batch lie; see cpu_kernels.py."""
+    """Geometry of a batch.
 
-    frames: NDArray[np.float32]  # (N, 7)
-    rows: NDArray[np.int64]  # (N, 2)
-    offsets: NDArray[np.int64]  # (B + 1,): image b holds Gaussians [offsets[b], offsets[b + 1])
-    pitches: NDArray[np.float32]  # (B, 2)
-    bands: list[tuple[int, int]]  # rows of about equal cost
+    Attributes:
+        frames: (N, FRAME) of the Gaussians, with the columns of cpu_kernels.py.
+        rows: (N, 2) first and last row of the batch that each Gaussian reaches.
+        offsets: (B + 1,); image b has the Gaussians [offsets[b], offsets[b + 1]).
+        pitches: (B, 2) distances of neighbouring pixels in y and x, in pixels of the canvas.
+        bands: Intervals [top, bottom) of rows with about equal cost.
+    """
+
+    frames: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    pitches: NDArray[np.float32]
+    bands: list[tuple[int, int]]
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
@@ -38,7 +47,7 @@ def _lay_out(
     means: Tensor, scales: Tensor, rotations: Tensor, counts: list[int], pitches: list[tuple[float, float]], height: int
 ) -> _Layout:
     workers = threads.num_threads()
-    frames, rows = np.empty((len(means), 7), np.float32), np.empty((len(means), 2), np.int64)
+    frames, rows = np.empty((len(means), kernels.FRAME), np.float32), np.empty((len(means), 2), np.int64)
     offsets, pitch_array = np.cumsum([0, *counts]), np.asarray(pitches, np.float32)
     inputs = (_array(means), _array(scales), _array(rotations))
     threads.run(
@@ -67,8 +76,8 @@ class _Rasterize(torch.autograd.Function):
     ) -> Tensor:
         layout = _lay_out(means, scales, rotations, counts, pitches, height)
         stride = width + LANES - 1  # the last vector of a row may reach this far
-        planes = np.empty(len(counts) * height * 4 * stride, np.float32)
-        images = torch.empty(len(counts), 3, height, width)
+        planes = np.empty(len(counts) * height * kernels.PLANES * stride, np.float32)
+        images = torch.empty(len(counts), CHANNELS, height, width)
         inputs = (_array(means), layout.frames, layout.rows, _array(colors), layout.offsets, layout.pitches)
         outputs = (stride, planes, images.numpy(), normalized)
         if top_k is None:
@@ -95,7 +104,7 @@ class _Rasterize(torch.autograd.Function):
             threads.run(kernels.backward, (*inputs, *outputs), parts)
         else:
             threads.run(top_kernels.backward, (*inputs, planes, *outputs), parts)
-        return *results, *[None] * 6
+        return *results, *[None] * 6  # counts, pitches, height, width, normalized, top_k
 
 
 def rasterize(
@@ -110,7 +119,13 @@ def rasterize(
     normalized: bool,
     top_k: int | None = None,
 ) -> Tensor:
-    """Render a ragged batch of float32 tensors on the CPU; see `fastgs.render.rasterize` for the arguments."""
+    """Render a ragged batch of float32 tensors on the CPU.
+
+    The arguments are those of `fastgs.render.rasterize`.
+
+    Returns:
+        (B, C, H, W), with C = CHANNELS.
+    """
     result: Tensor = _Rasterize.apply(
         means, scales, rotations, colors, counts, pitches, height, width, normalized, top_k
     )

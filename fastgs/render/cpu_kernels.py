@@ -1,13 +1,17 @@
-"""The numba kernels of the CPU rasterizer: float32, forward and backward.
+"""numba kernels of the CPU rasterizer in float32, forward and backward.
 
-There are no tiles. Forward, each thread owns a band of rows and walks the Gaussians that reach it; backward, each
-thread owns Gaussians and gathers their gradients from the pixels. So nothing is shared, nothing is atomic, and the
-result is the same to the bit for any number of threads. A batch is one tall image: its rows are numbered on from
-image to image, and a Gaussian never leaves the rows of its own.
+There are no tiles. Forward, each thread owns a band of rows, and loops over the Gaussians that reach it. Backward, each
+thread owns Gaussians, and gathers their gradients from the pixels. Nothing that is written is shared or needs atomic
+operations, so the result is the same to the bit for any number of threads. A batch is treated as one tall image: rows
+are numbered consecutively from image to image, and a Gaussian reaches rows of its own image only.
 
-A Gaussian is evaluated in its own whitened frame: `u, v` are the coordinates of a pixel along its axes in standard
-deviations, and `d2 = u^2 + v^2`. That keeps its digits where a conic `a dx^2 + 2 b dx dy + c dy^2` would lose them
-(needles of 0.05 px by 1000 px), and the gradients with respect to scales and rotation are plain moments of u and v.
+A Gaussian is evaluated in its whitened frame: `u, v` are the coordinates of a pixel along its axes in standard
+deviations, and `d2 = u^2 + v^2`. This is accurate where a conic `a dx^2 + 2 b dx dy + c dy^2` would cancel (needles of
+0.05 px by 1000 px), and the gradients with respect to scales and rotation are plain moments of u and v.
+
+The inner loops are unrolled by hand for the CHANNELS = 3 colours: loops over the channels would need arrays of vectors,
+which leave the registers. For another number, change each line here and in cpu_topk_kernels.py that names red, green
+and blue; sizes, strides and offsets follow from CHANNELS.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import math
 
 import numpy as np
 
+from fastgs.gaussians import CHANNELS
 from fastgs.render.reference import CUTOFF, EPSILON, FADE_START
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
@@ -26,27 +31,31 @@ TWO_FADE_SLOPE = np.float32(2 / (CUTOFF**2 - FADE_START**2))
 EPS = np.float32(EPSILON)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
-# exp(z) on [-0.77, 0], z = -d2 / 16: a least-squares polynomial in relative error that is exact at 0. Its eighth power
-# is exp(-d2 / 2) on the whole support to 3e-6, without splitting off an exponent. Coefficients of z, then of d2:
+# A polynomial for exp(z) on [-0.77, 0] with z = -d2 / 16: least squares of the relative error, exact at 0. Its eighth
+# power is exp(-d2 / 2) on the whole support with an error of 3e-6, without splitting off an exponent. First the
+# coefficients of powers of z, then those of powers of d2.
 _OF_Z = (0.9999914765357971, 0.4998544752597809, 0.16583117842674255, 0.039508603513240814, 0.0056833806447684765)
 E1, E2, E3, E4, E5 = (np.float32(c * (-1 / 16) ** n) for n, c in enumerate(_OF_Z, start=1))
 
-# Rows of Gaussians whose widest half chord is at most this many pixels are walked as if each were the widest: the
-# pixels beyond the ellipse have weight 0 and cost less than a square root and a mispredicted loop exit per row.
+# A Gaussian whose widest half chord is at most this many pixels is evaluated on its widest chord in every row: pixels
+# beyond the ellipse have weight 0, and cost less than a square root and a mispredicted loop exit per row.
 LONG_CHORD = np.float32(14)
 # Widening of every chord in pixels, against rounding.
 SLACK = np.float32(0.02)
 
-# Columns of the array `frames`: u = UX dx + UY dy, v = VX dx + VY dy; the chord at dy is SLOPE * dy columns off the
-# mean, reaches WIDEST columns to either side at dy = 0, and vanishes at |dy| = REACH.
-UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(7)
+# Columns of the array `frames`: u = UX dx + UY dy, v = VX dx + VY dy; the chord at dy is centred SLOPE * dy columns from
+# the mean, reaches WIDEST columns to either side at dy = 0, and vanishes at |dy| = REACH.
+FRAME = 7
+UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(FRAME)
 
-RED, GREEN, BLUE = 1, 2, 3  # planes of an accumulated row; plane 0 is the weight
+# Planes of an accumulated row: the sum of weights in plane 0, then the weighted sums of the colours.
+PLANES = CHANNELS + 1
+RED, GREEN, BLUE = range(1, PLANES)
 
 
 @jit
 def _gaussian(d2):
-    """exp(-d2 / 2)."""
+    """Return exp(-d2 / 2)."""
     power = fma(d2, splat(E5), splat(E4))
     power = fma(power, d2, splat(E3))
     power = fma(power, d2, splat(E2))
@@ -59,7 +68,7 @@ def _gaussian(d2):
 
 @jit
 def _weight(d2):
-    """w(d2) as in reference.py."""
+    """Return the weight w(d2) of reference.py."""
     d2 = minimum(d2, splat(CUTOFF2))
     fade = minimum((splat(CUTOFF2) - d2) * splat(FADE_SLOPE), splat(ONE))
     return _gaussian(d2) * fade
@@ -67,7 +76,7 @@ def _weight(d2):
 
 @jit
 def _weight_and_slope(d2):
-    """w(d2) and -2 dw/d(d2)."""
+    """Return the weight w(d2) and its slope, -2 dw/d(d2)."""
     fade = minimum((splat(CUTOFF2) - d2) * splat(FADE_SLOPE), splat(ONE))
     gaussian = where_below(d2, splat(CUTOFF2), _gaussian(d2))
     weight = gaussian * fade
@@ -76,7 +85,11 @@ def _weight_and_slope(d2):
 
 @jit
 def prepare(means, scales, rotations, offsets, pitches, height, frames, rows, start, stop):
-    """Fill `frames` (columns above) and `rows`: first and last row of the batch that each Gaussian reaches."""
+    """Fill `frames` and `rows` for Gaussians [start, stop).
+
+    frames (N, FRAME) has the columns above; rows (N, 2) the first and last row of the batch that each Gaussian reaches,
+    (0, -1) if there is none.
+    """
     for image in range(len(pitches)):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
@@ -84,7 +97,7 @@ def prepare(means, scales, rotations, offsets, pitches, height, frames, rows, st
             cosine, sine = math.cos(rotations[k]), math.sin(rotations[k])
             inverse1, inverse2 = ONE / s1, ONE / s2
             ux, uy, vx, vy = cosine * inverse1, sine * inverse1, -sine * inverse2, cosine * inverse2
-            # 1 / sqrt of this is the standard deviation along the row through the mean.
+            # 1 / sqrt(xx) is the standard deviation along the row through the mean.
             xx = ux * ux + vx * vx
             reach = np.float32(CUTOFF) * math.sqrt((s1 * sine) * (s1 * sine) + (s2 * cosine) * (s2 * cosine))
             frames[k, UX], frames[k, UY], frames[k, VX], frames[k, VY] = ux, uy, vx, vy
@@ -93,7 +106,7 @@ def prepare(means, scales, rotations, offsets, pitches, height, frames, rows, st
             frames[k, REACH] = reach
             first = max(math.ceil((means[k, 1] - reach) / pitch_y - HALF), ZERO)
             last = min(math.floor((means[k, 1] + reach) / pitch_y - HALF), np.float32(height - 1))
-            # Also false for NaN, which must not become an index.
+            # The condition is false for NaN, too, which must not become an index.
             if first <= last and math.isfinite(means[k, 0] + frames[k, SLOPE] + frames[k, WIDEST]):
                 rows[k, 0] = image * height + int(first)
                 rows[k, 1] = image * height + int(last)
@@ -103,7 +116,10 @@ def prepare(means, scales, rotations, offsets, pitches, height, frames, rows, st
 
 @jit
 def bands(frames, rows, costs, edges):
-    """Split the rows so that bands cost about the same. costs: (rows + 1,) zeros; edges: (bands + 1,), filled."""
+    """Split the rows into bands of about equal cost.
+
+    costs (rows + 1,) has zeros, and is overwritten; edges (bands + 1,) is filled with the borders of the bands.
+    """
     total = 0.0
     for k in range(len(rows)):
         if rows[k, 0] <= rows[k, 1]:
@@ -123,8 +139,8 @@ def bands(frames, rows, costs, edges):
 
 
 @jit
-def _columns(frame, mean_x, dy, pitch_x, width):
-    """First and last column of the chord in the row at distance dy from the mean; first > last if there is none."""
+def _find_chord(frame, mean_x, dy, pitch_x, width):
+    """Return the first and last column of the chord in the row at distance dy from the mean; first > last if none."""
     half = frame[WIDEST]
     if half > LONG_CHORD:
         share = dy / frame[REACH]
@@ -138,15 +154,15 @@ def _columns(frame, mean_x, dy, pitch_x, width):
 
 @jit
 def _enter_row(frame, mean_x, dy, pitch_x, width, ramp):
-    """First and last column of a row's chord; dx of the first eight pixels; the parts of u and v that dy gives."""
-    first, last = _columns(frame, mean_x, dy, pitch_x, width)
+    """Return first and last column of a row's chord, dx of its first eight pixels, and the shares of dy in u and v."""
+    first, last = _find_chord(frame, mean_x, dy, pitch_x, width)
     dx = splat((np.float32(first) + HALF) * pitch_x - mean_x) + ramp
     return first, last, dx, splat(frame[UY] * dy), splat(frame[VY] * dy)
 
 
 @jit
 def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, stride, planes, top, bottom):
-    """Add weights and weighted colours into rows [top, bottom) of planes: (rows, 4, stride), flat."""
+    """Add weights and weighted colours to rows [top, bottom) of planes, flat (rows, PLANES, stride)."""
     for image in range(top // height, (bottom - 1) // height + 1):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         ramp, step = lane_index() * splat(pitch_x), splat(np.float32(LANES) * pitch_x)
@@ -157,7 +173,7 @@ def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, st
             for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
                 dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
                 first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
-                base = row * 4 * stride
+                base = row * PLANES * stride
                 for x in range(base + first, base + last + 1, LANES):
                     u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
                     weight = _weight(fma(u, u, v * v))
@@ -170,16 +186,19 @@ def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, st
 
 @jit
 def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top, bottom):
-    """Rows [top, bottom) of images (B, 3, H, W). Plane 0 is left holding 1 / (weight + EPSILON), or 1 for sums."""
+    """Render rows [top, bottom) of images (B, CHANNELS, H, W).
+
+    Afterwards plane 0 has 1 / (sum of weights + EPSILON) for the normalized rule, and 1 for the sum.
+    """
     height, width = images.shape[2], images.shape[3]
-    planes[top * 4 * stride : bottom * 4 * stride] = ZERO
+    planes[top * PLANES * stride : bottom * PLANES * stride] = ZERO
     _accumulate(means, frames, rows, colors, offsets, pitches, height, width, stride, planes, top, bottom)
     for row in range(top, bottom):
-        inverses = planes[row * 4 * stride : row * 4 * stride + width]
+        inverses = planes[row * PLANES * stride : row * PLANES * stride + width]
         for x in range(width):
             inverses[x] = ONE / (inverses[x] + EPS) if normalized else ONE
-        for channel in range(3):
-            base = (row * 4 + 1 + channel) * stride
+        for channel in range(CHANNELS):
+            base = (row * PLANES + 1 + channel) * stride
             numerators, image = planes[base : base + width], images[row // height, channel, row % height]
             for x in range(width):
                 image[x] = numerators[x] * inverses[x]
@@ -187,16 +206,16 @@ def forward(means, frames, rows, colors, offsets, pitches, stride, planes, image
 
 @jit
 def pixel_gradients(planes, images, upstream, stride, normalized, gradients, top, bottom):
-    """Gradients with respect to the accumulated planes, from those with respect to the image.
+    """Compute gradients with respect to the accumulated planes from those with respect to the image.
 
     With N = sum w c, D = sum w + EPSILON and I = N / D: dL/dN = dL/dI / D, dL/dD = -sum_c dL/dI_c I_c / D.
     """
     height, width = images.shape[2], images.shape[3]
     for row in range(top, bottom):
-        base, image, y = row * 4 * stride, row // height, row % height
-        gradients[base : base + 4 * stride] = ZERO
+        base, image, y = row * PLANES * stride, row // height, row % height
+        gradients[base : base + PLANES * stride] = ZERO
         inverses, of_weight = planes[base : base + width], gradients[base : base + width]
-        for channel in range(3):
+        for channel in range(CHANNELS):
             start = base + (1 + channel) * stride
             of_color, value, above = (
                 gradients[start : start + width],
@@ -215,7 +234,9 @@ def backward(
     means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients,
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
-    """Gradients of Gaussians [start, stop). With t = -2 dw/d(d2) dL/dw the chain rule gives, summed over pixels:
+    """Compute the gradients of Gaussians [start, stop).
+
+    With t = -2 dw/d(d2) dL/dw, the chain rule gives, summed over pixels:
 
     d mean = (t u, t v) in the frame, d s1 = t u^2 / s1, d s2 = t v^2 / s2, d theta = t u v (s1 / s2 - s2 / s1).
     """
@@ -232,7 +253,7 @@ def backward(
             for row in range(rows[k, 0], rows[k, 1] + 1):
                 dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
                 first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
-                base = row * 4 * stride
+                base = row * PLANES * stride
                 for x in range(base + first, base + last + 1, LANES):
                     u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
                     weight, slope = _weight_and_slope(fma(u, u, v * v))

@@ -1,9 +1,10 @@
-"""The numba kernels of the CPU rasterizer where a pixel is blended of a few Gaussians only; see cpu_kernels.py first.
+"""numba kernels of the CPU rasterizer with top-k blending; cpu_kernels.py has the design that they share.
 
-Forward, every pixel keeps a list of the largest weights so far, sorted, and whose they are; its colour is made from the
-list. Backward, a Gaussian takes part in a pixel if it comes no later than the last of the list, of which nothing else
-is kept. So both passes must find the same weight to the bit: `fma`, which the compiler may or may not fuse, is no good
-for it, and columns are counted from the edge of the image, not from where a chord begins.
+Forward, every pixel keeps a sorted list of its largest weights so far and of the Gaussians that they belong to; its
+colour is blended from the list. Only the last entry of the list is kept for the backward pass, where a Gaussian takes
+part in a pixel if it comes no later than that entry. Both passes must therefore compute the same weight to the bit: so
+they use `strict_fma` instead of `fma`, which the compiler may or may not fuse, and count columns from the edge of the
+image instead of from the start of a chord.
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ from fastgs.runtime.simd import (
     where_below,
 )
 
-# Planes of a row after the forward pass; plane 0 is as in cpu_kernels.py. The last of the list: its weight, and its
-# number within the image as a float32, exact up to 2^24; 0 and -1 where the list is not full.
+# Planes of a row after the forward pass; plane 0 is that of cpu_kernels.py. They have the last entry of the list: its
+# weight, and the number of its Gaussian within the image as a float32, which is exact up to 2^24. Where the list is not
+# full, these are 0 and -1.
 LEAST, LAST = 1, 2
 NOBODY = np.float32(-1)
 
-# Lists are made for as many rows at a time as have about so many entries in all: 1 MB, which stays in the cache.
+# Number of entries of the lists in memory at a time, which sets the number of rows: 1 MB, which stays in the cache.
 ENTRIES = 1 << 17
 
 
 @intrinsic
 def strict_fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, never fused."""
+    """Return a * b + c, never fused."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         a_value, b_value, c_value = arguments
@@ -53,7 +55,7 @@ def strict_fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 @intrinsic
 def select_below(_typing: Any, value: Any, limit: Any, chosen: Any, other: Any) -> Any:
-    """`chosen` in the lanes where value < limit, `other` elsewhere (and where either is NaN)."""
+    """Return `chosen` in the lanes where value < limit, and `other` elsewhere and where either is NaN."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", arguments[0], arguments[1]), arguments[2], arguments[3])
@@ -63,7 +65,7 @@ def select_below(_typing: Any, value: Any, limit: Any, chosen: Any, other: Any) 
 
 @intrinsic
 def any_below(_typing: Any, value: Any, limit: Any) -> Any:
-    """Whether value < limit in any lane."""
+    """Tell whether value < limit in any lane."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         lanes = builder.bitcast(builder.fcmp_ordered("<", arguments[0], arguments[1]), ir.IntType(LANES))
@@ -74,7 +76,7 @@ def any_below(_typing: Any, value: Any, limit: Any) -> Any:
 
 @jit
 def _evaluate(column, pitch_x, mean_x, ux, vx, u_row, v_row):
-    """u, v, exp(-d2 / 2) and the fade at eight columns; the weight is the product of the latter two."""
+    """Return u, v, exp(-d2 / 2) and the fade at eight columns; the weight is the product of the last two."""
     dx = strict_fma(column, pitch_x, splat(ZERO) - mean_x)
     u, v = strict_fma(dx, ux, u_row), strict_fma(dx, vx, v_row)
     d2 = minimum(strict_fma(u, u, v * v), splat(kernels.CUTOFF2))
@@ -90,9 +92,12 @@ def _evaluate(column, pitch_x, mean_x, ux, vx, u_row, v_row):
 
 @jit
 def _enter_row(frame, mean_x, mean_y, y, pitch_y, pitch_x, width):
-    """First and last column of the chord in row y; the centres of the first eight; what y adds to u and v."""
+    """Return first and last column of the chord in row y, x of its first eight pixels, and the shares of y in u and v.
+
+    x is in pixels of the image.
+    """
     center = np.float32(y) + HALF
-    first, last = kernels._columns(frame, mean_x, center * pitch_y - mean_y, pitch_x, width)
+    first, last = kernels._find_chord(frame, mean_x, center * pitch_y - mean_y, pitch_x, width)
     dy = strict_fma(splat(center), splat(pitch_y), splat(-mean_y))
     column = splat(np.float32(first) + HALF) + lane_index()
     return first, last, column, splat(frame[kernels.UY]) * dy, splat(frame[kernels.VY]) * dy
@@ -100,14 +105,14 @@ def _enter_row(frame, mean_x, mean_y, y, pitch_y, pitch_x, width):
 
 @jit
 def _insert(weights, owners, at, last, stride, weight, owner):
-    """Insert into the lists of eight pixels, from `at` to `last`; among equal weights, first come first."""
+    """Insert a weight into the lists of eight pixels, from `at` to `last`; among equal weights the first stays first."""
     current = load(weights, last)
     if not any_below(current, weight):
         return
     current_owner = load(owners, last)
     for entry in range(last, at, -stride):
         before, before_owner = load(weights, entry - stride), load(owners, entry - stride)
-        # What is smaller moves down by one; the new one goes where that leaves a gap.
+        # Smaller entries move down by one, and the new entry takes the gap.
         new = select_below(current, weight, weight, current)
         new_owner = select_below(current, weight, owner, current_owner)
         store(weights, entry, select_below(before, weight, before, new))
@@ -118,8 +123,10 @@ def _insert(weights, owners, at, last, stride, weight, owner):
 
 
 @jit
-def _list(means, frames, rows, offsets, pitches, image, height, width, stride, top_k, weights, owners, start, stop):
-    """Fill the lists of rows [start, stop), of one image: (rows, top_k, stride), flat."""
+def _fill_lists(
+    means, frames, rows, offsets, pitches, image, height, width, stride, top_k, weights, owners, start, stop
+):
+    """Fill the lists of rows [start, stop) of one image, flat (rows, top_k, stride)."""
     weights[:] = ZERO
     owners[:] = NOBODY
     pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
@@ -139,7 +146,10 @@ def _list(means, frames, rows, offsets, pitches, image, height, width, stride, t
 
 @jit
 def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top_k, start, stop):
-    """Render rows [start, stop) of images (B, 3, H, W), each pixel of its `top_k` largest weights; planes as above."""
+    """Render rows [start, stop) of images (B, CHANNELS, H, W), each pixel from its `top_k` largest weights.
+
+    Afterwards plane 0 has 1 / (sum of weights + EPSILON) or 1, and planes LEAST and LAST the last entry of the list.
+    """
     height, width = images.shape[2], images.shape[3]
     strip = min(max(1, ENTRIES // (top_k * stride)), stop - start)
     weights, owners = np.empty(strip * top_k * stride, np.float32), np.empty(strip * top_k * stride, np.float32)
@@ -147,11 +157,11 @@ def forward(means, frames, rows, colors, offsets, pitches, stride, planes, image
     while above < stop:
         image = above // height
         below = min(above + strip, stop, (image + 1) * height)
-        _list(
+        _fill_lists(
             means, frames, rows, offsets, pitches, image, height, width, stride, top_k, weights, owners, above, below
         )  # fmt: skip
         for row in range(above, below):
-            base, lists, y = row * 4 * stride, (row - above) * top_k * stride, row % height
+            base, lists, y = row * kernels.PLANES * stride, (row - above) * top_k * stride, row % height
             for x in range(width):
                 total, red, green, blue = ZERO, ZERO, ZERO, ZERO
                 for entry in range(lists + x, lists + top_k * stride, stride):
@@ -178,7 +188,7 @@ def backward(
     means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients, planes,
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
-    """Gradients of Gaussians [start, stop), as in cpu_kernels.py, from the pixels that they take part in."""
+    """Compute the gradients of Gaussians [start, stop), as in cpu_kernels.py, from the pixels that they take part in."""
     zero = splat(ZERO)
     for image in range(len(pitches)):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
@@ -192,7 +202,7 @@ def backward(
                 first, last, column, u_row, v_row = _enter_row(
                     frame, mean_x, mean_y, row - image * height, pitch_y, pitch_x, width
                 )
-                base = row * 4 * stride
+                base = row * kernels.PLANES * stride
                 for x in range(base + first, base + last + 1, LANES):
                     u, v, gaussian, fade = _evaluate(column, splat(pitch_x), splat(mean_x), ux, vx, u_row, v_row)
                     weight, least = gaussian * fade, load(planes, x + LEAST * stride)

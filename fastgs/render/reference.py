@@ -1,18 +1,18 @@
-"""The rasterizer in plain torch: slow, short, and what every other backend is held to.
+"""The reference rasterizer in plain torch: slow and short, and the definition that all backends are tested against.
 
-For Gaussian k and a pixel centre x, with `d` the distance in standard deviations along the axes of the ellipse:
+For Gaussian k and a pixel centre x, with the distance `d` in standard deviations along the axes of the ellipse:
 
     d_k^2(x) = |diag(1 / s) R(theta)^T (x - mu)|^2
     w_k(x)   = exp(-d^2 / 2) * fade(d^2)
     sum:         I(x) = sum_k w_k c_k
     normalized:  I(x) = sum_k w_k c_k / (sum_k w_k + EPSILON)
 
-`fade` is 1 up to 3 standard deviations and falls linearly in d^2 to 0 at 3.5, where the support ends. A weight that
-jumps to zero at its edge makes the normalized blend diverge (the gradient cannot see the hole behind the edge), and
-makes two backends differ wherever rounding moves a pixel across it; a continuous one costs nothing.
+`fade` is 1 up to 3 standard deviations, and falls linearly in d^2 to 0 at 3.5, where the support ends. If weights
+jumped to 0 there, fits by the normalized rule would diverge (the gradient does not see the hole behind the edge), and
+backends would differ wherever rounding moves a pixel across the edge. The fade costs no time.
 
-With `top_k`, the sums run over the Gaussians of the `top_k` largest w_k(x), as in Image-GS; among equal ones the first
-count.
+With `top_k`, the sums are over the Gaussians with the `top_k` largest w_k(x), as in Image-GS; among equal weights the
+first Gaussians are taken.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 FADE_START = 3.0  # standard deviations
-CUTOFF = 3.5
-# Half of a pixel's colour is its own where the weights sum to EPSILON; below that the normalized blend goes to black.
+CUTOFF = 3.5  # standard deviations
+# Sum of weights at which the normalized blend is halfway between the Gaussians' colour and black.
 EPSILON = 1e-2
 
-# At most this many (pixel, Gaussian) pairs are in memory at a time: 32 MB for each intermediate in float64.
+# Largest number of (pixel, Gaussian) pairs in memory at a time: 32 MB for each intermediate result in float64.
 CHUNK = 1 << 22
 
 
 def weights(means: Tensor, scales: Tensor, rotations: Tensor, pixels: Tensor) -> Tensor:
-    """w_k(x): (P, 2) pixel centres and K Gaussians give (P, K)."""
+    """Return the weights w_k(x), (P, K), of K Gaussians at pixel centres (P, 2)."""
     offset = pixels[:, None] - means
     cosine, sine = torch.cos(rotations), torch.sin(rotations)
     u = (offset[..., 0] * cosine + offset[..., 1] * sine) / scales[:, 0]
@@ -42,10 +42,10 @@ def weights(means: Tensor, scales: Tensor, rotations: Tensor, pixels: Tensor) ->
 
 
 def largest(weight: Tensor, top_k: int) -> Tensor:
-    """(P, K) mask of the `top_k` largest of each row, `top_k` from 1 to K; among equal ones the first."""
+    """Return a (P, K) mask of the `top_k` largest weights of each row, among equal ones the first; 1 <= top_k <= K."""
     least = weight.topk(top_k).values[:, -1:]
     above, level = weight > least, weight == least
-    # torch.topk may take any of those that are equal.
+    # torch.topk may return any of several equal weights.
     return above | (level & (level.cumsum(1, dtype=torch.int32) <= top_k - above.sum(1, keepdim=True)))
 
 
@@ -58,7 +58,7 @@ def _blend(
     normalized: bool,
     top_k: int | None,
 ) -> Tensor:
-    """(P, 2) pixel centres to (P, 3) colours."""
+    """Return the colours (P, C) at pixel centres (P, 2)."""
     weight = weights(means, scales, rotations, pixels)
     if top_k is not None and top_k < len(means):
         weight = torch.where(largest(weight.detach(), top_k), weight, 0)
@@ -78,9 +78,13 @@ def rasterize(
     normalized: bool,
     top_k: int | None = None,
 ) -> Tensor:
-    """Render a ragged batch; see `fastgs.render.rasterize` for the arguments. Any floating dtype, any device.
+    """Render a ragged batch of any floating-point dtype and any number of channels C on any device.
 
-    Memory is bounded: pixels are taken in chunks, and each chunk is computed again in the backward pass.
+    The arguments are those of `fastgs.render.rasterize`. Memory is bounded: pixels are processed in chunks, and each
+    chunk is computed again in the backward pass.
+
+    Returns:
+        (B, C, H, W).
     """
     grid_y = torch.arange(height, dtype=means.dtype, device=means.device) + 0.5
     grid_x = torch.arange(width, dtype=means.dtype, device=means.device) + 0.5
@@ -90,5 +94,5 @@ def rasterize(
         pixels = torch.cartesian_prod(grid_y * pitch_y, grid_x * pitch_x).flip(1)
         chunks = torch.split(pixels, max(1, CHUNK // max(1, len(gaussians[0]))))
         blended = [checkpoint(_blend, *gaussians, chunk, normalized, top_k, use_reentrant=False) for chunk in chunks]
-        images.append(torch.cat(blended).T.reshape(3, height, width))
+        images.append(torch.cat(blended).T.reshape(colors.shape[1], height, width))
     return torch.stack(images)
