@@ -1,20 +1,23 @@
-"""The Triton kernel of optimizer_cuda.py: from gradients of Gaussians to the Gaussians of the next step."""
+"""Triton kernel of optimizer_cuda.py: from the gradients of Gaussians to the Gaussians of the next step."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
+from fastgs import gaussians
 from fastgs.fitting import adam
 
+CHANNELS = tl.constexpr(gaussians.CHANNELS)
 EPSILON = tl.constexpr(adam.EPSILON)
 
 
 @triton.jit
 def _adam(variables, averages, squares, gradient, rate, share, share_squared, rest, rest_squared, mask):
-    """One step for a row of variables, of which the new values are returned (Kingma and Ba, 2015).
+    """Take a step of Adam (Kingma and Ba, 2015) for a row of variables, and return their new values.
 
-    share and share_squared are what the new gradient counts for; rest and rest_squared correct for the start at 0.
+    share and share_squared are the weights of the new gradient and its square in the averages; rest and rest_squared
+    correct for their start at 0.
     """
     average = tl.load(averages, mask, 0.0)
     square = tl.load(squares, mask, 0.0)
@@ -34,13 +37,13 @@ def descend(
     weights, rate_offsets, rate_scales, rate_rotations, rate_colors, number, capacity,
     LAST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Adam on the variables, and the Gaussians that they become; nothing, if the lists had no room for all entries.
+    """Take a step of Adam and update the Gaussians; do nothing if the lists of tiles had no room for all entries.
 
-    variables, averages, squares (8, N): offsets u, v, log scales u, v, rotation, red, green, blue
-    start (N, 2), frames (N, 2), floors (N, 2): see `Relative`
-    taken: number of steps, with this one; factor: of the rates, now
-    weights (LAST, 4): for each step, see `fastgs.fitting.adam.weights`: new and known, of the gradient and of its
-    square; those of the last one ever after
+    variables, averages, squares (5 + CHANNELS, N): offsets u, v, log scales u, v, rotation, colours
+    start (N, 2), frames (N, 2), floors (N, 2): as in `fastgs.fitting.parametrization.Relative`
+    taken: number of steps including this one; factor: current factor of the learning rates
+    weights (LAST, 4): share, rest, share_squared and rest_squared of each step, from `fastgs.fitting.adam.weights`;
+    those of the last row hold for all later steps
     """
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = index < tl.where(tl.load(ends + number - 1) <= capacity, number, 0)
@@ -78,10 +81,10 @@ def descend(
         rate_rotations * now, share, share_squared, rest, rest_squared, mask,
     )  # fmt: skip
     tl.store(rotations + index, rotation, mask)
-    for channel in tl.static_range(3):
+    for channel in tl.static_range(CHANNELS):
         row = index + (5 + channel) * number
         color = _adam(
-            variables + row, averages + row, squares + row, tl.load(in_colors + 3 * index + channel, mask, 0.0),
+            variables + row, averages + row, squares + row, tl.load(in_colors + index * CHANNELS + channel, mask, 0.0),
             rate_colors * now, share, share_squared, rest, rest_squared, mask,
         )  # fmt: skip
-        tl.store(colors + 3 * index + channel, color, mask)
+        tl.store(colors + index * CHANNELS + channel, color, mask)

@@ -8,10 +8,6 @@ are numbered consecutively from image to image, and a Gaussian reaches rows of i
 A Gaussian is evaluated in its whitened frame: `u, v` are the coordinates of a pixel along its axes in standard
 deviations, and `d2 = u^2 + v^2`. This is accurate where a conic `a dx^2 + 2 b dx dy + c dy^2` would cancel (needles of
 0.05 px by 1000 px), and the gradients with respect to scales and rotation are plain moments of u and v.
-
-The inner loops are unrolled by hand for the CHANNELS = 3 colours: loops over the channels would need arrays of vectors,
-which leave the registers. For another number, change each line here and in cpu_topk_kernels.py that names red, green
-and blue; sizes, strides and offsets follow from CHANNELS.
 """
 
 from __future__ import annotations
@@ -24,6 +20,16 @@ from fastgs.gaussians import CHANNELS
 from fastgs.render.reference import CUTOFF, EPSILON, FADE_START
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
+from fastgs.runtime.simd_tuples import (
+    dot,
+    fma_each,
+    horizontal_sum_each,
+    load_each,
+    read_row,
+    splat_each,
+    store_each,
+    write_row,
+)
 
 CUTOFF2 = np.float32(CUTOFF**2)
 FADE_SLOPE = np.float32(1 / (CUTOFF**2 - FADE_START**2))
@@ -43,14 +49,15 @@ LONG_CHORD = np.float32(14)
 # Widening of every chord in pixels, against rounding.
 SLACK = np.float32(0.02)
 
-# Columns of the array `frames`: u = UX dx + UY dy, v = VX dx + VY dy; the chord at dy is centred SLOPE * dy columns from
-# the mean, reaches WIDEST columns to either side at dy = 0, and vanishes at |dy| = REACH.
+# Columns of the array `frames`: u = UX dx + UY dy and v = VX dx + VY dy. The centre of the chord at dy lies SLOPE * dy
+# columns from the mean; the chord reaches WIDEST columns to either side at dy = 0, and vanishes at |dy| = REACH.
 FRAME = 7
 UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(FRAME)
 
-# Planes of an accumulated row: the sum of weights in plane 0, then the weighted sums of the colours.
-PLANES = CHANNELS + 1
-RED, GREEN, BLUE = range(1, PLANES)
+# Planes of an accumulated row: the sum of weights, then the weighted sum of each colour channel. The kernels for top-k
+# blending need three planes in any case.
+PLANES = max(CHANNELS + 1, 3)
+NO_COLOR = (ZERO,) * CHANNELS
 
 
 @jit
@@ -169,7 +176,7 @@ def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, st
         for k in range(offsets[image], offsets[image + 1]):
             frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
             ux, vx = splat(frame[UX]), splat(frame[VX])
-            red, green, blue = splat(colors[k, 0]), splat(colors[k, 1]), splat(colors[k, 2])
+            color = splat_each(read_row(colors, k, CHANNELS))
             for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
                 dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
                 first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
@@ -178,9 +185,8 @@ def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, st
                     u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
                     weight = _weight(fma(u, u, v * v))
                     store(planes, x, load(planes, x) + weight)
-                    store(planes, x + RED * stride, fma(weight, red, load(planes, x + RED * stride)))
-                    store(planes, x + GREEN * stride, fma(weight, green, load(planes, x + GREEN * stride)))
-                    store(planes, x + BLUE * stride, fma(weight, blue, load(planes, x + BLUE * stride)))
+                    sums = load_each(planes, x + stride, stride, CHANNELS)
+                    store_each(planes, x + stride, stride, fma_each(weight, color, sums))
                     dx = dx + step
 
 
@@ -240,16 +246,16 @@ def backward(
 
     d mean = (t u, t v) in the frame, d s1 = t u^2 / s1, d s2 = t v^2 / s2, d theta = t u v (s1 / s2 - s2 / s1).
     """
-    zero = splat(ZERO)
+    zero, no_color = splat(ZERO), splat_each(NO_COLOR)
     for image in range(len(pitches)):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         ramp, step = lane_index() * splat(pitch_x), splat(np.float32(LANES) * pitch_x)
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
             frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
             ux, vx = splat(frame[UX]), splat(frame[VX])
-            red, green, blue = splat(colors[k, 0]), splat(colors[k, 1]), splat(colors[k, 2])
+            color = splat_each(read_row(colors, k, CHANNELS))
             tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
-            d_red, d_green, d_blue = zero, zero, zero
+            d_color = no_color
             for row in range(rows[k, 0], rows[k, 1] + 1):
                 dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
                 first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
@@ -257,13 +263,9 @@ def backward(
                 for x in range(base + first, base + last + 1, LANES):
                     u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
                     weight, slope = _weight_and_slope(fma(u, u, v * v))
-                    above_red = load(gradients, x + RED * stride)
-                    above_green = load(gradients, x + GREEN * stride)
-                    above_blue = load(gradients, x + BLUE * stride)
-                    d_red = fma(weight, above_red, d_red)
-                    d_green = fma(weight, above_green, d_green)
-                    d_blue = fma(weight, above_blue, d_blue)
-                    d_weight = fma(red, above_red, fma(green, above_green, fma(blue, above_blue, load(gradients, x))))
+                    above = load_each(gradients, x + stride, stride, CHANNELS)
+                    d_color = fma_each(weight, above, d_color)
+                    d_weight = dot(color, above, load(gradients, x))
                     t = slope * d_weight
                     t_u, t_v = t * u, t * v
                     tu, tv = tu + t_u, tv + t_v
@@ -275,5 +277,4 @@ def backward(
             d_means[k, 1] = frame[UY] * along + frame[VY] * across
             d_scales[k, 0], d_scales[k, 1] = horizontal_sum(tuu) / s1, horizontal_sum(tvv) / s2
             d_rotations[k] = horizontal_sum(tuv) * (s1 / s2 - s2 / s1)
-            d_colors[k, 0], d_colors[k, 1] = horizontal_sum(d_red), horizontal_sum(d_green)
-            d_colors[k, 2] = horizontal_sum(d_blue)
+            write_row(d_colors, k, horizontal_sum_each(d_color))

@@ -16,8 +16,9 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from fastgs.gaussians import CHANNELS
 from fastgs.render import cpu_kernels as kernels
-from fastgs.render.cpu_kernels import HALF, ONE, ZERO
+from fastgs.render.cpu_kernels import HALF, NO_COLOR, ONE, ZERO
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import (
     LANES,
@@ -31,6 +32,7 @@ from fastgs.runtime.simd import (
     store,
     where_below,
 )
+from fastgs.runtime.simd_tuples import dot, fma_each, horizontal_sum_each, load_each, read_row, splat_each, write_row
 
 # Planes of a row after the forward pass; plane 0 is that of cpu_kernels.py. They have the last entry of the list: its
 # weight, and the number of its Gaussian within the image as a float32, which is exact up to 2^24. Where the list is not
@@ -105,7 +107,7 @@ def _enter_row(frame, mean_x, mean_y, y, pitch_y, pitch_x, width):
 
 @jit
 def _insert(weights, owners, at, last, stride, weight, owner):
-    """Insert a weight into the lists of eight pixels, from `at` to `last`; among equal weights the first stays first."""
+    """Insert weights into the lists of eight pixels, from `at` to `last`; among equal weights older ones come first."""
     current = load(weights, last)
     if not any_below(current, weight):
         return
@@ -163,19 +165,17 @@ def forward(means, frames, rows, colors, offsets, pitches, stride, planes, image
         for row in range(above, below):
             base, lists, y = row * kernels.PLANES * stride, (row - above) * top_k * stride, row % height
             for x in range(width):
-                total, red, green, blue = ZERO, ZERO, ZERO, ZERO
+                total, color = ZERO, NO_COLOR
                 for entry in range(lists + x, lists + top_k * stride, stride):
                     weight = weights[entry]
                     if weight == ZERO:
                         break
                     k = offsets[image] + int(owners[entry])
                     total += weight
-                    red += weight * colors[k, 0]
-                    green += weight * colors[k, 1]
-                    blue += weight * colors[k, 2]
+                    color = fma_each(weight, read_row(colors, k, CHANNELS), color)
                 inverse = ONE / (total + kernels.EPS) if normalized else ONE
-                images[image, 0, y, x], images[image, 1, y, x] = red * inverse, green * inverse
-                images[image, 2, y, x] = blue * inverse
+                for channel in range(CHANNELS):
+                    images[image, channel, y, x] = color[channel] * inverse
                 last = lists + (top_k - 1) * stride + x
                 planes[base + x] = inverse
                 planes[base + LEAST * stride + x] = weights[last]
@@ -188,16 +188,16 @@ def backward(
     means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients, planes,
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
-    """Compute the gradients of Gaussians [start, stop), as in cpu_kernels.py, from the pixels that they take part in."""
-    zero = splat(ZERO)
+    """Compute the gradients of Gaussians [start, stop) as in cpu_kernels.py, over the pixels that they take part in."""
+    zero, no_color = splat(ZERO), splat_each(NO_COLOR)
     for image in range(len(pitches)):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
             frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
             ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
-            red, green, blue = splat(colors[k, 0]), splat(colors[k, 1]), splat(colors[k, 2])
+            color = splat_each(read_row(colors, k, CHANNELS))
             tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
-            d_red, d_green, d_blue = zero, zero, zero
+            d_color = no_color
             for row in range(rows[k, 0], rows[k, 1] + 1):
                 first, last, column, u_row, v_row = _enter_row(
                     frame, mean_x, mean_y, row - image * height, pitch_y, pitch_x, width
@@ -210,13 +210,9 @@ def backward(
                     gaussian = select_below(load(planes, x + LAST * stride), owner, after, tied)
                     weight = gaussian * fade
                     slope = fma(where_below(fade, splat(ONE), gaussian), splat(kernels.TWO_FADE_SLOPE), weight)
-                    above_red = load(gradients, x + kernels.RED * stride)
-                    above_green = load(gradients, x + kernels.GREEN * stride)
-                    above_blue = load(gradients, x + kernels.BLUE * stride)
-                    d_red = fma(weight, above_red, d_red)
-                    d_green = fma(weight, above_green, d_green)
-                    d_blue = fma(weight, above_blue, d_blue)
-                    d_weight = fma(red, above_red, fma(green, above_green, fma(blue, above_blue, load(gradients, x))))
+                    above = load_each(gradients, x + stride, stride, CHANNELS)
+                    d_color = fma_each(weight, above, d_color)
+                    d_weight = dot(color, above, load(gradients, x))
                     t = slope * d_weight
                     t_u, t_v = t * u, t * v
                     tu, tv = tu + t_u, tv + t_v
@@ -228,5 +224,4 @@ def backward(
             d_means[k, 1] = frame[kernels.UY] * along + frame[kernels.VY] * across
             d_scales[k, 0], d_scales[k, 1] = horizontal_sum(tuu) / s1, horizontal_sum(tvv) / s2
             d_rotations[k] = horizontal_sum(tuv) * (s1 / s2 - s2 / s1)
-            d_colors[k, 0], d_colors[k, 1] = horizontal_sum(d_red), horizontal_sum(d_green)
-            d_colors[k, 2] = horizontal_sum(d_blue)
+            write_row(d_colors, k, horizontal_sum_each(d_color))

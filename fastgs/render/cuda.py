@@ -1,7 +1,7 @@
 """The rasterizer on a GPU: the kernels of cuda_kernels.py as a differentiable function of float32 tensors.
 
-Which Gaussians touch which tile is found by gsplat's CUDA code where that is built, else by the kernels and a sort of
-torch's; both give the same lists.
+The lists of the Gaussians that touch each tile are made by the CUDA code of gsplat where that is built, else by the
+kernels and a sort of torch; both make the same lists.
 """
 
 from __future__ import annotations
@@ -20,21 +20,29 @@ from fastgs.render import cuda_kernels as kernels
 
 _logger = logging.getLogger(__name__)
 
-BLOCK = 128  # Gaussians or pixels of a program where each lane has its own
-TILE = kernels.TILE.value
+BLOCK = 128  # Gaussians or pixels of a program in kernels with one for each lane
+TILE = kernels.TILE.value  # side of a tile in pixels
+CHANNELS, PLANES = kernels.CHANNELS.value, kernels.PLANES.value
 
 
 class Layout(NamedTuple):
-    """What a batch looks like, apart from its Gaussians."""
+    """Geometry of a batch, apart from its Gaussians.
 
-    images: Tensor  # (N,) int32: which image each Gaussian belongs to
-    pitches: Tensor  # (B, 2): distance of neighbouring pixels in y and x, in pixels of the canvas
+    Attributes:
+        images: (N,) int32 number of the image that each Gaussian belongs to.
+        pitches: (B, 2) distances of neighbouring pixels in y and x, in pixels of the canvas.
+        height: Height of every image in pixels.
+        width: Width of every image in pixels.
+    """
+
+    images: Tensor
+    pitches: Tensor
     height: int
     width: int
 
     @property
     def tiles(self) -> tuple[int, int]:
-        """Rows and columns of tiles."""
+        """Numbers of rows and columns of tiles."""
         return triton.cdiv(self.height, TILE), triton.cdiv(self.width, TILE)
 
 
@@ -42,20 +50,35 @@ class Layout(NamedTuple):
 def lay_out(
     counts: tuple[int, ...], pitches: tuple[tuple[float, float], ...], height: int, width: int, device: torch.device
 ) -> Layout:
-    """A layout; kept, since to make one waits for the device."""
+    """Make the layout of a batch.
+
+    Layouts are cached, since making one waits for the device.
+
+    Args:
+        counts: B numbers of Gaussians.
+        pitches: B pairs of the distance between neighbouring pixels in y and in x, in pixels of the canvas.
+        height: Height of every image in pixels.
+        width: Width of every image in pixels.
+        device: Device of the Gaussians.
+    """
     images = torch.arange(len(counts), dtype=torch.int32).repeat_interleave(torch.tensor(counts))
     return Layout(images.to(device), torch.tensor(pitches, dtype=torch.float32, device=device), height, width)
 
 
 class Tiles(NamedTuple):
-    """The Gaussians that touch each tile, image by image and row by row, each list in their order."""
+    """Lists of the Gaussians that touch each tile. Tiles are ordered by image and row, Gaussians by number.
 
-    entries: Tensor  # (M,) int32 numbers of Gaussians
-    starts: Tensor  # (B tiles + 1,) int32: tile t has the entries [starts[t], starts[t + 1])
+    Attributes:
+        entries: (M,) int32 numbers of Gaussians.
+        starts: (B tiles + 1,) int32; tile t has the entries [starts[t], starts[t + 1]).
+    """
+
+    entries: Tensor
+    starts: Tensor
 
 
 def prepare(means: Tensor, scales: Tensor, rotations: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """(N, FRAME) frames, see cuda_kernels.py, and (N,) int32 numbers of tiles that the Gaussians touch."""
+    """Return the frames (N, FRAME) of cuda_kernels.py, and the int32 numbers (N,) of tiles that Gaussians touch."""
     number = len(means)
     frames = means.new_empty(number, kernels.FRAME.value)
     counts = torch.empty_like(layout.images)
@@ -68,19 +91,19 @@ def prepare(means: Tensor, scales: Tensor, rotations: Tensor, layout: Layout) ->
 
 
 def list_tiles(frames: Tensor, ends: Tensor, layout: Layout, capacity: int) -> Tiles:
-    """Sort the Gaussians into tiles.
+    """Make the lists of Gaussians in tiles.
 
-    Nothing waits for the device, and every shape follows from the arguments: this can be part of a CUDA graph.
+    This can be part of a CUDA graph: it does not wait for the device, and all shapes follow from the arguments.
 
     Args:
-        frames: (N, FRAME).
-        ends: (N,) int64, the running sum of the numbers of tiles.
-        layout: of the batch.
-        capacity: number of entries that there is room for; any beyond it are lost, any spare ones are in no tile.
+        frames: (N, FRAME) frames.
+        ends: (N,) int64 cumulative sums of the numbers of tiles.
+        layout: Layout of the batch.
+        capacity: Number of entries that there is room for. Entries beyond it are lost; spare ones are in no tile.
     """
     rows, columns = layout.tiles
     total = len(layout.pitches) * rows * columns
-    # A radix sort takes time by the width of its keys.
+    # The time of a radix sort grows with the width of its keys.
     dtype = torch.int16 if total < torch.iinfo(torch.int16).max else torch.int32
     tiles = torch.full((capacity,), total, dtype=dtype, device=frames.device)
     owners = torch.empty(capacity, dtype=torch.int32, device=frames.device)
@@ -96,16 +119,16 @@ def list_tiles(frames: Tensor, ends: Tensor, layout: Layout, capacity: int) -> T
 
 
 def list_tiles_gsplat(frames: Tensor, layout: Layout, wrapper: Any) -> Tiles:
-    """The same lists from gsplat.
+    """Make the lists of `list_tiles` with gsplat.
 
     Args:
-        frames: (N, FRAME).
-        layout: of the batch.
-        wrapper: the module `gsplat.cuda._wrapper`, or one with its twins in torch.
+        frames: (N, FRAME) frames.
+        layout: Layout of the batch.
+        wrapper: Module `gsplat.cuda._wrapper`, or an object with the same functions in plain torch.
     """
     rows, columns = layout.tiles
     pitches = layout.pitches[layout.images.long()].flip(1)
-    # A sort by depth, which flat Gaussians lack, is not stable: by their numbers, then.
+    # gsplat sorts by depth, and not stably. 2D Gaussians have no depth, so their numbers take its place.
     order = torch.arange(len(frames), dtype=torch.float32, device=frames.device)
     _, keys, entries = wrapper.isect_tiles(
         (frames[:, :2] / pitches).contiguous(),
@@ -125,7 +148,7 @@ def list_tiles_gsplat(frames: Tensor, layout: Layout, wrapper: Any) -> Tiles:
 
 @lru_cache(maxsize=1)
 def gsplat_wrapper() -> Any | None:
-    """gsplat's module of CUDA functions where its extension is built; to import that otherwise would build it."""
+    """Return gsplat's module of CUDA functions, or None if its extension is not built: an import would build it."""
     if importlib.util.find_spec("gsplat") is None:
         return None
     from torch.utils.cpp_extension import _get_build_directory  # deferred: looks for compilers
@@ -135,14 +158,14 @@ def gsplat_wrapper() -> Any | None:
         if not built and importlib.util.find_spec("gsplat.csrc") is None:
             return None
         from gsplat.cuda import _backend, _wrapper
-    except Exception as error:  # an installation that broke may raise anything; the kernels do without it
+    except Exception as error:  # a broken installation may raise anything; the kernels work without gsplat
         _logger.warning("gsplat cannot be imported (%r); tiles are listed without it", error)
         return None
     return None if _backend._C is None else _wrapper
 
 
 def find_tiles(frames: Tensor, counts: Tensor, layout: Layout) -> Tiles:
-    """The lists by whichever is at hand; waits for the device, to know how long they are."""
+    """Make the lists of tiles, with gsplat if it is built; this waits for the device, to learn their length."""
     wrapper = gsplat_wrapper() if frames.is_cuda else None
     if wrapper is not None and len(frames):
         return list_tiles_gsplat(frames, layout, wrapper)
@@ -160,15 +183,18 @@ def draw(
     sums: Tensor,
     target: Tensor | None = None,
 ) -> None:
-    """Render.
+    """Render a batch, and with a target compute the gradients of half the squared error in its pixels.
 
     Args:
-        frames, colors, tiles, layout: of the batch.
-        normalized: the rule.
-        images: (B, 3, H, W), written.
-        sums: written: (B, H, W) sums of weights; or, with a target, (B, 4, H, W) gradients of half the squared error,
-            as `collect` takes them.
-        target: (B, 3, H, W).
+        frames: (N, FRAME) frames.
+        colors: (N, CHANNELS) colours.
+        tiles: Lists of the tiles.
+        layout: Layout of the batch.
+        normalized: Rule: "normalized" if true, else "sum".
+        images: (B, CHANNELS, H, W), written.
+        sums: Written: the sums of weights (B, H, W); or, with a target, the gradients (B, PLANES, H, W) that `collect`
+            takes.
+        target: (B, CHANNELS, H, W), or None.
     """
     rows, columns = layout.tiles
     grid = (len(layout.pitches) * rows * columns,)
@@ -181,7 +207,16 @@ def draw(
 def collect(
     scales: Tensor, colors: Tensor, frames: Tensor, layout: Layout, gradients: Tensor, results: tuple[Tensor, ...]
 ) -> None:
-    """From gradients (B, 4, H, W) of the pixels to those of means, scales, rotations and colours."""
+    """Collect the gradients of Gaussians from those of the pixels.
+
+    Args:
+        scales: (N, 2) scales.
+        colors: (N, CHANNELS) colours.
+        frames: (N, FRAME) frames.
+        layout: Layout of the batch.
+        gradients: (B, PLANES, H, W) gradients in the sums of weighted colours and in the sum of weights of each pixel.
+        results: Written: gradients of means, scales, rotations and colours.
+    """
     number = len(scales)
     if not number:
         return
@@ -194,10 +229,10 @@ def collect(
 
 
 def _lanes(pixels: float) -> int:
-    """How many lanes a Gaussian gets, for the number of pixels that there are for each.
+    """Return the number of lanes of a Gaussian in the backward kernel, given the number of pixels per Gaussian.
 
-    A bounding box has some 16 times as many (standard deviations are about 0.6 of the spacing), so that its lanes
-    take 8 to 32 steps.
+    A bounding box has about 16 times as many pixels (standard deviations are about 0.6 of the spacing), so that its
+    lanes take 8 to 32 steps.
     """
     return min(512, max(8, int(triton.next_power_of_2(round(pixels)))))
 
@@ -210,7 +245,7 @@ class _Rasterize(torch.autograd.Function):
         means, scales, rotations, colors = (each.contiguous() for each in (means, scales, rotations, colors))
         frames, counts = prepare(means, scales, rotations, layout)
         batch = len(layout.pitches)
-        images = means.new_empty(batch, 3, layout.height, layout.width)
+        images = means.new_empty(batch, CHANNELS, layout.height, layout.width)
         totals = means.new_empty(batch, layout.height, layout.width)
         draw(frames, colors, find_tiles(frames, counts, layout), layout, normalized, images, totals)
         ctx.save_for_backward(scales, colors, frames, images, totals)
@@ -221,7 +256,7 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
         scales, colors, frames, images, totals = ctx.saved_tensors
         layout, normalized = ctx.kept
-        gradients = images.new_empty(len(images), 4, layout.height, layout.width)
+        gradients = images.new_empty(len(images), PLANES, layout.height, layout.width)
         area = layout.height * layout.width
         kernels.pixel_gradients[(triton.cdiv(area, 4 * BLOCK), len(images))](
             upstream[0].contiguous(), images, totals, gradients, area, NORMALIZED=normalized, BLOCK=4 * BLOCK
@@ -247,9 +282,15 @@ def rasterize(
     width: int,
     normalized: bool,
 ) -> Tensor:
-    """Render a ragged batch of float32 tensors on a GPU; see `fastgs.render.rasterize` for the arguments."""
+    """Render a ragged batch of float32 tensors on a GPU.
+
+    The arguments are those of `fastgs.render.rasterize`.
+
+    Returns:
+        (B, C, H, W), with C = CHANNELS.
+    """
     layout = lay_out(tuple(counts), tuple(pitches), height, width, means.device)
-    # Kernels are launched on the current device; autograd sees to that backward.
+    # Kernels are launched on the current device; autograd sets it for the backward pass.
     with torch.cuda.device_of(means):  # type: ignore[no-untyped-call]
         result: Tensor = _Rasterize.apply(means, scales, rotations, colors, layout, normalized)
     return result

@@ -44,13 +44,33 @@ class _Float32x8Model(models.PrimitiveModel):
         super().__init__(manager, numba_type, _vector)  # type: ignore[no-untyped-call]
 
 
-def _splat(builder: Any, scalar: Any) -> Any:
+def broadcast(builder: Any, scalar: Any) -> Any:
+    """Emit a vector with all lanes set to a float32 value."""
     lane0 = builder.insert_element(ir.Constant(_vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(lane0, ir.Constant(_vector, ir.Undefined), zeros)
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Emit a * b + c of vectors or numbers, which LLVM may fuse."""
+    return builder.fadd(builder.fmul(a, b, flags=_FLAGS), c, flags=_FLAGS)
+
+
+def sum_lanes(builder: Any, total: Any) -> Any:
+    """Emit the sum of the lanes of a vector, added by halves."""
+    width = LANES
+    while width > 1:
+        width //= 2
+        low = ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(width)))
+        high = ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(width, 2 * width)))
+        total = builder.fadd(
+            builder.shuffle_vector(total, total, low), builder.shuffle_vector(total, total, high), flags=_FLAGS
+        )
+    return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+
+def vector_address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Emit the address of the vector that begins at an index of a contiguous 1-D float32 array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), _vector.as_pointer())
 
@@ -60,7 +80,7 @@ def splat(_typing: Any, scalar: Any) -> Any:
     """Return a vector with all lanes set to one number, as float32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _splat(builder, context.cast(builder, arguments[0], signature.args[0], types.float32))
+        return broadcast(builder, context.cast(builder, arguments[0], signature.args[0], types.float32))
 
     return float32x8(scalar), generate
 
@@ -81,7 +101,7 @@ def load(_typing: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         index_value = context.cast(builder, arguments[1], signature.args[1], types.intp)
-        address = _address(context, builder, signature.args[0], arguments[0], index_value)
+        address = vector_address(context, builder, signature.args[0], arguments[0], index_value)
         return builder.load(address, align=4)
 
     return float32x8(array, index), generate
@@ -93,7 +113,9 @@ def store(_typing: Any, array: Any, index: Any, value: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         index_value = context.cast(builder, arguments[1], signature.args[1], types.intp)
-        builder.store(arguments[2], _address(context, builder, signature.args[0], arguments[0], index_value), align=4)
+        builder.store(
+            arguments[2], vector_address(context, builder, signature.args[0], arguments[0], index_value), align=4
+        )
         return context.get_dummy_value()
 
     return types.void(array, index, value), generate
@@ -104,8 +126,7 @@ def fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a * b + c, fused where the processor can."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        a_value, b_value, c_value = arguments
-        return builder.fadd(builder.fmul(a_value, b_value, flags=_FLAGS), c_value, flags=_FLAGS)
+        return multiply_add(builder, *arguments)
 
     return float32x8(a, b, c), generate
 
@@ -137,15 +158,7 @@ def horizontal_sum(_typing: Any, value: Any) -> Any:
     """Return the sum of the lanes, added by halves: (0+4, 1+5, ...), then again."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        total, width = arguments[0], LANES
-        while width > 1:
-            width //= 2
-            low = ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(width)))
-            high = ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(width, 2 * width)))
-            total = builder.fadd(
-                builder.shuffle_vector(total, total, low), builder.shuffle_vector(total, total, high), flags=_FLAGS
-            )
-        return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+        return sum_lanes(builder, arguments[0])
 
     return types.float32(value), generate
 

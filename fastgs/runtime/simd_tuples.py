@@ -1,0 +1,151 @@
+"""Tuples of vectors in numba code, such as eight pixels in each of the colour channels.
+
+The length of a tuple is known when a kernel is compiled. All functions here are therefore unrolled, and the vectors
+stay in registers, which they would leave in a loop over channels.
+
+    color = splat_each(read_row(colors, k, CHANNELS))
+    sums = load_each(planes, x, stride, CHANNELS)
+    store_each(planes, x, stride, fma_each(weight, color, sums))
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from fastgs.runtime import simd
+from fastgs.runtime.simd import float32x8
+
+
+def _row_addresses(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
+    """Emit the addresses of the elements of a row of a contiguous array (N, count)."""
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    row = context.cast(builder, arguments[1], signature.args[1], types.intp)
+    first = builder.mul(row, context.get_constant(types.intp, count))
+    return [builder.gep(data, [builder.add(first, context.get_constant(types.intp, each))]) for each in range(count)]
+
+
+def _plane_addresses(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
+    """Emit the addresses of `count` vectors in a contiguous 1-D array, from an index on and a step apart."""
+    index, step = (context.cast(builder, arguments[each], signature.args[each], types.intp) for each in (1, 2))
+    places = [index]
+    for _ in range(count - 1):
+        places.append(builder.add(places[-1], step))
+    return [simd.vector_address(context, builder, signature.args[0], arguments[0], place) for place in places]
+
+
+@intrinsic(prefer_literal=True)
+def read_row(_typing: Any, array: Any, row: Any, count: Any) -> Any:
+    """Return a row of a contiguous float32 array (N, count) as a tuple of numbers, without a bounds check.
+
+    `count` is a constant.
+    """
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    result = types.UniTuple(types.float32, count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        addresses = _row_addresses(context, builder, signature, arguments, result.count)
+        return context.make_tuple(builder, result, [builder.load(each) for each in addresses])
+
+    return result(array, row, count), generate
+
+
+@intrinsic
+def write_row(_typing: Any, array: Any, row: Any, values: Any) -> Any:
+    """Write a tuple of numbers to a row of a contiguous float32 array (N, length), without a bounds check."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = cgutils.unpack_tuple(builder, arguments[2], values.count)
+        addresses = _row_addresses(context, builder, signature, arguments, values.count)
+        for number, address in zip(numbers, addresses, strict=True):
+            builder.store(number, address)
+        return context.get_dummy_value()
+
+    return types.void(array, row, values), generate
+
+
+@intrinsic
+def splat_each(_typing: Any, values: Any) -> Any:
+    """Return a tuple of vectors, each with all lanes set to one number of a tuple."""
+    result = types.UniTuple(float32x8, values.count)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        numbers = cgutils.unpack_tuple(builder, arguments[0], values.count)
+        return context.make_tuple(builder, result, [simd.broadcast(builder, each) for each in numbers])
+
+    return result(values), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_each(_typing: Any, array: Any, index: Any, step: Any, count: Any) -> Any:
+    """Load `count` vectors of a contiguous 1-D float32 array, from `index`, `index + step`, and so on.
+
+    `count` is a constant; there is no bounds check.
+    """
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    result = types.UniTuple(float32x8, count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        addresses = _plane_addresses(context, builder, signature, arguments, result.count)
+        return context.make_tuple(builder, result, [builder.load(each, align=4) for each in addresses])
+
+    return result(array, index, step, count), generate
+
+
+@intrinsic
+def store_each(_typing: Any, array: Any, index: Any, step: Any, values: Any) -> Any:
+    """Store vectors in a contiguous 1-D float32 array, at `index`, `index + step` and so on, without a bounds check."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vectors = cgutils.unpack_tuple(builder, arguments[3], values.count)
+        addresses = _plane_addresses(context, builder, signature, arguments, values.count)
+        for vector, address in zip(vectors, addresses, strict=True):
+            builder.store(vector, address, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, index, step, values), generate
+
+
+@intrinsic
+def fma_each(_typing: Any, factor: Any, values: Any, sums: Any) -> Any:
+    """Return the tuple of factor * value + sum, fused where the processor can.
+
+    All are vectors, or all are float32 numbers.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        pairs = zip(*(cgutils.unpack_tuple(builder, each, sums.count) for each in arguments[1:]), strict=True)
+        results = [simd.multiply_add(builder, arguments[0], value, total) for value, total in pairs]
+        return context.make_tuple(builder, sums, results)
+
+    return sums(factor, values, sums), generate
+
+
+@intrinsic
+def dot(_typing: Any, a: Any, b: Any, start: Any) -> Any:
+    """Return start plus the sum of a * b over two tuples, added from the last elements to the first."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        pairs = zip(*(cgutils.unpack_tuple(builder, each, a.count) for each in arguments[:2]), strict=True)
+        total = arguments[2]
+        for left, right in reversed(list(pairs)):
+            total = simd.multiply_add(builder, left, right, total)
+        return total
+
+    return start(a, b, start), generate
+
+
+@intrinsic
+def horizontal_sum_each(_typing: Any, values: Any) -> Any:
+    """Return the tuple of the sums over the lanes of each vector."""
+    result = types.UniTuple(types.float32, values.count)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        vectors = cgutils.unpack_tuple(builder, arguments[0], values.count)
+        return context.make_tuple(builder, result, [simd.sum_lanes(builder, each) for each in vectors])
+
+    return result(values), generate

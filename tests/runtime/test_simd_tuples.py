@@ -1,0 +1,92 @@
+"""Each operation on tuples of vectors against numpy, compiled alone, for one and for several vectors."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+from fastgs.runtime.simd import LANES, splat
+from fastgs.runtime.simd_tuples import (
+    dot,
+    fma_each,
+    horizontal_sum_each,
+    load_each,
+    read_row,
+    splat_each,
+    store_each,
+    write_row,
+)
+
+COUNTS = pytest.mark.parametrize("count", [1, 3, 4])
+STEP = 20
+
+
+def random_array(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape, dtype=np.float32)
+
+
+@COUNTS
+def test_read_row_and_write_row(count):
+    @njit
+    def kernel(source, row, target, to):
+        write_row(target, to, read_row(source, row, count))
+
+    source, target = random_array(5, count), np.zeros((4, count), np.float32)
+    kernel(source, 3, target, 1)
+    np.testing.assert_array_equal(target[1], source[3])
+    assert (target[[0, 2, 3]] == 0).all()
+
+
+@COUNTS
+def test_load_each_and_store_each(count):
+    @njit
+    def kernel(source, index, target, to):
+        store_each(target, to, STEP, load_each(source, index, STEP, count))
+
+    source, target = random_array(count * STEP), np.zeros(count * STEP, np.float32)
+    kernel(source, 3, target, 5)
+    wanted = np.zeros((count, STEP), np.float32)
+    wanted[:, 5 : 5 + LANES] = source.reshape(count, STEP)[:, 3 : 3 + LANES]
+    np.testing.assert_array_equal(target, wanted.ravel())
+
+
+@COUNTS
+def test_fma_each_of_vectors_and_of_numbers(count):
+    @njit
+    def vectors(factor, rows, sums):
+        value = splat_each(read_row(rows, 0, count))
+        store_each(sums, 0, STEP, fma_each(splat(factor), value, load_each(sums, 0, STEP, count)))
+
+    @njit
+    def numbers(factor, rows):
+        write_row(rows, 1, fma_each(factor, read_row(rows, 0, count), read_row(rows, 1, count)))
+
+    factor, rows, sums = np.float32(0.5), random_array(2, count), random_array(count, STEP, seed=1)
+    wanted, wanted_sums = factor * rows[0] + rows[1], factor * rows[0][:, None] + sums[:, :LANES]
+    vectors(factor, rows, sums.reshape(-1))
+    numbers(factor, rows)
+    np.testing.assert_allclose(rows[1], wanted, rtol=1e-6)
+    np.testing.assert_allclose(sums[:, :LANES], wanted_sums, rtol=1e-6)
+
+
+@COUNTS
+def test_dot_and_horizontal_sum_each(count):
+    @njit
+    def kernel(a, b, products, sums):
+        left, right = load_each(a, 0, STEP, count), load_each(b, 0, STEP, count)
+        store_each(products, 0, LANES, (dot(left, right, splat(2.0)),))
+        write_row(sums, 0, horizontal_sum_each(left))
+
+    a, b = random_array(count, STEP), random_array(count, STEP, seed=1)
+    products, sums = np.zeros(LANES, np.float32), np.zeros((1, count), np.float32)
+    kernel(a.reshape(-1), b.reshape(-1), products, sums)
+    np.testing.assert_allclose(products, 2 + (a * b)[:, :LANES].sum(0), rtol=1e-6)
+    np.testing.assert_allclose(sums[0], a[:, :LANES].sum(1), rtol=1e-6)
+
+
+def test_the_number_of_vectors_is_a_constant():
+    @njit
+    def kernel(rows, count):
+        return read_row(rows, 0, count)
+
+    with pytest.raises(Exception, match="read_row"):
+        kernel(random_array(2, 3), 3)
