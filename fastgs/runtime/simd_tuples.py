@@ -12,11 +12,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 from fastgs.runtime import simd
 from fastgs.runtime.simd import float32x8
+
+
+def _tuple_type(element: Any, count: int) -> Any:
+    return types.UniTuple(element, count)  # type: ignore[no-untyped-call]
+
+
+def _unpack(builder: Any, values: Any, count: int) -> list[Any]:
+    """Emit the elements of a tuple."""
+    return [builder.extract_value(values, each) for each in range(count)]
 
 
 def _row_addresses(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
@@ -44,7 +53,7 @@ def read_row(_typing: Any, array: Any, row: Any, count: Any) -> Any:
     """
     if not isinstance(count, types.IntegerLiteral):
         return None
-    result = types.UniTuple(types.float32, count.literal_value)
+    result = _tuple_type(types.float32, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         addresses = _row_addresses(context, builder, signature, arguments, result.count)
@@ -58,7 +67,7 @@ def write_row(_typing: Any, array: Any, row: Any, values: Any) -> Any:
     """Write a tuple of numbers to a row of a contiguous float32 array (N, length), without a bounds check."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = cgutils.unpack_tuple(builder, arguments[2], values.count)
+        numbers = _unpack(builder, arguments[2], values.count)
         addresses = _row_addresses(context, builder, signature, arguments, values.count)
         for number, address in zip(numbers, addresses, strict=True):
             builder.store(number, address)
@@ -70,10 +79,10 @@ def write_row(_typing: Any, array: Any, row: Any, values: Any) -> Any:
 @intrinsic
 def splat_each(_typing: Any, values: Any) -> Any:
     """Return a tuple of vectors, each with all lanes set to one number of a tuple."""
-    result = types.UniTuple(float32x8, values.count)
+    result = _tuple_type(float32x8, values.count)
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        numbers = cgutils.unpack_tuple(builder, arguments[0], values.count)
+        numbers = _unpack(builder, arguments[0], values.count)
         return context.make_tuple(builder, result, [simd.broadcast(builder, each) for each in numbers])
 
     return result(values), generate
@@ -87,7 +96,7 @@ def load_each(_typing: Any, array: Any, index: Any, step: Any, count: Any) -> An
     """
     if not isinstance(count, types.IntegerLiteral):
         return None
-    result = types.UniTuple(float32x8, count.literal_value)
+    result = _tuple_type(float32x8, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         addresses = _plane_addresses(context, builder, signature, arguments, result.count)
@@ -101,7 +110,7 @@ def store_each(_typing: Any, array: Any, index: Any, step: Any, values: Any) -> 
     """Store vectors in a contiguous 1-D float32 array, at `index`, `index + step` and so on, without a bounds check."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vectors = cgutils.unpack_tuple(builder, arguments[3], values.count)
+        vectors = _unpack(builder, arguments[3], values.count)
         addresses = _plane_addresses(context, builder, signature, arguments, values.count)
         for vector, address in zip(vectors, addresses, strict=True):
             builder.store(vector, address, align=4)
@@ -118,7 +127,7 @@ def fma_each(_typing: Any, factor: Any, values: Any, sums: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        pairs = zip(*(cgutils.unpack_tuple(builder, each, sums.count) for each in arguments[1:]), strict=True)
+        pairs = zip(*(_unpack(builder, each, sums.count) for each in arguments[1:]), strict=True)
         results = [simd.multiply_add(builder, arguments[0], value, total) for value, total in pairs]
         return context.make_tuple(builder, sums, results)
 
@@ -130,7 +139,7 @@ def dot(_typing: Any, a: Any, b: Any, start: Any) -> Any:
     """Return start plus the sum of a * b over two tuples, added from the last elements to the first."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        pairs = zip(*(cgutils.unpack_tuple(builder, each, a.count) for each in arguments[:2]), strict=True)
+        pairs = zip(*(_unpack(builder, each, a.count) for each in arguments[:2]), strict=True)
         total = arguments[2]
         for left, right in reversed(list(pairs)):
             total = simd.multiply_add(builder, left, right, total)
@@ -142,10 +151,10 @@ def dot(_typing: Any, a: Any, b: Any, start: Any) -> Any:
 @intrinsic
 def horizontal_sum_each(_typing: Any, values: Any) -> Any:
     """Return the tuple of the sums over the lanes of each vector."""
-    result = types.UniTuple(types.float32, values.count)
+    result = _tuple_type(types.float32, values.count)
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        vectors = cgutils.unpack_tuple(builder, arguments[0], values.count)
+        vectors = _unpack(builder, arguments[0], values.count)
         return context.make_tuple(builder, result, [simd.sum_lanes(builder, each) for each in vectors])
 
     return result(values), generate
