@@ -1,9 +1,9 @@
-"""Pictures of Gaussians: one figure that shows a fit, and plain images of a density, of centres and of an error.
+"""Pictures of Gaussians: a figure that shows a fit, and plain images of densities, centres and errors.
 
-The figure tells what went in, where the Gaussians are, what came out, and how fast.
+The figure shows the input, where the Gaussians are, the reconstruction, and the quality over time.
 
-Only `matplotlib.figure.Figure` is used, never pyplot, so this needs no display and keeps no global state. matplotlib
-is imported where it is used, because it is slow to import and a fit does not need it.
+Only `matplotlib.figure.Figure` is used, never pyplot, so no display is needed and there is no global state. matplotlib
+is imported where it is used: it is slow to import, and a fit does not need it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-History = Sequence[tuple[int, float, float]]
+History = Sequence[tuple[int, float, float]]  # (iteration, seconds, PSNR in dB)
 Window = tuple[float, float, float, float]  # left, right, top, bottom in pixels
 
 PANEL_WIDTH = 4.0  # inches
 DPI = 160  # an image panel is 640 pixels wide
-MAX_ELLIPSES = 1500  # more than this in one panel, and single ellipses cannot be told apart
-DOT = "#ffd54a"  # a centre
-DIM = 0.35  # of the photo behind centres
-STRIP_SIDE = (256, 512)  # pixels that the longer side of a picture in a strip has at least and at most
-TITLE = {"fontsize": 10.5, "loc": "left", "pad": 5, "y": 1.0}  # y is given so that a colour bar cannot push it up
+MAX_ELLIPSES = 1500  # in one panel; with more, single ellipses cannot be distinguished
+DOT = "#ffd54a"  # colour of centres
+DIM = 0.35  # brightness of the photo behind centres
+STRIP_SIDE = (256, 512)  # smallest and largest longer side in pixels of a picture in a strip
+TITLE = {"fontsize": 10.5, "loc": "left", "pad": 5, "y": 1.0}  # y is given so that a colour bar does not push it up
 
 
 def figure(
@@ -45,36 +45,31 @@ def figure(
     image: Tensor,
     gaussians: Gaussians,
     initial: Gaussians | None = None,
-    density: Tensor | None = None,
     history: History = (),
 ) -> Figure:
-    """Draw a fit: input, density, sampled centres, Gaussians, reconstruction, error, and PSNR over time.
+    """Draw a fit: input, density of centres, sampled centres, Gaussians, reconstruction, error, and PSNR over time.
 
     Args:
         target: (3, H, W) input in [0, 1].
-        image: (3, H, W) reconstruction; clamped to [0, 1].
-        gaussians: the fitted Gaussians, on the canvas of the target; drawn as ellipses at one standard deviation in
-            their own colours. If there are too many to tell apart, only the most crowded part is shown, and outlined
-            in the input.
-        initial: the Gaussians that the fit began with, on the same canvas; None leaves out their panel.
-        density: (h, w) density the centres were sampled from, of any resolution; None shows that of the initial
-            centres, blurred over their mean spacing.
+        image: (3, H, W) reconstruction, clamped to [0, 1].
+        gaussians: Fitted Gaussians on the canvas of the target. They are drawn as ellipses at one standard deviation in
+            their own colours. If there are more than `MAX_ELLIPSES`, only the most crowded part of the canvas is shown,
+            and outlined in the input.
+        initial: Gaussians that the fit began with, on the same canvas; None leaves out the two panels of centres.
         history: (iteration, seconds, PSNR in dB), in order; empty leaves out its panel.
 
     Returns:
-        A figure of two rows; `Figure.savefig` or `save_figure` writes it.
+        A figure of two rows of panels; `Figure.savefig` or `save_figure` writes it.
 
     Raises:
-        ValueError: target and image are not of one shape (3, H, W).
+        ValueError: Target and image do not have the same shape (3, H, W).
     """
     from matplotlib.figure import Figure
 
     score = psnr(image, target)
-    window = _crowded_window(gaussians)
+    window = _find_crowded_window(gaussians)
     panels: list[Callable[[Axes], None]] = [lambda axes: _draw_input(axes, target, window)]
-    if density is not None:
-        panels.append(lambda axes: _draw_density(axes, density, target, "Density"))
-    elif initial is not None and len(initial):
+    if initial is not None and len(initial):
         panels.append(lambda axes: _draw_density(axes, density_of_centres(initial), target, "Density of centres"))
     if initial is not None:
         panels.append(lambda axes: _draw_centres(axes, initial, target))
@@ -92,7 +87,7 @@ def figure(
     grid = drawing.add_gridspec(2, columns)
     for index, draw in enumerate(panels):
         row, column = divmod(index, columns)
-        # The last panel, the curve, takes the room that an odd number of panels leaves.
+        # The last panel takes the space that an odd number of panels leaves.
         last = column + 1 if index + 1 < len(panels) else columns
         draw(drawing.add_subplot(grid[row, column:last]))
     return drawing
@@ -104,30 +99,42 @@ def save_figure(
     image: Tensor,
     gaussians: Gaussians,
     initial: Gaussians | None = None,
-    density: Tensor | None = None,
     history: History = (),
 ) -> None:
-    """Write `figure` of the same arguments to a file, whole or not at all; the suffix (png, pdf, svg) is its format.
+    """Draw a fit with `figure` and write it to a file, which is whole or absent.
+
+    Args:
+        path: File to write; its suffix (png, pdf, svg) chooses the format.
+        target: (3, H, W) input in [0, 1].
+        image: (3, H, W) reconstruction, clamped to [0, 1].
+        gaussians: Fitted Gaussians on the canvas of the target.
+        initial: Gaussians that the fit began with, or None.
+        history: (iteration, seconds, PSNR in dB), in order.
 
     Raises:
-        ValueError: as `figure`, or matplotlib does not know the suffix.
-        OSError: the folder does not exist or is not writable, or the disk is full.
+        ValueError: Target and image do not have the same shape (3, H, W), or matplotlib does not know the suffix.
+        OSError: The folder does not exist or is not writable, or the disk is full.
     """
-    drawing = figure(target, image, gaussians, initial, density, history)
+    drawing = figure(target, image, gaussians, initial, history)
     with atomic_write(path) as temporary:
         drawing.savefig(temporary)
 
 
 def density_of_centres(gaussians: Gaussians) -> Tensor:
-    """(h, w) Gaussians per cell, on cells of about a quarter of the mean spacing, blurred over that spacing.
+    """Estimate the density of centres, which shows where an initializer has placed Gaussians.
 
-    It shows where an initializer put its K >= 1 Gaussians, whatever drew them.
+    Args:
+        gaussians: K >= 1 Gaussians.
+
+    Returns:
+        (h, w) Gaussians per cell. Cells are about a quarter of the mean spacing wide, and at least a pixel; counts are
+        blurred over the mean spacing.
     """
     from scipy.ndimage import gaussian_filter
 
     per_spacing = 4
     spacing = math.sqrt(gaussians.height * gaussians.width / len(gaussians))
-    # One cell per pixel is enough, however many Gaussians there are.
+    # Cells smaller than a pixel would show nothing more.
     cell = max(spacing / per_spacing, 1.0)
     shape = [max(1, round(size / cell)) for size in (gaussians.height, gaussians.width)]
     x, y = gaussians.means.detach().cpu().double().numpy().T
@@ -137,22 +144,45 @@ def density_of_centres(gaussians: Gaussians) -> Tensor:
 
 
 def density_image(density: Tensor) -> Tensor:
-    """A (H, W) density of any scale as a (3, H, W) picture in [0, 1], from dark (0) to bright (its highest values)."""
+    """Draw a density.
+
+    Args:
+        density: (H, W) density of any scale.
+
+    Returns:
+        (3, H, W) picture in [0, 1], from dark (0) to bright (the highest values).
+    """
     values = density.detach().float().cpu().numpy()
-    return _colored(values, "viridis", _density_limit(values))
+    return _apply_colormap(values, "viridis", _density_limit(values))
 
 
 def error_image(image: Tensor, target: Tensor) -> Tensor:
-    """The absolute error, mean over channels, of (3, H, W) images as a (3, H, W) picture in [0, 1]; bright is large."""
+    """Draw the absolute error of an image, mean over channels.
+
+    Args:
+        image: (3, H, W) reconstruction, clamped to [0, 1].
+        target: (3, H, W) input in [0, 1].
+
+    Returns:
+        (3, H, W) picture in [0, 1], bright where the error is large.
+    """
     error = (image.detach().clamp(0, 1) - target).abs().mean(dim=0).float().cpu().numpy()
-    return _colored(error, "magma", _error_limit(error))
+    return _apply_colormap(error, "magma", _error_limit(error))
 
 
 def centres_image(gaussians: Gaussians, target: Tensor) -> Tensor:
-    """The pixels that hold centres, on the dimmed (3, H, W) target of the same canvas, as a picture in [0, 1]."""
+    """Mark the pixels that hold centres on a darkened photo.
+
+    Args:
+        gaussians: Gaussians on the canvas of the target.
+        target: (3, H, W) input in [0, 1].
+
+    Returns:
+        (3, H, W) picture in [0, 1].
+    """
     from matplotlib.colors import to_rgb
 
-    picture = _dimmed(target).cpu().clone()
+    picture = _dim(target).cpu().clone()
     columns, rows = gaussians.means.detach().cpu().long().unbind(1)
     inside = (columns >= 0) & (columns < gaussians.width) & (rows >= 0) & (rows < gaussians.height)
     picture[:, rows[inside], columns[inside]] = torch.tensor(to_rgb(DOT))[:, None]
@@ -160,20 +190,20 @@ def centres_image(gaussians: Gaussians, target: Tensor) -> Tensor:
 
 
 def strip(panels: Sequence[tuple[str, Tensor]]) -> Image.Image:
-    """Pictures of one size beside each other, under their titles.
+    """Place pictures of one size side by side, under their titles.
 
     Args:
-        panels: (title, (3, H, W) picture), each clamped to [0, 1]; small ones are enlarged, large ones reduced. Or
-            (title, (N, 3, H, W) pictures), of the same N, which stand below each other.
+        panels: (title, (3, H, W) picture), each clamped to [0, 1], enlarged if it is small and reduced if it is large;
+            or (title, (N, 3, H, W) pictures) with the same N, which are placed below each other.
     """
     margin, heading = 4, 20
-    columns = [[_sized(picture) for picture in each.view(-1, *each.shape[-3:])] for _, each in panels]
+    columns = [[_resize_for_strip(picture) for picture in each.view(-1, *each.shape[-3:])] for _, each in panels]
     width, height = columns[0][0].size
     size = len(columns) * (width + margin) - margin, heading + len(columns[0]) * (height + margin) - margin
     result, font = Image.new("RGB", size, "white"), ImageFont.load_default(13)
     for column, ((title, _), pictures) in enumerate(zip(panels, columns, strict=True)):
         left = column * (width + margin)
-        above = Image.new("RGB", (width, heading), "white")  # so that a long title ends where the next begins
+        above = Image.new("RGB", (width, heading), "white")  # cuts off a long title where the next begins
         ImageDraw.Draw(above).text((0, 2), title, "black", font)
         result.paste(above, (left, 0))
         for row, picture in enumerate(pictures):
@@ -181,8 +211,8 @@ def strip(panels: Sequence[tuple[str, Tensor]]) -> Image.Image:
     return result
 
 
-def _sized(picture: Tensor) -> Image.Image:
-    """A (3, H, W) picture for a strip; enlarged so that its pixels can still be seen."""
+def _resize_for_strip(picture: Tensor) -> Image.Image:
+    """Convert a (3, H, W) picture for a strip; it is enlarged by whole factors, so that its pixels stay visible."""
     lowest, highest = STRIP_SIDE
     pixels = picture.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
     result = Image.fromarray(pixels)
@@ -193,15 +223,15 @@ def _sized(picture: Tensor) -> Image.Image:
     return result
 
 
-def _colored(values: NDArray[np.float32], colormap: str, limit: float) -> Tensor:
-    """(H, W) values from 0 to limit as (3, H, W) colours."""
+def _apply_colormap(values: NDArray[np.float32], colormap: str, limit: float) -> Tensor:
+    """Convert (H, W) values from 0 to limit to (3, H, W) colours."""
     from matplotlib import colormaps
 
     return torch.from_numpy(colormaps[colormap](values / limit)[..., :3]).permute(2, 0, 1).float()
 
 
 def _density_limit(values: NDArray[np.float32]) -> float:
-    """What is shown brightest; a few extreme peaks would turn all the rest black."""
+    """Return the density that is shown brightest: a quantile, since a few peaks would make everything else black."""
     return max(float(np.quantile(values, 0.995)), 1e-12)
 
 
@@ -209,13 +239,17 @@ def _error_limit(values: NDArray[np.float32]) -> float:
     return max(float(np.quantile(values, 0.998)), 1 / 255)
 
 
-def _dimmed(target: Tensor) -> Tensor:
-    """A (3, H, W) photo in dark gray, to draw on."""
+def _dim(target: Tensor) -> Tensor:
+    """Return a (3, H, W) photo in dark gray, to draw on."""
     return DIM * target.detach().clamp(0, 1).mean(dim=0, keepdim=True).expand(3, -1, -1)
 
 
-def _crowded_window(gaussians: Gaussians) -> Window | None:
-    """A window of the canvas's shape around its most crowded spot with MAX_ELLIPSES centres; None: all fit in one."""
+def _find_crowded_window(gaussians: Gaussians) -> Window | None:
+    """Find a window around the most crowded part of the canvas that has MAX_ELLIPSES centres and the canvas's shape.
+
+    Returns:
+        The window, or None if there are no more Gaussians than that.
+    """
     if len(gaussians) <= MAX_ELLIPSES:
         return None
     canvas = torch.tensor([gaussians.width, gaussians.height], dtype=torch.float64)
@@ -230,16 +264,16 @@ def _crowded_window(gaussians: Gaussians) -> Window | None:
     return left, right, top, bottom
 
 
-def _pixels(image: Tensor) -> NDArray[np.float32]:
-    """A (C, H, W) image as (H, W, C), no finer than a panel can show: matplotlib would spend gigabytes on the rest."""
+def _to_pixels(image: Tensor) -> NDArray[np.float32]:
+    """Convert (C, H, W) to (H, W, C), reduced to what a panel can show: matplotlib would take gigabytes for more."""
     shrink = max(1, image.shape[2] // int(2 * PANEL_WIDTH * DPI))
     shown = avg_pool2d(image.detach().float(), shrink, ceil_mode=True) if min(image.shape[1:]) >= shrink else image
     pixels: NDArray[np.float32] = shown.permute(1, 2, 0).cpu().numpy()
     return pixels
 
 
-def _frame(axes: Axes, title: str) -> None:
-    """A title, and nothing else around the picture."""
+def _finish_panel(axes: Axes, title: str) -> None:
+    """Add a title to a panel, and remove its axes."""
     axes.set_title(title, **TITLE)  # type: ignore[arg-type]
     axes.set_xticks([])
     axes.set_yticks([])
@@ -248,9 +282,9 @@ def _frame(axes: Axes, title: str) -> None:
 
 
 def _draw_image(axes: Axes, image: Tensor, title: str) -> None:
-    # Pixel (row i, column j) has its centre at (j + 0.5, i + 0.5), as for Gaussians.
-    axes.imshow(_pixels(image.detach().clamp(0, 1)), extent=(0, image.shape[2], image.shape[1], 0))
-    _frame(axes, title)
+    # Pixel (row i, column j) has its centre at x = j + 0.5, y = i + 0.5, as in `Gaussians`.
+    axes.imshow(_to_pixels(image.detach().clamp(0, 1)), extent=(0, image.shape[2], image.shape[1], 0))
+    _finish_panel(axes, title)
 
 
 def _draw_input(axes: Axes, target: Tensor, window: Window | None) -> None:
@@ -266,11 +300,11 @@ def _draw_input(axes: Axes, target: Tensor, window: Window | None) -> None:
 def _draw_density(axes: Axes, density: Tensor, target: Tensor, title: str) -> None:
     values = density.detach().float().cpu().numpy()
     axes.imshow(values, extent=(0, target.shape[2], target.shape[1], 0), vmin=0, vmax=_density_limit(values))
-    _frame(axes, title)
+    _finish_panel(axes, title)
 
 
 def _draw_centres(axes: Axes, initial: Gaussians, target: Tensor) -> None:
-    _draw_image(axes, _dimmed(target), "Sampled centres")
+    _draw_image(axes, _dim(target), "Sampled centres")
     x, y = initial.means.detach().cpu().unbind(1)
     # Dots cover about a tenth of the panel (in points, 1/72 inch), whatever their number.
     area = 0.1 * (72 * PANEL_WIDTH) ** 2 * target.shape[1] / target.shape[2] / max(len(initial), 1)
@@ -285,7 +319,7 @@ def _draw_ellipses(axes: Axes, gaussians: Gaussians, window: Window | None) -> N
     x, y = gaussians.means.detach().cpu().unbind(1)
     reach = gaussians.scales.detach().cpu().amax(dim=1)
     seen = (x + reach >= left) & (x - reach <= right) & (y + reach >= top) & (y - reach <= bottom)
-    # The largest first, so that they do not hide the small ones.
+    # The largest are drawn first, so that they do not hide small ones.
     order = seen.nonzero().squeeze(1)[reach[seen].argsort(descending=True)]
     means, scales, rotations, colors = (
         getattr(gaussians, name).detach().cpu().double()[order].numpy()
@@ -306,16 +340,16 @@ def _draw_ellipses(axes: Axes, gaussians: Gaussians, window: Window | None) -> N
     axes.add_collection(ellipses, autolim=False)
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", facecolor="0.15")
     zoom = "" if window is None else f", densest part ({gaussians.width / (right - left):.1f}×)"
-    _frame(axes, f"Gaussians at 1σ{zoom}")
+    _finish_panel(axes, f"Gaussians at 1σ{zoom}")
 
 
 def _draw_error(axes: Axes, image: Tensor, target: Tensor) -> None:
     height, width = target.shape[1:]
     error = (image.detach().clamp(0, 1) - target).abs().mean(dim=0, keepdim=True)
-    pixels = _pixels(error)
+    pixels = _to_pixels(error)
     shown = axes.imshow(pixels, extent=(0, width, height, 0), cmap="magma", vmin=0, vmax=_error_limit(pixels))
-    _frame(axes, f"Absolute error, mean {error.mean():.3f}")
-    # The colour bar lies beside the title, so that this picture is as large as the others.
+    _finish_panel(axes, f"Absolute error, mean {error.mean():.3f}")
+    # The colour bar is beside the title, so that this picture is as large as the others.
     inch = 1 / (PANEL_WIDTH * height / width)
     bar = axes.figure.colorbar(
         shown, cax=axes.inset_axes((0.6, 1 + 0.07 * inch, 0.4, 0.08 * inch)), orientation="horizontal", extend="max"
@@ -327,7 +361,7 @@ def _draw_error(axes: Axes, image: Tensor, target: Tensor) -> None:
 
 
 def _draw_history(axes: Axes, history: History) -> None:
-    """PSNR over seconds; the ticks stand at round iterations and name both."""
+    """Draw PSNR over seconds, with ticks at round iterations that show both."""
     from matplotlib.ticker import MaxNLocator
 
     iterations, seconds, scores = np.array(history, dtype=np.float64).T

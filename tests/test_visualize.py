@@ -1,4 +1,4 @@
-"""The figure has the panels it was given, draws ellipses where Gaussians are, and needs no display."""
+"""Tests of the figure of a fit and of plain pictures: panels, ellipses, files, and no need for a display."""
 
 import math
 import subprocess
@@ -30,18 +30,18 @@ def target() -> torch.Tensor:
     return torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
 
 
-def titles(drawing) -> list[str]:
+def panel_titles(drawing) -> list[str]:
     return [axes.get_title("left") for axes in drawing.axes]
 
 
-def test_panels(target):
+def test_figure_has_the_panels_of_its_arguments(target):
     gaussians = random_gaussians(50)
     image = (target + 0.1).clamp(0, 1).requires_grad_()
     history = [(0, 0.5, 20.0), (10, 1.0, 25.0)]
-    full = titles(figure(target, image, gaussians, gaussians, torch.rand(12, 18), history))
+    full = panel_titles(figure(target, image, gaussians, gaussians, history))
     assert [title.split(",")[0] for title in full] == [
         "Input",
-        "Density",
+        "Density of centres",
         "Sampled centres",
         "Gaussians at 1σ",
         "Reconstruction",
@@ -49,12 +49,12 @@ def test_panels(target):
         "PSNR in dB over iterations and seconds",
     ]
     assert full[0] == "Input, 36 × 24" and full[4].startswith("Reconstruction, K = 50, 2") and full[4].endswith(" dB")
-    assert len(titles(figure(target, image, gaussians))) == 4
-    assert len(titles(figure(target, image, gaussians, history=history[:1]))) == 5
-    assert len(titles(figure(target, image, random_gaussians(0), random_gaussians(0)))) == 5
+    assert len(panel_titles(figure(target, image, gaussians))) == 4
+    assert len(panel_titles(figure(target, image, gaussians, history=history[:1]))) == 5
+    assert len(panel_titles(figure(target, image, random_gaussians(0), random_gaussians(0)))) == 5
 
 
-def test_gaussians_turn_from_x_towards_y_down():
+def test_figure_draws_ellipses_rotated_from_x_towards_y_down():
     red, canvas = torch.tensor([[1.0, 0, 0]]), torch.ones(3, 64, 64)
     one = Gaussians(torch.tensor([[32.0, 24]]), torch.tensor([[16.0, 2]]), torch.tensor([math.pi / 6]), red, 64, 64)
     drawing = figure(canvas, canvas, one)
@@ -78,7 +78,7 @@ def test_gaussians_turn_from_x_towards_y_down():
         assert color(x, y) != (255, 0, 0)
 
 
-def test_many_gaussians_are_shown_in_a_window_on_the_crowd():
+def test_figure_shows_the_most_crowded_part_of_many_gaussians():
     crowd, rest = random_gaussians(MAX_ELLIPSES, 20, 30), random_gaussians(MAX_ELLIPSES, 200, 300)
     means = torch.cat([crowd.means + torch.tensor([250.0, 20]), rest.means])
     both = [torch.cat([getattr(crowd, name), getattr(rest, name)]) for name in ("scales", "rotations", "colors")]
@@ -89,13 +89,13 @@ def test_many_gaussians_are_shown_in_a_window_on_the_crowd():
     assert 230 < left < 265 < right < 300 and 0 <= top < 30 < bottom < 60
     assert (right - left) / (bottom - top) == pytest.approx(1.5)
     assert f"densest part ({300 / (right - left):.1f}×)" in panel.get_title("left")
-    assert len(drawing.axes[0].patches) == 2  # its outline
+    assert len(drawing.axes[0].patches) == 2  # the outline of the window
     (ellipses,) = (item for item in panel.collections if isinstance(item, EllipseCollection))
     assert MAX_ELLIPSES <= len(ellipses.get_offsets()) < 2 * MAX_ELLIPSES
     assert not drawing.axes[0].patches[0].get_fill()
 
 
-def test_error_is_the_mean_over_channels(target):
+def test_error_panel_shows_the_mean_over_channels(target):
     image = target.clone()
     image[0] = (target[0] + 0.5) % 1
     panel = figure(target, image, random_gaussians(5)).axes[-1]
@@ -104,10 +104,10 @@ def test_error_is_the_mean_over_channels(target):
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf"])
-def test_save_figure(tmp_path, target, suffix):
+def test_save_figure_writes_one_file(tmp_path, target, suffix):
     gaussians = random_gaussians(20)
     path = tmp_path / f"fit.{suffix}"
-    save_figure(path, target, target, gaussians, gaussians, torch.zeros(HEIGHT, WIDTH), [(0, 0.1, 20.0)])
+    save_figure(path, target, target, gaussians, gaussians, [(0, 0.1, 20.0)])
     assert list(tmp_path.iterdir()) == [path]
     if suffix == "png":
         assert Image.open(path).width == 2560
@@ -115,7 +115,7 @@ def test_save_figure(tmp_path, target, suffix):
         assert path.read_bytes().startswith(b"%PDF")
 
 
-def test_plain_images(target):
+def test_plain_pictures_mark_the_right_pixels(target):
     density = torch.arange(HEIGHT * WIDTH).view(HEIGHT, WIDTH) / 1e5
     brightness = density_image(density).mean(0)
     assert brightness.shape == density.shape and brightness[-1, -1] > 2 * brightness[0, 0]
@@ -136,7 +136,7 @@ def test_plain_images(target):
 
 
 @pytest.mark.parametrize(("side", "shown"), [(64, 256), (300, 300), (1024, 512)])
-def test_strip(side, shown):
+def test_strip_resizes_pictures_and_writes_titles(side, shown):
     red, blue = torch.zeros(2, 3, side, side)
     red[0], blue[2] = 1.2, 1  # beyond 1 is clamped
     picture = strip([("red", red), ("blue", blue)])
@@ -146,7 +146,7 @@ def test_strip(side, shown):
     assert np.asarray(picture.crop((0, 0, 40, 20))).min() < 100  # a title
 
 
-def test_failures_leave_no_file(tmp_path, target):
+def test_save_figure_leaves_no_file_when_it_fails(tmp_path, target):
     with pytest.raises(ValueError, match="not supported"):
         save_figure(tmp_path / "fit.nonsense", target, target, random_gaussians(5))
     with pytest.raises(ValueError, match="expected two images"):
@@ -154,7 +154,7 @@ def test_failures_leave_no_file(tmp_path, target):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pyplot_is_never_imported_and_matplotlib_late(tmp_path):
+def test_save_figure_imports_matplotlib_late_and_pyplot_never(tmp_path):
     code = f"""
 import sys, torch, fastgs.visualize
 assert "matplotlib" not in sys.modules

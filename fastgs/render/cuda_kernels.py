@@ -50,7 +50,7 @@ FARTHEST = tl.constexpr(2.0**30)
 
 
 @triton.jit
-def _frame(x, y, scale_u, scale_v, rotation):
+def _frame(scale_u, scale_v, rotation):
     """Return a row of `frames` without the centre."""
     cosine, sine = tl.cos(rotation), tl.sin(rotation)
     across_u, across_v = scale_u * cosine, scale_v * sine
@@ -99,7 +99,7 @@ def prepare(
     image = tl.load(images + index, mask, 0)
     x, y = tl.load(means + 2 * index, mask, 0.0), tl.load(means + 2 * index + 1, mask, 0.0)
     scale_u, scale_v = tl.load(scales + 2 * index, mask, 1.0), tl.load(scales + 2 * index + 1, mask, 1.0)
-    ux, uy, vx, vy, extent_x, extent_y = _frame(x, y, scale_u, scale_v, tl.load(rotations + index, mask, 0.0))
+    ux, uy, vx, vy, extent_x, extent_y = _frame(scale_u, scale_v, tl.load(rotations + index, mask, 0.0))
     row = frames + index * FRAME
     tl.store(row, x, mask)
     tl.store(row + 1, y, mask)
