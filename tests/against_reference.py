@@ -1,4 +1,4 @@
-"""Random Gaussians of every kind, and what it is for a backend to agree with the reference."""
+"""Random Gaussians of every kind, and the comparison of a backend with the reference."""
 
 import torch
 
@@ -9,7 +9,11 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def random_tensors(count, height, width, seed=0, means=None, scales=None):
-    """Means anywhere, any angle, scales from 0.05 to 50 px (log-uniform); colours beyond [0, 1]."""
+    """Return random means, scales, rotations and colours.
+
+    Means lie anywhere on the canvas, scales are log-uniform from 0.05 to 50 px, angles are in [-5, 5], and colours in
+    [-0.2, 1.2]. `means` and `scales` can be functions that draw others from a function like `torch.rand`.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape):
@@ -24,7 +28,7 @@ def random_tensors(count, height, width, seed=0, means=None, scales=None):
 
 
 def gaussians_and_target(count, height, width, seed=0, blend="normalized"):
-    """Gaussians of a few pixels and an image to fit them to, where the kernels of a GPU can be tried."""
+    """Return Gaussians of a few pixels and an image to fit them to, on the GPU if there is one."""
     means, scales, rotations, colors = random_tensors(
         count, height, width, seed, scales=lambda uniform: 0.3 + 2 * uniform(count, 2)
     )
@@ -33,7 +37,7 @@ def gaussians_and_target(count, height, width, seed=0, blend="normalized"):
 
 
 def render_with_gradients(tensors, height, width, blend, backend, counts=None, pitches=None):
-    """The images, and the gradients of a random linear function of them; `backend` may be a module."""
+    """Return images, and the gradients of a random linear function of them; `backend` is a name or a module."""
     counts = counts or [len(tensors[0])]
     tensors = [tensor.detach().requires_grad_() for tensor in tensors]
     batch = {"counts": counts, "pitches": pitches or [(1.0, 1.0)] * len(counts), "height": height, "width": width}
@@ -46,9 +50,10 @@ def render_with_gradients(tensors, height, width, blend, backend, counts=None, p
 
 
 def assert_equal_to_reference(tensors, height, width, blend, backend="cpu", value=2e-5, gradient=2e-4, **batch):
-    """Values relative to the brightest; the gradient of each Gaussian relative to its norm.
+    """Compare values relative to the largest, and the gradient of each Gaussian relative to its norm.
 
-    A gradient is a sum of terms of both signs, so one far smaller than its neighbours' is held to 1% of theirs.
+    A gradient is a sum of terms of both signs, so one that is much smaller than the largest is compared relative to 1%
+    of the largest.
     """
     images, gradients = render_with_gradients(tensors, height, width, blend, backend, **batch)
     doubles = [tensor.double() for tensor in tensors]

@@ -1,4 +1,4 @@
-"""Image files made by hand, byte for byte, so that no library has to be trusted to write what a test reads."""
+"""Image files made byte for byte, so that tests need not trust a library to write what they read."""
 
 import itertools
 import struct
@@ -12,7 +12,7 @@ ASSOCIATED, UNASSOCIATED = 1, 2
 
 
 def packed(rows: np.ndarray, bits: int, order: str) -> bytes:
-    """Rows (H, N) of samples, each row padded to whole bytes; the first sample in the highest bits."""
+    """Pack rows (H, N) of samples; each row is padded to whole bytes, and the first sample has the highest bits."""
     if bits in (8, 16, 32, 64):
         return rows.astype(rows.dtype.newbyteorder("<" if order == "II" else ">")).tobytes()
     places = np.arange(bits - 1, -1, -1)
@@ -32,11 +32,18 @@ def tiff(
     compression: int = BASELINE,
     tags: dict[int, tuple[str, list[int] | bytes]] | None = None,
 ) -> bytes:
-    """A TIFF file of (H, W, C) unsigned integers, of `bits` each, or floats.
+    """Make a TIFF file.
 
     Args:
+        samples: (H, W, C) unsigned integers or floats.
+        bits: Bits per sample.
+        photometric: Kind of colours (tag 262).
+        order: Byte order, "II" (little endian) or "MM" (big endian).
+        planar: True to store the channels one after the other instead of interleaved.
         layout: "strip" (one), "strips" (of two rows) or "tiles" (of 16 x 16).
-        tags: More of them: type ("H", "I" or "B") and values.
+        extras: Kinds of the samples behind the colours (tag 338).
+        compression: BASELINE (none) or DEFLATE.
+        tags: Further tags, or others of the same number: type ("H", "I" or "B") and values.
     """
     height, width, channels = samples.shape
     sign = "<" if order == "II" else ">"
@@ -92,14 +99,14 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int, color: int, rows: bytes, extra: bytes = b"", interlace: int = 0) -> bytes:
-    """A PNG file of rows that begin with their filter."""
+    """Make a PNG file of rows that begin with their filter."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
     pixels = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + pixels + chunk(b"IEND", b"")
 
 
 def png_of(samples: np.ndarray, depth: int, color: int, extra: bytes = b"", interlace: bool = False) -> bytes:
-    """A PNG file of (H, W, C) unsigned integers."""
+    """Make a PNG file of (H, W, C) unsigned integers."""
     passes = [(0, 0, 1, 1)]
     if interlace:  # Adam7: first row and column, steps
         passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
@@ -112,7 +119,7 @@ def png_of(samples: np.ndarray, depth: int, color: int, extra: bytes = b"", inte
 
 
 def bmp(rows: bytes, width: int, height: int, bits: int, palette: bytes = b"", masks: tuple[int, ...] = ()) -> bytes:
-    """A BMP file of rows from the bottom up, each padded to four bytes; masks of R, G, B and A make it bit fields."""
+    """Make a BMP file of rows from the bottom up, each padded to four bytes; masks of R, G, B and A are bit fields."""
     size = 108 if masks else 40
     header = struct.pack("<IiiHHIIiiII", size, width, height, 1, bits, 3 if masks else 0, len(rows), 2835, 2835, 0, 0)
     header += struct.pack("<4I", *masks, *[0] * (4 - len(masks))) + b"BGRs" + bytes(48) if masks else b""
@@ -121,7 +128,7 @@ def bmp(rows: bytes, width: int, height: int, bits: int, palette: bytes = b"", m
 
 
 def cmyk_profile(corners: np.ndarray) -> bytes:
-    """An ICC profile (version 2, lut8) that gives the 16 corners of C, M, Y, K, K fastest, these CIELab colours."""
+    """Make an ICC profile (version 2, lut8) with these CIELab colours at the 16 corners of C, M, Y, K, K fastest."""
     lab = np.stack([corners[:, 0] * 2.55, corners[:, 1] + 128, corners[:, 2] + 128], axis=1)
     ramp = bytes(range(256))
     identity = struct.pack(">9i", *(65536 if index % 4 == 0 else 0 for index in range(9)))

@@ -1,4 +1,4 @@
-"""The container refuses what is inconsistent; a file is either a whole set of Gaussians or an error that names it."""
+"""Tests of `Gaussians`: validation, saving and loading, and errors that name the file."""
 
 import errno
 import math
@@ -55,7 +55,7 @@ BAD_FIELDS = [
 
 
 @pytest.mark.parametrize(("name", "value", "message"), BAD_FIELDS)
-def test_bad_fields_are_refused(name, value, message):
+def test_gaussians_refuse_bad_fields(name, value, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         Gaussians(**{**fields(), name: value})
 
@@ -63,7 +63,7 @@ def test_bad_fields_are_refused(name, value, message):
 @pytest.mark.parametrize("count", [0, 1, 4])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("blend", ["normalized", "sum"])
-def test_save_and_load(tmp_path, count, dtype, blend):
+def test_load_returns_what_save_wrote(tmp_path, count, dtype, blend):
     gaussians = Gaussians(**fields(count, dtype), blend=blend)
     gaussians.save(tmp_path / "photo.safetensors")
     loaded = Gaussians.load(str(tmp_path / "photo.safetensors"))
@@ -73,8 +73,8 @@ def test_save_and_load(tmp_path, count, dtype, blend):
     assert (loaded.height, loaded.width, loaded.blend, len(loaded)) == (7, 9, blend, count)
 
 
-def test_any_layout_can_be_saved(tmp_path):
-    """Views, tensors in a graph, and one tensor in two roles."""
+def test_save_takes_tensors_of_any_layout(tmp_path):
+    """Save views, a tensor in a graph, and one tensor as two fields."""
     table = torch.rand(8, 4).T + 0.1
     shared = table[:, :2].contiguous()
     gaussians = Gaussians(shared, shared, table[:, 2], table[:, 3:6].requires_grad_(), height=7, width=9)
@@ -83,7 +83,7 @@ def test_any_layout_can_be_saved(tmp_path):
     assert all(torch.equal(getattr(loaded, name), getattr(gaussians, name)) for name in TENSORS)
 
 
-def test_cast():
+def test_to_casts_all_tensors():
     gaussians = Gaussians(**fields(), blend="sum").to(torch.float64)
     assert {getattr(gaussians, name).dtype for name in TENSORS} == {torch.float64}
     assert (gaussians.height, gaussians.width, gaussians.blend) == (7, 9, "sum")
@@ -123,35 +123,35 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_FILES)
-def test_inconsistent_files_are_refused(saved, change, message):
+def test_load_refuses_inconsistent_files(saved, change, message):
     rewrite(saved, **change)
     with pytest.raises(ValueError, match=f"^{saved}: {message}"):
         Gaussians.load(saved)
 
 
-def test_foreign_safetensors(tmp_path):
+def test_load_refuses_safetensors_of_other_programs(tmp_path):
     path = tmp_path / "network.safetensors"
-    safetensors.torch.save_file({"weight": torch.rand(3)}, path)  # as others write: no metadata at all
+    safetensors.torch.save_file({"weight": torch.rand(3)}, path)  # without metadata
     with pytest.raises(ValueError, match=f"^{path}: holds no Gaussians"):
         Gaussians.load(path)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, -1])
-def test_truncated_files(saved, keep):
+def test_load_refuses_truncated_files(saved, keep):
     saved.write_bytes(saved.read_bytes()[:keep])
     with pytest.raises(ValueError, match=f"^{saved}: not a readable safetensors file"):
         Gaussians.load(saved)
 
 
 @pytest.mark.parametrize("content", [b"\xff" * 64, b"not a tensor in sight, just text"])
-def test_other_files(tmp_path, content):
+def test_load_refuses_other_files(tmp_path, content):
     path = tmp_path / "photo.safetensors"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"^{path}: not a readable safetensors file"):
         Gaussians.load(path)
 
 
-def test_paths_that_cannot_be_opened(tmp_path):
+def test_load_and_save_report_paths_that_cannot_be_opened(tmp_path):
     with pytest.raises(OSError, match="absent"):
         Gaussians.load(tmp_path / "absent.safetensors")
     with pytest.raises(OSError):  # noqa: PT011
@@ -160,7 +160,7 @@ def test_paths_that_cannot_be_opened(tmp_path):
         Gaussians(**fields()).save(tmp_path / "absent" / "photo.safetensors")
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(saved, monkeypatch):
+def test_save_keeps_the_old_file_when_it_fails(saved, monkeypatch):
     before = saved.read_bytes()
 
     def fill_the_disk(path, data):
@@ -175,7 +175,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(saved, monkeypatch)
     assert os.listdir(saved.parent) == [saved.name]
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path):
+def test_atomic_write_leaves_nothing_when_interrupted(tmp_path):
     def interrupted():
         with atomic_write(tmp_path / "figure.png") as temporary:
             assert temporary.parent == tmp_path
@@ -190,7 +190,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits")
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_files_get_the_usual_permissions(tmp_path, umask):
+def test_save_gives_files_the_usual_permissions(tmp_path, umask):
     previous = os.umask(umask)
     try:
         Gaussians(**fields()).save(tmp_path / "photo.safetensors")

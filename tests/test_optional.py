@@ -1,4 +1,4 @@
-"""Parts that are broken take neither the package nor the suite with them."""
+"""Test that the package and its tests work without optional dependencies."""
 
 import os
 from pathlib import Path
@@ -20,9 +20,9 @@ sys.exit(pytest.main(["-q", "-rs", "--co", "-p", "no:cacheprovider", *sys.argv[1
 """
 
 
-def test_broken_parts(tmp_path):
-    """An import that raises is as good as none; what tests the part is skipped, and says why."""
-    # What else imports them, torch and timm, expects an ImportError of these two.
+def test_package_and_tests_work_with_broken_dependencies(tmp_path):
+    """An import that fails counts as a missing package; the tests that need it are skipped, and say why."""
+    # torch and timm import the first two as well, and expect an ImportError.
     for name, error in (("triton", "ImportError"), ("wandb", "ImportError"), ("gsplat", "RuntimeError")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise {error}('{name} broke')\n", encoding="utf-8")

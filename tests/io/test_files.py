@@ -1,4 +1,4 @@
-"""JSON of strangers: one reader for all, which refuses in one line what Python takes, or fails at in its own way."""
+"""Tests of the JSON parser for untrusted files: it refuses in one line what later steps cannot handle."""
 
 import ast
 import json
@@ -24,20 +24,20 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD.values(), ids=list(BAD))
-def test_what_no_json_of_ours_holds(content, reason):
+def test_parse_json_refuses_improper_content(content, reason):
     with pytest.raises(ValueError, match=f"^{reason}") as raised:
         parse_json(content)
     assert "\n" not in str(raised.value)
 
 
-def test_what_json_of_ours_may_hold():
+def test_parse_json_accepts_content_of_fastgs():
     item = {"name": "caf\udce9.png", "seed": MAX_INTEGER - 1, "psnr": [-1e-300, None, True]}
     assert parse_json(json.dumps(item)) == item
-    assert parse_json("\ufeff[1]".encode()) == [1]  # as some editors write it
+    assert parse_json("\ufeff[1]".encode()) == [1]  # the byte order mark of some editors
 
 
-def test_nothing_else_reads_json():
-    """But for what was written in the same breath."""
+def test_parse_json_is_the_only_json_parser_of_the_package():
+    """`sorted_header` alone, in the same file, parses JSON that the package has just written."""
     for path in Path(fastgs.__file__).parent.rglob("*.py"):
         calls = [
             ast.unparse(node.func)

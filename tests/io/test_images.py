@@ -1,4 +1,4 @@
-"""Every input format gives exactly the pixels it holds, and every bad input one clear line."""
+"""Tests of reading and writing images: pixels are exact, and every bad input gives a message of one line."""
 
 import io
 import os
@@ -19,7 +19,7 @@ GRAY16 = np.array([[0, 1, 257], [300, 40000, 65535]], dtype=np.uint16)
 
 
 def expected(array: np.ndarray, limit: int = 255) -> torch.Tensor:
-    """(H, W) or (H, W, 3) integers as the image that should be loaded."""
+    """Return the image that should be read from (H, W) or (H, W, 3) integers."""
     array = np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array
     return torch.from_numpy(array.astype(np.float32) / np.float32(limit)).permute(2, 0, 1)
 
@@ -27,7 +27,7 @@ def expected(array: np.ndarray, limit: int = 255) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("suffix", "options"), [("png", {}), ("tif", {}), ("bmp", {}), ("webp", {"lossless": True}), ("PNG", {})]
 )
-def test_lossless_files_are_exact(tmp_path, suffix, options):
+def test_load_image_reads_lossless_files_exactly(tmp_path, suffix, options):
     path = tmp_path / f"photo.{suffix}"
     Image.fromarray(RGB).save(path, **options)
     for source in (path, str(path), Image.open(path)):
@@ -36,31 +36,31 @@ def test_lossless_files_are_exact(tmp_path, suffix, options):
         assert torch.equal(image, expected(RGB))
 
 
-def test_jpeg(tmp_path):
+def test_load_image_reads_jpeg(tmp_path):
     flat = np.full((16, 16, 3), (200, 100, 50), dtype=np.uint8)
     Image.fromarray(flat).save(tmp_path / "photo.jpg", quality=95)
     assert (load_image(tmp_path / "photo.jpg") - expected(flat)).abs().max() < 2 / 255
 
 
-def test_cmyk_jpeg(tmp_path):
+def test_load_image_reads_cmyk_jpeg(tmp_path):
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(tmp_path / "photo.jpg")
     assert (load_image(tmp_path / "photo.jpg") - torch.tensor([1.0, 0, 0]).view(3, 1, 1)).abs().max() < 3 / 255
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bit_gray_is_not_rounded(tmp_path, suffix):
+def test_load_image_does_not_round_16_bit_gray(tmp_path, suffix):
     path = tmp_path / f"gray.{suffix}"
     Image.fromarray(GRAY16).save(path)
     assert torch.equal(load_image(path), expected(GRAY16, 65535))
 
 
-def test_big_endian_tiff(tmp_path):
+def test_load_image_reads_big_endian_tiff(tmp_path):
     Image.frombytes("I;16B", (3, 2), GRAY16.astype(">u2").tobytes()).save(tmp_path / "gray.tif")
     assert Image.open(tmp_path / "gray.tif").mode == "I;16B"
     assert torch.equal(load_image(tmp_path / "gray.tif"), expected(GRAY16, 65535))
 
 
-def test_other_modes():
+def test_load_image_reads_other_modes_of_pillow():
     gray = RGB[..., 0]
     assert torch.equal(load_image(Image.fromarray(gray)), expected(gray))
     assert torch.equal(load_image(Image.fromarray(GRAY16.astype(np.int32))), expected(GRAY16, 65535))
@@ -73,7 +73,7 @@ def test_other_modes():
     assert torch.equal(load_image(Image.fromarray(unit)), torch.from_numpy(unit).expand(3, 1, 3))
 
 
-def test_arrays_and_tensors():
+def test_load_image_reads_arrays_and_tensors():
     assert torch.equal(load_image(RGB), expected(RGB))
     assert torch.equal(load_image(RGB[..., 0]), expected(RGB[..., 0]))
     assert torch.equal(load_image(RGB[..., :1]), expected(RGB[..., 0]))
@@ -85,7 +85,7 @@ def test_arrays_and_tensors():
     assert torch.equal(image, tensor.detach().float()) and not image.requires_grad
 
 
-def test_transparency_is_composited_on_the_background():
+def test_load_image_composites_transparency_on_the_background():
     rgba = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [255, 0, 0, 51]]], dtype=np.uint8)
     wanted = torch.tensor([[1, 0, 0.2], [0, 1, 0.8], [0, 0, 0]])
     for source in (rgba, Image.fromarray(rgba)):
@@ -102,7 +102,7 @@ def test_compositing_stays_in_range():
     load_image(load_image(alphas))  # a tensor out of [0, 1] would raise
 
 
-def test_transparent_palette(tmp_path):
+def test_load_image_reads_transparent_palettes(tmp_path):
     palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8))
     palette.putpalette([255, 0, 0, 0, 0, 255])
     for name in ("palette.gif", "palette.png"):
@@ -112,7 +112,7 @@ def test_transparent_palette(tmp_path):
 
 @pytest.mark.parametrize(("orientation", "turn"), [(1, lambda a: a), (2, np.fliplr), (6, lambda a: np.rot90(a, -1))])
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
-def test_exif_rotation(tmp_path, suffix, orientation, turn):
+def test_load_image_applies_exif_rotation(tmp_path, suffix, orientation, turn):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"turned.{suffix}"
@@ -120,26 +120,26 @@ def test_exif_rotation(tmp_path, suffix, orientation, turn):
     assert torch.equal(load_image(path), expected(turn(RGB)))
 
 
-def test_exif_rotation_of_16_bit_gray(tmp_path):
+def test_load_image_applies_exif_rotation_to_16_bit_gray(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(GRAY16).save(tmp_path / "turned.png", exif=exif)
     assert torch.equal(load_image(tmp_path / "turned.png"), expected(np.rot90(GRAY16, -1), 65535))
 
 
-def test_damaged_exif_does_not_cost_the_photo(tmp_path):
+def test_load_image_ignores_damaged_exif(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "photo.png", exif=b"Exif\0\0garbage")
     assert torch.equal(load_image(tmp_path / "photo.png"), expected(RGB))
 
 
-def test_first_frame_of_an_animation(tmp_path):
+def test_load_image_takes_the_first_frame_of_an_animation(tmp_path):
     frames = [Image.new("RGB", (2, 2), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     assert load_image(tmp_path / "moving.gif")[:, 0, 0].tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 61), (61, 40), (20, 20), (5, 7), (1, 300)])
-def test_size_matches_resize_then_centre_crop(height, width):
+def test_size_resizes_and_crops_the_centre(height, width):
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
     got = load_image(image, size=20)
     assert got.shape == (3, 20, 20)
@@ -150,14 +150,14 @@ def test_size_matches_resize_then_centre_crop(height, width):
     torch.testing.assert_close(got, wanted[:, top : top + 20, left : left + 20], atol=2e-5, rtol=0)
 
 
-def test_size_that_fits_only_crops():
+def test_size_of_the_shorter_side_only_crops():
     image = torch.rand(3, 4, 8)
     assert torch.equal(load_image(image, size=4), image[:, :, 2:6])
     assert torch.equal(load_image(GRAY16, size=2), expected(GRAY16, 65535)[:, :, :2])
 
 
-def test_size_of_a_long_thin_image_stays_small():
-    assert load_image(torch.rand(3, 1, 100_000), size=512).shape == (3, 512, 512)  # resized whole: 300 GB
+def test_size_of_a_long_thin_image_needs_little_memory():
+    assert load_image(torch.rand(3, 1, 100_000), size=512).shape == (3, 512, 512)  # 300 GB if it were resized whole
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_size_of_a_long_thin_image_stays_small():
         (7, "source: expected a path, PIL image, numpy array or tensor, got int"),
     ],
 )
-def test_bad_values(source, message):
+def test_load_image_refuses_bad_values(source, message):
     with pytest.raises(ImageError, match=f"^{message}"):
         load_image(source)
 
 
-def test_bad_arguments():
+def test_load_image_refuses_bad_arguments():
     with pytest.raises(ImageError, match=r"^size: must be at least 1 pixel, got 0$"):
         load_image(RGB, size=0)
     with pytest.raises(ImageError, match=r"^background: expected three numbers"):
@@ -212,18 +212,18 @@ def encoded(format: str) -> bytes:
         ("vast.png", png(50_000, 50_000, 8, 0, b"\0"), "has more than 89,478,485 pixels; shrink it"),
     ],
 )
-def test_bad_files(tmp_path, name, data, reason):
+def test_load_image_refuses_bad_files(tmp_path, name, data, reason):
     (tmp_path / name).write_bytes(data)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # not a word besides the error
+        warnings.simplefilter("error")  # no warnings besides the error
         with pytest.raises(ImageError) as caught:
             load_image(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: {reason}")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows says it in other words")
-def test_bad_paths(tmp_path):
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other messages")
+def test_load_image_refuses_bad_paths(tmp_path):
     (tmp_path / "file.png").write_bytes(b"")
     for path, reason in [
         (tmp_path / "missing.png", "no such file; check the name"),
@@ -236,8 +236,8 @@ def test_bad_paths(tmp_path):
         assert str(caught.value) == f"{path}: {reason}"
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file(tmp_path):
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root can read every file")
+def test_load_image_refuses_unreadable_files(tmp_path):
     path = tmp_path / "secret.png"
     Image.fromarray(RGB).save(path)
     path.chmod(0)
@@ -245,7 +245,7 @@ def test_unreadable_file(tmp_path):
         load_image(path)
 
 
-def test_threads_keep_warning_filters(tmp_path):
+def test_load_image_keeps_warning_filters_in_threads(tmp_path):
     for index in range(8):
         Image.fromarray(RGB + np.uint8(index)).save(tmp_path / f"{index}.png")
     before = list(warnings.filters)
@@ -255,7 +255,7 @@ def test_threads_keep_warning_filters(tmp_path):
     assert warnings.filters == before
 
 
-def test_find_images(tmp_path):
+def test_find_images_lists_folders_and_keeps_other_paths(tmp_path):
     for name in ("b.PNG", "a.jpeg", "c.webp", ".hidden.png", "notes.txt"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
@@ -266,7 +266,7 @@ def test_find_images(tmp_path):
         find_images([tmp_path / "folder.png"])
 
 
-def test_save_image(tmp_path):
+def test_save_image_clamps_and_rounds(tmp_path):
     image = torch.tensor([-1.0, 0, 0.5, 0.4999 / 255, 0.5001 / 255, 2]).expand(3, 1, 6).requires_grad_()
     save_image(tmp_path / "photo.png", image)
     assert np.asarray(Image.open(tmp_path / "photo.png"))[0, :, 0].tolist() == [0, 0, 128, 0, 1, 255]
@@ -283,14 +283,14 @@ def test_save_image(tmp_path):
         ("x.psd", torch.zeros(3, 4, 4), "unknown image suffix '.psd'; use .png"),
     ],
 )
-def test_save_image_refuses(tmp_path, name, image, reason):
+def test_save_image_refuses_bad_images_and_suffixes(tmp_path, name, image, reason):
     with pytest.raises(ImageError) as caught:
         save_image(tmp_path / name, image)
     assert str(caught.value).startswith(f"{tmp_path / name}: {reason}")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failed_save_leaves_no_file(tmp_path):
+def test_save_image_leaves_no_file_when_it_fails(tmp_path):
     with pytest.raises(ValueError, match="encod"):
-        save_image(tmp_path / "x.webp", torch.zeros(3, 1, 20_000))  # WebP ends at 16383 pixels
+        save_image(tmp_path / "x.webp", torch.zeros(3, 1, 20_000))  # the limit of WebP is 16383 pixels
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The numba backend is the reference, faster: values and gradients, extremes, threads, forks."""
+"""Tests of the numba backend against the reference: values and gradients, extremes, threads, forks."""
 
 import math
 import multiprocessing
@@ -53,39 +53,39 @@ TOLERANCES = {"needles": {"value": 1e-4, "gradient": 4e-3}}
 
 @BLENDS
 @pytest.mark.parametrize("case", CASES)
-def test_equal_to_reference(case, blend):
+def test_cpu_matches_the_reference(case, blend):
     height, width = SIZES.get(case, (33, 47))
     assert_equal_to_reference(CASES[case], height, width, blend, **TOLERANCES.get(case, {}))
 
 
 @BLENDS
-def test_every_width(blend):
-    """Eight pixels are computed at a time: none may be missing at the right edge, nor leak into the next row."""
+def test_cpu_matches_the_reference_for_every_width(blend):
+    """Eight pixels are computed at a time; none may be missing at the right edge or spill into the next row."""
     for width in range(1, 21):
         assert_equal_to_reference(random_tensors(12, 3, width, seed=width), 3, width, blend)
 
 
 @BLENDS
 @pytest.mark.parametrize("pitch", [(0.37, 1.9), (1 / 3, 1 / 3), (7.0, 0.1)])
-def test_pitches(blend, pitch):
+def test_cpu_matches_the_reference_at_other_pitches(blend, pitch):
     tensors = random_tensors(200, 25 * pitch[0], 31 * pitch[1], scales=lambda uniform: 0.2 + 5 * uniform(200, 2))
     assert_equal_to_reference(tensors, 25, 31, blend, pitches=[pitch])
 
 
 @BLENDS
-def test_ragged_batch(blend):
-    """Neither rows nor Gaussians of one image touch another, with canvases of different sizes."""
+def test_cpu_matches_the_reference_on_ragged_batches(blend):
+    """Neither rows nor Gaussians of one image affect another, with canvases of different sizes."""
     counts, pitches = [40, 0, 1, 100, 0], [(1.0, 1.0), (1.0, 1.0), (0.5, 2.0), (1.3, 0.7), (1.0, 1.0)]
     assert_equal_to_reference(random_tensors(141, 20, 27), 20, 27, blend, counts=counts, pitches=pitches)
 
 
 @BLENDS
-def test_one_pixel(blend):
+def test_cpu_matches_the_reference_on_one_pixel(blend):
     assert_equal_to_reference(random_tensors(50, 1, 1), 1, 1, blend)
 
 
-def test_none_is_dropped():
-    """100 000 Gaussians on one pixel centre, where each has weight 1: the sum is exact, and each has its gradient."""
+def test_cpu_drops_no_gaussian():
+    """100,000 Gaussians at one pixel centre have weight 1 there: the sum is exact, and each has a gradient."""
     count = 100_000
     one = (torch.tensor([[8.5, 7.5]]), torch.tensor([[3.0, 1.5]]), torch.tensor([0.5]), torch.ones(1, 3))
     stack = [each.repeat_interleave(count, 0) for each in one]
@@ -97,8 +97,8 @@ def test_none_is_dropped():
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-4, 0.02, math.pi / 4, math.pi / 2, 100.3])
-def test_extreme_ellipses_seen_anywhere_along_them(angle):
-    """Up to 60 km by 0.05 px, and centres up to 3.4 long axes away: rounding may blur them, but none is lost."""
+def test_cpu_renders_extreme_ellipses(angle):
+    """Scales are 0.05 to 60,000 px, and centres up to 3.4 scales away: rounding may blur ellipses, but not lose them."""
     generator = torch.Generator().manual_seed(0)
     axes = torch.tensor([0.05, 0.3, 14, 1e3, 6e4])
     scales = torch.cartesian_prod(axes, axes).repeat(4, 1)
@@ -117,7 +117,7 @@ def test_extreme_ellipses_seen_anywhere_along_them(angle):
 
 
 @BLENDS
-def test_the_number_of_threads_changes_no_bit(blend):
+def test_cpu_does_not_depend_on_the_number_of_threads(blend):
     results = []
     for number in (1, 2, 3):
         torch.set_num_threads(number)
@@ -129,7 +129,7 @@ def test_the_number_of_threads_changes_no_bit(blend):
         assert all(torch.equal(ours, first) for ours, first in zip(result, results[0], strict=True))
 
 
-def test_any_layout():
+def test_cpu_takes_tensors_of_any_layout():
     tensors = random_tensors(50, 20, 24)
     table = torch.cat([tensor.reshape(50, -1) for tensor in tensors], dim=1)
     views = table[:, 0:2], table[:, 2:4], table[:, 4], table[:, 5:8]
@@ -148,20 +148,20 @@ def test_any_layout():
     torch.testing.assert_close(colors.grad, expanded)
 
 
-def test_only_what_needs_a_gradient_gets_one():
+def test_cpu_gives_gradients_to_tensors_that_need_them_only():
     means, scales, rotations, colors = random_tensors(50, 20, 24)
     _, wanted = render_with_gradients((means, scales, rotations, colors), 20, 24, "normalized", "cpu")
     scales.requires_grad_()
     batch = {"counts": [50], "pitches": [(1.0, 1.0)], "height": 20, "width": 24, "backend": "cpu"}
     image = rasterize(means, scales, rotations, colors, **batch)
     upstream = torch.randn(image.shape, generator=torch.Generator().manual_seed(9))
-    for _ in range(2):  # and a graph that is kept can be walked again
+    for _ in range(2):  # the second time through the retained graph
         (gradient,) = torch.autograd.grad((image * upstream).sum(), [scales], retain_graph=True)
         assert torch.equal(gradient, wanted[1])
 
 
-# In a forked child an operator of torch that wants several threads waits for ever (torch.cos of 500 numbers does, a
-# product of as many does not). The rasterizer must call none.
+# In a forked child, operators of torch that use several threads hang (torch.cos of 500 numbers does, a product of as
+# many does not). The rasterizer must not call any of them.
 def _render_into(pipe):
     images, gradients = render_with_gradients(random_tensors(500, 40, 50), 40, 50, "normalized", "cpu")
     pipe.send([tensor.numpy() for tensor in (images, *gradients)])
@@ -175,11 +175,11 @@ class _Renderings(torch.utils.data.Dataset):
         return render_with_gradients(random_tensors(500, 40, 50, seed=index), 40, 50, "normalized", "cpu")[0]
 
 
-needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+needs_fork = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
 
 
 @needs_fork
-def test_a_forked_child_can_render():
+def test_cpu_renders_in_a_forked_child():
     torch.set_num_threads(2)
     images, gradients = render_with_gradients(random_tensors(500, 40, 50), 40, 50, "normalized", "cpu")
     context = multiprocessing.get_context("fork")
@@ -197,7 +197,7 @@ def test_a_forked_child_can_render():
 
 
 @needs_fork
-def test_a_data_loader_can_render():
+def test_cpu_renders_in_a_data_loader():
     torch.set_num_threads(2)
     wanted = [_Renderings()[index] for index in range(3)]
     loader = torch.utils.data.DataLoader(
@@ -207,7 +207,7 @@ def test_a_data_loader_can_render():
         assert torch.equal(image, other)
 
 
-def test_many_threads_may_render_at_once():
+def test_cpu_renders_in_many_threads_at_once():
     torch.set_num_threads(2)
 
     def work(seed):
@@ -220,8 +220,8 @@ def test_many_threads_may_render_at_once():
             assert all(torch.equal(ours, other) for ours, other in zip(gradients, gradients0, strict=True))
 
 
-def test_reserved_threads_are_given_back():
-    """To every thread that lent them, in whichever order they leave."""
+def test_reserved_restores_the_number_of_threads():
+    """Two threads leave the context in the order in which they entered it, not nested."""
     torch.set_num_threads(2)
     ready, first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(4))
 
@@ -249,8 +249,8 @@ def test_reserved_threads_are_given_back():
     assert threads.num_threads() == 2
 
 
-def test_nonsense_is_memory_safe():
-    """NaN, infinity and the largest numbers in any tensor: the process lives, and the other images are whole."""
+def test_cpu_is_memory_safe_for_any_values():
+    """With NaN, infinity or huge numbers in a tensor, the process survives, and other images are not affected."""
     code = """
 import itertools, math, torch
 from fastgs.render import rasterize

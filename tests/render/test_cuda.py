@@ -1,4 +1,4 @@
-"""The Triton backend is the reference, on a GPU; here in Triton's interpreter where there is none."""
+"""Tests of the Triton backend against the reference, on a GPU or else in Triton's interpreter."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ skip_without_kernels()
 from fastgs.fitting.optimizer_cuda import CudaDescent  # noqa: E402
 from fastgs.render import cuda, cuda_kernels  # noqa: E402
 
-# The interpreter computes with NumPy, which speaks up where a GPU does not.
+# The interpreter computes with NumPy, which warns where a GPU does not.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 BLENDS = pytest.mark.parametrize("blend", ["normalized", "sum"])
@@ -48,7 +48,7 @@ CASES = {
         30, 19, 26, means=lambda uniform: 200 * uniform(30, 2) - 90, scales=lambda uniform: 0.5 + 50 * uniform(30, 2)
     ),
     "needles": random_tensors(12, 19, 26, scales=lambda _: torch.tensor([[0.05, 500.0], [500.0, 0.05]]).repeat(6, 1)),
-    # More than any fixed list of a tile would hold for so few pixels.
+    # More Gaussians than pixels in a tile.
     "400 on a tile": random_tensors(400, 8, 8, scales=lambda uniform: 0.5 + 3 * uniform(400, 2)),
 }
 SIZES = {"400 on a tile": (8, 8)}
@@ -58,26 +58,26 @@ TOLERANCES = {"needles": {"value": 1e-4, "gradient": 4e-3}}
 
 @BLENDS
 @pytest.mark.parametrize("case", CASES)
-def test_equal_to_reference(case, blend):
+def test_cuda_matches_the_reference(case, blend):
     height, width = SIZES.get(case, (19, 26))
     assert_equal_to_reference(on_device(CASES[case]), height, width, blend, cuda, **TOLERANCES.get(case, {}))
 
 
 @BLENDS
-def test_ragged_batch(blend):
-    """Neither tiles nor Gaussians of one image touch another, with canvases of different sizes and none at all."""
+def test_cuda_matches_the_reference_on_ragged_batches(blend):
+    """Neither tiles nor Gaussians of one image affect another, with canvases of different sizes and empty images."""
     counts, pitches = [20, 0, 1, 30, 0], [(1.0, 1.0), (1.0, 1.0), (0.5, 2.0), (1.3, 0.7), (1.0, 1.0)]
     tensors = on_device(random_tensors(51, 11, 17))
     assert_equal_to_reference(tensors, 11, 17, blend, cuda, counts=counts, pitches=pitches)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 8), (9, 7), (1, 25)])
-def test_borders_of_tiles(height, width):
+def test_cuda_matches_the_reference_at_borders_of_tiles(height, width):
     assert_equal_to_reference(on_device(random_tensors(12, height, width)), height, width, "normalized", cuda)
 
 
 @BLENDS
-def test_no_gaussians_are_black(blend):
+def test_cuda_renders_no_gaussians_as_black(blend):
     nothing = [tensor.requires_grad_() for tensor in on_device(random_tensors(0, 9, 10))]
     images, gradients = render_with_gradients(nothing, 9, 10, blend, cuda)
     assert torch.equal(images, torch.zeros_like(images))
@@ -85,20 +85,20 @@ def test_no_gaussians_are_black(blend):
 
 
 @pytest.mark.parametrize("lanes", [4, 64])
-def test_lanes_change_only_the_rounding(lanes, monkeypatch):
-    """How many pixels of a Gaussian are taken at a time, whole rows of its box or parts of one."""
+def test_cuda_gradients_do_not_depend_on_the_number_of_lanes(lanes, monkeypatch):
+    """The lanes of a Gaussian cover whole rows of its box at a time, or parts of one; only rounding differs."""
     monkeypatch.setattr(cuda, "_lanes", lambda pixels: lanes)
     assert_equal_to_reference(on_device(CASES["every size"]), 19, 26, "normalized", cuda)
 
 
-def test_the_same_bits_each_time():
+def test_cuda_is_deterministic():
     first, second = (render_with_gradients(on_device(CASES["every size"]), 19, 26, "sum", cuda) for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert all(torch.equal(one, other) for one, other in zip(first[1], second[1], strict=True))
 
 
-def test_nonsense_stays_in_its_image():
-    """NaN, infinity and the largest numbers in any tensor: the other image and its gradients are whole."""
+def test_cuda_keeps_improper_values_within_their_image():
+    """With NaN, infinity or huge numbers in a tensor, the other image and its gradients are not affected."""
     sound = on_device(random_tensors(6, 7, 9))
     batch = {"counts": [3, 3], "pitches": [(1.0, 1.0), (0.5, 2.0)], "height": 7, "width": 9, "normalized": True}
     wanted = cuda.rasterize(*sound, **batch)[1]
@@ -119,8 +119,8 @@ def layout_and_frames(counts, pitches, height, width):
     return layout, *cuda.prepare(*tensors[:3], layout)
 
 
-def test_lists_are_those_of_gsplat():
-    """Of its twins in plain torch, which take as many Gaussians for each image."""
+def test_list_tiles_matches_gsplat():
+    """The functions are gsplat's versions in plain torch, which need equally many Gaussians for each image."""
     twins = pytest.importorskip("gsplat.cuda._torch_impl")
     counts, pitches, height, width = [25, 25], [(1.0, 1.0), (0.5, 2.0)], 37, 50
     layout, frames, counts_of_tiles = layout_and_frames(counts, pitches, height, width)
@@ -140,7 +140,7 @@ def test_lists_are_those_of_gsplat():
     assert torch.equal(ours.starts, theirs.starts)
 
 
-def test_lists_with_room_to_spare_or_too_little():
+def test_list_tiles_takes_any_capacity():
     layout, frames, counts = layout_and_frames([30], [(1.0, 1.0)], 30, 40)
     ends = counts.cumsum(0)
     total = int(ends[-1])
@@ -151,12 +151,10 @@ def test_lists_with_room_to_spare_or_too_little():
 
 
 @BLENDS
-def test_descends_as_autograd_does(blend):
+def test_cuda_descent_matches_autograd(blend):
     gaussians, target = gaussians_and_target(20, 13, 18, blend=blend)
-    for memory in (
-        BetaSchedule(1, 0.5, 1.7),
-        BetaSchedule(2.5, 0, 5),
-    ):  # beginning with none and soon at its longest; constant
+    # One schedule begins without memory and soon reaches its longest, the other is constant.
+    for memory in (BetaSchedule(1, 0.5, 1.7), BetaSchedule(2.5, 0, 5)):
         rates = LearningRates(gradient_betas=memory)
         ours = CudaDescent(Relative(gaussians), target, rates)
         theirs = AutogradDescent(Relative(gaussians), target, rates.config(), "auto")
@@ -171,8 +169,8 @@ def test_descends_as_autograd_does(blend):
             torch.testing.assert_close(getattr(ours.gaussians(), name), wanted, rtol=0, atol=1e-3)
 
 
-def test_a_full_list_costs_no_step():
-    """When Gaussians outgrow the room in the lists, the steps since are taken again with more."""
+def test_cuda_descent_repeats_steps_when_lists_overflow():
+    """When Gaussians need more room in the lists than there is, the steps since then are repeated with more."""
     gaussians, target = gaussians_and_target(12, 9, 10)
     roomy, tight = (CudaDescent(Relative(gaussians), target, LearningRates()) for _ in range(2))
     for step, factor in enumerate((1.0, 0.9, 0.5, 0.4)):
@@ -181,7 +179,7 @@ def test_a_full_list_costs_no_step():
         roomy.step(factor)
         tight.step(factor)
     assert int(tight._taken) == 1
-    # Either asks for them: a relocation looks at the Gaussians first.
+    # Asking for the Gaussians repeats the steps, as does asking for the image.
     now = tight.gaussians()
     assert int(tight._taken) == 4
     assert torch.equal(tight.image(), roomy.image())
@@ -192,7 +190,7 @@ def test_a_full_list_costs_no_step():
     assert torch.equal(tight.image(), roomy.image())
 
 
-def test_diverging_is_seen():
+def test_cuda_descent_notices_divergence():
     gaussians, target = gaussians_and_target(5, 9, 10)
     descent = CudaDescent(Relative(gaussians), target, LearningRates(colors=float("inf")))
     assert descent.finite()
@@ -263,8 +261,8 @@ print("compiled")
 """
 
 
-def test_kernels_compile_for_a_gpu(tmp_path):
-    """What the interpreter cannot tell: that types and shapes are right. It takes no GPU to compile for one."""
+def test_kernels_compile_for_compute_capability_9(tmp_path):
+    """The compiler checks types and shapes, which the interpreter does not; it needs no GPU."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path)}
     result = subprocess.run(
@@ -273,7 +271,7 @@ def test_kernels_compile_for_a_gpu(tmp_path):
     assert result.stdout == "compiled\n", result.stderr[-2000:]
 
 
-def test_constants_are_those_of_the_reference():
+def test_constants_match_the_reference():
     assert cuda_kernels.CUTOFF.value == reference.CUTOFF
     edge = cuda_kernels.FADE_SLOPE.value * cuda_kernels.UNIT.value
     for distance, fade in ((reference.FADE_START, 1), (reference.CUTOFF, 0)):
@@ -281,11 +279,11 @@ def test_constants_are_those_of_the_reference():
 
 
 class TestOnAGpu:
-    """What only a device can show: graphs, and the whole loop."""
+    """Tests that need a device: CUDA graphs, and whole fits."""
 
     pytestmark = GPU
 
-    def test_fits_as_well_as_the_cpu(self):
+    def test_fit_is_as_good_as_on_the_cpu(self):
         gaussians, target = gaussians_and_target(2000, 96, 130)
         target = functional.avg_pool2d(target[None], 9, 1, 4)[0]
         on_gpu = fit(target, gaussians, FitOptions(100)).history
@@ -293,18 +291,18 @@ class TestOnAGpu:
         assert [entry.iteration for entry in on_gpu] == [entry.iteration for entry in on_cpu]
         assert on_gpu[-1].psnr == pytest.approx(on_cpu[-1].psnr, abs=0.1)
 
-    def test_repeats_exactly(self):
+    def test_fit_is_deterministic(self):
         gaussians, target = gaussians_and_target(2000, 96, 130)
         first, second = (fit(target, gaussians, FitOptions(30)) for _ in range(2))
         assert torch.equal(first.image, second.image)
 
     @pytest.mark.parametrize("loss", ["l1", "mse+ssim"])
-    def test_other_losses(self, loss):
+    def test_fit_takes_other_losses(self, loss):
         gaussians, target = gaussians_and_target(500, 40, 50)
         history = fit(target, gaussians, FitOptions(20, loss=loss)).history
         assert history[-1].psnr > history[0].psnr
 
-    def test_float64_stays_with_the_reference(self):
+    def test_fit_in_float64_keeps_the_precision(self):
         gaussians, target = gaussians_and_target(50, 20, 30)
         doubles = gaussians.to(torch.float64)
         fitted = fit(target.double(), replace(doubles), FitOptions(3))

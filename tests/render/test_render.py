@@ -1,4 +1,4 @@
-"""What a rendering means: closed forms, the support, sizes, batches, refusals. test_cpu.py compares the backends."""
+"""Tests of `render` and `render_batch`: closed forms, sizes, batches and errors. test_cpu.py compares the backends."""
 
 import math
 from dataclasses import replace
@@ -42,7 +42,7 @@ def single(mean, scales, rotation=0.0, color=(1.0, 1.0, 1.0), height=1, width=1,
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
 @pytest.mark.parametrize("rotation", [0.0, 0.7, -2.0, 40.0])
-def test_one_gaussian_has_its_closed_form(backend, dtype, tolerance, blend, rotation):
+def test_render_of_one_gaussian_matches_the_closed_form(backend, dtype, tolerance, blend, rotation):
     height, width, color = 15, 20, torch.tensor([0.2, -0.5, 1.5], dtype=torch.float64)
     mean, scales = torch.tensor([8.3, 6.1], dtype=torch.float64), torch.tensor([5.0, 2.0], dtype=torch.float64)
     gaussians = single(mean.tolist(), scales.tolist(), rotation, color.tolist(), height, width, dtype)
@@ -62,14 +62,14 @@ def test_one_gaussian_has_its_closed_form(backend, dtype, tolerance, blend, rota
     if blend == "normalized":
         expected = expected / (weight + 1e-2)
     inside = d2 < 9
-    assert 100 < inside.sum() < height * width  # and the rest is the business of the next test
+    assert 100 < inside.sum() < height * width  # the fade outside has a test of its own
     torch.testing.assert_close(image.double()[:, inside], expected[:, inside], rtol=0, atol=max(tolerance, 1e-12))
 
 
 @BACKENDS
-def test_the_support_fades_from_3_to_3_and_a_half_standard_deviations(backend, dtype, tolerance):
+def test_weights_fade_from_3_to_3_5_standard_deviations(backend, dtype, tolerance):
     def weight(distance):
-        """Of a Gaussian of scale 2, seen from a canvas of one pixel."""
+        """Render a Gaussian of scale 2 at a distance of the only pixel."""
         return render(single((0.5, 0.5 - 2 * distance), (2, 2), 0.3, dtype=dtype), backend=backend)[0, 0, 0].item()
 
     for distance, fade in [
@@ -89,7 +89,7 @@ def test_the_support_fades_from_3_to_3_and_a_half_standard_deviations(backend, d
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 1), (5, 6)])
-def test_no_gaussians_are_black(backend, dtype, tolerance, blend, height, width):
+def test_render_of_no_gaussians_is_black(backend, dtype, tolerance, blend, height, width):
     nothing = random_gaussians(0, height, width, dtype=dtype)
     nothing = replace(nothing, colors=nothing.colors.requires_grad_())
     image = render(nothing, blend=blend, backend=backend)
@@ -98,8 +98,8 @@ def test_no_gaussians_are_black(backend, dtype, tolerance, blend, height, width)
 
 
 @BACKENDS
-def test_off_the_canvas(backend, dtype, tolerance):
-    """A Gaussian beyond each border: the image is the matching window of one rendered with a margin."""
+def test_gaussians_outside_the_canvas_reach_into_it(backend, dtype, tolerance):
+    """With a Gaussian beyond each border, the image is a window of one that is rendered with a margin."""
     means = torch.tensor([[-4.0, 5.0], [14.0, 3.0], [6.0, -2.5], [3.0, 13.0], [500.0, 5.0]], dtype=torch.float64)
     gaussians = replace(random_gaussians(5, 9, 11), means=means, scales=torch.full((5, 2), 3.0, dtype=torch.float64))
     shifted = replace(gaussians, means=means + torch.tensor([8, 7]), height=9 + 14, width=11 + 16)
@@ -111,8 +111,8 @@ def test_off_the_canvas(backend, dtype, tolerance):
 
 
 @BACKENDS
-def test_one_colour_stays_one_colour(backend, dtype, tolerance):
-    """The normalized blend of a single colour is that colour, whatever the cover; black enters through EPSILON only."""
+def test_normalized_blend_of_one_colour_is_that_colour(backend, dtype, tolerance):
+    """Only EPSILON mixes it with black, whatever the sum of weights."""
     gaussians = random_gaussians(300)
     color = torch.tensor([0.9, 0.4, 0.1], dtype=torch.float64)
     gaussians = replace(gaussians, colors=color.repeat(300, 1))
@@ -124,7 +124,7 @@ def test_one_colour_stays_one_colour(backend, dtype, tolerance):
 
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
-def test_order_does_not_matter(backend, dtype, tolerance, blend):
+def test_render_does_not_depend_on_the_order(backend, dtype, tolerance, blend):
     gaussians = random_gaussians(60, dtype=dtype)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
     shuffled = replace(gaussians, **{name: getattr(gaussians, name)[order] for name in TENSORS})
@@ -135,8 +135,8 @@ def test_order_does_not_matter(backend, dtype, tolerance, blend):
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
 @pytest.mark.parametrize(("down", "across"), [(3, 3), (1, 5), (5, 3)])
-def test_zoom_samples_the_same_function(backend, dtype, tolerance, blend, down, across):
-    """Every odd number of finer pixels has one in the middle whose centre is that of the coarse pixel."""
+def test_larger_images_sample_the_same_function(backend, dtype, tolerance, blend, down, across):
+    """In an odd number of finer pixels, the middle one has the centre of the coarse pixel."""
     gaussians = random_gaussians(40, dtype=dtype)
     fine = render(gaussians, 11 * down, 13 * across, blend, backend)
     middle = fine[:, down // 2 :: down, across // 2 :: across]
@@ -145,8 +145,8 @@ def test_zoom_samples_the_same_function(backend, dtype, tolerance, blend, down, 
 
 @BACKENDS
 @pytest.mark.parametrize(("height", "width"), [(22, 26), (5, 7), (1, 1), (100, 130)])
-def test_zoom_scales_the_gaussians(backend, dtype, tolerance, height, width):
-    """Round ones by both factors at once would be ellipses: rendering at (h, w) equals stretching the canvas."""
+def test_other_sizes_scale_the_gaussians(backend, dtype, tolerance, height, width):
+    """Rendering at (h, w) equals stretching the canvas, by two different factors."""
     gaussians = replace(random_gaussians(40), rotations=torch.zeros(40, dtype=torch.float64))
     stretch = torch.tensor([width / 13, height / 11], dtype=torch.float64)
     stretched = replace(
@@ -157,18 +157,18 @@ def test_zoom_scales_the_gaussians(backend, dtype, tolerance, height, width):
 
 
 @BACKENDS
-def test_antialiasing_averages_each_pixel(backend, dtype, tolerance):
+def test_antialias_averages_over_each_pixel(backend, dtype, tolerance):
     gaussians = random_gaussians(40, 12, 20, dtype=dtype)
     image = render(gaussians, 4, 5, backend=backend, antialias=True)
     mean = render(gaussians, backend=backend).view(3, 4, 3, 5, 4).mean((2, 4))
     torch.testing.assert_close(image, mean, rtol=0, atol=max(tolerance, 1e-12))
-    for height, width in [(12, 20), (30, 33)]:  # nothing to average
+    for height, width in [(12, 20), (30, 33)]:  # not smaller than the canvas
         images = [render(gaussians, height, width, backend=backend, antialias=each) for each in (False, True)]
         assert torch.equal(*images)
 
 
-def test_antialiasing_samples_at_least_as_densely_as_the_canvas():
-    """With 12 rows for 5 and 20 columns for 6, of three by four samples each; in a batch as the finest canvas needs."""
+def test_antialias_samples_at_least_as_densely_as_the_canvas():
+    """A pixel has 3 x 4 samples for 12 rows on 5 and 20 columns on 6; in a batch, the finest canvas sets the number."""
     one, other = random_gaussians(40, 12, 20), random_gaussians(40, 25, 7)
     for batch, rows, columns in (([one], 3, 4), ([other], 5, 2), ([other, one], 5, 4)):
         fine = render_batch(batch, 5 * rows, 6 * columns)
@@ -178,7 +178,7 @@ def test_antialiasing_samples_at_least_as_densely_as_the_canvas():
 
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
-def test_a_batch_equals_its_images(backend, dtype, tolerance, blend):
+def test_render_batch_equals_render_of_each(backend, dtype, tolerance, blend):
     batch = [random_gaussians(count, seed=count, dtype=dtype, blend=blend) for count in (5, 0, 1, 70, 0)]
     images = render_batch(batch, backend=backend)
     assert images.shape == (5, 3, 11, 13)
@@ -187,21 +187,21 @@ def test_a_batch_equals_its_images(backend, dtype, tolerance, blend):
 
 
 @BACKENDS
-def test_canvases_may_differ_when_a_size_is_given(backend, dtype, tolerance):
+def test_render_batch_takes_different_canvases_with_a_size(backend, dtype, tolerance):
     batch = [random_gaussians(20, 11, 13, dtype=dtype), random_gaussians(30, 40, 9, dtype=dtype)]
     images = render_batch(batch, 8, 10, backend=backend)
     for image, gaussians in zip(images, batch, strict=True):
         assert torch.equal(image, render(gaussians, 8, 10, backend=backend))
 
 
-def test_the_rule_is_that_of_the_gaussians_unless_given():
+def test_blend_is_that_of_the_gaussians_by_default():
     gaussians = random_gaussians(20, blend="sum")
     assert torch.equal(render(gaussians), render(gaussians, blend="sum"))
     assert torch.equal(render(gaussians, blend="normalized"), render(replace(gaussians, blend="normalized")))
     assert not torch.equal(render(gaussians), render(gaussians, blend="normalized"))
 
 
-def test_auto_keeps_the_precision():
+def test_backend_auto_keeps_the_precision():
     gaussians = random_gaussians(20)
     for dtype, backend in [(torch.float64, "reference"), (torch.float32, "cpu")]:
         image = render(gaussians.to(dtype))
@@ -236,23 +236,24 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSALS)
-def test_refusals(call, message):
+def test_render_refuses_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call(random_gaussians(3, dtype=torch.float32))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_cuda_without_a_gpu_is_refused():
+def test_backend_cuda_is_refused_without_a_gpu():
     with pytest.raises(ValueError, match="backend: 'cuda'"):
         render(random_gaussians(3, dtype=torch.float32), backend="cuda")
 
 
 @pytest.mark.parametrize("blend", BLENDS)
 @pytest.mark.parametrize("pitch", [(1.0, 1.0), (0.7, 1.9)])
-def test_gradcheck_of_the_reference(blend, pitch):
-    """A ragged batch of 4 + 0 + 2 Gaussians on 7 x 5 pixels, in float64.
+def test_reference_passes_gradcheck(blend, pitch):
+    """Check a ragged batch of 4 + 0 + 2 Gaussians on 7 x 5 pixels, in float64.
 
-    Of random sums over all pixels, which no wrong derivative leaves right: one for each pixel takes 50 times as long.
+    The outputs are a few random sums over all pixels, which any wrong derivative changes; checking every pixel takes 50
+    times as long.
     """
     weights = torch.randn(4, 3 * 3 * 7 * 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     counts, pitches = [4, 0, 2], [(1.0, 1.0), (1.0, 1.0), pitch]
@@ -261,7 +262,7 @@ def test_gradcheck_of_the_reference(blend, pitch):
     def sums(*tensors):
         return weights @ rasterize(*tensors, counts=counts, pitches=pitches, height=7, width=5, blend=blend).flatten()
 
-    # Finite differences are meaningless across the two kinks of the fade; no pixel may be near one.
+    # Finite differences are wrong across the two kinks of the fade, so no pixel may be near one.
     pixels = torch.cartesian_prod(torch.arange(7) + 0.5, torch.arange(5) + 0.5).flip(1).double()
     means, scales, rotations, _ = (tensor.detach() for tensor in tensors)
     grid = torch.stack([pixels] * 4 + [pixels * torch.tensor([pitch[1], pitch[0]])] * 2)  # (6, P, 2)
@@ -276,7 +277,7 @@ def test_gradcheck_of_the_reference(blend, pitch):
 
 
 @pytest.mark.parametrize("blend", BLENDS)
-def test_chunks_change_nothing(blend, monkeypatch):
+def test_reference_does_not_depend_on_the_chunks(blend, monkeypatch):
     gaussians = random_gaussians(30)
     tensors = [getattr(gaussians, name).requires_grad_() for name in TENSORS]
     results = []

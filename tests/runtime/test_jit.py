@@ -1,4 +1,4 @@
-"""Kernels compile whether or not the disk can be written."""
+"""Tests of the decorator that compiles kernels."""
 
 import numba.core.caching
 import numpy as np
@@ -11,7 +11,7 @@ def double(values):
         values[index] *= 2
 
 
-def test_no_folder_to_cache_in(monkeypatch):
+def test_jit_compiles_without_a_writable_cache(monkeypatch):
     monkeypatch.setattr(numba.core.caching.CompileResultCacheImpl, "_locator_classes", [])
     values = np.arange(3.0)
     jit(double)(values)

@@ -1,4 +1,4 @@
-"""The eight-lane vectors against numpy, each operation compiled alone."""
+"""Tests of the eight-lane vectors against numpy, with each operation compiled alone."""
 
 import operator
 
@@ -14,7 +14,7 @@ C = np.array([10, 20, 30, 40, 50, 60, 70, 80], dtype=np.float32)
 
 
 @pytest.mark.parametrize("operation", [operator.add, operator.sub, operator.mul, operator.truediv])
-def test_arithmetic(operation):
+def test_operators_match_numpy(operation):
     @njit
     def kernel(a, b, out):
         store(out, 0, operation(load(a, 0), load(b, 0)))
@@ -25,17 +25,17 @@ def test_arithmetic(operation):
         np.testing.assert_array_equal(out, operation(A, B))
 
 
-def test_fma_and_lane_index():
+def test_fma_of_lane_index_is_a_ramp():
     @njit
     def kernel(slope, start, out):
         store(out, 0, fma(splat(slope), lane_index(), splat(start)))
 
     out = np.zeros(LANES, np.float32)
-    kernel(0.5, 3, out)  # scalars of any type become float32
+    kernel(0.5, 3, out)  # numbers of any type become float32
     np.testing.assert_array_equal(out, 3 + 0.5 * np.arange(LANES))
 
 
-def test_load_and_store_at_any_index():
+def test_load_and_store_take_any_index():
     @njit
     def kernel(source, target, start, to):
         store(target, to, load(source, start))
@@ -45,8 +45,8 @@ def test_load_and_store_at_any_index():
     np.testing.assert_array_equal(target, [-1] * 5 + [*range(3, 3 + LANES)] + [-1] * 7)
 
 
-def test_minimum_and_where_below():
-    """Neither lets NaN through: a pixel at NaN distance is outside."""
+def test_minimum_and_where_below_ignore_nan():
+    """A pixel at a distance of NaN is outside."""
 
     @njit
     def kernel(a, b, c, smaller, chosen):
@@ -60,7 +60,7 @@ def test_minimum_and_where_below():
     assert smaller[4] == 1
 
 
-def test_horizontal_sum():
+def test_horizontal_sum_adds_all_lanes():
     @njit
     def kernel(a):
         return horizontal_sum(load(a, 0))
@@ -69,7 +69,7 @@ def test_horizontal_sum():
     assert kernel(np.eye(LANES, dtype=np.float32).ravel()[LANES:]) == 1
 
 
-def test_only_vectors_of_two_mix():
+def test_operators_refuse_a_vector_and_a_number():
     @njit
     def kernel(a):
         return horizontal_sum(load(a, 0) + 1)

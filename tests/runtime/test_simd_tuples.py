@@ -1,4 +1,4 @@
-"""Each operation on tuples of vectors against numpy, compiled alone, for one and for several vectors."""
+"""Tests of the operations on tuples of vectors against numpy, each compiled alone, for one and several vectors."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def random_array(*shape, seed=0):
 
 
 @COUNTS
-def test_read_row_and_write_row(count):
+def test_read_row_and_write_row_copy_a_row(count):
     @njit
     def kernel(source, row, target, to):
         write_row(target, to, read_row(source, row, count))
@@ -37,7 +37,7 @@ def test_read_row_and_write_row(count):
 
 
 @COUNTS
-def test_load_each_and_store_each(count):
+def test_load_each_and_store_each_copy_vectors(count):
     @njit
     def kernel(source, index, target, to):
         store_each(target, to, STEP, load_each(source, index, STEP, count))
@@ -50,7 +50,7 @@ def test_load_each_and_store_each(count):
 
 
 @COUNTS
-def test_fma_each_of_vectors_and_of_numbers(count):
+def test_fma_each_takes_vectors_and_numbers(count):
     @njit
     def vectors(factor, rows, sums):
         value = splat_each(read_row(rows, 0, count))
@@ -69,7 +69,7 @@ def test_fma_each_of_vectors_and_of_numbers(count):
 
 
 @COUNTS
-def test_dot_and_horizontal_sum_each(count):
+def test_dot_and_horizontal_sum_each_match_numpy(count):
     @njit
     def kernel(a, b, products, sums):
         left, right = load_each(a, 0, STEP, count), load_each(b, 0, STEP, count)
@@ -83,7 +83,7 @@ def test_dot_and_horizontal_sum_each(count):
     np.testing.assert_allclose(sums[0], a[:, :LANES].sum(1), rtol=1e-6)
 
 
-def test_the_number_of_vectors_is_a_constant():
+def test_read_row_refuses_a_variable_length():
     @njit
     def kernel(rows, count):
         return read_row(rows, 0, count)

@@ -1,4 +1,4 @@
-"""Blending the few Gaussians of largest weight in each pixel: closed forms, ties, and both backends alike."""
+"""Tests of top-k blending: closed forms, ties, and agreement of the backends."""
 
 import math
 from types import SimpleNamespace
@@ -17,15 +17,15 @@ BACKENDS = pytest.mark.parametrize("backend", ["reference", "cpu"])  # in float6
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """The reference is many small operators here, which more threads would only delay."""
+    """Use one thread: more would only delay the many small operators of the reference."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def draw(tensors, top_k, size, blend="normalized", backend="cpu", upstream=None, counts=None, pitches=None):
-    """Images, and the gradients of their product with `upstream` (by default random)."""
+def render_top_k(tensors, top_k, size, blend="normalized", backend="cpu", upstream=None, counts=None, pitches=None):
+    """Return images, and the gradients of their product with `upstream`, by default random."""
     dtype = torch.float64 if backend == "reference" else torch.float32
     tensors = [tensor.detach().to(dtype).requires_grad_() for tensor in tensors]
     counts = counts or [len(tensors[0])]
@@ -37,8 +37,8 @@ def draw(tensors, top_k, size, blend="normalized", backend="cpu", upstream=None,
     return images.detach(), torch.autograd.grad((images * upstream).sum(), tensors)
 
 
-def by_hand(tensors, top_k, size, blend):
-    """(3, H, W), pixel by pixel and Gaussian by Gaussian."""
+def render_by_hand(tensors, top_k, size, blend):
+    """Render (3, H, W) pixel by pixel and Gaussian by Gaussian."""
     image = torch.zeros(3, *size, dtype=torch.float64)
     means, scales, rotations, colors = (tensor.tolist() for tensor in tensors)
     for y in range(size[0]):
@@ -57,8 +57,11 @@ def by_hand(tensors, top_k, size, blend):
     return image
 
 
-def clear(tensors, top_k, size, counts=None, pitches=None, relative=1e-4):
-    """(B, 1, H, W) pixels where no weight is so near the last that takes part, but not equal, that rounding decides."""
+def clear_pixels(tensors, top_k, size, counts=None, pitches=None, relative=1e-4):
+    """Return a mask (B, 1, H, W) of the pixels where rounding does not decide which Gaussians are blended.
+
+    In the others, a weight differs from the smallest that is blended, but hardly.
+    """
     counts = counts or [len(tensors[0])]
     masks = []
     images = zip(*(torch.split(tensor.double(), counts) for tensor in tensors), strict=True)
@@ -72,12 +75,12 @@ def clear(tensors, top_k, size, counts=None, pitches=None, relative=1e-4):
 
 
 def assert_backends_agree(tensors, top_k, size, blend, value=2e-5, gradient=2e-4, least_clear=0.9, **batch):
-    """Values and gradients in and from the pixels where it is clear who takes part: nearly all."""
-    mask = clear(tensors, top_k, size, **batch)
+    """Compare values and gradients over the pixels of `clear_pixels`, which must be nearly all."""
+    mask = clear_pixels(tensors, top_k, size, **batch)
     assert mask.double().mean() >= least_clear
     upstream = torch.randn(len(mask), 3, *size, generator=torch.Generator().manual_seed(9)) * mask
-    images, gradients = draw(tensors, top_k, size, blend, "cpu", upstream, **batch)
-    images64, gradients64 = draw(tensors, top_k, size, blend, "reference", upstream, **batch)
+    images, gradients = render_top_k(tensors, top_k, size, blend, "cpu", upstream, **batch)
+    images64, gradients64 = render_top_k(tensors, top_k, size, blend, "reference", upstream, **batch)
     assert ((images - images64) * mask).abs().max() <= value * images64.abs().max()
     for name, ours, wanted in zip(NAMES, gradients, gradients64, strict=True):
         norms = wanted.reshape(len(wanted), -1).norm(dim=1)
@@ -89,28 +92,31 @@ def assert_backends_agree(tensors, top_k, size, blend, value=2e-5, gradient=2e-4
 @BACKENDS
 @BLENDS
 @pytest.mark.parametrize("top_k", [1, 2, 5, 11])
-def test_closed_form(backend, blend, top_k):
-    """Some equal ones among them: Gaussians 8 to 11 are 0 to 3 again, in other colours."""
+def test_top_k_matches_the_closed_form(backend, blend, top_k):
+    """There are ties: Gaussians 8 to 11 are copies of 0 to 3 in other colours."""
     tensors = random_tensors(12, 7, 9, scales=lambda uniform: 0.5 + 3 * uniform(12, 2))
     for tensor in tensors[:3]:
         tensor[8:] = tensor[:4]
-    image, _ = draw(tensors, top_k, (7, 9), blend, backend)
+    image, _ = render_top_k(tensors, top_k, (7, 9), blend, backend)
     tolerance = 1e-12 if backend == "reference" else 1e-5
     torch.testing.assert_close(
-        image[0].double(), by_hand([each.double() for each in tensors], top_k, (7, 9), blend), rtol=0, atol=tolerance
+        image[0].double(),
+        render_by_hand([each.double() for each in tensors], top_k, (7, 9), blend),
+        rtol=0,
+        atol=tolerance,
     )
-    everything, _ = draw(tensors, None, (7, 9), blend, backend)
+    everything, _ = render_top_k(tensors, None, (7, 9), blend, backend)
     assert (image - everything).abs().max() > 1e-2 or top_k == 11
 
 
 @BACKENDS
 @BLENDS
-def test_only_the_chosen_have_gradients(backend, blend):
-    """Three of one shape, two of them counted: the third might as well not be there."""
+def test_only_blended_gaussians_have_gradients(backend, blend):
+    """Two of three equal Gaussians are blended; the third has no effect."""
     one = (torch.tensor([[4.2, 3.9]]), torch.tensor([[2.0, 1.0]]), torch.tensor([0.4]))
     tensors = [*(tensor.repeat_interleave(3, 0) for tensor in one), torch.eye(3)]
-    image, gradients = draw(tensors, 2, (8, 9), blend, backend)
-    first_two, gradients_of_two = draw([tensor[:2] for tensor in tensors], None, (8, 9), blend, backend)
+    image, gradients = render_top_k(tensors, 2, (8, 9), blend, backend)
+    first_two, gradients_of_two = render_top_k([tensor[:2] for tensor in tensors], None, (8, 9), blend, backend)
     torch.testing.assert_close(image, first_two, rtol=1e-5, atol=1e-6)
     for gradient, wanted in zip(gradients, gradients_of_two, strict=True):
         torch.testing.assert_close(gradient[:2], wanted, rtol=1e-4, atol=1e-5)
@@ -132,76 +138,78 @@ CASES = {
 @BLENDS
 @pytest.mark.parametrize("top_k", [1, 3, 10])
 @pytest.mark.parametrize("case", CASES)
-def test_backends_agree(case, top_k, blend):
+def test_top_k_backends_agree(case, top_k, blend):
     assert_backends_agree(CASES[case], top_k, (33, 47), blend)
 
 
 @BLENDS
-def test_many_in_each_pixel(blend):
+def test_top_k_backends_agree_on_many_gaussians_per_pixel(blend):
     tensors = random_tensors(3000, 16, 16, scales=lambda uniform: 0.5 + 5 * uniform(3000, 2))
     assert_backends_agree(tensors, 10, (16, 16), blend, least_clear=0.8)
 
 
 @BLENDS
 @pytest.mark.parametrize("top_k", [1, 4, 7])
-def test_backends_agree_on_ties(top_k, blend):
-    """Everything three times, in other colours."""
+def test_top_k_backends_agree_on_ties(top_k, blend):
+    """Every Gaussian has two copies in other colours."""
     tensors = random_tensors(120, 21, 30, scales=lambda uniform: 1 + 3 * uniform(120, 2))
     tensors = [*(tensor[:40].repeat(3, *[1] * (tensor.ndim - 1)) for tensor in tensors[:3]), tensors[3]]
     assert_backends_agree(tensors, top_k, (21, 30), blend)
 
 
 @BLENDS
-def test_ragged_batches(blend):
+def test_top_k_backends_agree_on_ragged_batches(blend):
     counts, pitches = [40, 0, 1, 100, 0, 5], [(1.0, 1.0), (1.0, 1.0), (0.5, 2.0), (1.3, 0.7), (1.0, 1.0), (0.9, 0.8)]
     tensors = random_tensors(146, 20, 27)
     assert_backends_agree(tensors, 4, (20, 27), blend, counts=counts, pitches=pitches)
 
 
 @BLENDS
-def test_every_width(blend):
+def test_top_k_backends_agree_for_every_width(blend):
     for width in range(1, 18):
         assert_backends_agree(random_tensors(12, 3, width, seed=width), 2, (3, width), blend, least_clear=0.6)
 
 
-def test_rows_wider_than_the_memory_for_lists():
-    """Then they are made for one row at a time."""
+def test_top_k_backends_agree_on_rows_beyond_the_memory_for_lists():
+    """Lists are then made for one row at a time."""
     assert_backends_agree(random_tensors(60, 5, 3000), 50, (5, 3000), "normalized")
 
 
 @BLENDS
 @BACKENDS
-def test_more_than_there_are(backend, blend):
-    """In the image: the plain rendering, to the bit. In every pixel: the same up to the order of the sums."""
+def test_top_k_of_all_gaussians_is_the_plain_rendering(backend, blend):
+    """It is equal to the bit for all Gaussians of the image, and up to the order of sums for all in every pixel."""
     tensors = random_tensors(80, 40, 40, scales=lambda uniform: 0.5 + uniform(80, 2))
-    image, gradients = draw(tensors, None, (40, 40), blend, backend)
+    image, gradients = render_top_k(tensors, None, (40, 40), blend, backend)
     for top_k in (80, 81, 10**9):
-        same, same_gradients = draw(tensors, top_k, (40, 40), blend, backend)
+        same, same_gradients = render_top_k(tensors, top_k, (40, 40), blend, backend)
         assert torch.equal(same, image)
         assert all(torch.equal(*pair) for pair in zip(same_gradients, gradients, strict=True))
     ones = [*tensors[:3], torch.ones(80, 3)]
-    assert not torch.equal(draw(ones, 5, (40, 40), "sum", backend)[0], draw(ones, None, (40, 40), "sum", backend)[0])
-    near, near_gradients = draw(tensors, 60, (40, 40), blend, backend)
+    assert not torch.equal(
+        render_top_k(ones, 5, (40, 40), "sum", backend)[0], render_top_k(ones, None, (40, 40), "sum", backend)[0]
+    )
+    near, near_gradients = render_top_k(tensors, 60, (40, 40), blend, backend)
     torch.testing.assert_close(near, image, rtol=1e-5, atol=1e-6)
     for ours, wanted in zip(near_gradients, gradients, strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4 * wanted.abs().max().item())
 
 
 @BLENDS
-def test_the_number_of_threads_changes_no_bit(blend):
+def test_top_k_does_not_depend_on_the_number_of_threads(blend):
     results = []
     for number in (1, 2, 3):
         torch.set_num_threads(number)
-        images, gradients = draw(random_tensors(2000, 61, 45), 6, (61, 45), blend, counts=[700, 0, 1300])
+        images, gradients = render_top_k(random_tensors(2000, 61, 45), 6, (61, 45), blend, counts=[700, 0, 1300])
         results.append([images, *gradients])
     for result in results[1:]:
         assert all(torch.equal(ours, first) for ours, first in zip(result, results[0], strict=True))
 
 
 @BLENDS
-def test_gradcheck_of_the_reference(blend):
+def test_top_k_of_the_reference_passes_gradcheck(blend):
     tensors = random_tensors(9, 4, 5, seed=1, scales=lambda uniform: 1 + 2 * uniform(9, 2))
-    assert clear(tensors, 3, (4, 5), relative=1e-4).all()
+    assert clear_pixels(tensors, 3, (4, 5), relative=1e-4).all()
     tensors = [tensor.double().requires_grad_() for tensor in tensors]
 
     def images(*tensors):
@@ -210,35 +218,35 @@ def test_gradcheck_of_the_reference(blend):
     assert torch.autograd.gradcheck(images, tensors, eps=1e-7, atol=1e-7, rtol=1e-5)
 
 
-def test_chunks_change_nothing(monkeypatch):
+def test_top_k_of_the_reference_does_not_depend_on_the_chunks(monkeypatch):
     tensors = random_tensors(30, 11, 13)
-    image, gradients = draw(tensors, 3, (11, 13), backend="reference")
+    image, gradients = render_top_k(tensors, 3, (11, 13), backend="reference")
     monkeypatch.setattr(reference, "CHUNK", 100)  # three pixels
-    chunked, chunked_gradients = draw(tensors, 3, (11, 13), backend="reference")
+    chunked, chunked_gradients = render_top_k(tensors, 3, (11, 13), backend="reference")
     torch.testing.assert_close(chunked, image, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(chunked_gradients, gradients, rtol=1e-12, atol=1e-12)
 
 
-def test_nonsense_stays_in_its_image():
+def test_top_k_keeps_improper_values_within_their_image():
     sound = random_tensors(20, 7, 9)
-    wanted, _ = draw([tensor[10:] for tensor in sound], 3, (7, 9))
+    wanted, _ = render_top_k([tensor[10:] for tensor in sound], 3, (7, 9))
     for which in range(4):
         for value in (math.nan, math.inf, -math.inf, 3e38, 0.0, -1.0, 2.0**63):
             tensors = [tensor.clone() for tensor in sound]
             tensors[which][:5] = value
-            images, gradients = draw(tensors, 3, (7, 9), counts=[10, 10])
+            images, gradients = render_top_k(tensors, 3, (7, 9), counts=[10, 10])
             assert torch.equal(images[1:], wanted), (which, value)
             assert all(torch.isfinite(gradient[10:]).all() for gradient in gradients), (which, value)
 
 
-def test_render_hands_it_on():
+def test_render_and_render_batch_take_top_k():
     tensors = random_tensors(80, 12, 20)
     gaussians = Gaussians(*tensors, 12, 20, "normalized")
-    wanted, _ = draw(tensors, 2, (12, 20))
+    wanted, _ = render_top_k(tensors, 2, (12, 20))
     assert torch.equal(render(gaussians, top_k=2), wanted[0])
     assert torch.equal(render_batch([gaussians, gaussians], top_k=2)[1], wanted[0])
     few = Gaussians(*(tensor[:1] for tensor in tensors), 12, 20, "normalized")
-    # Also where others in the batch have no more than so many.
+    # Also if another image of the batch has no more Gaussians than that.
     assert torch.equal(render_batch([few, gaussians], top_k=2)[1], wanted[0])
     smaller = render(gaussians, 6, 10, antialias=True, top_k=2)
     torch.testing.assert_close(smaller, wanted[0].view(3, 6, 2, 10, 2).mean((2, 4)))
@@ -247,15 +255,14 @@ def test_render_hands_it_on():
 
 
 @pytest.mark.parametrize("top_k", [0, -3, 2.5])
-def test_wrong_numbers_are_refused(top_k):
+def test_top_k_below_1_is_refused(top_k):
     with pytest.raises(ValueError, match=f"^top_k: expected an integer of at least 1, .* got {top_k}$"):
-        draw(random_tensors(5, 4, 4), top_k, (4, 4))
+        render_top_k(random_tensors(5, 4, 4), top_k, (4, 4))
 
 
-def test_cuda():
-    """Its kernels blend all; "auto" knows."""
+def test_top_k_is_refused_by_cuda_and_avoided_by_auto():
     with pytest.raises(ValueError, match=r"^top_k: 'cuda' blends all Gaussians, got 3; use 'auto' or 'reference'$"):
-        draw(random_tensors(5, 4, 4), 3, (4, 4), backend="cuda")
+        render_top_k(random_tensors(5, 4, 4), 3, (4, 4), backend="cuda")
     means = SimpleNamespace(device=torch.device("cuda", 0), dtype=torch.float32)
     assert choose(means, "auto", 3) == "reference"
     assert choose(means, "auto") == ("cuda" if has_triton() else "reference")
