@@ -98,7 +98,7 @@ def test_cpu_drops_no_gaussian():
 
 @pytest.mark.parametrize("angle", [0.0, 1e-4, 0.02, math.pi / 4, math.pi / 2, 100.3])
 def test_cpu_renders_extreme_ellipses(angle):
-    """Scales are 0.05 to 60,000 px, and centres up to 3.4 scales away: rounding may blur ellipses, but not lose them."""
+    """Scales are 0.05 to 60,000 px, centres up to 3.4 scales away: rounding may blur ellipses, but not lose them."""
     generator = torch.Generator().manual_seed(0)
     axes = torch.tensor([0.05, 0.3, 14, 1e3, 6e4])
     scales = torch.cartesian_prod(axes, axes).repeat(4, 1)
