@@ -1,1 +1,1 @@
-"""Programs that measure, to be run as modules from the root of the repository, and what they found."""
+"""Benchmarks: programs that are run as modules from the root of the repository, and their results."""

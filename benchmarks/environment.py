@@ -1,4 +1,4 @@
-"""Where and with what a result was measured, and how results are written."""
+"""Description of the machine and the versions behind a result, and writing of results."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from fastgs.io.files import atomic_write
 from fastgs.io.images import ImageError
 
 RESULTS = Path(__file__).parent / "results"
+# Packages whose versions are recorded.
 PACKAGES = (
     *("fastgs", "torch", "numba", "llvmlite", "numpy", "pillow"),
     *("lightning", "segmentation-models-pytorch", "timm"),
@@ -26,7 +27,7 @@ PACKAGES = (
 
 
 def describe() -> dict[str, Any]:
-    """Machine, versions, time, commit, and whether the package differed from it."""
+    """Return machine, versions, time, commit, and whether the package was modified since the commit."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -41,7 +42,16 @@ def describe() -> dict[str, Any]:
 
 
 def write_results(name: str, settings: dict[str, Any], records: list[dict[str, Any]]) -> Path:
-    """Write benchmarks/results/NAME.json, whole or not at all."""
+    """Write benchmarks/results/NAME.json, which is whole or absent.
+
+    Args:
+        name: Name of the file without its suffix.
+        settings: Settings of the benchmark.
+        records: Results.
+
+    Returns:
+        Path of the file.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     with atomic_write(path) as temporary:
@@ -51,7 +61,7 @@ def write_results(name: str, settings: dict[str, Any], records: list[dict[str, A
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a program; photos or weights that are not there end it with one line."""
+    """Run a program; if photos or weights are missing, exit with a message of one line."""
     try:
         main()
     except (ImageError, FileNotFoundError) as error:

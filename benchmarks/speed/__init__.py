@@ -1,1 +1,1 @@
-"""How fast: kernels, decoding, training, memory."""
+"""Benchmarks of speed and memory: kernels, decoding, datasets of splats, training."""

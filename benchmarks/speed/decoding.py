@@ -1,4 +1,4 @@
-"""Time to open a .fgs file of a photo: from its bytes to pixels.
+"""Time to decode and render a .fgs file of a photo.
 
 python -m benchmarks.speed.decoding [PHOTO]
 """
@@ -21,23 +21,24 @@ from fastgs.io.images import load_image
 from fastgs.render import render
 
 HEIGHT, WIDTH = 512, 768
-COUNTS = (2_000, 10_000)
-ITERATIONS = 200
+COUNTS = (2_000, 10_000)  # K
+ITERATIONS = 200  # of the fit
 REPEATS = 30
+WARMUP = 3  # calls before those that count
 
 
 def median_milliseconds(function: Callable[[], object]) -> float:
-    """Wall clock of a call, after a few to warm up."""
+    """Return the median wall-clock time of a call in milliseconds, after a warm-up."""
     seconds = []
-    for _ in range(REPEATS + 3):
+    for _ in range(REPEATS + WARMUP):
         start = time.perf_counter()
         function()
         seconds.append(time.perf_counter() - start)
-    return round(1000 * statistics.median(seconds[3:]), 2)
+    return round(1000 * statistics.median(seconds[WARMUP:]), 2)
 
 
 def measure(photo: torch.Tensor, num_gaussians: int) -> dict[str, Any]:
-    """Encode once, open many times."""
+    """Encode a photo once and decode it many times."""
     data = codec.encode(photo, num_gaussians=num_gaussians, iterations=ITERATIONS).data
     gaussians = codec.decode(data)
     return {
@@ -53,7 +54,7 @@ def measure(photo: torch.Tensor, num_gaussians: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, print, write benchmarks/results/decoding.json."""
+    """Measure, print the records, and write benchmarks/results/decoding.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="?", type=Path, default=SAMPLE)
     arguments = parser.parse_args()

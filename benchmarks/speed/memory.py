@@ -1,4 +1,4 @@
-"""Peak memory of the whole command on a small and on a very large photo.
+"""Peak memory of a whole prediction for a small and a very large photo.
 
 python -m benchmarks.speed.memory [PHOTO]
 """
@@ -20,12 +20,12 @@ from benchmarks.speed.rasterizer import SAMPLE
 from fastgs.io.images import load_image, save_image
 
 ROOT = Path(__file__).parents[2]
-CASES = [(512, 512, 100_000), (4000, 6000, 200_000)]
+CASES = [(512, 512, 100_000), (4000, 6000, 200_000)]  # height, width, K
 ITERATIONS = 10
 
 
 def measure(photo: Path, height: int, width: int, num_gaussians: int) -> dict[str, Any]:
-    """Enlarge the photo, run the command on it in a process of its own, and read that process's peak."""
+    """Resize the photo, predict its Gaussians in a process of its own, and return the peak memory of that process."""
     with tempfile.TemporaryDirectory() as folder:
         image = torch.nn.functional.interpolate(load_image(photo)[None], size=(height, width), mode="bicubic")[0]
         path = Path(folder) / "photo.png"
@@ -37,7 +37,7 @@ def measure(photo: Path, height: int, width: int, num_gaussians: int) -> dict[st
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed")
-    # Linux counts in kilobytes.
+    # The unit of ru_maxrss is a kilobyte on Linux.
     return {
         "height": height,
         "width": width,
@@ -47,7 +47,7 @@ def measure(photo: Path, height: int, width: int, num_gaussians: int) -> dict[st
 
 
 def main() -> None:
-    """Measure, print, write benchmarks/results/memory.json."""
+    """Measure, print the records, and write benchmarks/results/memory.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="?", type=Path, default=SAMPLE)
     arguments = parser.parse_args()

@@ -2,8 +2,9 @@
 
     python -m benchmarks.speed.rasterizer [PHOTO]
 
-The Gaussians are those of a short fit of the photo, so that shapes and sizes are real. At 512 x 512 the yardstick
-(benchmarks/yardstick.cpp) runs in turn with ours, as does one whole iteration of a fit, since machines drift. Medians.
+The Gaussians come from a short fit of the photo, so that shapes and sizes are realistic. At 512 x 512, the yardstick
+(yardstick.cpp), the kernels of fastgs and ten whole iterations of a fit take turns, since the speed of machines drifts.
+Results are medians.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from fastgs.io.images import load_image
 from fastgs.render import Backend, render
 
 SAMPLE = Path(__file__).parents[2] / "assets" / "coffee.png"
-CASES = [(512, 10_000), (512, 50_000), (512, 100_000), (2048, 50_000), (2048, 200_000)]
-REFERENCE_CASE = (128, 1_000)  # the reference visits every pixel for every Gaussian
+CASES = [(512, 10_000), (512, 50_000), (512, 100_000), (2048, 50_000), (2048, 200_000)]  # side in pixels, K
+REFERENCE_CASE = (128, 1_000)  # small, since the reference evaluates every Gaussian at every pixel
 REPEATS = 15
 
 
 def in_turn(functions: dict[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
-    """Median milliseconds of each function; they take turns, after one round to warm up."""
+    """Return the median time of each function in milliseconds; they take turns, after one round of warm-up."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats + 1):
         for name, function in functions.items():
@@ -46,14 +47,14 @@ def in_turn(functions: dict[str, Callable[[], object]], repeats: int = REPEATS) 
 
 
 def leaves(gaussians: Gaussians) -> Gaussians:
-    """The same Gaussians, asking for gradients."""
+    """Copy Gaussians into leaves that require gradients."""
     names = ("means", "scales", "rotations", "colors")
     tensors = {name: getattr(gaussians, name).detach().clone().requires_grad_() for name in names}
     return Gaussians(**tensors, height=gaussians.height, width=gaussians.width)
 
 
-def ours(gaussians: Gaussians, backend: Backend, upstream: Tensor) -> dict[str, Callable[[], object]]:
-    """Forward and backward of one backend."""
+def passes(gaussians: Gaussians, backend: Backend, upstream: Tensor) -> dict[str, Callable[[], object]]:
+    """Return the forward and the backward pass of a backend."""
     parameters = leaves(gaussians)
     rendered: list[Tensor] = []
 
@@ -66,8 +67,8 @@ def ours(gaussians: Gaussians, backend: Backend, upstream: Tensor) -> dict[str, 
     return {"forward": forward, "backward": backward}
 
 
-def theirs(gaussians: Gaussians, upstream: Tensor) -> dict[str, Callable[[], object]]:
-    """Forward and backward of the C++ yardstick, and Adam's step on as many parameters as a fit has."""
+def yardstick_passes(gaussians: Gaussians, upstream: Tensor) -> dict[str, Callable[[], object]]:
+    """Return both passes of the C++ yardstick, and a step of Adam on as many parameters as a fit has."""
     cosine, sine = torch.cos(gaussians.rotations), torch.sin(gaussians.rotations)
     first, second = gaussians.scales.square().reciprocal().unbind(1)
     conics = torch.stack(
@@ -100,15 +101,15 @@ def theirs(gaussians: Gaussians, upstream: Tensor) -> dict[str, Callable[[], obj
 
 
 def measure(photo: Tensor, size: int, num_gaussians: int, backend: Backend) -> dict[str, Any]:
-    """One case, as a record in milliseconds."""
+    """Measure one case, and return a record with times in milliseconds."""
     target = load_image(torch.nn.functional.interpolate(photo[None], size=(size, size), mode="area")[0])
     gaussians = INITIALIZERS[DEFAULT](target, num_gaussians, torch.Generator().manual_seed(0))
     if backend != "reference":
         gaussians = fit(target, gaussians, FitOptions(30)).gaussians
     upstream = torch.randn(3, size, size, generator=torch.Generator().manual_seed(0))
-    functions = ours(gaussians, backend, upstream)
+    functions = passes(gaussians, backend, upstream)
     if backend == "cpu" and size == 512:
-        functions |= theirs(gaussians, upstream)
+        functions |= yardstick_passes(gaussians, upstream)
         functions["ten_iterations"] = lambda: fit(target, gaussians, FitOptions(10))
     times = in_turn(functions)
     if "adam" in times:
@@ -119,7 +120,7 @@ def measure(photo: Tensor, size: int, num_gaussians: int, backend: Backend) -> d
 
 
 def main() -> None:
-    """Measure, print, write benchmarks/results/rasterizer.json."""
+    """Measure, print the records, and write benchmarks/results/rasterizer.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="?", default=str(SAMPLE))
     arguments = parser.parse_args()

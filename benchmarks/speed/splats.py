@@ -1,4 +1,4 @@
-"""Datasets of splats: how fast 32 x 32 crops of photos are fitted, files and all, and how well.
+"""Speed and quality of making a dataset of splats from 32 x 32 crops of photos, including its files.
 
 python -m benchmarks.speed.splats PHOTOS
 """
@@ -19,13 +19,13 @@ from fastgs.splats.making import INITS, make
 from fastgs.splats.shards import Settings
 from fastgs.splats.sources import Source, find_sources, listing
 
-SIZE = 32
-# K and numbers of steps.
+SIZE = 32  # side of the crops in pixels
+# K and number of iterations.
 CASES = ((1024, 10), (1024, 20), (256, 20), (128, 20))
 
 
 def measure(sources: Sequence[Source], init: str, num_gaussians: int, iterations: int, crops: int) -> dict[str, Any]:
-    """Make one dataset in a folder that is thrown away. The time includes the start of the processes."""
+    """Make a dataset in a temporary folder; the time includes the start of the processes."""
     settings = Settings(num_gaussians, init, iterations, 0, SIZE, crops, 1024, listing(sources))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -42,10 +42,10 @@ def measure(sources: Sequence[Source], init: str, num_gaussians: int, iterations
 
 
 def main() -> None:
-    """Measure, print, write benchmarks/results/splats.json."""
+    """Measure, print the records, and write benchmarks/results/splats.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
-    parser.add_argument("--crops", type=int, default=4, help="of each photo")
+    parser.add_argument("--crops", type=int, default=4, help="number of crops of each photo")
     arguments = parser.parse_args()
     sources = find_sources(arguments.photos)
     records = []

@@ -1,13 +1,13 @@
-"""Throughput of training: images per second of both stages, and where the time goes.
+"""Throughput of training: images per second of both stages, and the share of each part of a step.
 
     python -m benchmarks.speed.training DATA --steps 10 --precision bf16-mixed
 
-The real stages run in the real Trainer, with untrained networks of the default size. Each moment is counted once, for
-the innermost of these parts: data (loading; all of it with --num-workers 0, else the waiting), network forward and
-backward (the latter with all that lies between network and rasterizer), rasterizer forward and backward (of fits and
-of the network's own renderings, too), placing (heuristic density, sampling, first attributes), targets (the rest of the
-fits of Stage I, and the files that keep them), optimizer, and other. On a GPU each part is waited for, so that the
-shares are right; without that, the whole is a little faster.
+The stages run in the Trainer, with untrained networks of the default size. Each moment is counted once, for the
+innermost of these parts: data (loading with --num-workers 0, else waiting for it), network forward and backward (the
+latter with everything between network and rasterizer), rasterizer forward and backward (including those of fits and of
+the network's own renderings), placing (heuristic density, sampling, first attributes), targets (the rest of the fits of
+Stage I, and their files), optimizer, and other. On a GPU, the clock waits for the end of each part, so that the shares
+are right; the whole is a little faster without that.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 from torch import Tensor
+from typing_extensions import override
 
 from benchmarks.environment import run, write_results
 from fastgs.data import FolderDataModule
@@ -40,11 +41,11 @@ from fastgs.render import cpu, reference
 from fastgs.training import AttributeStage, PositionStage, position
 from fastgs.training.targets import TargetStore
 
-WARMUP = 2  # steps that are not counted: the first ones compile and allocate
-CASES = [("attribute", 128, 8), ("attribute", 256, 4), ("position", 224, 4)]  # stage, side of the crops, batch
+WARMUP = 2  # first steps, which compile and allocate, and are not counted
+CASES = [("attribute", 128, 8), ("attribute", 256, 4), ("position", 224, 4)]  # stage, side of the crops, batch size
 ITERATIONS = 150  # of the fits of Stage I
 
-# What the Trainer does, by the end of the name that its profiler has for it.
+# Parts of a step, by the end of the name that the profiler of the Trainer has for an action.
 ACTIONS = {
     "train_dataloader_next": "data",
     "Strategy.training_step": "other",
@@ -56,29 +57,29 @@ ACTIONS = {
 
 
 class Clock:
-    """Seconds spent in each part; parts may lie in each other, and the innermost counts."""
+    """Clock that adds up the seconds of each part. Parts may be nested; the time counts for the innermost."""
 
     def __init__(self) -> None:
         self.stack = ["other"]
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, in whatever part this is."""
+        """Set all times to zero, within the current parts."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.mark = time.perf_counter()
 
     def enter(self, part: str) -> None:
-        """A part begins."""
+        """Begin a part."""
         self.charge()
         self.stack.append(part)
 
     def leave(self) -> None:
-        """The innermost part ends."""
+        """End the innermost part."""
         self.charge()
         self.stack.pop()
 
     def charge(self) -> None:
-        """Put the time since the last event to the account of the innermost part."""
+        """Add the time since the last event to the innermost part."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
@@ -86,7 +87,7 @@ class Clock:
         self.mark = now
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function as a part."""
+        """Return a function that is counted as a part."""
 
         @functools.wraps(function)
         def wrapper(*arguments: Any, **options: Any) -> Any:
@@ -99,7 +100,10 @@ class Clock:
         return wrapper
 
     def timed_rasterizer(self, rasterize: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """A rasterizer as two parts: its backward lies between those of two identities around it."""
+        """Return a rasterizer that is counted as two parts, forward and backward.
+
+        The backward pass is timed by two identities around it, whose own backward passes begin and end the part.
+        """
 
         class Begin(torch.autograd.Function):
             @staticmethod
@@ -135,31 +139,32 @@ class Clock:
 
 
 class ClockProfiler(Profiler):
-    """Tells the clock what the Trainer does."""
+    """Profiler that reports the actions of the Trainer to the clock."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self.clock = clock
 
+    @override
     def start(self, action_name: str) -> None:
-        """An action that is no part of its own belongs to the part that it lies in."""
+        # An action that is not a part itself belongs to the part that it lies in.
         parts = [part for ending, part in ACTIONS.items() if action_name.endswith(ending)]
         self.clock.enter(parts[0] if parts else self.clock.stack[-1])
 
+    @override
     def stop(self, action_name: str) -> None:
-        """The action ends."""
         self.clock.leave()
 
 
 class Steps(Callback):
-    """Lets the clock run from the end of the warm-up to the end of the last step."""
+    """Callback that keeps the times from the end of the warm-up to the end of the last step."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.ends: list[float] = []
 
+    @override
     def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
-        """Look at the clock."""
         self.clock.charge()
         self.ends.append(self.clock.mark)
         if len(self.ends) == WARMUP:
@@ -169,7 +174,7 @@ class Steps(Callback):
 
 
 def watched(clock: Clock) -> ExitStack:
-    """While this lasts, the parts that the Trainer does not know of tell the clock."""
+    """Time the parts that the Trainer does not know of, until the returned context is closed."""
     places: list[tuple[Any, str, str]] = [
         (PositionNetwork, "forward", "network_forward"),
         (AttributeNetwork, "forward", "network_forward"),
@@ -191,7 +196,17 @@ def watched(clock: Clock) -> ExitStack:
 def measure(
     data: Sequence[str], name: str, side: int, batch: int, steps: int, precision: Any, workers: int
 ) -> dict[str, Any]:
-    """Train for some steps; what is known then, as a record."""
+    """Train for some steps, and return a record.
+
+    Args:
+        data: Folders of photos.
+        name: Stage, "position" or "attribute".
+        side: Side of the crops in pixels.
+        batch: Batch size.
+        steps: Number of steps that are counted.
+        precision: Precision of the Trainer.
+        workers: Number of processes that load images.
+    """
     torch.manual_seed(0)
     clock = Clock()
     counted = Steps(clock)
@@ -232,13 +247,15 @@ def measure(
 
 
 def main() -> None:
-    """Measure, print, write benchmarks/results/training.json."""
+    """Measure, print, and write benchmarks/results/NAME.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", help="folders of photos")
-    parser.add_argument("--steps", type=int, default=10, help="that are counted, for each stage and size")
-    parser.add_argument("--precision", default="bf16-mixed", help="of the Trainer")
-    parser.add_argument("--num-workers", type=int, default=0, help="processes that load images")
-    parser.add_argument("--name", default="training", help="of the JSON file in benchmarks/results")
+    parser.add_argument(
+        "--steps", type=int, default=10, help="number of steps that are counted, for each stage and size"
+    )
+    parser.add_argument("--precision", default="bf16-mixed", help="precision of the Trainer")
+    parser.add_argument("--num-workers", type=int, default=0, help="number of processes that load images")
+    parser.add_argument("--name", default="training", help="name of the JSON file in benchmarks/results")
     arguments = parser.parse_args()
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -1,13 +1,13 @@
-// A reference kernel to measure the numba rasterizer against; fastgs itself does not use it.
+// Yardstick for the speed of the numba rasterizer; fastgs itself does not use it.
 //
 // Normalized blend of K 2D Gaussians, without tiles:
 //     w = exp(-d2 / 2) where d2 = a dx^2 + 2 b dx dy + c dy^2 < CUT2,  image = sum(w color) / (sum(w) + EPSILON).
-// Pixel centres lie at +0.5. Forward, each thread owns a band of rows and walks all Gaussians. Backward, each thread
-// takes Gaussians and gathers their gradients in registers. Nothing is shared, so nothing is atomic.
+// Pixel centres lie at +0.5. Forward, each thread owns a band of rows and loops over all Gaussians. Backward, each thread
+// takes Gaussians and gathers their gradients in registers. Nothing that is written is shared, so nothing is atomic.
 //
-// A row of a Gaussian is its chord, cut into blocks of 8 pixels; the last block runs past the chord, where w = 0.
-// Memory: row y of the scratch is four planes side by side, `planes + (4 y + channel) * stride`, where
-// stride >= width + 8 so that a block may run past the image.
+// In each row, the chord of a Gaussian is cut into blocks of 8 pixels; the last block may exceed the chord, where w = 0.
+// Memory: row y of the scratch has four planes (weight, red, green, blue), `planes + (4 y + channel) * stride`, where
+// stride >= width + 8 since a block may exceed the image.
 
 #include <algorithm>
 #include <atomic>
@@ -20,7 +20,7 @@ namespace {
 
 constexpr int LANES = 8;
 constexpr float CUT2 = 3.5f * 3.5f, EPSILON = 1e-2f;
-constexpr float SLACK = 2e-2f;  // pixels: chords are widened by this against rounding; `d2 < CUT2` decides
+constexpr float SLACK = 2e-2f;  // pixels by which chords are widened against rounding; `d2 < CUT2` decides
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef int Int __attribute__((vector_size(4 * LANES)));

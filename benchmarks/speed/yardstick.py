@@ -1,5 +1,6 @@
-"""A C++ kernel as the yardstick of the numba rasterizer: the same Gaussians, the same image, about the best a compiler
-can do. It is compiled by the system's g++ when first used and is no part of fastgs.
+"""C++ yardstick for the numba rasterizer: a kernel for the same image, about as fast as a compiler can make it.
+
+It is compiled by the system's g++ on first use, and is not part of fastgs.
 
     python -m benchmarks.speed.yardstick      # times it on 512 x 512 pixels
 """
@@ -20,11 +21,12 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 
 SOURCE = Path(__file__).with_name("yardstick.cpp")
-CUTOFF = 3.5
+# Constants of yardstick.cpp.
+CUTOFF = 3.5  # standard deviations
 EPSILON = 1e-2
-LANES = 8
+LANES = 8  # pixels of a block
 
-# -ffast-math spelled out: given as such to the linker it would also make the whole process flush denormals to zero.
+# The parts of -ffast-math: that flag itself, when linking, makes the whole process flush denormal numbers to zero.
 FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-Wall", "-Wextra", "-Wno-psabi"),
     *("-fno-math-errno", "-fno-trapping-math", "-ffinite-math-only", "-fno-signed-zeros", "-fassociative-math"),
@@ -34,10 +36,10 @@ FLAGS = (
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL:
-    """Compiles and loads the kernel, once per process.
+    """Compile and load the kernel, once per process.
 
     Raises:
-        RuntimeError: there is no g++, or it fails.
+        RuntimeError: There is no g++, or it fails.
     """
     compiler = shutil.which("g++")
     if compiler is None:
@@ -57,12 +59,15 @@ def library() -> ctypes.CDLL:
 
 @lru_cache(maxsize=1)
 def scratch(height: int, width: int) -> Array:
-    """Four planes, kept between calls: so the kernel is timed without page faults, and is not reentrant."""
+    """Return memory for the planes of an image, which is kept between calls.
+
+    The kernel is therefore timed without page faults, but is not reentrant.
+    """
     return np.zeros((height, 4, width + LANES), np.float32)
 
 
 def check(array: Array, *shape: int) -> Array:
-    """The array as contiguous float32 of this shape."""
+    """Check the shape of an array, and convert it to contiguous float32."""
     if array.shape != shape:
         raise ValueError(f"Expected an array of shape {shape}, got {array.shape}.")
     return np.ascontiguousarray(array, np.float32)
@@ -71,19 +76,22 @@ def check(array: Array, *shape: int) -> Array:
 def forward(
     means: Array, conics: Array, colors: Array, height: int, width: int, threads: int = 2
 ) -> tuple[Array, Array]:
-    """Renders K Gaussians, normalized: `image = sum(w color) / (sum(w) + EPSILON)`.
+    """Render K Gaussians by the normalized rule, `image = sum(w color) / (sum(w) + EPSILON)`.
 
     Args:
-        means: (K, 2), x and y in pixels; the centre of the first pixel is (0.5, 0.5).
-        conics: (K, 3), a, b, c of `d2 = a dx^2 + 2 b dx dy + c dy^2`, positive definite; w = exp(-d2 / 2), and 0
-            beyond d2 = CUTOFF^2.
-        colors: (K, 3).
-        height: rows of the image.
-        width: columns of the image.
-        threads: how many threads to use.
+        means: (K, 2) centres x, y in pixels; the centre of the first pixel is (0.5, 0.5).
+        conics: (K, 3) coefficients a, b, c of `d2 = a dx^2 + 2 b dx dy + c dy^2`, positive definite; w = exp(-d2 / 2),
+            and 0 beyond d2 = CUTOFF^2.
+        colors: (K, 3) colours.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        threads: Number of threads.
 
     Returns:
-        The image (3, H, W) and `1 / (sum(w) + EPSILON)` (H, W), which `backward` needs.
+        The image (3, H, W), and `1 / (sum(w) + EPSILON)` (H, W), which `backward` needs.
+
+    Raises:
+        ValueError: An array has the wrong shape.
     """
     count = len(means)
     means, conics, colors = check(means, count, 2), check(conics, count, 3), check(colors, count, 3)
@@ -98,19 +106,22 @@ def forward(
 def backward(
     means: Array, conics: Array, colors: Array, image: Array, inverse: Array, gradient: Array, threads: int = 2
 ) -> tuple[Array, Array, Array]:
-    """The gradients of a loss, given its gradient (3, H, W) with respect to the image.
+    """Compute the gradients of a loss, given its gradient with respect to the image.
 
     Args:
-        means: (K, 2), as given to `forward`.
-        conics: (K, 3), as given to `forward`.
-        colors: (K, 3), as given to `forward`.
-        image: (3, H, W), from `forward`.
-        inverse: (H, W), from `forward`.
-        gradient: (3, H, W).
-        threads: how many threads to use.
+        means: (K, 2) centres, as given to `forward`.
+        conics: (K, 3) conics, as given to `forward`.
+        colors: (K, 3) colours, as given to `forward`.
+        image: (3, H, W) image from `forward`.
+        inverse: (H, W) inverses from `forward`.
+        gradient: (3, H, W) gradient of the loss with respect to the image.
+        threads: Number of threads.
 
     Returns:
-        The gradients of the means (K, 2), the conics (K, 3) and the colors (K, 3).
+        The gradients of the means (K, 2), the conics (K, 3) and the colours (K, 3).
+
+    Raises:
+        ValueError: An array has the wrong shape.
     """
     count, (height, width) = len(means), inverse.shape
     means, conics, colors = check(means, count, 2), check(conics, count, 3), check(colors, count, 3)
@@ -125,7 +136,7 @@ def backward(
 
 
 def scene(count: int, sigma: float, height: int, width: int, seed: int = 0) -> tuple[Array, Array, Array]:
-    """Random means, conics and colors: axes within 0.7 to 1.4 sigma, any rotation."""
+    """Return random means, conics and colours, with scales of 0.7 to 1.4 sigma and any rotation."""
     rng = np.random.default_rng(seed)
     means = rng.uniform(0, 1, (count, 2)) * (width, height)
     first, second = 1 / (sigma * 2 ** rng.uniform(-0.5, 0.5, (2, count))) ** 2
@@ -137,7 +148,7 @@ def scene(count: int, sigma: float, height: int, width: int, seed: int = 0) -> t
 
 
 def main(repeats: int = 15, threads: int = 2) -> None:
-    """Prints the median and the best time of each pass."""
+    """Print the median and the best time of each pass."""
     for count, sigma in ((10_000, 2.5), (50_000, 1.2), (100_000, 0.9)):
         arrays = scene(count, sigma, 512, 512)
         gradient = np.random.default_rng(1).normal(size=(3, 512, 512)).astype(np.float32)
