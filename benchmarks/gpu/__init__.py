@@ -1,1 +1,1 @@
-"""The GPU, in one go: right, how fast, and how far from what the card could do."""
+"""Benchmark of everything that runs on a GPU: correctness, speed, and the distance to the limits of the card."""

@@ -1,10 +1,10 @@
-"""The GPU: whether the kernels are right, what everything takes, and how far that is from what the card could do.
+"""Benchmark of the GPU: correctness of the kernels, times of everything, and the limits of the card.
 
     python -m benchmarks.gpu [PHOTO] --fit-photos FOLDER
 
-In one go, in minutes. A section that fails leaves a record of its error, and the others go on; what is there is written
-after each. With --interpret, sizes are tiny and Triton's interpreter runs the kernels on the CPU: that tries this
-program, and measures nothing.
+It takes minutes. A section that fails leaves a record of its error, and the others continue; results are written after
+each section. With --interpret, sizes are tiny and Triton's interpreter runs the kernels on the CPU: this tests the
+program, and its times mean nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# Where each is; they are imported when their turn comes, so that a missing package stops no other.
+# Module and function of each section. A module is imported when it is needed, so that a missing package stops no other.
 SECTIONS = {
     "correctness": ("correctness", "correctness"),
     "rasterizer": ("speed", "rasterizer"),
@@ -33,28 +33,32 @@ SECTIONS = {
     "launch_shapes": ("speed", "launch_shapes"),
     "gsplat": ("speed", "gsplat"),
 }
-MOST_LINES = 60  # of a table that is printed; the file has all
+MOST_LINES = 60  # lines of a printed table; the file has all records
 
 Record = dict[str, Any]
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", nargs="?", type=Path, default=ROOT / "assets" / "coffee.png")
-    parser.add_argument("--fit-photos", type=Path, metavar="FOLDER", help="of more photos to fit")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="by default benchmarks/results/cuda.json")
-    parser.add_argument("--seed", type=int, help="of random inputs; by default others each time")
+    parser.add_argument("--fit-photos", type=Path, metavar="FOLDER", help="folder of more photos to fit")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="file to write; by default benchmarks/results/cuda.json"
+    )
+    parser.add_argument("--seed", type=int, help="seed of random inputs; by default a new one each time")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
-    parser.add_argument("--interpret", action="store_true", help="try the program at toy sizes; needs --output")
+    parser.add_argument(
+        "--interpret", action="store_true", help="test the program at tiny sizes on the CPU; needs --output"
+    )
     arguments = parser.parse_args()
     if arguments.interpret and arguments.output is None:
-        parser.error("--interpret needs --output: what it finds are no results")
+        parser.error("--interpret needs --output: its numbers are not results")
     return arguments
 
 
 def surroundings() -> Record:
-    """Machine and versions, as far as they are to be had."""
+    """Return machine and versions, as far as they are known."""
     import torch
     import triton
 
@@ -62,7 +66,7 @@ def surroundings() -> Record:
 
     try:
         found = describe()
-    except (PackageNotFoundError, OSError) as error:  # not installed but only on the path, or no git
+    except (PackageNotFoundError, OSError) as error:  # the package is on the path but not installed, or there is no git
         found = {"incomplete": f"{type(error).__name__}: {error}", "torch": torch.__version__}
     found |= {"triton": triton.__version__, "cuda": torch.version.cuda}
     if torch.cuda.is_available():
@@ -73,19 +77,19 @@ def surroundings() -> Record:
 
 
 def gather(name: str, bench: Any) -> list[Record]:
-    """All records of a section, the last of which is the error if one ended it."""
+    """Return all records of a section; the last one is the error if one ended it."""
     found: list[Record] = []
     module, function = SECTIONS[name]
     try:
         for record in getattr(importlib.import_module(f"benchmarks.gpu.{module}"), function)(bench):
             found.append({"section": name, **record})
-    except Exception:  # of whatever kind, the other sections are worth having
+    except Exception:  # the other sections are useful whatever went wrong
         found.append({"section": name, "error": traceback.format_exc().splitlines()[-16:]})
     return found
 
 
 def show(records: list[Record]) -> None:
-    """Print records as tables, a new one where the names of the columns change."""
+    """Print records as tables; a new table begins where the names of the columns change."""
     lines: list[list[str]] = []
     columns: list[str] = []
     for record in [*(record for record in records if "error" not in record), {}]:
@@ -100,12 +104,12 @@ def show(records: list[Record]) -> None:
 
 
 def failed(record: Record) -> bool:
-    """Whether something went wrong, or is wrong."""
+    """Tell whether a record is an error or a failed check."""
     return "error" in record or record.get("passed") is False
 
 
 def make_bench(arguments: argparse.Namespace) -> Any:
-    """What every section is given."""
+    """Make the argument of all sections."""
     import torch
 
     from benchmarks.gpu.scenes import FULL, TOY, Bench
@@ -123,7 +127,7 @@ def make_bench(arguments: argparse.Namespace) -> Any:
 
 
 def run(arguments: argparse.Namespace) -> list[Record]:
-    """All sections that were asked for; the file is written after each."""
+    """Run the selected sections, and write the file after each of them."""
     from benchmarks.environment import RESULTS
     from fastgs.io.files import atomic_write
 
@@ -152,14 +156,18 @@ def run(arguments: argparse.Namespace) -> list[Record]:
 
 
 def main() -> int:
-    """Measure, print, write; 0 if nothing failed, 1 if something did, 2 without a GPU."""
+    """Measure, print and write.
+
+    Returns:
+        0 if nothing failed, 1 if something did, 2 without a GPU.
+    """
     arguments = parse()
     if arguments.interpret:
-        os.environ["TRITON_INTERPRET"] = "1"  # read where kernels are defined
-    import torch  # deferred: Triton looks at the environment
+        os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when kernels are defined
+    import torch  # deferred until the environment is set
 
     if not arguments.interpret and not torch.cuda.is_available():
-        print("benchmarks/gpu: needs a CUDA device; --interpret tries the program without one", file=sys.stderr)
+        print("benchmarks/gpu: needs a CUDA device; --interpret tests the program without one", file=sys.stderr)
         return 2
     wrong = [record for record in run(arguments) if failed(record)]
     for record in wrong:

@@ -1,4 +1,4 @@
-"""Section `correctness` of cuda.py: the kernels against the reference in float64, on inputs drawn anew each time."""
+"""Section `correctness`: the kernels against the reference in float64, on random inputs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from fastgs.gaussians import Blend, Gaussians
 from fastgs.render import Backend, cuda
 
 VALUE_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3  # relative, in the norm of all values
-# Of where a few steps lead: both terms of Adam's quotients may be next to nothing, where rounding decides.
+# Relative difference of the Gaussians after a few steps: both terms of the quotients of Adam may be close to 0, where
+# rounding decides.
 DESCENT_TOLERANCE = 1e-2
 NAMES = ("means", "scales", "rotations", "colors")
 
 
 class Case(NamedTuple):
-    """A batch."""
+    """Batch of Gaussians."""
 
     tensors: tuple[Tensor, ...]  # means, scales, rotations, colours, on the device
     counts: list[int]
@@ -34,7 +35,7 @@ class Case(NamedTuple):
     width: int
 
     def render(self, tensors: tuple[Tensor, ...], blend: Blend, backend: Backend) -> Tensor:
-        """(B, 3, H, W) from these tensors instead."""
+        """Render (B, 3, H, W) from other tensors of the same shapes."""
         return rasterize(
             *tensors,
             counts=self.counts,
@@ -47,14 +48,14 @@ class Case(NamedTuple):
 
 
 def relative_error(found: Tensor, right: Tensor) -> float:
-    """Norm of the difference over the norm of what is right; NaN and infinity stay what they are."""
+    """Return the norm of the difference divided by the norm of `right`; NaN and infinity are kept."""
     difference = float(torch.linalg.vector_norm(found.double() - right.double()))
     norm = float(torch.linalg.vector_norm(right.double()))
     return difference / norm if norm else difference
 
 
 def cases(bench: Bench, generator: torch.Generator) -> Iterator[tuple[str, Case]]:
-    """Shapes and places that kernels may get wrong."""
+    """Yield names and batches of shapes and positions that are difficult for kernels."""
     side, most = bench.plan.checked
     height, width = side, side + side // 3
     extent = torch.tensor([width, height], dtype=torch.float32)
@@ -83,7 +84,7 @@ def cases(bench: Bench, generator: torch.Generator) -> Iterator[tuple[str, Case]
     yield "huge", case(anywhere(few), side * 10 ** uniform(few, 2), [few], ones)
     yield "elongated", case(anywhere(few), torch.tensor([0.4, 60.0]), [few], ones)
     outside = extent * (5 * uniform(most, 2) - 2)
-    outside[0] = extent / 2  # else all that shows might be so faint that float32 keeps little of it
+    outside[0] = extent / 2  # otherwise, everything visible might be too faint for float32
     yield "outside", case(outside, side * uniform(most, 2) + 0.5, [most], ones)
     yield "pile", case(8 + 8 * uniform(3 * most, 2), mixed(3 * most), [3 * most], ones)
     yield "one", case(anywhere(1), mixed(1), [1], ones)
@@ -92,20 +93,20 @@ def cases(bench: Bench, generator: torch.Generator) -> Iterator[tuple[str, Case]
 
 
 def spoil(device: torch.device) -> None:
-    """Leave NaN in memory that is handed out next, so that what nobody writes shows."""
+    """Leave NaN in the memory that is allocated next, so that unwritten elements are noticed."""
     for exponent in range(8, 24, 2):
         torch.full((1 << exponent,), torch.nan, device=device)
 
 
 def differentiated(case: Case, blend: Blend, backend: Backend, dtype: torch.dtype, upstream: Tensor) -> list[Tensor]:
-    """Image, and the gradients of the four tensors."""
+    """Return the image, and the gradients of the four tensors."""
     tensors = tuple(each.detach().to(dtype).requires_grad_() for each in case.tensors)
     image = case.render(tensors, blend, backend)
     return [image.detach(), *torch.autograd.grad(image, tensors, upstream.to(dtype))]
 
 
 def compare(name: str, case: Case, blend: Blend, generator: torch.Generator) -> Record:
-    """One case by one rule, twice by the kernels and once by the reference."""
+    """Render a case by one rule, twice with the kernels and once with the reference, and compare."""
     shape = (len(case.counts), 3, case.height, case.width)
     upstream = torch.randn(shape, generator=generator).to(case.tensors[0].device)
     runs = []
@@ -122,13 +123,13 @@ def compare(name: str, case: Case, blend: Blend, generator: torch.Generator) -> 
 
 
 def compare_lists(name: str, case: Case) -> Record:
-    """Our lists of the tiles beside gsplat's."""
+    """Compare the lists of tiles with those of gsplat."""
     record: Record = {"check": "lists", "case": name}
     wrapper = cuda.gsplat_wrapper()
     if wrapper is None or not sum(case.counts):
         return record | {"passed": None, "note": "gsplat is not built" if wrapper is None else "no Gaussians"}
     means, scales, rotations, _ = case.tensors
-    # Where pitches are powers of two, both find the same quotients.
+    # With powers of two as pitches, both compute the same quotients.
     pitches = tuple((1.0, 0.5) for _ in case.counts)
     layout = cuda.lay_out(tuple(case.counts), pitches, case.height, case.width, means.device)
     frames, counts = cuda.prepare(means, scales, rotations, layout)
@@ -140,7 +141,7 @@ def compare_lists(name: str, case: Case) -> Record:
 
 
 def compare_descents(name: str, start: Gaussians, target: Tensor, rates: LearningRates, steps: int) -> Record:
-    """`CudaDescent` beside torch's Adam on the same kernels, and its image beside that of its Gaussians."""
+    """Compare `CudaDescent` with torch's Adam on the same kernels, and its image with that of its Gaussians."""
     ours = CudaDescent(Relative(start), target, rates)
     room = ours._capacity
     with mock.patch.object(descents, "rasterize", rasterize):
@@ -149,7 +150,7 @@ def compare_descents(name: str, start: Gaussians, target: Tensor, rates: Learnin
         for descent in both:
             for step in range(steps):
                 descent.step(rates.factor(step / steps))
-        image = ours.image().clone()  # makes room, and takes the steps that this had stopped
+        image = ours.image().clone()  # makes room in the lists, and takes the steps that had no room
         found, right = (descent.gaussians() for descent in both)
     again = rasterize(
         *tensors_of(found), counts=[len(found)], pitches=[(1.0, 1.0)], height=found.height, width=found.width
@@ -167,7 +168,7 @@ def compare_descents(name: str, start: Gaussians, target: Tensor, rates: Learnin
 
 
 def correctness(bench: Bench) -> Iterator[Record]:
-    """Records with `passed`, which is None where there was nothing to compare with."""
+    """Yield records with `passed`, which is None if there was nothing to compare with."""
     generator = torch.Generator().manual_seed(bench.seed)
     lists = []
     for name, case in cases(bench, generator):
@@ -178,7 +179,7 @@ def correctness(bench: Bench) -> Iterator[Record]:
     side, count = 2 * bench.plan.checked[0], bench.plan.checked[1]
     steps = bench.plan.checked_steps
     usual = LearningRates.for_iterations(steps)
-    # Tiny ones of about the image's colour grow fast, and their lists outgrow the room that there is at first.
+    # Tiny Gaussians of about the image's colour grow fast, and need more room in the lists than there is at first.
     for name, scale, rates in (("mixed", 1.5, usual), ("growing", 0.3, replace(usual, scales=4 / steps))):
         means = side * torch.rand(count, 2, generator=generator)
         scales = scale * (0.9 + 0.2 * torch.rand(count, 2, generator=generator))

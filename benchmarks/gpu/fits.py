@@ -1,4 +1,4 @@
-"""Section `fit` of cuda.py: time and iterations to a quality, and the quality of short fits."""
+"""Section `fit`: time and iterations to reach a quality, and the quality of short fits."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from fastgs.initializers import DEFAULT
 from fastgs.methods.fastgs import LEARNED, WEIGHTS
 
 LEVELS = (30, 35, 40, 45)  # dB
-AGREEMENT = 0.1  # dB between the backends
+AGREEMENT = 0.1  # dB that two backends may differ by
 Start = Callable[[Tensor, int], Gaussians]
 
 
 def learned_start(device: torch.device) -> Start:
-    """The default weights on the device."""
-    from fastgs.models.pretrained import load_weights  # deferred, so that the heuristic starts do not depend on it
+    """Return an initializer with the default networks on the device."""
+    from fastgs.models.pretrained import load_weights  # deferred, so that other records do not depend on it
 
     networks = load_weights(WEIGHTS).to(device)
     return lambda target, count: networks.initialize(target.to(device), count, torch.Generator().manual_seed(0))
 
 
 def reached(history: list[HistoryEntry]) -> Record:
-    """Iteration and seconds at which each level was first seen; None if never."""
+    """Return the iteration and the seconds at which each level was first reached; None if never."""
     record: Record = {}
     for level in LEVELS:
         entry = next((entry for entry in history if entry.psnr >= level), None)
@@ -40,11 +40,11 @@ def reached(history: list[HistoryEntry]) -> Record:
 
 
 def fitted(bench: Bench, target: Tensor, count: int, start: Start) -> Record:
-    """One photo: the start, a long fit, and what short ones come to."""
+    """Fit a photo: return the quality of the start, of a long fit, and of short fits."""
     placed = target.to(bench.device)
     began = time.perf_counter()
     gaussians = start(target, count).to(bench.device)
-    torch.isfinite(gaussians.means).all().item()  # wait for it
+    torch.isfinite(gaussians.means).all().item()  # waits for the device
     seconds = time.perf_counter() - began
     long = fit(placed, gaussians, FitOptions(bench.plan.iterations, target_psnr=LEVELS[-1])).history
     record: Record = {"seconds_init": round(seconds, 5), "psnr_init": round(long[0].psnr, 3), **reached(long)}
@@ -56,14 +56,14 @@ def fitted(bench: Bench, target: Tensor, count: int, start: Start) -> Record:
 
 
 def middle(records: list[Record]) -> Record:
-    """Medians over photos, of those levels that all have reached; and the number of photos."""
+    """Return medians over photos, without levels that some have not reached, and the number of photos."""
     columns = {key: [record[key] for record in records] for key in records[0]}
     medians = {key: statistics.median(values) for key, values in columns.items() if None not in values}
     return {**medians, "photos": len(records)}
 
 
 def on_cpu(bench: Bench, start: Start) -> Record:
-    """The shortest fit of the first photo again, by the CPU's backend."""
+    """Compare the shortest fit of the first photo with that of the CPU backend."""
     name, target = photos(bench)[0]
     count, length = bench.plan.counts[0], bench.plan.lengths[0]
     gaussians = start(target, count).to("cpu")
@@ -74,7 +74,7 @@ def on_cpu(bench: Bench, start: Start) -> Record:
 
 
 def cells(bench: Bench) -> Iterator[tuple[int, int, list[tuple[str, Tensor]]]]:
-    """Size, K and photos of every cell: all photos at the usual size and K, the first one in the other scenes."""
+    """Yield size, K and photos of each cell: all photos at the usual size and K, the first one in the other scenes."""
     usual = [(bench.plan.side, count) for count in bench.plan.counts]
     for side, count in usual:
         yield side, count, photos(bench)
@@ -84,12 +84,12 @@ def cells(bench: Bench) -> Iterator[tuple[int, int, list[tuple[str, Tensor]]]]:
 
 
 def fits(bench: Bench) -> Iterator[Record]:
-    """By initializer, size, K and photo, iterations and seconds to each level; seconds are those of the steps alone."""
+    """Yield iterations and seconds to each level, by initializer, size, K and photo; seconds are of the steps alone."""
     yield on_cpu(bench, initialize)
     for init, start in ((DEFAULT, initialize), (LEARNED, learned_start(bench.device))):
         for side, count, targets in cells(bench):
             kind: Record = {"init": init, "size": side, "num_gaussians": count}
-            fitted(bench, targets[0][1], count, start)  # compiles for these shapes
+            fitted(bench, targets[0][1], count, start)  # compiles the kernels for these shapes
             records = []
             for name, target in targets:
                 records.append(fitted(bench, target, count, start))

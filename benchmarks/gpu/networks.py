@@ -1,4 +1,4 @@
-"""Sections `networks` and `training` of cuda.py: what the learned initialization takes, and what learning it takes."""
+"""Sections `networks` and `training`: times of the learned initialization and of its training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fastgs.training.base import draw_count, generators
 
 
 def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, Work]:
-    """What the learned initialization of (3, H, W) consists of, and all of it."""
+    """Return the parts of the learned initialization of an image (3, H, W), and the whole."""
     assert learned.attribute is not None
     attribute, images = learned.attribute, image[None]
     number = torch.tensor([count], device=image.device)
@@ -34,7 +34,7 @@ def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, W
     with torch.no_grad():
         densities = learned.log_densities(images, [count]).exp()
     placed = learned.place(images, densities, [count], [source])
-    # What stands in it does not change the time.
+    # Its values do not change the time.
     state = torch.rand(1, 1 + SEEN * CHANNELS, *image.shape[1:], device=image.device)
     sizes = images.new_ones(1)
     return {
@@ -48,7 +48,7 @@ def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, W
 
 
 def networks(bench: Bench) -> Iterator[Record]:
-    """Milliseconds of the parts of the learned initialization, by K and precision."""
+    """Yield the milliseconds of the parts of the learned initialization, by K and precision."""
     learned = load_weights(WEIGHTS).to(bench.device)
     _, image = photos(bench)[0]
     for count in bench.plan.counts:
@@ -62,7 +62,7 @@ def networks(bench: Bench) -> Iterator[Record]:
 
 
 def crops_of(bench: Bench) -> Tensor:
-    """(B, 3, crop, crop) anywhere in the photo."""
+    """Cut random crops (B, 3, crop, crop) out of the photo."""
     crop = bench.plan.crop
     photo = load_image(bench.photo, max(bench.plan.side, crop))
     generator = torch.Generator().manual_seed(bench.seed)
@@ -71,13 +71,13 @@ def crops_of(bench: Bench) -> Tensor:
 
 
 def training(bench: Bench) -> Iterator[Record]:
-    """Steps of Stage II: the whole, and then, waiting for each part, the shares."""
+    """Yield the time of steps of Stage II; then the shares of their parts, waiting for the end of each."""
     crops = crops_of(bench).to(bench.device)
     batch = Batch(crops, torch.zeros(len(crops), dtype=torch.int64), torch.arange(len(crops)))
     clock = Clock()
     stage = AttributeStage(WEIGHTS).to(bench.device)
     parameters = [parameter for parameter in stage.parameters() if parameter.requires_grad]
-    # So slow that nothing diverges: what a step takes does not depend on it.
+    # A small learning rate, so that nothing diverges; the time of a step does not depend on it.
     optimizer = torch.optim.AdamW(parameters, lr=1e-6)
 
     def forward() -> Tensor:

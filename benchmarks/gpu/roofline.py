@@ -1,4 +1,4 @@
-"""Section `roofline` of cuda.py: the least that each kernel must do, how fast the card could do that, and the gap."""
+"""Section `roofline`: the least work of each kernel, the time in which the card could do it, and the gap."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from benchmarks.gpu.timing import spread
 from fastgs.render import cuda
 from fastgs.render import cuda_kernels as kernels
 
-# Of one pixel and one Gaussian, counted in the kernels without indexing; minima and maxima count too.
+# Instructions for one pixel and one Gaussian, counted in the source of the kernels without indexing; minima and maxima
+# count, too.
 FORWARD_INSTRUCTIONS, BACKWARD_INSTRUCTIONS = 14, 29
-# Of a multiprocessor in a clock; of the architectures since 2020.
+# Instructions of a multiprocessor per clock, for architectures since 2020.
 FLOAT_LANES, SPECIAL_LANES = 128, 16
-CHUNK = 1 << 18  # entries whose pixels are looked at at a time
+CHUNK = 1 << 18  # entries whose pixels are examined at a time
 
 
 class Ceilings(NamedTuple):
-    """What the card can do in a second; None where it does not say."""
+    """Limits of the card per second; None if they are unknown."""
 
     bytes: float  # measured
-    instructions: float | None  # of float32, each possibly a multiplication and an addition
+    instructions: float | None  # in float32; a fused multiplication and addition is one
     specials: float | None  # exponentials
 
 
 class Needs(NamedTuple):
-    """What a kernel cannot do without."""
+    """Least work of a kernel."""
 
     bytes: float  # each input read once and each output written once
     instructions: float = 0.0
     specials: float = 0.0
 
     def milliseconds(self, ceilings: Ceilings) -> dict[str, float | None]:
-        """Time that each of them takes at least."""
+        """Return the least time in milliseconds that each kind of work takes."""
         times: dict[str, float | None] = {}
         for name, need, ceiling in zip(self._fields, self, ceilings, strict=True):
             times[name] = None if ceiling is None else 1e3 * need / ceiling
@@ -46,16 +47,16 @@ class Needs(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """How many pairs of a pixel and a Gaussian there are."""
+    """Numbers of pairs of a pixel and a Gaussian."""
 
-    forward: int  # evaluated: pixels of the tiles of each Gaussian
-    backward: int  # evaluated: pixels of the bounding boxes
-    issued: int  # backward, with the lanes that idle
+    forward: int  # evaluated in the forward pass: pixels of the tiles of each Gaussian
+    backward: int  # evaluated in the backward pass: pixels of the bounding boxes
+    issued: int  # in the backward pass, including idle lanes
     needed: int  # within the support
 
 
 def clock_rate(device: torch.device) -> float | None:
-    """Highest clock of the multiprocessors in hertz, from whichever knows."""
+    """Return the highest clock of the multiprocessors in hertz, from torch or else Triton; None if unknown."""
     if device.type != "cuda":
         return None
     kilohertz = getattr(torch.cuda.get_device_properties(device), "clock_rate", None)
@@ -66,7 +67,7 @@ def clock_rate(device: torch.device) -> float | None:
 
 
 def ceilings(bench: Bench) -> tuple[Ceilings, Record]:
-    """Of the card, and what they come from."""
+    """Return the limits of the card, and a record of what they follow from."""
     source = torch.rand(bench.plan.copied // 4, device=bench.device)
     copy = torch.empty_like(source)
     milliseconds = spread(bench.timer.singles(lambda: copy.copy_(source)))
@@ -80,7 +81,7 @@ def ceilings(bench: Bench) -> tuple[Ceilings, Record]:
 
 
 def boxes(case: Scene) -> Tensor:
-    """(K,) numbers of pixels in the bounding boxes, as the backward kernel walks them."""
+    """Return the numbers (K,) of pixels in the bounding boxes, as in the backward kernel."""
     centers, extents = case.frames[:, :2], case.frames[:, 6:8]
     most = torch.tensor([case.width, case.height], device=centers.device)
     first = (centers - extents - 0.5).ceil().clamp(min=0).minimum(most)
@@ -89,7 +90,7 @@ def boxes(case: Scene) -> Tensor:
 
 
 def supported(case: Scene) -> int:
-    """Number of pairs within the support: elsewhere the weight is zero."""
+    """Count the pairs within the support of Gaussians, outside of which the weight is 0."""
     tile = kernels.TILE.value
     _, columns = case.layout.tiles
     lengths = case.tiles.starts.diff().long()
@@ -110,7 +111,7 @@ def supported(case: Scene) -> int:
 
 
 def pairs(case: Scene) -> Pairs:
-    """Of one scene."""
+    """Count the pairs of a scene."""
     pixels = boxes(case)
     number = len(pixels)
     lanes = cuda._lanes(case.height * case.width / number)
@@ -122,21 +123,22 @@ def pairs(case: Scene) -> Pairs:
 
 
 def needs(case: Scene, forward: int, backward: int) -> dict[str, Needs]:
-    """By kernel, given the numbers of pairs. A float takes four bytes, as does an index."""
+    """Return the least work by kernel, given the numbers of pairs. Floats and indices have four bytes."""
     number, entries, area = len(case.gaussians), case.entries, case.height * case.width
     starts = len(case.tiles.starts)
-    frame, color = kernels.FRAME.value, 3
+    frame, color, planes = kernels.FRAME.value, cuda.CHANNELS, cuda.PLANES
+    values = 5 + color  # numbers of a Gaussian: means, scales, rotation, colour
     numbers = {
         # means, scales, rotations, images; frames, counts
         "prepare": number * (5 + 1 + frame + 1),
         # frames, images, ends; entries, starts
         "lists": number * (frame + 1 + 1) + entries + starts,
-        # entries, starts, frames, colours, target; image, gradients
-        "forward": entries + starts + number * (frame + color) + area * (3 + 3 + 4),
-        # scales, colours, frames, images; gradients; gradients
-        "backward": number * (2 + color + frame + 1 + 8) + 4 * area,
-        # eight variables and their two averages, read and written; gradients; start, unit, floors, scales; Gaussians
-        "adam": number * (8 * 3 * 2 + 8 + 2 + 1 + 2 + 2 + 8),
+        # entries, starts, frames, colours; target, image, gradients
+        "forward": entries + starts + number * (frame + color) + area * (2 * color + planes),
+        # scales, colours, frames, images, gradients; gradients of the pixels
+        "backward": number * (2 + color + frame + 1 + values) + planes * area,
+        # variables and their two averages, read and written; gradients; start, unit, floors, scales; Gaussians
+        "adam": number * (values * 3 * 2 + values + 2 + 1 + 2 + 2 + values),
     }
     work = {
         "forward": (forward * FORWARD_INSTRUCTIONS, forward),
@@ -146,16 +148,16 @@ def needs(case: Scene, forward: int, backward: int) -> dict[str, Needs]:
 
 
 def bound(need: Needs, limits: Ceilings) -> tuple[float, str]:
-    """Milliseconds below which nothing can be, and by what."""
+    """Return the least time of a kernel in milliseconds, and the limit that it comes from."""
     times = {name: value for name, value in need.milliseconds(limits).items() if value is not None}
     limit = max(times, key=lambda name: times[name])
     return times[limit], limit
 
 
 def roofline(bench: Bench) -> Iterator[Record]:
-    """The ceilings; then, by scene, the pairs, and by kernel the floor and the time over it.
+    """Yield the limits of the card; then, for each scene, the pairs, and for each kernel its least time and its time.
 
-    The floor is of what the kernel evaluates; that of what it needs counts the pairs within the support alone.
+    The least time `floor` counts all pairs that the kernel evaluates, `needed_floor` those within the support only.
     """
     limits, record = ceilings(bench)
     yield record

@@ -1,4 +1,4 @@
-"""What the sections of cuda.py work on: sizes, a photo, and Gaussians that were fitted to it for a while."""
+"""Inputs of all sections: sizes, a photo, and Gaussians from a short fit of it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """How large everything is; sides are in pixels.
+    """Sizes of all measurements.
 
     Attributes:
-        scenes: side and K of what is timed.
-        tuned: those of them that launch shapes and gsplat are tried on.
-        scene_iterations: of the fit that makes a scene.
-        checked: side and K of what is compared with the reference.
-        checked_steps: of a descent.
-        blends: rules that are checked.
-        copied: bytes of the buffers that are copied.
-        steps: of a descent, timed by the host's clock.
-        side, counts: of the photos that are fitted and given to the networks.
-        iterations: of the longest fit.
-        lengths: iterations of the fits whose PSNR is noted.
-        crops, crop: number and side of the crops in a batch of training.
-        training_steps: that are timed.
+        scenes: Sides in pixels and K of the scenes that are timed.
+        tuned: Scenes in which launch shapes and gsplat are tried.
+        scene_iterations: Number of iterations of the fit that makes a scene.
+        checked: Side in pixels and K of the batches that are compared with the reference.
+        checked_steps: Number of steps of the descents that are compared.
+        blends: Rules that are checked.
+        copied: Size in bytes of the buffers that are copied.
+        steps: Number of steps of a descent that are timed by the host's clock.
+        side: Side in pixels of the photos that are fitted and given to the networks.
+        counts: K of these.
+        iterations: Number of iterations of the longest fit.
+        lengths: Numbers of iterations of the fits whose PSNR is recorded.
+        crops: Number of crops in a batch of training.
+        crop: Side of the crops in pixels.
+        training_steps: Number of steps of training that are timed.
     """
 
     scenes: tuple[tuple[int, int], ...]
@@ -79,7 +81,7 @@ FULL = Plan(
     crop=256,
     training_steps=10,
 )
-# As little as reaches every line, since the interpreter is slow.
+# The smallest sizes that reach every line of code, since the interpreter is slow.
 TOY = Plan(
     scenes=((8, 6),),
     tuned=((8, 6),),
@@ -102,7 +104,10 @@ TOY = Plan(
 def rasterize(
     *tensors: Tensor, blend: Blend = "normalized", backend: Backend = "cuda", top_k: None = None, **batch: Any
 ) -> Tensor:
-    """`fastgs.render.rasterize` by the kernels; also on the CPU, which that refuses, through the interpreter."""
+    """Render with the kernels like `fastgs.render.rasterize`, which refuses them for tensors on the CPU.
+
+    There, the interpreter runs them. `top_k` must be None; it is accepted because `AutogradDescent` passes it.
+    """
     means, scales, rotations, colors = tensors
     if means.is_cuda or backend == "reference":
         return dispatch(means, scales, rotations, colors, **batch, blend=blend, backend=backend)
@@ -110,23 +115,23 @@ def rasterize(
 
 
 def tensors_of(gaussians: Gaussians) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Means, scales, rotations and colours."""
+    """Return means, scales, rotations and colours."""
     return gaussians.means, gaussians.scales, gaussians.rotations, gaussians.colors
 
 
 def initialize(target: Tensor, num_gaussians: int) -> Gaussians:
-    """The default heuristic start for (3, H, W) on the CPU, where positions are drawn anyway."""
+    """Place Gaussians by the default initializer, for a target (3, H, W) on the CPU, where positions are drawn."""
     return INITIALIZERS[DEFAULT](target, num_gaussians, torch.Generator().manual_seed(0))
 
 
 class Scene:
-    """Gaussians fitted to a photo for a while, and what the kernels make of them.
+    """Gaussians from a short fit of a photo, and all inputs and outputs of the kernels.
 
     Args:
-        target: (3, H, W) on the CPU.
+        target: (3, H, W) image on the CPU.
         num_gaussians: K.
-        iterations: of the fit.
-        device: where everything lies.
+        iterations: Number of iterations of the fit.
+        device: Device of the tensors.
     """
 
     def __init__(self, target: Tensor, num_gaussians: int, iterations: int, device: torch.device) -> None:
@@ -140,37 +145,37 @@ class Scene:
         self.frames, self.tile_counts = cuda.prepare(means, scales, rotations, self.layout)
         self.ends = self.tile_counts.cumsum(0)
         self.entries = int(self.ends[-1])
-        self.capacity = max(1, math.ceil(ROOM * self.entries))  # as a descent has
+        self.capacity = max(1, math.ceil(ROOM * self.entries))  # the room of a descent
         self.tiles = cuda.list_tiles(self.frames, self.ends, self.layout, self.capacity)
-        self.image = self.target.new_empty(1, 3, self.height, self.width)
-        self.in_pixels = self.target.new_empty(1, 4, self.height, self.width)
+        self.image = self.target.new_empty(1, cuda.CHANNELS, self.height, self.width)
+        self.in_pixels = self.target.new_empty(1, cuda.PLANES, self.height, self.width)
         self.in_gaussians = tuple(torch.empty_like(each) for each in tensors_of(self.gaussians))
         self.draw()
 
     def draw(self) -> None:
-        """Render, and leave the gradients of the squared error in the pixels."""
+        """Render, and compute the gradients of the squared error in the pixels."""
         cuda.draw(
             *(self.frames, self.gaussians.colors, self.tiles, self.layout, True),
             *(self.image, self.in_pixels, self.target[None]),
         )
 
     def collect(self) -> None:
-        """Gradients of the pixels to those of the Gaussians."""
+        """Compute the gradients of the Gaussians from those of the pixels."""
         _, scales, _, colors = tensors_of(self.gaussians)
         cuda.collect(scales, colors, self.frames, self.layout, self.in_pixels, self.in_gaussians)
 
 
 @dataclass(frozen=True, eq=False)  # by identity, as a key of caches
 class Bench:
-    """What every section is given.
+    """Argument of all sections.
 
     Attributes:
-        device: of the measurements.
-        timer: of that device.
-        plan: sizes.
-        photo: file.
-        fit_photos: a folder of more.
-        seed: of random inputs.
+        device: Device of the measurements.
+        timer: Timer of that device.
+        plan: Sizes.
+        photo: File of a photo.
+        fit_photos: Folder of more photos, or None.
+        seed: Seed of random inputs.
     """
 
     device: torch.device
@@ -183,14 +188,14 @@ class Bench:
 
 @cache
 def photos(bench: Bench) -> list[tuple[str, Tensor]]:
-    """Name and (3, side, side) centre crop, on the CPU, of all photos that are fitted."""
+    """Return the name and the centre crop (3, side, side), on the CPU, of all photos that are fitted."""
     paths = [bench.photo, *(find_images(bench.fit_photos) if bench.fit_photos else ())]
     return [(path.name, load_image(path, bench.plan.side)) for path in paths]
 
 
 @cache
 def scene(bench: Bench, side: int, num_gaussians: int) -> Scene:
-    """The photo, stretched to a square, and its Gaussians."""
+    """Make a scene from the photo, stretched to a square."""
     photo = load_image(bench.photo)
     target = functional.interpolate(photo[None], size=(side, side), mode="area")[0].clamp(0, 1)
     return Scene(target, num_gaussians, bench.plan.scene_iterations, bench.device)

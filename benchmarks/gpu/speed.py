@@ -1,6 +1,6 @@
-"""Sections `rasterizer`, `launch_shapes` and `gsplat` of cuda.py: times of the kernels, alone and together.
+"""Sections `rasterizer`, `launch_shapes` and `gsplat`: times of the kernels, alone and together.
 
-Kernels alone are replayed over the same memory, so caches are warm, as they are between the kernels of an iteration.
+Single kernels are replayed on the same memory, so caches are warm, as they are between the kernels of an iteration.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from fastgs.fitting.parametrization import Relative
 from fastgs.render import cuda, render
 from fastgs.render import cuda_kernels as kernels
 
-# Lanes of a Gaussian in the backward kernel, for one and for four warps of 32 threads.
+# Gaussians of a program, lanes of a Gaussian, and warps in the backward kernel, for one and four warps of 32 threads.
 BACKWARD_SHAPES = [(32 // lanes, lanes, 1) for lanes in (8, 16, 32)]
 BACKWARD_SHAPES += [(128 // lanes, lanes, 4) for lanes in (8, 16, 32, 64, 128)]
 FORWARD_WARPS = (1, 2, 4)
 
 
 def list_works(case: Scene) -> dict[str, Work]:
-    """The steps of `cuda.list_tiles`, and all of it."""
+    """Return the steps of `cuda.list_tiles`, and the whole."""
     layout, capacity, number = case.layout, case.capacity, len(case.gaussians)
     rows, columns = layout.tiles
     total = rows * columns
@@ -58,7 +58,7 @@ def list_works(case: Scene) -> dict[str, Work]:
 
 @cache
 def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[float]]:
-    """Milliseconds of the parts of an iteration; "lists" is the sum of the parts before it, but for "cumsum"."""
+    """Measure the parts of an iteration in milliseconds; "lists" has all parts between "cumsum" and itself."""
     case = scene(bench, side, num_gaussians)
     means, scales, rotations, _ = tensors_of(case.gaussians)
     descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
@@ -75,7 +75,7 @@ def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[
 
 
 def iteration(case: Scene, timer: Timer, steps: int) -> Iterator[Record]:
-    """Whole steps of a descent, which at a factor of 0 stays where it is; and its rendering alone."""
+    """Measure whole steps of a descent, with a factor of 0, which changes nothing; and its rendering alone."""
 
     def begin() -> CudaDescent:
         descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
@@ -92,7 +92,7 @@ def iteration(case: Scene, timer: Timer, steps: int) -> Iterator[Record]:
 
 
 def eager(case: Scene, timer: Timer) -> Iterator[Record]:
-    """Forward and backward through autograd, and rendering without."""
+    """Measure forward and backward passes with autograd, and rendering without."""
     leaves = tuple(each.detach().clone().requires_grad_() for each in tensors_of(case.gaussians))
     upstream = torch.randn_like(case.image)
 
@@ -110,7 +110,7 @@ def eager(case: Scene, timer: Timer) -> Iterator[Record]:
 
 
 def rasterizer(bench: Bench) -> Iterator[Record]:
-    """Records by scene and part; those of renderings have frames per second."""
+    """Yield records by scene and part; those of renderings have frames per second."""
     for side, num_gaussians in bench.plan.scenes:
         case = scene(bench, side, num_gaussians)
         for record in (*eager(case, bench.timer), *iteration(case, bench.timer, bench.plan.steps)):
@@ -122,7 +122,7 @@ def rasterizer(bench: Bench) -> Iterator[Record]:
 
 
 def shaped_backward(case: Scene, gaussians: int, lanes: int, warps: int, results: tuple[Tensor, ...]) -> Work:
-    """`Scene.collect` with another shape."""
+    """Return the work of `Scene.collect` with another launch shape."""
     _, scales, _, colors = tensors_of(case.gaussians)
     number = len(scales)
 
@@ -136,7 +136,7 @@ def shaped_backward(case: Scene, gaussians: int, lanes: int, warps: int, results
 
 
 def shaped_forward(case: Scene, warps: int, image: Tensor, in_pixels: Tensor) -> Work:
-    """`Scene.draw` with another number of warps."""
+    """Return the work of `Scene.draw` with another number of warps."""
     rows, columns = case.layout.tiles
 
     def work() -> None:
@@ -149,14 +149,14 @@ def shaped_forward(case: Scene, warps: int, image: Tensor, in_pixels: Tensor) ->
 
 
 def difference(found: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> float:
-    """The largest of the relative differences, in the norm, of tensors."""
+    """Return the largest relative difference of tensors, by their norms."""
     pairs = zip(found, right, strict=True)
     norms = [(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b)).item() for a, b in pairs]
     return float(f"{max(norms):.3g}")
 
 
 def launch_shapes(bench: Bench) -> Iterator[Record]:
-    """Times by shape, and how far the results are from those of the usual one; then the fastest."""
+    """Yield times by launch shape, the difference of the results from those of the usual shape, and the fastest."""
     for side, num_gaussians in bench.plan.tuned:
         case = scene(bench, side, num_gaussians)
         found: dict[str, list[Record]] = {"backward": [], "forward": []}
@@ -179,7 +179,7 @@ def launch_shapes(bench: Bench) -> Iterator[Record]:
 
 
 def gsplat(bench: Bench) -> Iterator[Record]:
-    """Gsplat's own rasterizer, which blends front to back, on the same Gaussians; if its CUDA code is built."""
+    """Measure gsplat's rasterizer, which blends front to back, on the same Gaussians, if its CUDA code is built."""
     wrapper = cuda.gsplat_wrapper()
     if wrapper is None:
         yield {"note": "gsplat's CUDA code is not built"}
@@ -191,7 +191,7 @@ def gsplat(bench: Bench) -> Iterator[Record]:
 
 
 def blended(case: Scene, wrapper: Any, opacity: float, timer: Timer, tile: int = 16) -> Iterator[Record]:
-    """Gsplat's lists, forward and backward of one scene."""
+    """Measure lists, forward and backward pass of gsplat for one scene."""
     means, scales, rotations, colors = (each[None] for each in tensors_of(case.gaussians))
     cosine, sine = torch.cos(rotations), torch.sin(rotations)
     u, v = scales.square().reciprocal().unbind(-1)

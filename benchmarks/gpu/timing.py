@@ -1,4 +1,4 @@
-"""How long work takes: on a GPU by its own events, elsewhere by the host's clock."""
+"""Timers: on a GPU by its events, elsewhere by the host's clock."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
+from typing_extensions import override
 
 Work = Callable[[], object]
 
-SECONDS = 0.2  # spent on a measurement of single calls, as far as the two numbers below allow
-FEWEST, MOST = 10, 200
-GRAPH_CALLS = 20  # in one graph, so that its launch does not count
+SECONDS = 0.2  # duration of a measurement of single calls, within the limits below
+FEWEST, MOST = 10, 200  # calls
+GRAPH_CALLS = 20  # calls in one graph, so that the time of its launch is negligible
 
 
 class Timer(Protocol):
-    """Measures work on one device."""
+    """Timer of work on one device."""
 
     def singles(self, work: Work) -> list[float]:
-        """Milliseconds of each of several calls, launched without waiting in between; after a warm-up."""
+        """Return the milliseconds of each of several calls, launched without waiting in between, after a warm-up."""
 
     def replays(self, work: Work) -> list[float]:
-        """Milliseconds of a call within a replayed graph of calls; none of them may wait for the device."""
+        """Return the milliseconds of calls in a replayed CUDA graph; they must not wait for the device."""
 
     def wall(self, work: Work, calls: int) -> float:
-        """Milliseconds of a call by the host's clock, over several and until all is done; without a warm-up."""
+        """Return the mean milliseconds of a call by the host's clock, until the device is done, without a warm-up."""
 
 
-class DeviceTimer:
-    """On the current CUDA device."""
+class DeviceTimer(Timer):
+    """Timer of the current CUDA device."""
 
+    @override
     def singles(self, work: Work) -> list[float]:
-        """See `Timer`."""
         for _ in range(3):
             work()
         once = self.wall(work, 1)
@@ -45,9 +46,9 @@ class DeviceTimer:
         torch.cuda.synchronize()
         return [start.elapsed_time(end) for start, end in events]
 
+    @override
     def replays(self, work: Work) -> list[float]:
-        """See `Timer`."""
-        for _ in range(2):  # compiles, which a capture could not
+        for _ in range(2):  # compiles the kernels, which is impossible during a capture
             work()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -56,8 +57,8 @@ class DeviceTimer:
                 work()
         return [milliseconds / GRAPH_CALLS for milliseconds in self.singles(graph.replay)]
 
+    @override
     def wall(self, work: Work, calls: int) -> float:
-        """See `Timer`."""
         torch.cuda.synchronize()
         start = time.perf_counter()
         for _ in range(calls):
@@ -66,19 +67,19 @@ class DeviceTimer:
         return (time.perf_counter() - start) * 1e3 / calls
 
 
-class HostTimer:
-    """On the CPU, where a call ends when it is done: one call, no warm-up, since it is only there to try programs."""
+class HostTimer(Timer):
+    """Timer of the CPU. It makes one call without a warm-up, since it only serves to test programs."""
 
+    @override
     def singles(self, work: Work) -> list[float]:
-        """See `Timer`."""
         return [self.wall(work, 1)]
 
+    @override
     def replays(self, work: Work) -> list[float]:
-        """See `Timer`."""
         return self.singles(work)
 
+    @override
     def wall(self, work: Work, calls: int) -> float:
-        """See `Timer`."""
         start = time.perf_counter()
         for _ in range(calls):
             work()
@@ -86,7 +87,7 @@ class HostTimer:
 
 
 def spread(milliseconds: list[float]) -> dict[str, float | int]:
-    """Median, 10th and 90th percentile, and number of the measurements, as part of a record."""
+    """Return median, 10th and 90th percentile, and number of measurements, as part of a record."""
     ordered = sorted(milliseconds)
 
     def at(share: float) -> float:
