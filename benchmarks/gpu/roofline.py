@@ -114,7 +114,7 @@ def pairs(case: Scene) -> Pairs:
     """Count the pairs of a scene."""
     pixels = boxes(case)
     number = len(pixels)
-    lanes = cuda._lanes(case.height * case.width / number)
+    lanes = cuda._choose_lanes(case.height * case.width / number)
     group = max(1, cuda.BLOCK // lanes)
     programs = torch.nn.functional.pad(pixels, (0, -number % group)).view(-1, group)
     # The Gaussians of a program take as many steps as the largest of them.

@@ -22,17 +22,17 @@ def decode(data: bytes) -> Pixels:
     """
     import imagecodecs
 
-    boxes = list(_boxes(data, 0, len(data))) if data[4:8] == b"jP  " else []
-    depth, stream = _depth(data), data.find(_SIZ)
-    enumerated, profile = _colors(boxes)
+    boxes = list(_read_boxes(data, 0, len(data))) if data[4:8] == b"jP  " else []
+    depth, stream = _read_depth(data), data.find(_SIZ)
+    enumerated, profile = _read_colors(boxes)
     palette = any(box == b"pclr" for box, _ in boxes)
     # From a whole file, the library would convert colours by the profile itself, less exactly than color.py.
     values = imagecodecs.jpeg2k_decode(data if palette else data[stream:])
     values = values[..., None] if values.ndim == 2 else values
     channels = 4 if enumerated == _CMYK else 3 if values.shape[2] >= 3 else 1
-    if any(kind == 0 and place != number + 1 for number, kind, place in _definitions(boxes)):
+    if any(kind == 0 and place != number + 1 for number, kind, place in _read_definitions(boxes)):
         raise UnsupportedError(f"has its channels in another order; {_ADVICE}")
-    kind = _opacity(boxes, channels) if values.shape[2] > channels else None
+    kind = _read_opacity(boxes, channels) if values.shape[2] > channels else None
     if values.shape[2] > channels + 1 or values.shape[2] < channels:
         raise UnsupportedError(f"has {values.shape[2]} channels; {_ADVICE} of gray or RGB, with alpha or without")
     if palette:
@@ -41,7 +41,7 @@ def decode(data: bytes) -> Pixels:
     return Pixels(scale_to_unit(values[..., :channels], depth), alpha, kind == _PREMULTIPLIED, profile, depth)
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+def _read_boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield the type and content of each box; those within the header box take its place."""
     while start + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -51,7 +51,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
             head = 16
         stop = end if length == 0 else min(end, start + length)
         if kind == b"jp2h":
-            yield from _boxes(data, start + head, stop)
+            yield from _read_boxes(data, start + head, stop)
         elif kind != b"jp2c":
             yield kind, data[start + head : stop]
         if stop < start + head:
@@ -59,7 +59,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
         start = stop
 
 
-def _depth(data: bytes) -> int:
+def _read_depth(data: bytes) -> int:
     """Return the bits per sample, from the SIZ marker."""
     place = data.find(_SIZ)
     count = int.from_bytes(data[place + 40 : place + 42], "big")
@@ -73,7 +73,7 @@ def _depth(data: bytes) -> int:
     return parts[0] + 1
 
 
-def _colors(boxes: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes | None]:
+def _read_colors(boxes: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes | None]:
     """Return the enumerated colour space and the ICC profile, either of which may be None."""
     enumerated, profile = None, None
     for content in (content for kind, content in boxes if kind == b"colr" and len(content) >= 7):
@@ -86,13 +86,13 @@ def _colors(boxes: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes | None]
     return (_CMYK if profile and profile[16:20] == b"CMYK" else enumerated), profile
 
 
-def _opacity(boxes: list[tuple[bytes, bytes]], channel: int) -> int:
+def _read_opacity(boxes: list[tuple[bytes, bytes]], channel: int) -> int:
     """Return the type of the channel behind the colours: opacity if the file does not say, as most programs mean."""
-    kinds = [kind for number, kind, _ in _definitions(boxes) if number == channel]
+    kinds = [kind for number, kind, _ in _read_definitions(boxes) if number == channel]
     return kinds[0] if kinds else _OPACITY
 
 
-def _definitions(boxes: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, ...]]:
+def _read_definitions(boxes: list[tuple[bytes, bytes]]) -> Iterator[tuple[int, ...]]:
     """Yield the number, type and association of each channel that the box cdef defines."""
     for content in (content for kind, content in boxes if kind == b"cdef"):
         for place in range(2, len(content) - 5, 6):

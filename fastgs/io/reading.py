@@ -79,8 +79,8 @@ def read_image(image: Image.Image, name: str) -> Pixels:
         if data is not None and image.format == "PNG" and png.is_deep(data):
             pixels = png.decode(data)
         else:
-            pixels = _from_pillow(image)
-        return replace(pixels, profile=_find_profile(image, data)).oriented(_orientation(image))
+            pixels = _decode_with_pillow(image)
+        return replace(pixels, profile=_find_profile(image, data)).oriented(_read_orientation(image))
     except ImageError:
         raise
     except Exception as error:  # damaged bytes make decoders raise nearly anything, from SyntaxError to IndexError
@@ -102,7 +102,7 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
             plain = plain and image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf"))
             data = _undecoded_bytes(image)
             plain = plain and not (data is not None and png.is_deep(data))
-            if not plain or _orientation(image) != 1 or changes(_find_profile(image, data)):
+            if not plain or _read_orientation(image) != 1 or changes(_find_profile(image, data)):
                 return None
             return np.asarray(image)
     except Exception:  # `read_file` will say what is wrong
@@ -140,7 +140,7 @@ def _find_profile(image: Image.Image, data: bytes | None) -> bytes | Encoding | 
     return file_profile(image) if points is None else cicp_profile(*points)
 
 
-def _orientation(image: Image.Image) -> int:
+def _read_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 if it is missing or damaged: a photo is then read without being turned."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
@@ -148,11 +148,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _from_pillow(image: Image.Image) -> Pixels:
+def _decode_with_pillow(image: Image.Image) -> Pixels:
     """Decode an image with Pillow, in the depth of its mode."""
     image.load()
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-        return _deep_gray(image)
+        return _convert_deep_gray(image)
     if image.mode == "CMYK":
         return Pixels(scale_to_unit(np.asarray(image), 8))
     if image.mode == "LAB":
@@ -164,7 +164,7 @@ def _from_pillow(image: Image.Image) -> Pixels:
     return Pixels(values)
 
 
-def _deep_gray(image: Image.Image) -> Pixels:
+def _convert_deep_gray(image: Image.Image) -> Pixels:
     """Convert gray of more than 8 bits (modes I;16, I and F)."""
     values = np.asarray(image)
     if image.mode == "I" and not (values.min() >= 0 and values.max() <= 65535):

@@ -131,7 +131,7 @@ def _interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
     channels = values[:, 0].transpose(1, 2, 0, 3).reshape(height, width, planes * samples)
     depth, count = page.bitspersample, _COLORS[photometric]
     place = _find_alpha(page, channels.shape[2] - count)
-    associated = place is not None and _extra_kinds(page)[place : place + 1] == (_ASSOCIATED,)
+    associated = place is not None and _list_extras(page)[place : place + 1] == (_ASSOCIATED,)
     if associated and photometric in (_WHITE_IS_ZERO, _PALETTE):
         raise UnsupportedError(f"multiplies {page.photometric.name} by alpha, which cannot be undone; {_ADVICE}")
     if photometric == _PALETTE:
@@ -144,14 +144,14 @@ def _interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
     return Pixels(colors, alpha, associated, page.iccprofile, source_depth)
 
 
-def _extra_kinds(page: Any) -> tuple[int, ...]:
+def _list_extras(page: Any) -> tuple[int, ...]:
     """Return the kinds of the samples behind the colours (tag 338)."""
     return tuple(int(each) for each in page.extrasamples)
 
 
 def _find_alpha(page: Any, count: int) -> int | None:
     """Return the index of alpha among the `count` samples behind the colours; None if there is none."""
-    kinds = _extra_kinds(page)
+    kinds = _list_extras(page)
     if count and not kinds:
         return 0  # programs that do not say what it is mean alpha
     for place, kind in enumerate(kinds[:count]):

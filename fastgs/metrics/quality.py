@@ -49,7 +49,7 @@ def psnr(image: Tensor, target: Tensor) -> float:
     Raises:
         ValueError: The shapes differ or are not (3, H, W).
     """
-    image, target = _clamped(image, target)
+    image, target = _clamp(image, target)
     mse = functional.mse_loss(image, target).item()
     return -10 * math.log10(max(mse, 10 ** (-MAX_PSNR / 10)))
 
@@ -68,7 +68,7 @@ def ssim(image: Tensor, target: Tensor) -> float:
     Raises:
         ValueError: The shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
     """
-    return _mean_over_tiles(lambda a, b: 1 - ssim_loss(a, b).item(), *_clamped(image, target))
+    return _mean_over_tiles(lambda a, b: 1 - ssim_loss(a, b).item(), *_clamp(image, target))
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def ms_ssim(image: Tensor, target: Tensor) -> float | None:
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-    image, target = _clamped(image, target)
+    image, target = _clamp(image, target)
     if min(image.shape[1:]) < MIN_MS_SSIM_SIZE:
         return None
 
@@ -138,8 +138,8 @@ class _SsimLoss(torch.autograd.Function):
         (down, _), (across, _) = ssim_kernels.taps(height), ssim_kernels.taps(width)
         partials = np.empty((channels, height * ssim_kernels.PARTIALS * line), np.float32)
         losses = np.empty((channels, height))
-        inputs = (_flat(image), _flat(target), down, across, width, line)
-        threads.run(ssim_kernels.forward, (*inputs, partials, losses), _parts(height))
+        inputs = (_flatten(image), _flatten(target), down, across, width, line)
+        threads.run(ssim_kernels.forward, (*inputs, partials, losses), _split_rows(height))
         ctx.save_for_backward(image, target)
         ctx.partials = partials
         return torch.tensor(losses.sum() / image.numel(), dtype=torch.float32)
@@ -151,17 +151,17 @@ class _SsimLoss(torch.autograd.Function):
         _, height, width = image.shape
         (_, down), (_, across) = ssim_kernels.taps(height), ssim_kernels.taps(width)
         gradient = torch.empty_like(image, memory_format=torch.contiguous_format)
-        inputs = (_flat(image), _flat(target), down, across, width, ssim_kernels.stride(width))
+        inputs = (_flatten(image), _flatten(target), down, across, width, ssim_kernels.stride(width))
         factor = np.float32(-upstream.item() / image.numel())
-        threads.run(ssim_kernels.backward, (*inputs, ctx.partials, factor, _flat(gradient)), _parts(height))
+        threads.run(ssim_kernels.backward, (*inputs, ctx.partials, factor, _flatten(gradient)), _split_rows(height))
         return gradient, None
 
 
-def _parts(height: int) -> list[tuple[int, int]]:
+def _split_rows(height: int) -> list[tuple[int, int]]:
     return threads.parts(height, PARTS * threads.num_threads())
 
 
-def _flat(image: Tensor) -> NDArray[np.float32]:
+def _flatten(image: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = image.detach().contiguous().flatten(1).numpy()
     return array
 
@@ -176,7 +176,7 @@ def _mean_over_tiles(score: Callable[[Tensor, Tensor], float], image: Tensor, ta
     return total / image.numel()
 
 
-def _clamped(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _clamp(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Check the shapes of two images, and convert both to float32 in [0, 1]."""
     _check(image, target)
     return image.float().clamp(0, 1), target.float().clamp(0, 1)

@@ -38,7 +38,7 @@ class _Layout(NamedTuple):
     bands: list[tuple[int, int]]
 
 
-def _array(tensor: Tensor) -> NDArray[np.float32]:
+def _to_array(tensor: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = tensor.detach().contiguous().numpy()
     return array
 
@@ -49,7 +49,7 @@ def _lay_out(
     workers = threads.num_threads()
     frames, rows = np.empty((len(means), kernels.FRAME), np.float32), np.empty((len(means), 2), np.int64)
     offsets, pitch_array = np.cumsum([0, *counts]), np.asarray(pitches, np.float32)
-    inputs = (_array(means), _array(scales), _array(rotations))
+    inputs = (_to_array(means), _to_array(scales), _to_array(rotations))
     threads.run(
         kernels.prepare, (*inputs, offsets, pitch_array, height, frames, rows), threads.parts(len(means), 2 * workers)
     )
@@ -78,7 +78,7 @@ class _Rasterize(torch.autograd.Function):
         stride = width + LANES - 1  # the last vector of a row may reach this far
         planes = np.empty(len(counts) * height * kernels.PLANES * stride, np.float32)
         images = torch.empty(len(counts), CHANNELS, height, width)
-        inputs = (_array(means), layout.frames, layout.rows, _array(colors), layout.offsets, layout.pitches)
+        inputs = (_to_array(means), layout.frames, layout.rows, _to_array(colors), layout.offsets, layout.pitches)
         outputs = (stride, planes, images.numpy(), normalized)
         if top_k is None:
             threads.run(kernels.forward, (*inputs, *outputs), layout.bands)
@@ -93,10 +93,10 @@ class _Rasterize(torch.autograd.Function):
         means, scales, colors, images = ctx.saved_tensors
         layout, planes, stride, normalized, top_k = ctx.kept
         gradients = np.empty_like(planes)
-        pixels = (planes, _array(images), _array(upstream[0]), stride, normalized, gradients)
+        pixels = (planes, _to_array(images), _to_array(upstream[0]), stride, normalized, gradients)
         threads.run(kernels.pixel_gradients, pixels, layout.bands)
         results = [torch.empty(shape) for shape in (means.shape, scales.shape, means.shape[:1], colors.shape)]
-        inputs = (_array(means), _array(scales), layout.frames, layout.rows, _array(colors), layout.offsets)
+        inputs = (_to_array(means), _to_array(scales), layout.frames, layout.rows, _to_array(colors), layout.offsets)
         inputs = (*inputs, layout.pitches, *images.shape[2:], stride, gradients)
         outputs = [result.numpy() for result in results]
         parts = threads.parts(len(means), PARTS * threads.num_threads())

@@ -220,7 +220,7 @@ def collect(
     number = len(scales)
     if not number:
         return
-    lanes = _lanes(len(layout.pitches) * layout.height * layout.width / number)
+    lanes = _choose_lanes(len(layout.pitches) * layout.height * layout.width / number)
     gaussians = max(1, BLOCK // lanes)
     kernels.backward[(triton.cdiv(number, gaussians),)](
         scales, colors, frames, layout.images, layout.pitches, gradients, *results, number, layout.height, layout.width,
@@ -228,7 +228,7 @@ def collect(
     )  # fmt: skip
 
 
-def _lanes(pixels: float) -> int:
+def _choose_lanes(pixels: float) -> int:
     """Return the number of lanes of a Gaussian in the backward kernel, given the number of pixels per Gaussian.
 
     A bounding box has about 16 times as many pixels (standard deviations are about 0.6 of the spacing), so that its

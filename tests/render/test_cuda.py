@@ -87,7 +87,7 @@ def test_cuda_renders_no_gaussians_as_black(blend):
 @pytest.mark.parametrize("lanes", [4, 64])
 def test_cuda_gradients_do_not_depend_on_the_number_of_lanes(lanes, monkeypatch):
     """The lanes of a Gaussian cover whole rows of its box at a time, or parts of one; only rounding differs."""
-    monkeypatch.setattr(cuda, "_lanes", lambda pixels: lanes)
+    monkeypatch.setattr(cuda, "_choose_lanes", lambda pixels: lanes)
     assert_equal_to_reference(on_device(CASES["every size"]), 19, 26, "normalized", cuda)
 
 
