@@ -21,7 +21,7 @@ from fastgs.fitting.loop import optimize
 from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates, OptimizationConfig
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.fitting.parametrization import Relative
-from fastgs.gaussians import Gaussians
+from fastgs.gaussians import CHANNELS, Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import Backend, choose
 from fastgs.runtime import threads
@@ -177,7 +177,7 @@ def _planned_steps(target: Tensor, gaussians: Gaussians, options: FitOptions, co
 
 
 def _check_target(target: Tensor, gaussians: Gaussians) -> Tensor:
-    expected = (3, gaussians.height, gaussians.width)
+    expected = (CHANNELS, gaussians.height, gaussians.width)
     if tuple(target.shape) != expected:
         raise ValueError(f"target: expected shape {expected} like the canvas, got {tuple(target.shape)}")
     if not torch.isfinite(target).all():

@@ -19,7 +19,7 @@ from fastgs.fitting.adam import weights
 from fastgs.fitting.optimizer import Descent, LearningRates
 from fastgs.fitting.optimizer_cuda_kernels import descend
 from fastgs.fitting.parametrization import Relative
-from fastgs.gaussians import Gaussians
+from fastgs.gaussians import CHANNELS, Gaussians
 from fastgs.render import cuda
 
 # Capacity of the lists of the tiles, relative to their need when they are made: fits make Gaussians overlap more.
@@ -27,7 +27,7 @@ ROOM = 1.5
 
 STEPS = 1024  # by then the memories of Adam grow no more
 
-ROWS = 8  # free variables of a Gaussian: offsets u, v, log scales u, v, rotation, red, green, blue
+ROWS = 5 + CHANNELS  # free variables of a Gaussian: offsets u, v, log scales u, v, rotation, colours
 
 
 class CudaDescent(Descent):
@@ -50,8 +50,8 @@ class CudaDescent(Descent):
         self._color_unit: float | None = None
         self._canvas, self._blend = variables.canvas, variables.blend
         height, width = variables.canvas
-        self._image = target.new_empty(1, 3, height, width)
-        self._in_pixels = target.new_empty(1, 4, height, width)
+        self._image = target.new_empty(1, CHANNELS, height, width)
+        self._in_pixels = target.new_empty(1, cuda.PLANES, height, width)
         self._taken = torch.zeros((), dtype=torch.int32, device=target.device)
         self._factor = torch.ones((), device=target.device)
         self._weights = _weights(rates).to(target.device)
@@ -143,7 +143,7 @@ class CudaDescent(Descent):
     @torch.no_grad()
     def edit(self, keep: Tensor, added: Gaussians) -> None:
         self.image()  # all steps have been taken
-        offsets, log_scales, rotations, colors = self._rows.T.split([2, 2, 1, 3], dim=1)  # type: ignore[no-untyped-call]
+        offsets, log_scales, rotations, colors = self._rows.T.split([2, 2, 1, CHANNELS], dim=1)  # type: ignore[no-untyped-call]
         free = offsets, log_scales, rotations[:, 0], colors
         self._variables.free = dict(zip(Relative.NAMES, free, strict=True))
         self._variables.edit(keep, added)
