@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastgs.gaussians import Gaussians
-from fastgs.models.film import density_condition
+from fastgs.models.film import constant_condition, density_condition
 from fastgs.models.unet import UNet, stack
 
 # The corrections of a Gaussian: offset x, y; logarithm of its size; elongation along x and along the diagonal; R, G, B.
@@ -32,8 +32,10 @@ class AttributeNetwork(nn.Module):
     method.
 
     Args:
-        encoder, depth, width, blocks, encoder_weights: see `fastgs.models.unet.UNet`.
-        passes: how often it is applied.
+        encoder, depth, width, blocks, encoder_weights: Arguments of `fastgs.models.unet.UNet`.
+        passes: Number of times that it is applied.
+        conditioned: Condition features on the density of Gaussians (FiLM). Without it, for ablations, the condition
+            is that of 10,000 Gaussians at 512 x 512 at any density.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class AttributeNetwork(nn.Module):
         blocks: int = 1,
         passes: int = 4,
         encoder_weights: str | None = None,
+        conditioned: bool = True,
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {
@@ -53,6 +56,9 @@ class AttributeNetwork(nn.Module):
             "blocks": blocks,
             "passes": passes,
         }
+        if not conditioned:  # the default is left out, as in the files of weights that were made before
+            self.arguments["conditioned"] = False
+        self.conditioned = conditioned
         self.passes = passes
         self.unet = UNet(
             9 + SEEN * CHANNELS,
@@ -84,7 +90,12 @@ class AttributeNetwork(nn.Module):
         spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()  # logarithm of pixels
         sizes = (sizes.log() + 3)[:, None, None, None].expand(-1, 1, *images.shape[-2:])
         planes = stack([images - 0.5, spacing[:, None] - 1, errors, sizes, state])
-        answer: Tensor = self.unet(planes, density_condition(num_gaussians, *images.shape[-2:]))
+        condition = (
+            density_condition(num_gaussians, *images.shape[-2:])
+            if self.conditioned
+            else constant_condition(num_gaussians)
+        )
+        answer: Tensor = self.unet(planes, condition)
         return answer
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.from_density import gaussians_at
-from fastgs.initializers.sampling import sample
+from fastgs.initializers.sampling import METHODS, sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CHANNELS, SEEN, units
 from fastgs.render import rasterize
@@ -24,24 +24,44 @@ Generators = Sequence[torch.Generator | None]
 
 
 class LearnedInitializer(nn.Module):
-    """(image, K) -> K Gaussians in one forward pass.
+    """Pipeline (image, K) -> K Gaussians in one forward pass.
 
     Args:
-        position: predicts the density.
-        attribute: corrects the attributes; without it they are those of the heuristics.
+        position: Network that predicts the density; None places Gaussians by the density of the curvature heuristic.
+        attribute: Network that corrects the attributes; None leaves them as the heuristics make them.
+        sampling: Name of a method of `fastgs.initializers.sampling.sample`.
+
+    Raises:
+        ValueError: The method of sampling is unknown.
     """
 
-    def __init__(self, position: PositionNetwork, attribute: AttributeNetwork | None = None) -> None:
+    def __init__(
+        self,
+        position: PositionNetwork | None,
+        attribute: AttributeNetwork | None = None,
+        sampling: str = "error_diffusion",
+    ) -> None:
         super().__init__()
+        if sampling not in METHODS:
+            raise ValueError(f"sampling: expected one of {', '.join(METHODS)}, got {sampling!r}")
         self.position = position
         self.attribute = attribute
+        self.sampling = sampling
 
     def log_densities(self, images: Tensor, counts: Sequence[int]) -> Tensor:
-        """(B, H, W) logarithms of densities, each summing to 1, for B counts on (B, 3, H, W) images."""
-        with torch.no_grad(), threads.reserved():
-            prior = torch.stack([curvature.density(image, count) for image, count in zip(images, counts, strict=True)])
+        """Return the (B, H, W) logarithms of densities, each summing to 1, for B counts on (B, 3, H, W) images."""
+        prior = _curvature_densities(images, counts)
+        if self.position is None:
+            return prior.log()
         result: Tensor = self.position(images, prior, torch.tensor(counts, device=images.device))
         return result
+
+    @torch.no_grad()
+    def densities(self, images: Tensor, counts: Sequence[int]) -> Tensor:
+        """Return the (B, H, W) densities, each summing to 1, for B counts on (B, 3, H, W) images; no gradient."""
+        if self.position is None:
+            return _curvature_densities(images, counts)
+        return self.log_densities(images, counts).exp()
 
     @torch.no_grad()
     def place(
@@ -50,7 +70,7 @@ class LearnedInitializer(nn.Module):
         """Sample (B, H, W) densities; attributes are those of the heuristics."""
         with threads.reserved():
             return [
-                gaussians_at(sample(density, count, generator=generator).to(image.device), image, density)
+                gaussians_at(sample(density, count, self.sampling, generator).to(image.device), image, density)
                 for image, density, count, generator in zip(images, densities, counts, generators, strict=True)
             ]
 
@@ -102,8 +122,7 @@ class LearnedInitializer(nn.Module):
             counts: B numbers of Gaussians; exactly as many are made.
             generators: B sources of everything random, on the CPU.
         """
-        with torch.no_grad():
-            densities = self.log_densities(images, counts).exp()
+        densities = self.densities(images, counts)
         placed = self.place(images, densities, counts, generators)
         if self.attribute is None:
             return placed
@@ -119,6 +138,13 @@ class LearnedInitializer(nn.Module):
         with torch.autocast("cpu", torch.bfloat16, enabled=native):
             gaussians: Gaussians = self(image[None], [num_gaussians], [generator])[0]
         return gaussians
+
+
+@torch.no_grad()
+def _curvature_densities(images: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return the (B, H, W) densities of the curvature heuristic for B counts on (B, 3, H, W) images."""
+    with threads.reserved():
+        return torch.stack([curvature.density(image, count) for image, count in zip(images, counts, strict=True)])
 
 
 def _has_bfloat16() -> bool:

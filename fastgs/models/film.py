@@ -10,11 +10,19 @@ from torch import Tensor, nn
 # Densities are named as the number of Gaussians they would give at this size, in pixels, and go up to MAX_GAUSSIANS.
 REFERENCE_PIXELS = 512 * 512
 MAX_GAUSSIANS = 100_000
+# Networks that are not conditioned on the density see the condition of this one at any density.
+UNCONDITIONED_GAUSSIANS = 10_000
 
 
 def density_condition(num_gaussians: Tensor, height: int, width: int) -> Tensor:
     """(B,) counts on a canvas to `log(1 + K) / log(1 + K_max)`, K being the count at 512 x 512 of the same density."""
     equivalent = num_gaussians.float() * (REFERENCE_PIXELS / (height * width))
+    return torch.log1p(equivalent) / math.log1p(MAX_GAUSSIANS)
+
+
+def constant_condition(num_gaussians: Tensor) -> Tensor:
+    """Return the (B,) condition of UNCONDITIONED_GAUSSIANS at 512 x 512, whatever the (B,) counts are."""
+    equivalent = torch.full_like(num_gaussians, UNCONDITIONED_GAUSSIANS).float()
     return torch.log1p(equivalent) / math.log1p(MAX_GAUSSIANS)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fastgs.models.film import density_condition
+from fastgs.models.film import constant_condition, density_condition
 from fastgs.models.unet import UNet, stack
 
 
@@ -14,7 +14,9 @@ class PositionNetwork(nn.Module):
     """The deep Gaussian prior: a correction, in logarithms, of a heuristic density; none until trained.
 
     Args:
-        encoder, depth, width, blocks, encoder_weights: see `fastgs.models.unet.UNet`.
+        encoder, depth, width, blocks, encoder_weights: Arguments of `fastgs.models.unet.UNet`.
+        conditioned: Condition features on the density of Gaussians (FiLM). Without it, for ablations, the condition
+            is that of 10,000 Gaussians at 512 x 512 at any density.
     """
 
     def __init__(
@@ -24,9 +26,13 @@ class PositionNetwork(nn.Module):
         width: int = 32,
         blocks: int = 1,
         encoder_weights: str | None = None,
+        conditioned: bool = True,
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {"encoder": encoder, "depth": depth, "width": width, "blocks": blocks}
+        if not conditioned:  # the default is left out, as in the files of weights that were made before
+            self.arguments["conditioned"] = False
+        self.conditioned = conditioned
         self.unet = UNet(
             4, 1, encoder=encoder, depth=depth, width=width, blocks=blocks, encoder_weights=encoder_weights
         )
@@ -44,6 +50,8 @@ class PositionNetwork(nn.Module):
         """
         height, width = images.shape[-2:]
         relative = (prior * (height * width)).log()  # 0 where the prior is at its mean
-        condition = density_condition(num_gaussians, height, width)
+        condition = (
+            density_condition(num_gaussians, height, width) if self.conditioned else constant_condition(num_gaussians)
+        )
         correction: Tensor = self.unet(stack([images - 0.5, relative[:, None]]), condition)
         return (relative + correction[:, 0]).flatten(1).log_softmax(1).view_as(relative)

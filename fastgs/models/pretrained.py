@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.models.feed_forward import LearnedInitializer
@@ -31,7 +33,10 @@ def save_weights(path: str | Path, networks: LearnedInitializer, training: dict[
 
     Raises:
         OSError, ValueError, TypeError: see there.
+        ValueError: There is no position network.
     """
+    if networks.position is None:
+        raise ValueError(f"{path}: not written, since there is no position network")
     info = {
         "format": FORMAT,
         "version": VERSION,
@@ -59,10 +64,10 @@ def load_weights(name_or_path: str | Path) -> LearnedInitializer:
     path = _find(name_or_path)
     info_path = path.with_suffix(".json")
     tensors, info = read_pair(path, FORMAT, VERSION, "weights")
-    arguments = checked_arguments(PositionNetwork, info.get("position"), f"{info_path}: position")
+    arguments = _checked(PositionNetwork, info.get("position"), f"{info_path}: position")
     more = None
     if info.get("attribute") is not None:
-        more = checked_arguments(AttributeNetwork, info["attribute"], f"{info_path}: attribute")
+        more = _checked(AttributeNetwork, info["attribute"], f"{info_path}: attribute")
 
     def build() -> LearnedInitializer:
         return LearnedInitializer(PositionNetwork(**arguments), None if more is None else AttributeNetwork(**more))
@@ -75,6 +80,13 @@ def training_of(name_or_path: str | Path) -> dict[str, Any]:
     _, info = read_pair(_find(name_or_path), FORMAT, VERSION, "weights")
     training = info.get("training")
     return training if isinstance(training, dict) else {}
+
+
+def _checked(kind: type[nn.Module], arguments: object, where: str) -> dict[str, Any]:
+    """Check the arguments of a network as they were read; files leave `conditioned` out where it is true."""
+    if isinstance(arguments, dict):
+        arguments = {"conditioned": True} | arguments
+    return checked_arguments(kind, arguments, where)
 
 
 def _find(name_or_path: str | Path) -> Path:

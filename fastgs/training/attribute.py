@@ -22,7 +22,8 @@ class AttributeStage(Stage):
 
     Args:
         position_weights: what Stage I exported: a name in checkpoints/ or a path.
-        encoder, depth, width, blocks, passes, encoder_weights: see `fastgs.models.AttributeNetwork`.
+        encoder, depth, width, blocks, passes, encoder_weights, conditioned: Arguments of
+            `fastgs.models.AttributeNetwork`.
         learning_rate, weight_decay, warmup_steps, val_counts, val_iterations: see `Stage`.
     """
 
@@ -40,14 +41,15 @@ class AttributeStage(Stage):
         warmup_steps: int = 100,
         val_counts: Sequence[int] = (10_000, 50_000),
         val_iterations: int = 20,
+        conditioned: bool = True,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
         self.save_hyperparameters()
         training = training_of(position_weights)
         self.position_training = training.get("position", training)  # of weights that had both networks, the first
-        position = load_weights(position_weights).position.requires_grad_(False)
         self.networks = LearnedInitializer(
-            position, AttributeNetwork(encoder, depth, width, blocks, passes, encoder_weights)
+            load_weights(position_weights).requires_grad_(False).position,
+            AttributeNetwork(encoder, depth, width, blocks, passes, encoder_weights, conditioned),
         )
 
     def export(self, path: Path, training: dict[str, Any]) -> None:
@@ -59,8 +61,7 @@ class AttributeStage(Stage):
         _, _, height, width = batch.images.shape
         sources = generators(batch.seeds)
         counts = [draw_count(height, width, source) for source in sources]
-        with torch.no_grad():
-            densities = self.networks.log_densities(batch.images, counts).exp()
+        densities = self.networks.densities(batch.images, counts)
         placed = self.networks.place(batch.images, densities, counts, sources)
         passes = self.networks.correct(batch.images, densities, placed)
         errors = [(render_batch(each) - batch.images).square().flatten(1).mean(1) for each in passes]

@@ -55,7 +55,7 @@ class PositionStage(Stage):
             are best started, at few of them least of all: half and half is as good as either at any K, and better at
             most (benchmarks/LOG.md). 0 is as published.
         loss: see `density_loss`.
-        encoder, depth, width, blocks, encoder_weights: see `fastgs.models.PositionNetwork`.
+        encoder, depth, width, blocks, encoder_weights, conditioned: Arguments of `fastgs.models.PositionNetwork`.
         learning_rate, weight_decay, warmup_steps: see `Stage`.
         val_counts: K at 512 x 512 for which the density is judged.
         val_iterations: of the fit that judges a density by the PSNR it leads to.
@@ -78,6 +78,7 @@ class PositionStage(Stage):
         warmup_steps: int = 100,
         val_counts: Sequence[int] = (10_000, 50_000),
         val_iterations: int = 20,
+        conditioned: bool = True,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
         self.save_hyperparameters()
@@ -86,7 +87,7 @@ class PositionStage(Stage):
         self.slots = slots
         self.iterations = iterations
         self.store = TargetStore(Path(targets))
-        self.networks = LearnedInitializer(PositionNetwork(encoder, depth, width, blocks, encoder_weights))
+        self.networks = LearnedInitializer(PositionNetwork(encoder, depth, width, blocks, encoder_weights, conditioned))
 
     def on_fit_start(self) -> None:
         """Refuse data that change from epoch to epoch.

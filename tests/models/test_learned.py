@@ -8,6 +8,7 @@ from networks import attribute_network, disturbed, initializer, position_network
 
 from fastgs.initializers import curvature
 from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.sampling import sample
 from fastgs.models import correct
 from fastgs.models.attribute import CHANNELS, MIN_SCALE
 from fastgs.models.feed_forward import LearnedInitializer, _errors_and_forces
@@ -60,6 +61,28 @@ def test_untrained_it_is_the_best_heuristic(attribute):
     )
     torch.testing.assert_close(gaussians.means, heuristic.means)
     torch.testing.assert_close(render(gaussians), render(heuristic), rtol=0, atol=1e-5)
+
+
+def test_without_position_network_densities_are_those_of_the_curvature(learned):
+    images, counts = torch.stack([photo(seed=seed) for seed in (1, 2)]), [50, 90]
+    part = LearnedInitializer(None, learned.attribute)
+    expected = torch.stack([curvature.density(image, count) for image, count in zip(images, counts, strict=True)])
+    assert torch.equal(part.densities(images, counts), expected)
+    torch.testing.assert_close(part.log_densities(images, counts).exp(), expected)
+    placed = LearnedInitializer(None).initialize(images[0], 50, seeded())
+    agree(placed, curvature.initialize(images[0], 50, seeded()))
+    assert not torch.equal(part.initialize(images[0], 50, seeded()).colors, placed.colors)
+
+
+def test_method_of_sampling(learned):
+    images, counts = photo()[None], [300]
+    density = learned.densities(images, counts)[0]
+    for sampling in ("error_diffusion", "multinomial"):
+        part = LearnedInitializer(learned.position, sampling=sampling)
+        expected = sample(density, 300, sampling, seeded())
+        assert torch.equal(part(images, counts, [seeded()])[0].means, expected)
+    with pytest.raises(ValueError, match="^sampling: expected one of multinomial, .*, got 'even'$"):
+        LearnedInitializer(learned.position, sampling="even")
 
 
 def test_trained_it_differs(learned):

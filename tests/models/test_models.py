@@ -101,6 +101,19 @@ def test_the_number_of_gaussians_matters(make, inputs):
     assert (few - many).abs().max() > 1e-3
 
 
+@NETWORKS
+def test_unconditioned_network_sees_the_same_condition_at_any_density(make, inputs):
+    *planes, counts = inputs(1, 32, 64)
+    network = disturbed(make(), size=0.3)
+    network.conditioned = False
+    conditions = []
+    network.unet.film.register_forward_pre_hook(lambda module, given: conditions.append(given[1]))
+    for factor in (1, 30):
+        network(*planes, counts * factor)
+    expected = density_condition(torch.tensor([10_000]), 512, 512)
+    assert all(torch.equal(condition, expected) for condition in conditions)
+
+
 def test_the_condition_is_the_density():
     same = [density_condition(torch.tensor([count]), height, width) for count, height, width in
             [(5_000, 512, 256), (40_000, 1024, 1024), (10_000, 512, 512)]]  # fmt: skip

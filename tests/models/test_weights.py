@@ -20,6 +20,7 @@ from torch import nn
 
 import fastgs
 from fastgs.io.weights import MAX_TENSORS
+from fastgs.models import PositionNetwork
 from fastgs.models import pretrained as weights
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights, save_weights
@@ -78,6 +79,19 @@ def test_a_position_network_alone(tmp_path):
     save_weights(tmp_path / "position", LearnedInitializer(disturbed(position_network())), {})
     loaded = load_weights(tmp_path / "position")
     assert loaded.attribute is None and equal(loaded.position, disturbed(position_network()))
+
+
+def test_unconditioned_networks_are_saved_and_loaded(tmp_path):
+    save_weights(tmp_path / "small", LearnedInitializer(PositionNetwork(**SMALL, conditioned=False)), {})
+    assert json.loads((tmp_path / "small.json").read_text())["position"] == SMALL | {"conditioned": False}
+    loaded = load_weights(tmp_path / "small")
+    assert not loaded.position.conditioned and loaded.position.arguments == SMALL | {"conditioned": False}
+
+
+def test_networks_without_position_are_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="not written, since there is no position network"):
+        save_weights(tmp_path / "small", LearnedInitializer(None), {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_equal_weights_give_equal_bytes(tmp_path, saved):
@@ -168,7 +182,7 @@ DAMAGES = {
     "no attribute": (lambda path: edit(path, attribute=None), "{stem}.safetensors: holds attribute."),
     "other size": (lambda path: edit(path, position=OTHER_SIZE), "{stem}.safetensors: position.unet."),
     "more arguments": (lambda path: edit(path, position=SMALL | {"encoder_weights": "imagenet"}),
-                       "{stem}.json: position: expected just encoder (str), depth (int), width (int), blocks (int); "),
+                       "{stem}.json: position: expected just encoder (str), depth (int), width (int), blocks (int), "),
     "fewer arguments": (lambda path: edit(path, position={"encoder": "resnet18"}), "{stem}.json: position: expected "),
     "argument of another type": (lambda path: edit(path, position=SMALL | {"blocks": True}), "{stem}.json: position: "),
     "impossible depth": (lambda path: edit(path, position=SMALL | {"depth": 9}), "{stem}.json: no network can "),
