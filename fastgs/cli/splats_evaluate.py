@@ -1,4 +1,4 @@
-"""`fastgs splats evaluate`: autoencoders on a dataset of Gaussians, as records."""
+"""`fastgs splats evaluate`: measures autoencoders on a dataset of Gaussians, and writes records."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from fastgs.cli.console import (
     FAILED,
     Failures,
     Parser,
-    announce,
-    batch_progress,
     check_outputs,
     identities,
     make_folder,
     reporting,
     wrong_argument,
 )
-from fastgs.cli.measuring import ordered
-from fastgs.evaluation.autoencoders.coders import Coder, of_file, of_pixels, of_splats
+from fastgs.cli.measuring import ConsoleMonitor, existing_records
+from fastgs.evaluation.autoencoders.coders import Coder, load_coder, pixel_coder, splat_coder
 from fastgs.evaluation.autoencoders.measure import Dataset, measure
-from fastgs.evaluation.autoencoders.pictures import grid
+from fastgs.evaluation.autoencoders.pictures import draw_grid
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord, AutoencoderTask
-from fastgs.evaluation.records import load_records, save_records
+from fastgs.evaluation.harness import Progress, RecordFile, measure_tasks
 from fastgs.io.files import atomic_write
 from fastgs.io.weights import without_suffix
 from fastgs.splats.index import Split
@@ -53,35 +51,37 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Check the options, measure what is not measured yet, and draw."""
+    """Check the options, measure what is not measured yet, and draw the picture."""
     if arguments.images < 1:
         wrong_argument(parser, ValueError(f"images: must be at least 1, got {arguments.images}"))
-    dataset, coders = _read(parser, arguments)
+    dataset, coders = _read_inputs(parser, arguments)
     outputs = [arguments.output]
     if arguments.pictures is not None:
         outputs.append(arguments.pictures / f"{dataset.name}-{arguments.split}.png")
     _check_outputs(parser, arguments, outputs)
-    records = _existing_records(parser, arguments.output)
+    records = existing_records(parser, arguments.output, AutoencoderRecord)
 
     failures = Failures(parser)
-    members = _measured(arguments.output, dataset, coders, records, failures)
+    members = _measure(arguments.output, dataset, coders, records, failures)
     for picture in outputs[1:]:
         with reporting(picture, failures), atomic_write(picture) as temporary:
-            grid(dataset, members, arguments.images).save(temporary)
+            draw_grid(dataset, members, arguments.images).save(temporary)
     return FAILED if failures else 0
 
 
-def _read(parser: Parser, arguments: argparse.Namespace) -> tuple[Dataset, list[Coder]]:
-    """The dataset and all that is to code it; end with one line if something is not there or does not fit."""
+def _read_inputs(parser: Parser, arguments: argparse.Namespace) -> tuple[Dataset, list[Coder]]:
+    """Return the dataset and all that is to code it; end with one line if something is missing or does not fit."""
     try:
         dataset = Dataset(arguments.dataset, arguments.split)
     except (FileNotFoundError, ValueError) as error:
         parser.error(f"argument DIR: {error}")
-    images = (dataset.index, dataset.height, dataset.width)
-    coders = [of_splats(*images)] + ([of_pixels(*images[1:])] if dataset.index.labels else [])
+    height, width = dataset.height, dataset.width
+    coders = [splat_coder(dataset.index, height, width)]
+    if dataset.index.labels:
+        coders.append(pixel_coder(height, width))
     for path in arguments.autoencoders:
         try:
-            coders.append(of_file(path, *images))
+            coders.append(load_coder(path, dataset.index, height, width))
         except (FileNotFoundError, ValueError) as error:
             parser.error(f"argument --autoencoders: {error}")
         if coders[-1].name in [each.name for each in coders[:-1]]:
@@ -89,18 +89,8 @@ def _read(parser: Parser, arguments: argparse.Namespace) -> tuple[Dataset, list[
     return dataset, coders
 
 
-def _existing_records(parser: Parser, path: Path) -> dict[AutoencoderTask, AutoencoderRecord]:
-    """The records that a file has already; end with one line if it is no such file."""
-    if not path.exists():
-        return {}
-    try:
-        return {record.task: record for record in load_records(path, AutoencoderRecord)}
-    except ValueError as error:
-        parser.error(f"argument --output: {error}")
-
-
 def _check_outputs(parser: Parser, arguments: argparse.Namespace, outputs: Sequence[Path]) -> None:
-    """End with one line if what was read would be overwritten, or nothing can be written."""
+    """End with one line if an input would be overwritten, or nothing can be written."""
     stems = [without_suffix(path) for path in arguments.autoencoders]
     weights = [Path(f"{stem}{suffix}") for stem in stems for suffix in (".safetensors", ".json")]
     inputs = identities([*weights, *arguments.dataset.iterdir()])
@@ -113,29 +103,25 @@ def _check_outputs(parser: Parser, arguments: argparse.Namespace, outputs: Seque
         make_folder(parser, output.parent, option)
 
 
-def _measured(
+def _measure(
     output: Path,
     dataset: Dataset,
     coders: Sequence[Coder],
     records: dict[AutoencoderTask, AutoencoderRecord],
     failures: Failures,
 ) -> list[tuple[Coder, AutoencoderRecord]]:
-    """Coders with their records, those that were made now and those that were there; the file is kept up to date."""
+    """Measure the coders without a record, keep the file up to date, and return all coders that have a record."""
     tasks = {dataset.task(coder): coder for coder in coders}
-    # Weights that were exported again have taken the place of what they were.
-    places = {task.place for task in tasks}
-    records = {task: record for task, record in records.items() if task in tasks or task.place not in places}
+    # Weights that were exported again replace what they were.
+    slots = {task.slot for task in tasks}
+    records = {task: record for task, record in records.items() if task in tasks or task.slot not in slots}
+    file = RecordFile(output, records, list(tasks))
+
+    def measure_coder(task: AutoencoderTask, *, progress: Progress | None = None) -> AutoencoderRecord:
+        return measure(dataset, tasks[task], progress)
+
+    monitor = ConsoleMonitor(lambda task: str(dataset.folder), failures)
     pending = [task for task in tasks if task not in records]
-    with batch_progress(len(pending)) as show:
-        for done, task in enumerate(pending):
-            with reporting(task, failures):
-
-                def advance(share: float, done: int = done, task: AutoencoderTask = task) -> None:
-                    show(done + share, str(task))
-
-                records[task] = measure(dataset, tasks[task], advance)
-                with reporting(output, failures):
-                    save_records(output, ordered(records, list(tasks)))
-                with reporting("standard output", failures):
-                    announce(f"{dataset.folder}: {task}  {records[task].result}")
+    with monitor.bar(len(pending)):
+        measure_tasks(file, pending, measure_coder, monitor)
     return [(coder, records[task]) for task, coder in tasks.items() if task in records]

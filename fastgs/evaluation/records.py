@@ -1,54 +1,166 @@
-"""Records as a JSON list: written by `fastgs evaluate` and `fastgs splats evaluate`, read by these and `fastgs table`.
+"""Records of what was measured, and the JSON files that hold them.
 
-There are several kinds of records: of methods in methods/records.py, of codecs in codecs/records.py, of autoencoders
-in autoencoders/records.py.
+Each kind of measurement has a task, which says what is to be measured, and a record, which adds what came out: of
+methods in methods/records.py, of codecs in codecs/records.py, of autoencoders in autoencoders/records.py. All of them
+are frozen dataclasses on the bases below. `fastgs evaluate` and `fastgs splats evaluate` write the files; these two and
+`fastgs table` read them.
 """
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
+
+from typing_extensions import Self
 
 from fastgs.io.files import atomic_write, parse_json
 
+_T = TypeVar("_T")
+_RecordT = TypeVar("_RecordT", bound="Record")
 
-class Storable(Protocol):
-    """What records of all kinds, which are dataclasses, can do."""
+_WAY_OUT = "name a file that `fastgs evaluate` or `fastgs splats evaluate` wrote, or that does not exist yet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTask(ABC):
+    """Task on one image; its fields distinguish its record from all others in a file.
+
+    Attributes:
+        image: Path of the image file.
+        sha256: SHA-256 of that file, in hexadecimal.
+        size: Shorter side in pixels to which the image is resized before it is cropped to a square around its centre;
+            None keeps the size of the image.
+        seed: Random seed; None if nothing is random.
+    """
+
+    image: str
+    sha256: str
+    size: int | None
+    seed: int | None
+
+    @property
+    def place(self) -> str:
+        """Path that lines about the task begin with."""
+        return self.image
+
+    def target_name(self) -> str:
+        """Return the name of the file for the image that is measured on, where pictures are kept."""
+        return f"{Path(self.image).stem}-{self.sha256[:8]}-{'full' if self.size is None else self.size}.png"
+
+    def picture_name(self) -> str:
+        """Return the name of the file for the image that comes out, where pictures are kept."""
+        seed = [] if self.seed is None else [f"seed{self.seed}"]
+        return "-".join([self.target_name().removesuffix(".png"), *self._name_parts(), *seed]) + ".png"
+
+    @abstractmethod
+    def _name_parts(self) -> list[str]:
+        """Return what the name of the picture says about the task, image and seed aside."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(ABC):
+    """Task together with what was measured.
+
+    Attributes:
+        FIELDS: Names of all fields, in the order in which JSON files have them.
+        MEASURED: Names of the fields that differ from run to run; on one machine all others repeat exactly, as far as
+            the number of iterations is fixed.
+        psnr: Peak signal-to-noise ratio in dB, as in metrics/.
+        ssim: Structural similarity, as in metrics/; None if the image is too small.
+        threads: Number of threads that kernels ran on.
+        fastgs: Version of this package.
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]]
+    MEASURED: ClassVar[tuple[str, ...]]
+
+    psnr: float | None
+    ssim: float | None
+    threads: int
+    fastgs: str
+
+    @property
+    @abstractmethod
+    def task(self) -> Any:
+        """Task that was measured."""
+
+    @property
+    @abstractmethod
+    def result(self) -> str:
+        """Result in a few words."""
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, as numbers, strings, lists and dictionaries."""
+        """Return the fields as numbers, strings, lists and dictionaries."""
+        values = {name: getattr(self, name) for name in self.FIELDS}
+        return {name: vars(value) if is_dataclass(value) else value for name, value in values.items()}
 
-    @staticmethod
-    def from_json(item: dict[str, Any]) -> dict[str, Any]:
-        """The fields from what `as_json` gave; TypeError or ValueError if they cannot be."""
+    @classmethod
+    def from_json(cls, item: dict[str, Any]) -> Self:
+        """Return the record that `as_json` described.
+
+        Raises:
+            ValueError: A field has the wrong type; the message begins with "has ".
+        """
+        values = cls._parse(item)
+        for name, hint in _field_types(cls).items():
+            if not isinstance(values[name], list if get_origin(hint) is list else hint):
+                raise ValueError(f"has an improper {name}")
+        return cls(**values)
+
+    @classmethod
+    def _parse(cls, item: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of the fields from their JSON.
+
+        Raises:
+            ValueError: They cannot be parsed; the message begins with "has ".
+        """
+        return item
+
+    def _project(self, kind: type[_T]) -> _T:
+        """Return the fields that a dataclass has as an instance of it."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(kind)})  # type: ignore[arg-type]
 
 
-_Record = TypeVar("_Record", bound=Storable)
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord(ImageTask, Record):
+    """Record of a task on one image.
 
-
-def target_name(image: str, sha256: str, size: int | None) -> str:
-    """Name of the file for an image that is measured on, where pictures are kept.
-
-    Args:
-        image: path.
-        sha256: of the file, in hexadecimal.
-        size: shorter side in pixels; None for the whole image.
+    Attributes:
+        height: Height of the image that was measured on, in pixels.
+        width: Width of that image, in pixels.
+        ms_ssim: Multi-scale structural similarity, as in metrics/; None if the image is too small.
+        lpips: Learned perceptual distance, as in metrics/; None if the image is too small or there are no weights.
+        workers: Number of processes that measured side by side; with more than one, seconds do not measure speed.
+        picture: Path of the image that came out; None if it was not kept.
     """
-    return f"{Path(image).stem}-{sha256[:8]}-{'full' if size is None else size}.png"
+
+    height: int
+    width: int
+    ms_ssim: float | None
+    lpips: float | None
+    workers: int
+    picture: str | None
+
+    @property
+    def has_picture(self) -> bool:
+        """True if an image came out that can be kept."""
+        return self.psnr is not None
 
 
-def load_records(path: str | Path, *kinds: type[_Record]) -> list[_Record]:
+def load_records(path: str | Path, *kinds: type[_RecordT]) -> list[_RecordT]:
     """Read what `save_records` wrote.
 
     Args:
-        path: of the file.
-        kinds: what the file can hold; all its records are of one of them.
+        path: Path of the file.
+        kinds: Classes of records that the file may hold; all its records are of one of them.
 
     Raises:
-        ValueError: the file is missing, unreadable, or holds anything else; one line that begins with the path.
+        ValueError: The file is missing or unreadable, or holds anything else; one line that begins with the path.
     """
     try:
         items = parse_json(Path(path).read_bytes())
@@ -58,43 +170,41 @@ def load_records(path: str | Path, *kinds: type[_Record]) -> list[_Record]:
         raise ValueError(f"{path}: is damaged or no JSON ({error}); {_WAY_OUT}") from error
     if not isinstance(items, list):
         raise ValueError(f"{path}: holds no list of records; {_WAY_OUT}")
-    found: list[_Record] = []
+    found: list[_RecordT] = []
     for number, item in enumerate(items, start=1):
-        found.append(_record(item, f"{path}: record {number}", kinds))
+        try:
+            found.append(_kind_of(item, kinds).from_json(item))
+        except ValueError as error:
+            raise ValueError(f"{path}: record {number} {error}; {_WAY_OUT}") from error
         kinds = (type(found[0]),)
     return found
 
 
-def save_records(path: str | Path, records: Iterable[Storable]) -> None:
-    """Write one record per line, so that long histories stay readable; whole or not at all.
+def save_records(path: str | Path, records: Iterable[Record]) -> None:
+    """Write one record per line, so that long histories stay readable; the file is whole or is left as it was.
 
     Raises:
-        OSError: the folder does not exist or is not writable, or the disk is full.
+        OSError: The folder does not exist or is not writable, or the disk is full.
     """
     lines = ",\n".join(json.dumps(record.as_json(), allow_nan=False) for record in records)
     with atomic_write(path) as temporary:
         temporary.write_bytes(f"[\n{lines}\n]\n".encode())
 
 
-_WAY_OUT = "name a file that `fastgs evaluate` or `fastgs splats evaluate` wrote, or that does not exist yet"
+def _kind_of(item: Any, kinds: tuple[type[_RecordT], ...]) -> type[_RecordT]:
+    """Return the class whose fields an item of a JSON file has.
 
-
-def _record(item: Any, place: str, kinds: tuple[type[_Record], ...]) -> _Record:
-    """A record from JSON, its fields and their types checked."""
-    kind = next((kind for kind in kinds if isinstance(item, dict) and item.keys() == _types(kind).keys()), None)
-    if kind is None:
-        raise ValueError(f"{place} has other fields than this version writes; {_WAY_OUT}")
-    try:
-        fields = kind.from_json(item)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{place} has no proper budget or history; {_WAY_OUT}") from error
-    for name, hint in _types(kind).items():
-        if not isinstance(fields[name], list if get_origin(hint) is list else hint):
-            raise ValueError(f"{place} has an improper {name}; {_WAY_OUT}")
-    return kind(**fields)
+    Raises:
+        ValueError: There is none; the message begins with "has ".
+    """
+    for kind in kinds:
+        if isinstance(item, dict) and item.keys() == set(kind.FIELDS):
+            return kind
+    raise ValueError("has other fields than this version writes")
 
 
 @cache
-def _types(kind: type[Storable]) -> dict[str, Any]:
-    """The fields of a kind of records."""
-    return get_type_hints(kind)
+def _field_types(kind: type[Record]) -> dict[str, Any]:
+    """Return the types of the fields by name."""
+    hints = get_type_hints(kind)
+    return {name: hints[name] for name in kind.FIELDS}

@@ -1,1 +1,1 @@
-"""What autoencoders keep of images: measured, with a linear probe of their codes, as tables, figures and pictures."""
+"""Autoencoders on datasets of Gaussians: records with a linear probe of the codes, tables, figures and pictures."""

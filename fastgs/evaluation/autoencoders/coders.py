@@ -1,4 +1,4 @@
-"""What makes codes of images, and images of codes: trained autoencoders, and what there is without one."""
+"""Coders, which turn images into codes and back: trained autoencoders, and two that need no training."""
 
 from __future__ import annotations
 
@@ -19,17 +19,26 @@ from fastgs.splats.index import Index, Splats
 if TYPE_CHECKING:
     from fastgs.autoencoders.pretrained import TrainedAutoencoder
 
-EXPORTED = "weights"  # what train.py calls all that it exports; the folder tells one from the other
+EXPORTED = "weights"  # name of all that train.py exports; only the folder distinguishes them
+
+# Fields of a record that describe an autoencoder, where there is none.
+_NO_FACTS: dict[str, Any] = dict.fromkeys(
+    (
+        *("model", "parameters", "per_attribute", "parameter_weight", "rendering_weight", "latent"),
+        *("parameters_count", "seed"),
+    )
+)
 
 
 class Coder(NamedTuple):
-    """The way of images into a code and out of it.
+    """Way of images into a code and out of it.
 
     Attributes:
-        name, sha256: see `AutoencoderTask`.
-        encode: n images of a dataset to (n, D) codes.
-        decode: (n, D) codes to (n, 3, H, W) images, not clamped.
-        facts: what a record says of it, by the names of `AutoencoderRecord`.
+        name: Name of the autoencoder, as in `AutoencoderTask`.
+        sha256: SHA-256 of its weights, as in `AutoencoderTask`.
+        encode: Function from n images of a dataset to (n, D) codes.
+        decode: Function from (n, D) codes to (n, 3, H, W) images, not clamped.
+        facts: Fields of `AutoencoderRecord` that describe it.
     """
 
     name: str
@@ -39,8 +48,14 @@ class Coder(NamedTuple):
     facts: dict[str, Any]
 
 
-def of_splats(index: Index, height: int, width: int) -> Coder:
-    """The fitted Gaussians themselves: what an autoencoder of them can reach at best."""
+def splat_coder(index: Index, height: int, width: int) -> Coder:
+    """Return the coder that keeps the fitted Gaussians themselves: the best that an autoencoder of them can reach.
+
+    Args:
+        index: Index of the dataset.
+        height: Height of its images in pixels.
+        width: Width of its images in pixels.
+    """
     parameters: Parameters = "anchored" if "anchored" in index.normalizations else "plain"
 
     def decode(codes: Tensor) -> Tensor:
@@ -53,41 +68,48 @@ def of_splats(index: Index, height: int, width: int) -> Coder:
         None,
         lambda splats: to_channels(splats.attributes, parameters, height, width).flatten(1),
         decode,
-        {**_NOTHING, "content": SPLATS, "seed": index.seed},
+        {**_NO_FACTS, "content": SPLATS, "seed": index.seed},
     )
 
 
-def of_pixels(height: int, width: int) -> Coder:
-    """The images themselves, for what a probe makes of them."""
+def pixel_coder(height: int, width: int) -> Coder:
+    """Return the coder that keeps the pixels themselves, so that the probe can be compared with one on pixels.
+
+    Args:
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+    """
     return Coder(
         PIXELS,
         None,
         lambda splats: pixels(splats).flatten(1),
         lambda codes: codes.view(-1, 3, height, width),
-        {**_NOTHING, "content": PIXELS},
+        {**_NO_FACTS, "content": PIXELS},
     )
 
 
-def of_file(path: Path, index: Index, height: int, width: int) -> Coder:
-    """A trained autoencoder.
+def load_coder(path: Path, index: Index, height: int, width: int) -> Coder:
+    """Load a trained autoencoder as a coder.
 
     Args:
-        path: of the weights, with or without suffix.
-        index: of the dataset that it is to code.
-        height, width: of the images there.
+        path: Path of the weights, with or without suffix.
+        index: Index of the dataset that it is to code.
+        height: Height of the dataset's images in pixels.
+        width: Width of the dataset's images in pixels.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_autoencoder`; or it does not fit the dataset.
+        FileNotFoundError: There are no such weights.
+        ValueError: The weights are damaged, or do not fit the dataset.
     """
-    # Deferred: brings in torchvision, which other commands need not wait for.
+    # Imported here because it brings in torchvision, which other commands need not wait for.
     from fastgs.autoencoders.pretrained import load_autoencoder
 
     autoencoder = load_autoencoder(path)
     stem = without_suffix(path)
     name = stem.resolve().parent.name if stem.name == EXPORTED else stem.name
     if name in (SPLATS, PIXELS):
-        raise ValueError(f"{path}: {name!r} is what the record without autoencoder is called; rename it")
-    _check(autoencoder, path, index, height, width)
+        raise ValueError(f"{path}: {name!r} is the name of the record without autoencoder; rename it")
+    _check_fit(autoencoder, path, index, height, width)
     info = parse_json(Path(f"{stem}.json").read_bytes())
     training = info.get("training")
     facts = {
@@ -95,11 +117,11 @@ def of_file(path: Path, index: Index, height: int, width: int) -> Coder:
         "model": info["model"],
         "parameters": autoencoder.parameters,
         "per_attribute": len(autoencoder.network.parts) > 1,
-        "parameter_weight": _told(training, float, "hyperparameters", "parameter_weight"),
-        "rendering_weight": _told(training, float, "hyperparameters", "rendering_weight"),
+        "parameter_weight": _training_note(training, float, "hyperparameters", "parameter_weight"),
+        "rendering_weight": _training_note(training, float, "hyperparameters", "rendering_weight"),
         "latent": autoencoder.network.latent,
         "parameters_count": sum(each.numel() for each in autoencoder.network.state_dict().values()),
-        "seed": _told(training, int, "seed"),
+        "seed": _training_note(training, int, "seed"),
     }
 
     def encode(splats: Splats) -> Tensor:
@@ -112,34 +134,24 @@ def of_file(path: Path, index: Index, height: int, width: int) -> Coder:
 
 
 def pixels(splats: Splats) -> Tensor:
-    """(N, 3, H, W) originals in [0, 1], of one size."""
+    """Return the (N, 3, H, W) original images in [0, 1], which have one size."""
     assert isinstance(splats.pixels, Tensor)
     return splats.pixels / 255
 
 
-_NOTHING: dict[str, Any] = dict.fromkeys(
-    (
-        "model",
-        "parameters",
-        "per_attribute",
-        "parameter_weight",
-        "rendering_weight",
-        "latent",
-        "parameters_count",
-        "seed",
-    )
-)
-
-
-def _told(training: Any, kind: type, *names: str) -> Any:
-    """What the notes on a training say under these names; None if nothing, for they may be any notes."""
+def _training_note(training: Any, kind: type, *names: str) -> Any:
+    """Return the value under nested names in the notes on a training; None if there is none of this type."""
     for name in names:
         training = training.get(name) if isinstance(training, dict) else None
     return training if type(training) is kind else None
 
 
-def _check(autoencoder: TrainedAutoencoder, path: Path, index: Index, height: int, width: int) -> None:
-    """Refuse an autoencoder of other images, in one line."""
+def _check_fit(autoencoder: TrainedAutoencoder, path: Path, index: Index, height: int, width: int) -> None:
+    """Check that an autoencoder fits the images of a dataset.
+
+    Raises:
+        ValueError: It does not; one line.
+    """
     if (autoencoder.height, autoencoder.width) != (height, width):
         raise ValueError(
             f"{path}: is for images of {autoencoder.height} x {autoencoder.width} pixels, and the dataset's have "

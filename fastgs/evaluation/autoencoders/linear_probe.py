@@ -1,4 +1,4 @@
-"""How much of an image's class a code still tells: linear classification by ridge regression, in closed form."""
+"""Linear probe, which measures how well codes separate classes: ridge regression to the classes, in closed form."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-RIDGES = tuple(10.0**power for power in range(-5, 3))  # times the number of images
-MAX_UNKNOWNS = 8192  # features or images, whichever are fewer: the system takes half a gigabyte, and minutes
-CHUNK = 2048  # images that are taken to double precision at a time
-CONSTANT = 1e-12  # of the squared mean: a feature of less variance does not vary
+RIDGES = tuple(10.0**power for power in range(-5, 3))  # penalties to choose from, times the number of images
+# Most features or images, whichever are fewer: with so many, the system takes half a gigabyte, and minutes.
+MAX_UNKNOWNS = 8192
+CHUNK = 2048  # images that are converted to double precision at a time
+CONSTANT = 1e-12  # variance, relative to the squared mean, below which a feature counts as constant
 
 
 class Samples(NamedTuple):
-    """(N, D) features of N images, and their (N,) classes from 0 up."""
+    """Features of images with their classes.
+
+    Attributes:
+        features: (N, D) features of N images.
+        labels: (N,) classes, integers from 0.
+    """
 
     features: Tensor
     labels: Tensor
 
 
 class Probe(NamedTuple):
-    """What the classifier gets right of the images of the test split.
+    """Result of the classifier on the images of the test split.
 
     Attributes:
-        accuracy: share of them that are given their class.
-        chance: share of them that are of the commonest class in training.
-        ridge: the penalty that was best in validation.
+        accuracy: Share of them whose class is predicted.
+        chance: Share of them that have the class which is commonest in training.
+        ridge: Penalty that was best in validation.
     """
 
     accuracy: float
@@ -37,14 +43,14 @@ class Probe(NamedTuple):
 
 
 def probe(train: Samples, val: Samples, test: Samples) -> Probe:
-    """Fit on `train`, choose the ridge on `val` (the largest of equals), count on `test`.
+    """Fit a classifier on `train`, choose its ridge on `val` (the largest of equals), and measure it on `test`.
 
     `W, b = argmin ||X W + b - Y||^2 + r N ||W||^2`, with N images in X, whose features have mean 0 and standard
     deviation 1, and one-hot Y.
 
     Raises:
-        ValueError: a split has no images, those of `train` are of one class, or there are too many of them, and of
-            features, to solve it.
+        ValueError: A split has no images, those of `train` have one class, or both they and the features are too many
+            to solve the system.
     """
     if not (len(train.labels) and len(val.labels) and len(test.labels)) or train.labels.min() == train.labels.max():
         raise ValueError("needs labelled images in each split, and those of train of two classes or more")
@@ -58,7 +64,7 @@ def probe(train: Samples, val: Samples, test: Samples) -> Probe:
 
 
 class _Ridge:
-    """The normal equations of the samples, to be solved with any ridge.
+    """Normal equations of the samples, which can be solved with any ridge.
 
     With fewer images than features, the smaller system is their dual, `W = X' (X X' + r N I)^-1 Y`.
     """
@@ -85,18 +91,18 @@ class _Ridge:
                 self.right.addmm_(rows.T, some)
 
     def weights(self, ridge: float) -> Tensor:
-        """(D, classes)."""
+        """Return the (D, classes) weights."""
         system = self.gram.clone()
         system.diagonal().add_(ridge * self.count)
         solution = torch.cholesky_solve(self.right, torch.linalg.cholesky(system))
         return torch.cat(list(self._rows(self.features))).T @ solution if self.dual else solution
 
     def accuracy(self, weights: Tensor, samples: Samples) -> float:
-        """The share of samples whose class has the highest score."""
+        """Return the share of samples whose class has the highest score."""
         scores = torch.cat([rows @ weights for rows in self._rows(samples.features)]) + self.bias
         return (scores.argmax(1) == samples.labels).double().mean().item()
 
     def _rows(self, features: Tensor) -> Iterator[Tensor]:
-        """Features in double precision with mean 0 and standard deviation 1, a chunk of images at a time."""
+        """Yield features in double precision with mean 0 and standard deviation 1, a chunk of images at a time."""
         for rows in torch.split(features, CHUNK):
             yield (rows.double() - self.mean) / self.scale

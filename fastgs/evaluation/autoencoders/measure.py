@@ -1,4 +1,4 @@
-"""Autoencoder x split of a dataset of splats: what goes in, through the code, and out again as an image."""
+"""Measurement of one autoencoder on one split of a dataset of Gaussians: into a code, and out again as images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 from fastgs.evaluation.autoencoders.coders import Coder, pixels
 from fastgs.evaluation.autoencoders.linear_probe import Probe, Samples, probe
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord, AutoencoderTask
+from fastgs.evaluation.harness import Progress
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.version import installed_version
 from fastgs.metrics.quality import MIN_SSIM_SIZE, psnr, ssim
@@ -25,29 +26,31 @@ from fastgs.runtime import threads
 from fastgs.splats.channels import CHANNELS
 from fastgs.splats.index import INDEX, Splats, Split, load_splats, read_index
 
-BATCH = 256  # images at a time
-NUMBER = 4  # bytes of a float32
+BATCH = 256  # images that are coded at a time
+_FLOAT32 = 4  # bytes of a number in a code
 
 _logger = logging.getLogger(__name__)
 
 
 class Dataset:
-    """A split to measure on, and the others as the probe needs them.
+    """Dataset of Gaussians with one split to measure on, and the others as the probe needs them.
 
     Args:
-        folder: of the dataset.
-        split: to measure on.
+        folder: Folder of the dataset.
+        split: Split to measure on.
 
     Attributes:
-        folder, split: those above.
-        index: what the folder says it is.
-        sha256: of the index, which has those of all shards, in hexadecimal.
-        splats: the images of the split.
-        height, width: of all of them, in pixels.
+        folder: Folder of the dataset.
+        split: Split to measure on.
+        index: Index of the dataset.
+        sha256: SHA-256 of the index, which contains those of all shards, in hexadecimal.
+        splats: Images of the split.
+        height: Height of all images in pixels.
+        width: Width of all images in pixels.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such dataset, none of the images can be read, or their sizes differ;
-            one line.
+        FileNotFoundError: There is no such dataset.
+        ValueError: None of the images can be read, or their sizes differ; one line.
     """
 
     def __init__(self, folder: Path, split: Split) -> None:
@@ -64,7 +67,7 @@ class Dataset:
         self._others: dict[Split, Splats] = {}
 
     def load(self, split: Split) -> Splats:
-        """A split, read once."""
+        """Return a split, which is read once."""
         if split == self.split:
             return self.splats
         if split not in self._others:
@@ -73,38 +76,42 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """That of the folder."""
+        """Name of the folder."""
         return self.folder.resolve().name
 
     def task(self, coder: Coder) -> AutoencoderTask:
-        """What a coder is to do."""
-        count = len(self.splats.entries)
-        return AutoencoderTask(self.name, self.sha256, self.split, count, coder.name, coder.sha256)
+        """Return the task of a coder on this split."""
+        return AutoencoderTask(
+            dataset=self.name,
+            dataset_sha256=self.sha256,
+            split=self.split,
+            images=len(self.splats.entries),
+            autoencoder=coder.name,
+            sha256=coder.sha256,
+        )
 
 
 @torch.no_grad()
-def measure(
-    dataset: Dataset, coder: Coder, callback: Callable[[float], None] = lambda share: None
-) -> AutoencoderRecord:
-    """Code all images of the split, and measure what comes out and what the codes tell.
+def measure(dataset: Dataset, coder: Coder, progress: Progress | None = None) -> AutoencoderRecord:
+    """Code all images of the split, and measure what comes out and how well the codes separate the classes.
 
     Args:
-        dataset: the images.
-        coder: what codes them.
-        callback: called often with the share of the images that are done.
+        dataset: Dataset of the images.
+        coder: Coder to measure.
+        progress: Function that is called after each batch.
 
     Raises:
-        ValueError: what comes out holds NaN.
+        ValueError: The reconstructions hold NaN.
     """
-    scores = _scores(dataset, coder, callback)
+    scores = _score(dataset, coder, progress)
     if any(map(math.isnan, scores.psnrs)):
-        raise ValueError("what comes out holds NaN; train it again")
-    found = _probe(dataset, coder)
+        raise ValueError("the reconstructions hold NaN; train the autoencoder again")
+    found = _probe_classes(dataset, coder)
     count = dataset.index.num_gaussians
     return AutoencoderRecord(
         **vars(dataset.task(coder)),
         **coder.facts,
-        **_sizes(coder.facts["latent"], count, dataset.height, dataset.width),
+        **_count_bytes(coder.facts["latent"], count, dataset.height, dataset.width),
         num_gaussians=count,
         psnr=statistics.fmean(scores.psnrs),
         psnr_std=statistics.pstdev(scores.psnrs),
@@ -120,7 +127,14 @@ def measure(
 
 @dataclass
 class _Scores:
-    """Of every image, no SSIM where they are too small for it; and the seconds of all."""
+    """Scores of every image, and the seconds of all.
+
+    Attributes:
+        psnrs: PSNR of each image in dB.
+        ssims: SSIM of each image; empty if they are too small for it.
+        seconds_encode: Wall-clock seconds of encoding all images.
+        seconds_decode: Wall-clock seconds of decoding all images.
+    """
 
     psnrs: list[float] = field(default_factory=list)
     ssims: list[float] = field(default_factory=list)
@@ -128,11 +142,11 @@ class _Scores:
     seconds_decode: float = 0.0
 
 
-def _scores(dataset: Dataset, coder: Coder, callback: Callable[[float], None]) -> _Scores:
-    """What becomes of the images of the split."""
+def _score(dataset: Dataset, coder: Coder, progress: Progress | None) -> _Scores:
+    """Code the images of the split and compare what comes out with the originals."""
     scores, splats = _Scores(), dataset.splats
-    coder.decode(coder.encode(next(batches(splats, size=1))))  # loads what it needs
-    for batch in batches(splats):
+    coder.decode(coder.encode(next(split_batches(splats, size=1))))  # loads what it needs
+    for batch in split_batches(splats):
         start = time.perf_counter()
         codes = coder.encode(batch)
         middle = time.perf_counter()
@@ -143,40 +157,42 @@ def _scores(dataset: Dataset, coder: Coder, callback: Callable[[float], None]) -
             scores.psnrs.append(psnr(image, target))
             if min(dataset.height, dataset.width) >= MIN_SSIM_SIZE:
                 scores.ssims.append(ssim(image, target))
-        callback(len(scores.psnrs) / len(splats.entries))
+        if progress is not None:
+            done, total = len(scores.psnrs), len(splats.entries)
+            progress(done / total, f"{done:,} of {total:,} images")
     return scores
 
 
-def _sizes(latent: int | None, num_gaussians: int, height: int, width: int) -> dict[str, Any]:
-    """Bytes and their ratios, as a record has them."""
-    splats, image = NUMBER * len(CHANNELS["plain"]) * num_gaussians, 3 * height * width
+def _count_bytes(latent: int | None, num_gaussians: int, height: int, width: int) -> dict[str, Any]:
+    """Return the fields of a record with the bytes of code, Gaussians and pixels, and their ratios."""
+    splats, image = _FLOAT32 * len(CHANNELS["plain"]) * num_gaussians, 3 * height * width
     sizes: dict[str, Any] = {"bytes_latent": None, "compression_image": None, "compression_splats": None}
     if latent is not None:
-        code = NUMBER * latent
+        code = _FLOAT32 * latent
         sizes = {"bytes_latent": code, "compression_image": image / code, "compression_splats": splats / code}
     return {**sizes, "bytes_splats": splats, "bytes_image": image}
 
 
-def batches(splats: Splats, size: int = BATCH) -> Iterator[Splats]:
-    """Images, so many at a time."""
+def split_batches(splats: Splats, size: int = BATCH) -> Iterator[Splats]:
+    """Yield images in batches of a size, the last of which may be smaller."""
     for start in range(0, len(splats.entries), size):
         part = slice(start, start + size)
         yield Splats(Attributes(*(each[part] for each in splats.attributes)), splats.pixels[part], splats.entries[part])
 
 
-def _probe(dataset: Dataset, coder: Coder) -> Probe | None:
-    """What a classifier makes of the codes; None where there are no classes, or, with a warning, it cannot be."""
+def _probe_classes(dataset: Dataset, coder: Coder) -> Probe | None:
+    """Probe the codes for the classes; return None if there are none, or, with a warning, if that is impossible."""
     if not dataset.index.labels:
         return None
     try:
-        return probe(*(_samples(dataset.load(split), coder) for split in ("train", "val", "test")))
+        return probe(*(_load_samples(dataset.load(split), coder) for split in ("train", "val", "test")))
     except ValueError as error:
         _logger.warning("%s: %s: no probe of the classes: %s", dataset.folder, coder.name, error)
         return None
 
 
-def _samples(splats: Splats, coder: Coder) -> Samples:
-    """The codes of the images that have a class."""
+def _load_samples(splats: Splats, coder: Coder) -> Samples:
+    """Return the codes of the images that have a class."""
     labels = torch.tensor([-1 if entry.label is None else entry.label for entry in splats.entries])
-    codes = torch.cat([coder.encode(batch) for batch in batches(splats)])
+    codes = torch.cat([coder.encode(batch) for batch in split_batches(splats)])
     return Samples(codes[labels >= 0], labels[labels >= 0])

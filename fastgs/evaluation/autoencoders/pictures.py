@@ -1,4 +1,4 @@
-"""Originals beside what the fits, and each autoencoder, make of them."""
+"""Picture of original images beside their fits and their reconstructions by each autoencoder."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fastgs.visualize import strip
 
 
 @torch.no_grad()
-def grid(dataset: Dataset, members: Sequence[tuple[Coder, AutoencoderRecord]], images: int) -> Image.Image:
-    """A row for each of some images of the split, at equal distances; a column for the originals, and for each coder.
+def draw_grid(dataset: Dataset, members: Sequence[tuple[Coder, AutoencoderRecord]], images: int) -> Image.Image:
+    """Draw a row for each of some images of the split, with the original and the reconstruction by each coder.
 
     Args:
-        dataset: the images.
-        members: what codes them, and what was measured of it on all images, for the title.
-        images: how many, at most.
+        dataset: Dataset of the images, which are chosen at equal distances.
+        members: Coders with their records, whose PSNR over all images is in the titles.
+        images: Most images to draw.
     """
     splats = dataset.splats
     places = torch.linspace(0, len(splats.entries) - 1, min(images, len(splats.entries))).long()
@@ -31,6 +31,6 @@ def grid(dataset: Dataset, members: Sequence[tuple[Coder, AutoencoderRecord]], i
     panels = [("original", pixels(shown))]
     for coder, record in members:
         if coder.name != PIXELS:
-            # A long name is cut at the edge of the picture.
+            # The PSNR comes first because a long name is cut at the edge of the picture.
             panels.append((f"{record.psnr:.2f} dB, {coder.name}", coder.decode(coder.encode(shown))))
     return strip(panels)

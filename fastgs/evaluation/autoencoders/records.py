@@ -1,29 +1,30 @@
-"""What was measured of autoencoders: one record for each of them on a split of a dataset of splats."""
+"""Records of autoencoders: one for each of them on a split of a dataset of Gaussians."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-# Fields of a record that differ from run to run; all others repeat exactly on one machine.
-MEASURED = ("seconds_encode", "seconds_decode", "threads")
+from typing_extensions import override
 
-# The names of records of what is there without any autoencoder.
+from fastgs.evaluation.records import Record
+
+# Names of the records of what needs no autoencoder: the fitted Gaussians themselves, and the pixels.
 SPLATS, PIXELS = "splats", "pixels"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AutoencoderTask:
-    """What tells a record from all others.
+    """Autoencoder on a split of a dataset; its fields distinguish its record from all others in a file.
 
     Attributes:
-        dataset: name of the folder.
-        dataset_sha256: of its index, in hexadecimal.
+        dataset: Name of the dataset's folder.
+        dataset_sha256: SHA-256 of the dataset's index, in hexadecimal.
         split: "train", "val" or "test".
-        images: how many were readable there.
-        autoencoder: stem of the weights' file, or if that is "weights", as train.py calls it, name of its folder;
+        images: Number of images in the split that could be read.
+        autoencoder: Stem of the weights' file, or if that is "weights", as train.py calls it, name of its folder;
             `SPLATS` for the fitted Gaussians themselves, `PIXELS` for the images.
-        sha256: of the weights' file, in hexadecimal; None where there are none.
+        sha256: SHA-256 of the weights' file, in hexadecimal; None if there are no weights.
     """
 
     dataset: str
@@ -37,42 +38,53 @@ class AutoencoderTask:
         return f"{self.autoencoder}, {self.split} split"
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """What has one record at a time: of weights that were exported again under their name, the newer counts."""
+    def slot(self) -> tuple[str, str, str]:
+        """Key of which a file holds one record: weights that were exported again under their name replace the old."""
         return self.dataset, self.split, self.autoencoder
 
 
-@dataclass(frozen=True)
-class AutoencoderRecord(AutoencoderTask):
-    """What an autoencoder gave on the images of a split.
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderRecord(AutoencoderTask, Record):
+    """Result of an autoencoder on the images of a split.
 
-    Of splats and pixels without autoencoder, what belongs to one is None; so is the probe where images have no classes.
+    For splats and pixels without an autoencoder, the fields that describe one are None; the probe's are None if images
+    have no classes.
 
     Attributes:
-        content: what goes in and comes out, "splats" or "pixels".
-        model: kind of the network.
-        parameters: channels of the Gaussians, "plain" or "anchored"; None of pixels.
-        per_attribute: whether each attribute has a network of its own.
-        parameter_weight, rendering_weight: of the two losses.
-        latent: numbers that a code has.
-        num_gaussians: of each image in the dataset.
-        parameters_count: numbers that were learned, by steps or in closed form.
-        psnr, psnr_std: dB, as in metrics/, of the image that comes out, rendered where it is Gaussians, against the
-            original pixels: mean and standard deviation over images.
-        ssim: likewise, the mean; None of images too small for it.
-        bytes_latent: of the code of an image, in float32.
-        bytes_splats: of the Gaussians of an image, in float32.
-        bytes_image: of its pixels, in 8 bits.
-        compression_image, compression_splats: `bytes_image` and `bytes_splats` by `bytes_latent`.
-        seconds_encode, seconds_decode: of an image, in a batch, rendering included; None of encoding where nothing
-            encodes.
-        probe_accuracy: share of the test split's images whose class a linear classifier tells from their codes (from
-            all numbers where there are no codes); see linear_probe.py.
-        chance: the share that is right if always the commonest class is said.
-        seed: of the training; of splats, of the fits.
-        threads: that were used.
-        fastgs: version.
+        content: Kind of data that goes in and comes out, "splats" or "pixels".
+        model: Kind of the network.
+        parameters: Channels of the Gaussians, "plain" or "anchored"; None of pixels.
+        per_attribute: True if each attribute has a network of its own.
+        parameter_weight: Weight of the loss on parameters.
+        rendering_weight: Weight of the loss on the rendering.
+        latent: Number of values in a code.
+        num_gaussians: Number of Gaussians of each image in the dataset.
+        parameters_count: Number of values that were learned, by gradient descent or in closed form.
+        psnr: Mean over images of the PSNR in dB, as in metrics/, of the image that comes out, rendered if it is
+            Gaussians, against the original pixels.
+        psnr_std: Standard deviation of that PSNR over images.
+        ssim: Mean SSIM of the same; None if the images are too small.
+        bytes_latent: Size of the code of an image, in float32.
+        bytes_splats: Size of the Gaussians of an image, in float32.
+        bytes_image: Size of the pixels of an image, in 8 bits.
+        compression_image: Ratio of `bytes_image` to `bytes_latent`.
+        compression_splats: Ratio of `bytes_splats` to `bytes_latent`.
+        seconds_encode: Wall-clock seconds of encoding an image, in a batch; None if nothing encodes.
+        seconds_decode: Wall-clock seconds of decoding an image, in a batch, rendering included.
+        probe_accuracy: Share of the test split's images whose class a linear classifier tells from their codes (or
+            from all values where there are no codes); see linear_probe.py.
+        chance: Accuracy of always naming the commonest class.
+        seed: Random seed of the training; of splats, that of the fits.
     """
+
+    FIELDS: ClassVar = (
+        *("dataset", "dataset_sha256", "split", "images", "autoencoder", "sha256", "content", "model", "parameters"),
+        *("per_attribute", "parameter_weight", "rendering_weight", "latent", "num_gaussians", "parameters_count"),
+        *("psnr", "psnr_std", "ssim", "bytes_latent", "bytes_splats", "bytes_image", "compression_image"),
+        *("compression_splats", "seconds_encode", "seconds_decode", "probe_accuracy", "chance", "seed", "threads"),
+        "fastgs",
+    )
+    MEASURED: ClassVar = ("seconds_encode", "seconds_decode", "threads")
 
     content: str
     model: str | None
@@ -85,7 +97,6 @@ class AutoencoderRecord(AutoencoderTask):
     parameters_count: int | None
     psnr: float
     psnr_std: float
-    ssim: float | None
     bytes_latent: int | None
     bytes_splats: int
     bytes_image: int
@@ -96,17 +107,15 @@ class AutoencoderRecord(AutoencoderTask):
     probe_accuracy: float | None
     chance: float | None
     seed: int | None
-    threads: int
-    fastgs: str
 
     @property
+    @override
     def task(self) -> AutoencoderTask:
-        """What was asked for."""
-        return AutoencoderTask(**{name: getattr(self, name) for name in AutoencoderTask.__dataclass_fields__})
+        return self._project(AutoencoderTask)
 
     @property
     def kind(self) -> str:
-        """What is coded, and by what, in a few words."""
+        """Description of the model and its input in a few words."""
         if self.model is None:
             return "no autoencoder"
         each = ["one for each attribute"] if self.per_attribute else []
@@ -114,7 +123,7 @@ class AutoencoderRecord(AutoencoderTask):
 
     @property
     def losses(self) -> str:
-        """What was trained on, in a few words."""
+        """Losses of the training in a few words; empty if there was no training."""
         weights = {"parameters": self.parameter_weight, "rendering": self.rendering_weight}
         used = {name: weight for name, weight in weights.items() if weight}
         if self.content == PIXELS and used:
@@ -125,22 +134,13 @@ class AutoencoderRecord(AutoencoderTask):
 
     @property
     def bytes(self) -> int:
-        """What keeps an image: the code, or what there is instead of one."""
+        """Size of what an image is kept as: its code, or without one the Gaussians or pixels themselves."""
         if self.bytes_latent is not None:
             return self.bytes_latent
         return self.bytes_splats if self.content == SPLATS else self.bytes_image
 
     @property
+    @override
     def result(self) -> str:
-        """In a few words."""
-        told = "" if self.probe_accuracy is None else f"  probe {100 * self.probe_accuracy:.1f}%"
-        return f"{self.psnr:.2f} dB  {self.bytes_image / self.bytes:.3g}:1{told}"
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields, as `record_files` writes them."""
-        return dict(vars(self))
-
-    @staticmethod
-    def from_json(item: dict[str, Any]) -> dict[str, Any]:
-        """The fields from what `as_json` gave."""
-        return item
+        probe = "" if self.probe_accuracy is None else f"  probe {100 * self.probe_accuracy:.1f}%"
+        return f"{self.psnr:.2f} dB  {self.bytes_image / self.bytes:.3g}:1{probe}"

@@ -1,1 +1,1 @@
-"""How good images are at how many bits: codecs and their rivals at given rates, and the Bjontegaard difference."""
+"""Codecs at given rates: records, tables with BD-rates, and figures."""

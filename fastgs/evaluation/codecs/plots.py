@@ -1,4 +1,4 @@
-"""Records of codecs as figures: PSNR and MS-SSIM over bits per pixel."""
+"""Figures of codecs: PSNR and MS-SSIM over bits per pixel."""
 
 from __future__ import annotations
 
@@ -8,49 +8,49 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fastgs.evaluation.codecs.records import CodecRecord
-from fastgs.evaluation.codecs.tables import Rates, group
-from fastgs.evaluation.methods.plots import finish, panels, save_figures, style
+from fastgs.evaluation.codecs.tables import CodecGrid, group
+from fastgs.evaluation.figures import finish_panels, make_panels, save_figures, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def save_plots(folder: Path, records: Sequence[CodecRecord]) -> list[Path]:
-    """Write psnr-bpp.png and, where images are large enough for it, ms-ssim-bpp.png.
+    """Write psnr-bpp.png and, if images are large enough for it, ms-ssim-bpp.png.
 
     Args:
-        folder: exists.
-        records: of one size, at least one.
+        folder: Existing folder.
+        records: Records of one size, at least one.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
-        OSError: the folder is not writable, or the disk is full.
+        OSError: The folder is not writable, or the disk is full.
     """
-    rates = group(records)
-    drawings: dict[str, Figure | None] = {"psnr-bpp.png": over_rates(rates, "psnr", "PSNR in dB")}
+    grid = group(records)
+    figures: dict[str, Figure | None] = {"psnr-bpp.png": plot_rates(grid, "psnr", "PSNR in dB")}
     if any(record.ms_ssim is not None for record in records):
-        drawings["ms-ssim-bpp.png"] = over_rates(rates, "ms_ssim", "MS-SSIM")
-    return save_figures(folder, drawings)
+        figures["ms-ssim-bpp.png"] = plot_rates(grid, "ms_ssim", "MS-SSIM")
+    return save_figures(folder, figures)
 
 
-def over_rates(rates: Rates, field: str, label: str) -> Figure:
-    """The mean of a measure over the mean rate of the files; rates that an image lacks are left out.
+def plot_rates(grid: CodecGrid, field: str, label: str) -> Figure:
+    """Draw the mean of a measure over the mean rate of the files; rates that an image lacks are left out.
 
     Args:
-        rates: what to draw.
-        field: of a record, that is None nowhere or everywhere.
-        label: for the axis.
+        grid: Records by cell.
+        field: Field of a record that is None nowhere or everywhere.
+        label: Label of the y axis.
     """
-    drawing, (axes,) = panels(1)
-    for curve in rates.curves:
-        cells = [rates.cells[cell] for target in rates.targets if (cell := (curve, target)) in rates.whole]
-        color, marker, line = style(rates.curves, curve)
+    figure, (axes,) = make_panels(1)
+    for curve in grid.curves:
+        cells = [grid.cells[cell] for target in grid.targets if (cell := (curve, target)) in grid.whole]
+        color, marker, line = style(grid.curves, curve)
         bits = [fmean(each.bpp or 0 for each in members) for members in cells]
         scores = [fmean(getattr(each, field) for each in members) for members in cells]
         axes.plot(bits, scores, color=color, linestyle=line, marker=marker, label=curve)
     axes.set_xlabel("bits per pixel, headers and all")
     axes.set_xlim(left=0)
-    finish(drawing, [axes], rates.curves, label)
-    return drawing
+    finish_panels(figure, [axes], grid.curves, label)
+    return figure

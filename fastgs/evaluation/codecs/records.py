@@ -1,122 +1,83 @@
-"""What was measured of codecs: one record for each file."""
+"""Records of codecs: one for each file of one image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from fastgs.evaluation.records import target_name
+from typing_extensions import override
 
-# Fields of a record that differ from run to run; all others repeat exactly on one machine.
-MEASURED = ("seconds_encode", "seconds_decode", "workers", "threads")
+from fastgs.evaluation.records import ImageRecord, ImageTask
 
 
-@dataclass(frozen=True)
-class CodecTask:
-    """One cell of an evaluation, and what tells its record from all others.
+@dataclass(frozen=True, kw_only=True)
+class CodecTask(ImageTask):
+    """File of one image by one codec at one rate.
 
     Attributes:
-        codec: a name in `fastgs.evaluation.codecs.registry.CODECS`.
-        image: path.
-        sha256: of the file, in hexadecimal.
-        size: shorter side in pixels, centre crop to a square; None keeps the size of the image.
-        bpp_target: bits per pixel that the file may have at most.
-        iterations: of each fit; None for as many as the codec finds best, or if it has none.
-        seed: of everything random; None if nothing is.
+        codec: Name of a codec, one of `fastgs.evaluation.codecs.coders.codec_names()`.
+        bpp_target: Most bits per pixel that the file may have.
+        iterations: Number of iterations of each fit; None for the codec's own choice, or if it fits nothing.
     """
 
     codec: str
-    image: str
-    sha256: str
-    size: int | None
     bpp_target: float
     iterations: int | None
-    seed: int | None
 
     def __str__(self) -> str:
         return f"{self.curve}, {self.bpp_target:g} bpp"
 
     @property
     def curve(self) -> str:
-        """The codec, and the number of iterations if it was given: what has one curve in figures."""
+        """Name of the curve in figures: the codec, and the number of iterations if it was given."""
         if self.iterations is None:
             return self.codec
         return f"{self.codec}, {self.iterations:,} iteration{'' if self.iterations == 1 else 's'}"
 
-    def target_name(self) -> str:
-        """Name of the file for the image that is encoded, where pictures are kept."""
-        return target_name(self.image, self.sha256, self.size)
-
-    def picture_name(self) -> str:
-        """Name of the file for what was decoded."""
-        parts = [self.target_name().removesuffix(".png"), self.codec, f"{self.bpp_target:g}bpp"]
-        parts += [] if self.iterations is None else [str(self.iterations)]
-        parts += [] if self.seed is None else [f"seed{self.seed}"]
-        return "-".join(parts) + ".png"
+    @override
+    def _name_parts(self) -> list[str]:
+        iterations = [] if self.iterations is None else [str(self.iterations)]
+        return [self.codec, f"{self.bpp_target:g}bpp", *iterations]
 
 
-@dataclass(frozen=True)
-class CodecRecord(CodecTask):
-    """What one file of one image gave.
+@dataclass(frozen=True, kw_only=True)
+class CodecRecord(CodecTask, ImageRecord):
+    """Result of one file of one image.
 
-    Where a codec has no file that is small enough, there are no bytes, nor what follows from them: all that can be None
-    is None.
+    If a codec has no file that is small enough, every field that can be None is None.
 
     Attributes:
-        height, width: of the image that was encoded, in pixels.
-        num_gaussians: that the file holds; None of codecs without Gaussians.
-        bytes: size of the file, headers and all.
-        bpp: `8 bytes / (height width)`.
-        bits_analytic: what the codec's own count says, without a file; None if it has none.
-        psnr: dB, as in metrics/, of the decoded image rounded to 8 bits against the one that was encoded, of 8 bits.
-        ssim, ms_ssim, lpips: likewise; None where the image is too small, too, or LPIPS has no weights.
-        seconds_encode: wall clock of the search for this rate, all fits and files that it took included.
-        seconds_decode: wall clock from the bytes to the image, median of a few times after one to warm up.
-        workers: processes that measured side by side; with more than one, seconds are no measure of speed.
-        threads: that kernels ran on.
-        picture: path of the decoded image, if it was kept.
-        fastgs: version.
+        num_gaussians: Number of Gaussians in the file; None of a codec without Gaussians.
+        bytes: Size of the file, headers and all.
+        bpp: Bits per pixel of the file, `8 bytes / (height width)`.
+        bits_analytic: Size in bits by the codec's own count, without a file; None if it has none.
+        psnr: PSNR in dB of the decoded image, rounded to 8 bits, against the encoded one, which has 8 bits.
+        seconds_encode: Wall-clock seconds of the search for this rate, all fits and files that it took included.
+        seconds_decode: Wall-clock seconds from the bytes to the image, median of several runs after one to warm up.
     """
 
-    height: int
-    width: int
+    FIELDS: ClassVar = (
+        *("codec", "image", "sha256", "size", "bpp_target", "iterations", "seed", "height", "width", "num_gaussians"),
+        *("bytes", "bpp", "bits_analytic", "psnr", "ssim", "ms_ssim", "lpips", "seconds_encode", "seconds_decode"),
+        *("workers", "threads", "picture", "fastgs"),
+    )
+    MEASURED: ClassVar = ("seconds_encode", "seconds_decode", "workers", "threads")
+
     num_gaussians: int | None
     bytes: int | None
     bpp: float | None
     bits_analytic: int | None
-    psnr: float | None
-    ssim: float | None
-    ms_ssim: float | None
-    lpips: float | None
     seconds_encode: float
     seconds_decode: float | None
-    workers: int
-    threads: int
-    picture: str | None
-    fastgs: str
 
     @property
+    @override
     def task(self) -> CodecTask:
-        """What was asked for."""
-        return CodecTask(**{name: getattr(self, name) for name in CodecTask.__dataclass_fields__})
+        return self._project(CodecTask)
 
     @property
+    @override
     def result(self) -> str:
-        """In a few words."""
         if self.psnr is None:
             return "not reached"
         return f"{self.psnr:.2f} dB  {self.bpp:.4f} bpp  {self.seconds_encode:.1f} s"
-
-    @property
-    def has_picture(self) -> bool:
-        """Whether there is a decoded image to be kept."""
-        return self.bytes is not None
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields, as `record_files` writes them."""
-        return dict(vars(self))
-
-    @staticmethod
-    def from_json(item: dict[str, Any]) -> dict[str, Any]:
-        """The fields from what `as_json` gave."""
-        return item

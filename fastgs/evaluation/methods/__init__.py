@@ -1,1 +1,1 @@
-"""Methods x photos x numbers of Gaussians x budgets."""
+"""Methods on images with given numbers of Gaussians and budgets: records, tables and figures."""

@@ -1,0 +1,92 @@
+"""All codecs that can be measured, the schemes of `fastgs.codec` and the formats of Pillow, behind one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fastgs.codec import SCHEMES, RateError, decode
+from fastgs.codec import encode as encode_gaussians
+from fastgs.evaluation.codecs import pillow
+from fastgs.evaluation.codecs.records import CodecTask
+from fastgs.fitting.fit import HistoryEntry
+from fastgs.render import render
+
+
+@dataclass(frozen=True)
+class EncodedFile:
+    """File that a codec wrote.
+
+    Attributes:
+        data: Bytes of the file.
+        decode: Function that returns the (3, H, W) image in the data of a file of this codec.
+        num_gaussians: Number of Gaussians in the file; None of a codec without Gaussians.
+        bits_analytic: Size in bits by the codec's own count; None if it has none.
+    """
+
+    data: bytes
+    decode: Callable[[bytes], Tensor]
+    num_gaussians: int | None = None
+    bits_analytic: int | None = None
+
+
+def codec_names() -> list[str]:
+    """Return the names of all codecs: registered schemes first, then formats."""
+    return [*SCHEMES, *pillow.FORMATS]
+
+
+def fits_gaussians(name: str) -> bool:
+    """Return True if a codec fits Gaussians, so that a seed and a number of iterations matter to it."""
+    return name in SCHEMES
+
+
+def check_codec(name: str) -> None:
+    """Check that a codec can be measured.
+
+    Raises:
+        ValueError: There is no such codec, or this Pillow lacks it; one line that begins with "codec: ".
+    """
+    if name not in codec_names():
+        raise ValueError(f"codec: expected some of {', '.join(codec_names())}, got {name!r}")
+    if not fits_gaussians(name):
+        pillow.check_format(name)
+
+
+def encode(
+    task: CodecTask, image: Tensor, size: int, callback: Callable[[HistoryEntry], None] | None = None
+) -> EncodedFile | None:
+    """Write an image into a file of at most `size` bytes.
+
+    Args:
+        task: Task with codec, rate, iterations and seed.
+        image: (3, H, W) image in [0, 1].
+        size: Number of bytes that the rate amounts to.
+        callback: Function that is called with every new entry of the histories of fits, if there are any.
+
+    Returns:
+        The file; None if the codec has none that is small enough.
+
+    Raises:
+        ValueError: The codec cannot encode the image.
+    """
+    if not fits_gaussians(task.codec):
+        data = pillow.encode(task.codec, image, size) if size else None
+        return None if data is None else EncodedFile(data, pillow.decode)
+    try:
+        encoded = encode_gaussians(
+            image,
+            scheme=task.codec,
+            bpp=task.bpp_target,
+            iterations=task.iterations,
+            seed=task.seed or 0,
+            callback=callback,
+        )
+    except RateError:
+        return None
+    return EncodedFile(encoded.data, _render_file, len(encoded.gaussians), encoded.bits_analytic)
+
+
+def _render_file(data: bytes) -> Tensor:
+    return render(decode(data))
