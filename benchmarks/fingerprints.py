@@ -1,10 +1,11 @@
-"""SHA-256 of what the commands make of a few photos: equal before and after a change that is to change nothing.
+"""Fingerprints of what the commands make of a few photos, equal before and after a change that changes no result.
 
     python -m benchmarks.fingerprints PHOTO... --output before.json
     ... the change ...
     python -m benchmarks.fingerprints PHOTO... --against before.json
 
-Only commands are used, so modules may move. The last bits of floats differ from one kind of CPU to another.
+Only commands are used, so modules may move. Fingerprints are SHA-256, and the last bits of floats differ from one kind
+of CPU to another, so both runs must be on the same machine.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS
 
 
 def run(*arguments: object) -> None:
-    """Run a Python of its own with one thread.
+    """Run another Python with one thread.
 
     Raises:
-        SystemExit: it fails; with what it said.
+        SystemExit: It fails; the message is its output.
     """
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | ONE_THREAD, capture_output=True, text=True)
@@ -36,7 +37,11 @@ def run(*arguments: object) -> None:
 
 
 def digests(folder: Path, pattern: str) -> dict[str, str]:
-    """SHA-256 of files by name, in hexadecimal."""
+    """Return the SHA-256 of files by name, in hexadecimal.
+
+    Raises:
+        SystemExit: There is no such file.
+    """
     paths = sorted(folder.glob(pattern))
     if not paths:
         raise SystemExit(f"{folder}: holds no {pattern}")
@@ -44,7 +49,7 @@ def digests(folder: Path, pattern: str) -> dict[str, str]:
 
 
 def fingerprints(photos: list[Path], work: Path) -> dict[str, str]:
-    """What fits, networks, the codec, datasets of splats and autoencoders give."""
+    """Return the fingerprints of fits, networks, the codec, datasets of splats and autoencoders by name."""
     found: dict[str, str] = {}
 
     def note(kind: str, folder: Path, pattern: str) -> None:
@@ -60,23 +65,8 @@ def fingerprints(photos: list[Path], work: Path) -> dict[str, str]:
     run("-m", "fastgs", "encode", *photos, "-k", 800, "--size", 256, "-o", work / "files")
     note("files", work / "files", "*.fgs")
     splats = work / "splats"
-    run(
-        "-m",
-        "fastgs",
-        "splats",
-        "make",
-        *photos,
-        "-k",
-        64,
-        "--size",
-        16,
-        "--crops",
-        8,
-        "--workers",
-        1,
-        "--output",
-        splats,
-    )
+    tiny = ("-k", 64, "--size", 16, "--crops", 8, "--workers", 1)
+    run("-m", "fastgs", "splats", "make", *photos, *tiny, "--output", splats)
     note("splats", splats, "*")
     config = ROOT / "configs" / "autoencoder_conv.yaml"
     small = ("--data.batch_size=8", "--data.val_batch_size=8", "--model.latent=16", "--trainer.max_epochs=2")
@@ -91,11 +81,11 @@ def fingerprints(photos: list[Path], work: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Make them, and write or compare them."""
+    """Make fingerprints, and write or compare them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
-    parser.add_argument("--output", type=Path, help="JSON to write")
-    parser.add_argument("--against", type=Path, help="JSON to compare with")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    parser.add_argument("--against", type=Path, help="JSON file to compare with")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         found = fingerprints([path.resolve() for path in arguments.photos], Path(work))

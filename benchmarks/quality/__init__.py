@@ -1,1 +1,1 @@
-"""How good: fits, parts of the method by themselves, autoencoders; and the tables of all results."""
+"""Programs that measure how good fits, networks, codecs and autoencoders are, and the report of all results."""

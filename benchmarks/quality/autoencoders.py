@@ -1,10 +1,10 @@
-"""Autoencoders on splats against the same networks on pixels: dataset, training and evaluation by the real commands.
+"""Comparison of autoencoders on splats with the same networks on pixels, by the commands that users have.
 
     python -m benchmarks.quality.autoencoders PHOTOS --work output/autoencoders
 
-PHOTOS is a folder of photos; the 32 x 32 crops of one photo are all in the same split, so those of the test are of
-photos that no network has seen. What is done already is not done again. Writes benchmarks/results/autoencoders.json
-and assets/autoencoders.png.
+It makes the dataset, trains and evaluates, and writes benchmarks/results/autoencoders.json and
+assets/autoencoders.png. PHOTOS is a folder of photos; the 32 x 32 crops of one photo are all in the same split, so no
+network has seen the photos of the test split. What is done already is not done again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 
 class Run(NamedTuple):
-    """A training: a configuration, and what is changed in it."""
+    """Training of an autoencoder.
+
+    Attributes:
+        config: Configuration, configs/autoencoder_NAME.yaml.
+        changes: Options of the command line that change it.
+    """
 
     config: str
     changes: tuple[str, ...] = ()
@@ -32,7 +37,7 @@ class Run(NamedTuple):
 NARROW = ("--model.width", "16")
 RENDERING = ("--model.parameter_weight", "0", "--model.rendering_weight", "1")
 
-# Ours and the same network on pixels; what each of its parts does; and the three of the report.
+# The best autoencoder and the same network on pixels, variants that lack one of its parts, and three common networks.
 RUNS = {
     "anchored": Run("anchored"),
     "pixels": Run("pixels"),
@@ -48,13 +53,17 @@ RUNS = {
 
 
 def run(*command: object) -> None:
-    """A command, which must succeed."""
+    """Run a command.
+
+    Raises:
+        CalledProcessError: The command fails.
+    """
     print("$", *command, flush=True)
     subprocess.run([str(part) for part in command], cwd=ROOT, check=True)
 
 
 def train(name: str, work: Path, latent: int, epochs: int) -> Path:
-    """Train one autoencoder, unless that has been done; the path of its weights."""
+    """Train one autoencoder, unless that has been done, and return the path of its weights."""
     weights = work / f"{name}-{latent}"
     if not weights.with_suffix(".safetensors").exists():
         config, changes = RUNS[name]
@@ -71,12 +80,12 @@ def train(name: str, work: Path, latent: int, epochs: int) -> Path:
 
 
 def main() -> None:
-    """Make the dataset, train all, measure all."""
+    """Make the dataset, train all autoencoders, and measure them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--work", type=Path, default=Path("output/autoencoders"))
-    parser.add_argument("--crops", type=int, default=16, help="of each photo")
-    parser.add_argument("--iterations", type=int, default=10, help="of the fits")
+    parser.add_argument("--crops", type=int, default=16, help="number of crops of each photo")
+    parser.add_argument("--iterations", type=int, default=10, help="number of iterations of the fits")
     parser.add_argument("--latents", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))

@@ -1,11 +1,12 @@
-"""How good could a start be? Fits that begin with what a long fit of the same image knows, beside starts that do not.
+"""Upper bounds of initializations: fits that begin with what a long fit of the same image knows, and fits that do not.
 
     python -m benchmarks.quality.oracles PHOTOS --num-gaussians 10000 50000
 
-A start is worth what a fit of so many iterations makes of it. Of the Gaussians at the end of a long fit with relocation
-from the heuristic start, "density" is their projected density averaged with the heuristic's, sampled again; "positions"
-are their exact means; "shapes" are their exact means, scales and rotations. What is not named is the heuristic's. So
-"density" bounds what a position network can teach, and "shapes" what one that also predicts geometry can.
+An initialization is worth what a fit of so many iterations makes of it. The long fit starts from the heuristic and
+relocates Gaussians. From the Gaussians at its end, "density" takes their projected density, averaged with the
+heuristic's, and samples it again; "positions" takes their exact means; "shapes" takes their exact means, scales and
+rotations. All else is the heuristic's. So "density" bounds what a position network can learn, and "shapes" what a
+network can learn that also predicts geometry.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from fastgs.initializers.from_density import gaussians_at, gaussians_from_densit
 from fastgs.initializers.sampling import project
 from fastgs.io.images import find_images, load_image
 
-# Of the projection, in units of the mean spacing: of a single set, so wider than where many are averaged.
+# Standard deviation of the projection in units of the mean spacing of Gaussians. It is of a single set of Gaussians, so
+# it is wider than where many sets are averaged.
 SIGMA = 0.5
 
 
 def starts(image: Tensor, count: int, teacher_iterations: int, seed: int) -> tuple[float, dict[str, Gaussians]]:
-    """PSNR of the long fit in dB, and what to start from, by name."""
+    """Return the PSNR of the long fit in dB, and the initializations by name."""
 
     def seeded() -> torch.Generator:
         return torch.Generator().manual_seed(seed)
@@ -57,16 +59,18 @@ def starts(image: Tensor, count: int, teacher_iterations: int, seed: int) -> tup
 
 
 def main() -> None:
-    """Measure, print the means, write the JSON."""
+    """Measure, print the means, and write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", help="photos and folders of photos")
-    parser.add_argument("--weights", default="base", help="of the learned start: a name in checkpoints/, or a path")
+    parser.add_argument(
+        "--weights", default="base", help="weights of the learned start: a name in checkpoints/, or a path"
+    )
     parser.add_argument("--num-gaussians", nargs="+", type=int, default=[10_000, 50_000])
     parser.add_argument("--iterations", nargs="+", type=int, default=[20, 100, 500])
-    parser.add_argument("--teacher-iterations", type=int, default=1000, help="of the long fit")
-    parser.add_argument("--size", type=int, default=512, help="shorter side; centre crop")
+    parser.add_argument("--teacher-iterations", type=int, default=1000, help="number of iterations of the long fit")
+    parser.add_argument("--size", type=int, default=512, help="shorter side in pixels; the centre is cropped")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--name", default="oracles", help="of the JSON file in benchmarks/results")
+    parser.add_argument("--name", default="oracles", help="name of the JSON file in benchmarks/results")
     arguments = parser.parse_args()
 
     learned = Predictor.from_pretrained(arguments.weights)
@@ -77,21 +81,29 @@ def main() -> None:
             teacher, known = starts(image, count, arguments.teacher_iterations, arguments.seed)
             known["networks"] = learned(image, count, 0, seed=arguments.seed).initial
             for name, start in known.items():
-                generator = torch.Generator().manual_seed(arguments.seed)
-                fits = {
-                    steps: fit(image, start, FitOptions(steps), densification=relocation(start, generator))
-                    for steps in arguments.iterations
-                }
-                records.append(
-                    {
-                        "image": path.name,
-                        "num_gaussians": count,
-                        "variant": name,
-                        "psnr_teacher": round(teacher, 4),
-                        "psnr_init": round(next(iter(fits.values())).history[0].psnr, 4),
-                        "psnr": {str(steps): round(each.history[-1].psnr, 4) for steps, each in fits.items()},
-                    }
-                )
+                record = {"image": path.name, "num_gaussians": count, "variant": name}
+                record |= {"psnr_teacher": round(teacher, 4), **measure(image, start, arguments)}
+                records.append(record)
+    print_means(records, arguments)
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("data", "name")}
+    print(write_results(arguments.name, settings, records))
+
+
+def measure(image: Tensor, start: Gaussians, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fit an image from one start for each number of iterations, and return PSNR before and after."""
+    generator = torch.Generator().manual_seed(arguments.seed)
+    histories = {
+        steps: fit(image, start, FitOptions(steps), densification=relocation(start, generator)).history
+        for steps in arguments.iterations
+    }
+    return {
+        "psnr_init": round(next(iter(histories.values()))[0].psnr, 4),
+        "psnr": {str(steps): round(history[-1].psnr, 4) for steps, history in histories.items()},
+    }
+
+
+def print_means(records: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    """Print a line with the means of each K and start."""
     for count in arguments.num_gaussians:
         for name in dict.fromkeys(each["variant"] for each in records):
             chosen = [each for each in records if (each["variant"], each["num_gaussians"]) == (name, count)]
@@ -100,8 +112,6 @@ def main() -> None:
                 for steps in arguments.iterations
             ]
             print(f"K={count:<6d} {name:9s} {'  '.join(cells)}")
-    settings = {key: value for key, value in vars(arguments).items() if key not in ("data", "name")}
-    print(write_results(arguments.name, settings, records))
 
 
 if __name__ == "__main__":

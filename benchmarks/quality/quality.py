@@ -1,4 +1,4 @@
-"""Quality of fits over iterations: initializer x K x iterations on a folder of photos.
+"""Quality of fits by initializer, number of Gaussians and iterations, on a folder of photos.
 
     python -m benchmarks.quality.quality DATA --num-gaussians 10000 50000 --iterations 20 100 200
 
@@ -22,7 +22,7 @@ from fastgs.io.images import find_images
 def measure(
     predictor: Predictor, path: str, num_gaussians: int, iterations: int, size: int | None, seed: int
 ) -> dict[str, Any]:
-    """One fit of one photo, as a record."""
+    """Fit one photo once, and return the record."""
     result = predictor(path, num_gaussians, iterations, size=size, seed=seed)
     return {
         "image": path.rpartition("/")[2],
@@ -37,16 +37,16 @@ def measure(
 
 
 def main() -> None:
-    """Measure, print the means, write benchmarks/results/quality.json."""
+    """Measure, print the means, and write benchmarks/results/quality.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", help="photos and folders of photos")
     parser.add_argument("--init", nargs="+", default=[DEFAULT], choices=sorted(INITIALIZERS))
-    parser.add_argument("--weights", help="of the learned init: a name in checkpoints/, or a path")
+    parser.add_argument("--weights", help="weights of the learned init: a name in checkpoints/, or a path")
     parser.add_argument("--num-gaussians", nargs="+", type=int, default=[10_000, 50_000])
     parser.add_argument("--iterations", nargs="+", type=int, default=[20, 100, 200])
-    parser.add_argument("--size", type=int, default=512, help="shorter side; centre crop")
+    parser.add_argument("--size", type=int, default=512, help="shorter side in pixels; the centre is cropped")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--name", default="quality", help="of the JSON file in benchmarks/results")
+    parser.add_argument("--name", default="quality", help="name of the JSON file in benchmarks/results")
     arguments = parser.parse_args()
 
     photos = [str(path) for path in find_images(arguments.data)]

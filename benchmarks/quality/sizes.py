@@ -1,4 +1,4 @@
-"""Do the networks work on sizes that they were not trained on? One large image against its parts, at the same density.
+"""Networks on images larger than those of their training: one large image against its parts, at the same density.
 
     python -m benchmarks.quality.sizes PHOTOS --num-gaussians 10000
 
@@ -25,25 +25,27 @@ from fastgs.metrics.quality import psnr
 Item = TypeVar("Item")
 
 
-def reconstructed(
+def reconstruct(
     predictor: Predictor, image: Tensor, count: int, iterations: Sequence[int], seed: int
 ) -> dict[int, Tensor]:
-    """The image after each number of iterations."""
+    """Return the reconstruction after each number of iterations."""
     return {steps: predictor(image, count, steps, seed=seed).image for steps in iterations}
 
 
 def main() -> None:
-    """Measure, print, write benchmarks/results/sizes.json."""
+    """Measure, print, and write benchmarks/results/sizes.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", help="photos and folders of photos")
     parser.add_argument("--weights", default="base", help="a name in checkpoints/, or a path")
-    parser.add_argument("--num-gaussians", nargs="+", type=int, default=[10_000, 50_000], help="of each crop")
+    parser.add_argument(
+        "--num-gaussians", nargs="+", type=int, default=[10_000, 50_000], help="number of Gaussians of each crop"
+    )
     parser.add_argument("--iterations", nargs="+", type=int, default=[0, 20])
-    parser.add_argument("--size", type=int, default=512, help="side of the crops")
+    parser.add_argument("--size", type=int, default=512, help="side of the crops in pixels")
     parser.add_argument("--rows", type=int, default=2)
     parser.add_argument("--columns", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--name", default="sizes", help="of the JSON file in benchmarks/results")
+    parser.add_argument("--name", default="sizes", help="name of the JSON file in benchmarks/results")
     arguments = parser.parse_args()
 
     predictor = Predictor.from_pretrained(arguments.weights)
@@ -52,10 +54,10 @@ def main() -> None:
     for paths, count in product(split(find_images(arguments.data), rows * columns), arguments.num_gaussians):
         crops = [load_image(path, arguments.size) for path in paths]
         images: dict[str, dict[int, Tensor]] = {}
-        whole = together(crops, columns)
-        images["whole"] = reconstructed(predictor, whole, count * len(crops), arguments.iterations, arguments.seed)
-        parts = [reconstructed(predictor, crop, count, arguments.iterations, arguments.seed) for crop in crops]
-        images["crops"] = {steps: together([each[steps] for each in parts], columns) for steps in arguments.iterations}
+        whole = join(crops, columns)
+        images["whole"] = reconstruct(predictor, whole, count * len(crops), arguments.iterations, arguments.seed)
+        parts = [reconstruct(predictor, crop, count, arguments.iterations, arguments.seed) for crop in crops]
+        images["crops"] = {steps: join([each[steps] for each in parts], columns) for steps in arguments.iterations}
         for name, steps in product(images, arguments.iterations):
             record = {
                 "images": [path.name for path in paths],
@@ -73,12 +75,12 @@ def main() -> None:
 
 
 def split(items: Sequence[Item], length: int) -> list[Sequence[Item]]:
-    """As many parts of a length as there are."""
+    """Return consecutive parts of a length, without what is left at the end."""
     return [items[first : first + length] for first in range(0, len(items) - length + 1, length)]
 
 
-def together(images: Sequence[Tensor], columns: int) -> Tensor:
-    """Images of one size, row by row, as one."""
+def join(images: Sequence[Tensor], columns: int) -> Tensor:
+    """Join images of one size, row by row, to one."""
     return torch.cat([torch.cat(list(row), dim=2) for row in split(images, columns)], dim=1)
 
 

@@ -34,7 +34,7 @@ _KINDS: tuple[type[ImageRecord], ...] = (MethodRecord, CodecRecord)
 
 @dataclass(frozen=True)
 class _Work(Generic[ImageTaskT, ImageRecordT]):
-    """What is to be done on each image.
+    """Work to do on each image.
 
     Attributes:
         kind: Class of the records.

@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from fastgs.evaluation.records import ImageRecord, ImageTask, Record, save_records
 from fastgs.io.images import load_image
+from fastgs.runtime.plugins import load_plugins
 from fastgs.runtime.pool import outcomes
 
 # Function that is called along a measurement with the share that is done, in [0, 1], and the state in a few words.
@@ -105,7 +106,8 @@ def measure_tasks(
         return measure(task, progress=partial(advance, task))
 
     # Other processes cannot move the bar of this one.
-    for task, outcome in outcomes(pending, watched if workers == 1 else measure, workers):
+    run = watched if workers == 1 else partial(_measure_elsewhere, measure)
+    for task, outcome in outcomes(pending, run, workers):
         with monitor.attempt(task):
             record = outcome()
             file.records[task] = record
@@ -114,6 +116,15 @@ def measure_tasks(
             monitor.finish(record)
             monitor.advance(task, done + 1, record.result)
         done += 1
+
+
+def _measure_elsewhere(measure: Measure[TaskT, RecordT], task: TaskT) -> RecordT:
+    """Measure a task in another process, which must load plugins to know the methods and schemes that they register."""
+    _load_plugins()
+    return measure(task)
+
+
+_load_plugins = cache(load_plugins)
 
 
 def plan_images(

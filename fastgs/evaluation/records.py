@@ -8,7 +8,6 @@ are frozen dataclasses on the bases below. `fastgs evaluate` and `fastgs splats 
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
@@ -18,7 +17,8 @@ from typing import Any, ClassVar, TypeVar, get_origin, get_type_hints
 
 from typing_extensions import Self
 
-from fastgs.io.files import atomic_write, parse_json
+from fastgs.io.files import parse_json
+from fastgs.io.records import write_records
 
 _T = TypeVar("_T")
 _RecordT = TypeVar("_RecordT", bound="Record")
@@ -186,9 +186,7 @@ def save_records(path: str | Path, records: Iterable[Record]) -> None:
     Raises:
         OSError: The folder does not exist or is not writable, or the disk is full.
     """
-    lines = ",\n".join(json.dumps(record.as_json(), allow_nan=False) for record in records)
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(f"[\n{lines}\n]\n".encode())
+    write_records(path, (record.as_json() for record in records))
 
 
 def _kind_of(item: Any, kinds: tuple[type[_RecordT], ...]) -> type[_RecordT]:

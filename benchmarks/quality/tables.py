@@ -1,0 +1,187 @@
+"""Tables of the JSON files in benchmarks/results that programs in benchmarks/ wrote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastgs.evaluation.tables import Table
+
+Content = dict[str, Any]
+
+
+def mean(records: list[Content], key: str, **cell: object) -> float:
+    """Return the mean of one field over the records of a cell, given as fields and their values."""
+    values = [record[key] for record in records if all(record[name] == value for name, value in cell.items())]
+    return float(sum(values) / len(values))
+
+
+def quality_table(content: Content) -> Table:
+    """Return PSNR and seconds: a row for each initializer and K, a column for each number of iterations."""
+    settings, records = content["settings"], content["records"]
+    photos = len({record["image"] for record in records})
+    rows = []
+    for init in settings["init"]:
+        for count in settings["num_gaussians"]:
+            cell = {"init": init, "num_gaussians": count}
+            at_once, ready = mean(records, "psnr_init", **cell), mean(records, "seconds_init", **cell)
+            rows.append([init, f"{count:,}", f"{at_once:.2f} ({ready:.2f} s)"])
+            for iterations in settings["iterations"]:
+                psnr = mean(records, "psnr", **cell, iterations=iterations)
+                seconds = mean(records, "seconds_fit", **cell, iterations=iterations)
+                rows[-1].append(f"{psnr:.2f} ({seconds:.1f} s)")
+    return Table(
+        f"PSNR in dB, mean of {photos} Kodak photos at {settings['size']} x {settings['size']}; each cell is a run of "
+        "that many iterations",
+        ["init", "K", "at once", *(f"{iterations} iterations" for iterations in settings["iterations"])],
+        rows,
+    )
+
+
+def ablations_table(content: Content) -> Table:
+    """Return what each part of the method is worth."""
+    settings = content["settings"]
+    title = (
+        "What each part of the method is worth: PSNR at once and after so many iterations. The short training and what "
+        f"is below it are networks after little training (epochs of Stage I: {settings['epochs']}, steps of Stage II: "
+        f"{settings['steps']})"
+    )
+    return _variants_table(title, content)
+
+
+def oracles_table(content: Content) -> Table:
+    """Return how good a start could be."""
+    images = len({record["image"] for record in content["records"]})
+    title = (
+        f"How good a start could be, mean of {images} photos: fits that begin with what a fit of "
+        f"{content['settings']['teacher_iterations']:,} iterations of the same photo knows; what is not named is the "
+        "heuristic's"
+    )
+    return _variants_table(title, content)
+
+
+def _variants_table(title: str, content: Content) -> Table:
+    """Return a row for each variant, and columns for each K at once and after each number of iterations."""
+    settings, records = content["settings"], content["records"]
+    counts, budgets = settings["num_gaussians"], [str(budget) for budget in settings["iterations"]]
+    rows = []
+    for name in dict.fromkeys(record["variant"] for record in records):
+        rows.append([name])
+        for count in counts:
+            chosen = [each for each in records if (each["variant"], each["num_gaussians"]) == (name, count)]
+            scores = [{"at once": each["psnr_init"], **each["psnr"]} for each in chosen]
+            rows[-1] += [f"{mean(scores, when):.2f}" for when in ("at once", *budgets)]
+    headings = [f"K = {count:,}, {when}" for count in counts for when in ("at once", *budgets)]
+    return Table(title, ["", *headings], rows)
+
+
+def sizes_table(content: Content) -> Table:
+    """Return a row for each number of Gaussians, and a column for each number of iterations."""
+    settings, records = content["settings"], content["records"]
+    size = f"{records[0]['width']} x {records[0]['height']}"
+    rows = []
+    for count in dict.fromkeys(record["num_gaussians"] for record in records):
+        rows.append([f"{count:,}"])
+        for steps in settings["iterations"]:
+            whole, crops = (
+                mean(records, "psnr", predicted=name, num_gaussians=count, iterations=steps)
+                for name in ("whole", "crops")
+            )
+            rows[-1].append(f"{whole:.2f} ({crops:.2f})")
+    return Table(
+        f"Sizes that the networks were not trained on: images of {size} pixels predicted and fitted whole, and their "
+        f"crops of {settings['size']} x {settings['size']} one by one, with as many Gaussians in all",
+        ["K", *(f"{steps} iterations, whole (crops)" for steps in settings["iterations"])],
+        rows,
+    )
+
+
+def training_table(content: Content) -> Table:
+    """Return a row for each stage and size of batch."""
+    names = {
+        "network": ("network_forward", "network_backward"),
+        "rasterizer": ("rasterizer_forward", "rasterizer_backward"),
+        "placing and targets": ("placing", "targets"),
+        "data": ("data",),
+    }
+    rows = [
+        [
+            record["stage"],
+            f"{record['batch']} x {record['side']} x {record['side']}",
+            f"{record['images_per_second']:.1f}",
+            f"{record['megapixels_per_second']:.2f}",
+            *(f"{sum(record['shares'].get(part, 0) for part in parts):.0%}" for parts in names.values()),
+        ]
+        for record in content["records"]
+    ]
+    title = f"Training in {content['settings']['precision']}, and where its time goes"
+    return Table(title, ["stage", "batch", "images/s", "megapixels/s", *names], rows)
+
+
+def rasterizer_table(content: Content) -> Table:
+    """Return milliseconds of the cpu backend."""
+    rows = []
+    for record in content["records"]:
+        times = record["milliseconds"]
+        if record["backend"] == "cpu" and record["size"] >= 512:
+            whole = ["", ""]
+            if "adam" in times:
+                bar = times["yardstick_forward"] + times["yardstick_backward"] + times["adam"]
+                whole = [f"{times['iteration']:.1f}", f"{bar:.1f}"]
+            size = f"{record['size']} x {record['size']}"
+            parts = [f"{times['forward']:.1f}", f"{times['backward']:.1f}"]
+            rows.append([size, f"{record['num_gaussians']:,}", *parts, *whole])
+    return Table(
+        "Milliseconds of the rasterizer, and of one whole iteration against the C++ yardstick with Adam",
+        ["size", "K", "forward", "backward", "iteration", "yardstick and Adam"],
+        rows,
+    )
+
+
+def splats_table(content: Content) -> Table:
+    """Return PSNR and speed of datasets of Gaussians: a row for each K and number of iterations, a column per start."""
+    records, settings = content["records"], content["settings"]
+    inits = list(dict.fromkeys(record["init"] for record in records))
+    side = settings["size"]
+    rows = []
+    for count, iterations in dict.fromkeys((each["num_gaussians"], each["iterations"]) for each in records):
+        cell = {"num_gaussians": count, "iterations": iterations}
+        rows.append([f"{count:,}", str(iterations)])
+        for init in inits:
+            psnr, speed = (mean(records, key, **cell, init=init) for key in ("psnr", "images_per_second"))
+            rows[-1].append(f"{psnr:.2f} ({speed:.0f})")
+    return Table(
+        f"Datasets of splats: {records[0]['images']:,} crops of {side} x {side} pixels of {settings['photos']} photos; "
+        "mean PSNR in dB, in brackets images per second, reading and writing and the start of the processes included",
+        ["K", "iterations", *inits],
+        rows,
+    )
+
+
+def describe_memory(content: Content) -> str:
+    """Return a line with the peaks of memory of the whole command."""
+    peaks = [
+        f"{record['peak_gigabytes']:.1f} GB ({record['width']} x {record['height']}, K = {record['num_gaussians']:,})"
+        for record in content["records"]
+    ]
+    return f"Peak memory of the whole command, figure included: {', '.join(peaks)}.\n"
+
+
+def describe_decoding(content: Content) -> str:
+    """Return a line with how long files take to open."""
+    size = f"{content['settings']['width']} x {content['settings']['height']}"
+    times = [
+        f"{each['milliseconds']['both']:.0f} ms with {each['num_gaussians']:,} Gaussians in {each['bytes']:,} bytes"
+        for each in content["records"]
+    ]
+    return f"From the bytes of a file to {size} pixels: {', '.join(times)}.\n"
+
+
+def describe_machines(contents: dict[str, Content]) -> str:
+    """Return a line with the machine that each result was measured on."""
+    places: dict[str, list[str]] = {}
+    for name, content in contents.items():
+        environment = content["environment"]
+        versions = ", ".join(f"{package} {environment['packages'][package]}" for package in ("torch", "numba"))
+        place = f"{environment['cores']} cores of an {environment['processor']} with {versions}"
+        places.setdefault(place, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {place}" for place, names in places.items()) + ". No GPU.\n"
