@@ -1,4 +1,4 @@
-"""A small photo and Gaussians on its canvas, for the tests of methods."""
+"""Small photo and Gaussians on its canvas, for the tests of methods."""
 
 import numpy as np
 import skimage.data
@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 48, 64
 
 
 def photo():
-    """(3, HEIGHT, WIDTH)."""
+    """Return a (3, HEIGHT, WIDTH) image in [0, 1]."""
     pixels = skimage.data.chelsea()[100 : 100 + HEIGHT, 150 : 150 + WIDTH]
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
 
@@ -31,7 +31,7 @@ def some_gaussians(count=20, blend="sum", seed=0):
 
 
 def canvas(blend="sum", **tensors):
-    """Gaussians of the given tensors, the others at some value."""
+    """Return Gaussians with the given attributes, and defaults for the others."""
     count = len(next(iter(tensors.values())))
     defaults = {"means": torch.full((count, 2), 5.0), "scales": torch.ones(count, 2), "rotations": torch.zeros(count)}
     return Gaussians(
@@ -40,7 +40,7 @@ def canvas(blend="sum", **tensors):
 
 
 def counts_over_a_run(name, image, count, iterations):
-    """Number of Gaussians after each event of a fit."""
+    """Return (share of the run, number of Gaussians) after each event of a fit."""
     counts = []
     method = METHODS[name]
     strategy = method.densification(count, image[0].numel(), iterations, seeded())
@@ -55,13 +55,14 @@ def counts_over_a_run(name, image, count, iterations):
 
     initial = method.initialize(image, method.start(count), seeded())
     assert len(initial) == -(-count // 2)
-    result = fit(image, initial, FitOptions(iterations), optimization=method.optimization, densification=lambda _: Watched())
+    optimization = method.optimization
+    result = fit(image, initial, FitOptions(iterations), optimization=optimization, densification=lambda _: Watched())
     assert len(result.gaussians) == count
     return list(zip(strategy.events, counts, strict=True))
 
 
 class Still:
-    """A descent that stands still."""
+    """Descent that makes no steps."""
 
     def __init__(self, gaussians, image):
         self.gaussians = lambda: gaussians

@@ -73,10 +73,10 @@ def main() -> None:
     parser.add_argument("--name", default="oracles", help="name of the JSON file in benchmarks/results")
     arguments = parser.parse_args()
 
+    photos = {path: load_image(path, arguments.size) for path in find_images(arguments.data)}
     learned = Predictor.from_pretrained(arguments.weights)
     records: list[dict[str, Any]] = []
-    for path in track(find_images(arguments.data), description="fitting"):
-        image = load_image(path, arguments.size)
+    for path, image in track(photos.items(), description="fitting", total=len(photos)):
         for count in arguments.num_gaussians:
             teacher, known = starts(image, count, arguments.teacher_iterations, arguments.seed)
             known["networks"] = learned(image, count, 0, seed=arguments.seed).initial

@@ -1,5 +1,6 @@
-"""The programs in benchmarks/ that measure photos."""
+"""Programs in benchmarks/quality: photos that are missing, and the pages of the report."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -9,15 +10,64 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
+@pytest.fixture
+def report(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.quality import report
+
+    return report
+
+
 @pytest.mark.parametrize("name", ["oracles", "quality"])
-def test_photos_that_are_not_there(name, tmp_path, monkeypatch):
-    """One line, and the results are left as they are."""
+def test_missing_photos_end_with_one_line_and_leave_the_results(name, tmp_path, monkeypatch):
     results = FOLDER / "results" / f"{name}.json"
     before = results.read_bytes()
     monkeypatch.setattr(sys, "argv", [f"{name}.py", str(tmp_path / "none")])
     monkeypatch.syspath_prepend(FOLDER.parent)
     with pytest.raises(SystemExit) as stop:
         runpy.run_module(f"benchmarks.quality.{name}", run_name="__main__", alter_sys=False)
-    # Python prints it, and ends with exit code 1.
-    assert stop.value.code.startswith(f"{name}.py: error: {tmp_path / 'none'}: ") and "\n" not in stop.value.code
+    # Python prints the message, and ends with exit code 1.
+    assert stop.value.code.startswith(f"{name}.py: error: {tmp_path / 'none'}: ")
+    assert "\n" not in stop.value.code
     assert results.read_bytes() == before
+
+
+def test_results_page_is_what_the_report_writes(report, tmp_path, monkeypatch):
+    page, readme, assets = tmp_path / "benchmarks" / "RESULTS.md", tmp_path / "README.md", tmp_path / "assets"
+    page.parent.mkdir()
+    assets.mkdir()
+    page.write_text(report.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    readme.write_text(f"# Title\n\n{report.START}\nold\n{report.END}\n\nMore.\n", encoding="utf-8")
+    for name, path in (("ROOT", tmp_path), ("PAGE", page), ("README", readme)):
+        monkeypatch.setattr(report, name, path)
+    report.main()
+    assert page.read_text(encoding="utf-8") == (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    assert sorted(path.name for path in assets.iterdir()) == ["methods.png", "rates.png"]
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"# Title\n\n{report.START}\nPSNR in dB after 1,000 iterations, ")
+    assert text.endswith(f" |\n{report.END}\n\nMore.\n")
+    assert 3 <= text.count("\n| ") - 1 <= 8
+
+
+def test_page_without_markers_is_refused(report, tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text("# Title\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"README.md: lacks the lines <!-- results"):
+        report.write(path, ["new\n"])
+    assert path.read_text(encoding="utf-8") == "# Title\n"
+
+
+@pytest.mark.slow
+def test_ablations_run_to_their_end(report, tmp_path, monkeypatch):
+    from benchmarks import environment
+    from benchmarks.quality import ablations
+
+    photo = FOLDER.parent / "assets" / "coffee.png"
+    options = ("--num-gaussians", "200", "--iterations", "0", "2", "--size", "64")
+    monkeypatch.setattr(environment, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ablations.py", str(photo), *options])
+    ablations.main()
+    records = json.loads((tmp_path / "ablations.json").read_text(encoding="utf-8"))["records"]
+    assert [record["variant"] for record in records] == list(ablations.PARTS)
+    scores = {record["variant"]: record["psnr_init"] for record in records}
+    assert len(set(scores.values())) == len(scores)

@@ -1,4 +1,4 @@
-"""benchmarks/gpu, whose numbers need a GPU, runs to its end at toy sizes without one."""
+"""Benchmark of the CUDA backend, whose numbers need a GPU, at toy sizes in the interpreter of Triton."""
 
 import json
 import os
@@ -23,22 +23,33 @@ def run(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT, **options)
 
 
-def interpreted(monkeypatch, *arguments) -> int:
-    """The exit code of the program in this process, which has imported what it needs; with a GPU, in one of its own."""
-    if torch.cuda.is_available():
-        return run("--interpret", *arguments).returncode
-    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", "--interpret", *map(str, arguments)])
-    monkeypatch.syspath_prepend(ROOT)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_module("benchmarks.gpu", run_name="__main__")
-    return stop.value.code
+@pytest.fixture
+def run_here(monkeypatch):
+    """Return a function that runs the program in this process and returns its exit code.
+
+    With a GPU, it runs in another process, as kernels are compiled in this one.
+    """
+
+    def run_here(*arguments) -> int:
+        if torch.cuda.is_available():
+            finished = run(*arguments)
+            sys.stdout.write(finished.stdout)
+            sys.stderr.write(finished.stderr)
+            return finished.returncode
+        monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", *map(str, arguments)])
+        monkeypatch.syspath_prepend(ROOT)
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module("benchmarks.gpu", run_name="__main__")
+        return stop.value.code
+
+    return run_here
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
-def test_all_sections_run_in_the_interpreter(tmp_path, monkeypatch, capsys):
+def test_all_sections_run_in_the_interpreter(tmp_path, run_here, capsys):
     output = tmp_path / "new" / "cuda.json"
-    assert interpreted(monkeypatch, "--seed", 0, "--output", output) == 0, capsys.readouterr().out[-3000:]
+    assert run_here("--interpret", "--seed", 0, "--output", output) == 0, capsys.readouterr().out[-3000:]
     content = json.loads(output.read_text())
     assert list(content["seconds"]) == SECTIONS
     assert content["environment"]["triton"]
@@ -59,18 +70,19 @@ def test_all_sections_run_in_the_interpreter(tmp_path, monkeypatch, capsys):
     assert sum(each["fastest"] for each in records["launch_shapes"]) == 2
 
 
-def test_a_section_that_fails_leaves_its_error_and_the_rest(tmp_path):
-    output = tmp_path / "cuda.json"  # but what needs no photo
-    finished = run(tmp_path / "none.png", "--interpret", "--output", output, "--only", "roofline", "gsplat")
-    assert finished.returncode == 1
+def test_section_that_fails_leaves_its_error_and_the_rest(tmp_path, run_here, capsys):
+    output = tmp_path / "cuda.json"
+    code = run_here(tmp_path / "none.png", "--interpret", "--output", output, "--only", "roofline", "gsplat")
+    assert code == 1
+    # Ceilings and gsplat need no photo.
     ceilings, error, note = json.loads(output.read_text())["records"]
     assert ceilings["bytes_per_second"] > 0
     assert "no such file" in error["error"][-1]
     assert note["section"] == "gsplat"
-    assert finished.stdout.rstrip().endswith(error["error"][-1])
+    assert capsys.readouterr().out.rstrip().endswith(error["error"][-1])
 
 
-def test_without_a_gpu_it_says_so():
+def test_program_without_a_gpu_ends_with_one_line():
     finished = run()
     assert finished.returncode == 2
     assert finished.stdout == ""
@@ -78,7 +90,6 @@ def test_without_a_gpu_it_says_so():
     assert "needs a CUDA device" in finished.stderr
 
 
-def test_toy_numbers_are_no_results():
-    finished = run("--interpret")
-    assert finished.returncode == 2
-    assert "--output" in finished.stderr
+def test_toy_numbers_are_not_written_among_results(run_here, capsys):
+    assert run_here("--interpret") == 2
+    assert "--output" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The C++ yardstick against a brute-force computation in float64, differentiated by autograd."""
+"""C++ yardstick against a brute-force computation in float64, differentiated by autograd."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def yardstick() -> ModuleType:
 
 
 def brute_force(parameters: list[torch.Tensor], cutoff: float, epsilon: float) -> torch.Tensor:
-    """(3, H, W), every Gaussian at every pixel."""
+    """Return the (3, H, W) image, with every Gaussian at every pixel."""
     means, conics, colors = parameters
     y, x = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
     dx, dy = x - means[:, 0, None, None], y - means[:, 1, None, None]
@@ -40,7 +40,7 @@ def brute_force(parameters: list[torch.Tensor], cutoff: float, epsilon: float) -
 
 @pytest.mark.parametrize("sigma", [0.3, 0.9, 2.5, 12.0])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_image_and_gradients(yardstick: ModuleType, sigma: float, threads: int) -> None:
+def test_image_and_gradients_agree_with_brute_force(yardstick: ModuleType, sigma: float, threads: int) -> None:
     means, conics, colors = yardstick.scene(COUNT, sigma, HEIGHT, WIDTH, seed=3)
     means = means * 1.6 - np.float32(0.3 * WIDTH)  # some lie outside the image
     gradient = np.random.default_rng(4).normal(size=(3, HEIGHT, WIDTH)).astype(np.float32)
@@ -66,7 +66,7 @@ def test_threads_do_not_change_the_result(yardstick: ModuleType) -> None:
         np.testing.assert_array_equal(one, two)
 
 
-def test_no_gaussians(yardstick: ModuleType) -> None:
+def test_no_gaussians_give_a_black_image(yardstick: ModuleType) -> None:
     empty = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32)
     image, inverse = yardstick.forward(*empty, HEIGHT, WIDTH, 2)
     assert not image.any()
