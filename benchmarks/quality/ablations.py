@@ -5,7 +5,7 @@
 Some ablations use the shipped networks: without the position network Gaussians are placed by the density of the
 curvature, without the attribute network they look as the heuristic makes them, and multinomial sampling replaces error
 diffusion. For the others, both networks are trained anew, for a short time and for equally long: as they are; with the
-published loss of densities in Stage I in place of the cross-entropy; and without FiLM's condition on K (the networks see
+published loss of densities in Stage I in place of the cross-entropy; and without FiLM's condition on K (they see
 that of `fastgs.models.film.UNCONDITIONED_GAUSSIANS`, whatever K is). Each cell is a run of its own.
 """
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting, write
 from fastgs.evaluation.autoencoders import plots as autoencoder_plots
@@ -14,12 +14,16 @@ from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 from fastgs.evaluation.codecs import plots as codec_plots
 from fastgs.evaluation.codecs import tables as codec_tables
 from fastgs.evaluation.codecs.records import CodecRecord
+from fastgs.evaluation.figures import save_figures
 from fastgs.evaluation.methods import plots as method_plots
 from fastgs.evaluation.methods import tables as method_tables
 from fastgs.evaluation.methods.records import MethodRecord
 from fastgs.evaluation.records import ImageRecord, Record, load_records
 from fastgs.evaluation.tables import Table
 from fastgs.io.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class _Kind(NamedTuple):
@@ -28,18 +32,18 @@ class _Kind(NamedTuple):
     Attributes:
         name: Name of what was measured, in the plural.
         tables: Function that returns the tables of some records.
-        save_plots: Function that writes their figures to a folder and returns the paths.
+        figures: Function that returns their figures by file name; None for those that the records do not allow.
     """
 
     name: str
     tables: Callable[[Sequence[Any]], list[Table]]
-    save_plots: Callable[[Path, Sequence[Any]], list[Path]]
+    figures: Callable[[Sequence[Any]], Mapping[str, Figure | None]]
 
 
 _KINDS: dict[type[Record], _Kind] = {
-    MethodRecord: _Kind("methods", method_tables.tables, method_plots.save_plots),
-    CodecRecord: _Kind("codecs", codec_tables.tables, codec_plots.save_plots),
-    AutoencoderRecord: _Kind("autoencoders", autoencoder_tables.tables, autoencoder_plots.save_plots),
+    MethodRecord: _Kind("methods", method_tables.tables, method_plots.figures),
+    CodecRecord: _Kind("codecs", codec_tables.tables, codec_plots.figures),
+    AutoencoderRecord: _Kind("autoencoders", autoencoder_tables.tables, autoencoder_plots.figures),
 }
 
 
@@ -76,7 +80,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     with reporting(arguments.output, failures):
         with atomic_write(arguments.output / "table.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
-        figures = kind.save_plots(arguments.output, records)
+        figures = save_figures(arguments.output, kind.figures(records))
         with reporting("standard output", failures):
             write("".join(f"{path}\n" for path in [arguments.output / "table.md", *figures]))
     return FAILED if failures else 0

@@ -26,18 +26,19 @@ def photos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def method_records(photos, tmp_path_factory) -> Path:
     """Return the file of the records of METHOD_GRID, with pictures beside it."""
-    folder = tmp_path_factory.mktemp("methods")
-    options = ("--output", folder / "grid.json", "--pictures", folder / "pictures")
-    assert run("evaluate", photos, *METHOD_GRID, *options) == 0
-    return folder / "grid.json"
+    return evaluate(photos, METHOD_GRID, tmp_path_factory.mktemp("methods"))
 
 
 @pytest.fixture(scope="session")
 def codec_records(photos, tmp_path_factory) -> Path:
     """Return the file of the records of CODEC_GRID, with pictures beside it."""
-    folder = tmp_path_factory.mktemp("codecs")
+    return evaluate(photos, CODEC_GRID, tmp_path_factory.mktemp("codecs"))
+
+
+def evaluate(photos: Path, grid: tuple[str, ...], folder: Path) -> Path:
+    """Run `fastgs evaluate`, and return the file of the records."""
     options = ("--output", folder / "grid.json", "--pictures", folder / "pictures")
-    assert run("evaluate", photos, *CODEC_GRID, *options) == 0
+    assert run("evaluate", photos, *grid, *options) == 0
     return folder / "grid.json"
 
 

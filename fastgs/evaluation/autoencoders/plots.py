@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fastgs.evaluation.autoencoders.records import PIXELS, SPLATS, AutoencoderRecord
 from fastgs.evaluation.autoencoders.tables import sections
-from fastgs.evaluation.figures import Style, finish_panels, make_panels, save_figures, set_ticks, set_title, style
+from fastgs.evaluation.figures import Style, finish_panels, make_panels, set_ticks, set_title, style
 from fastgs.evaluation.tables import group_by
 
 if TYPE_CHECKING:
@@ -17,24 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save_plots(folder: Path, records: Sequence[AutoencoderRecord]) -> list[Path]:
-    """Write psnr-latent.png and, if images are large enough for it, ssim-latent.png; neither without autoencoders.
+def figures(records: Sequence[AutoencoderRecord]) -> dict[str, Figure | None]:
+    """Return all figures by file name; None where no autoencoder has the measure.
 
     Args:
-        folder: Existing folder.
         records: Records, at least one.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        OSError: The folder is not writable, or the disk is full.
     """
-    figures = {
+    return {
         "psnr-latent.png": plot_latents(records, "psnr", "PSNR in dB"),
         "ssim-latent.png": plot_latents(records, "ssim", "SSIM"),
     }
-    return save_figures(folder, figures)
 
 
 def plot_latents(records: Sequence[AutoencoderRecord], field: str, label: str) -> Figure | None:

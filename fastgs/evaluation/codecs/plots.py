@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fastgs.evaluation.codecs.records import CodecRecord
 from fastgs.evaluation.codecs.tables import CodecGrid, group
-from fastgs.evaluation.figures import finish_panels, make_panels, save_figures, style
+from fastgs.evaluation.figures import finish_panels, make_panels, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save_plots(folder: Path, records: Sequence[CodecRecord]) -> list[Path]:
-    """Write psnr-bpp.png and, if images are large enough for it, ms-ssim-bpp.png.
+def figures(records: Sequence[CodecRecord]) -> dict[str, Figure | None]:
+    """Return all figures by file name; the last is None if images are too small for MS-SSIM.
 
     Args:
-        folder: Existing folder.
         records: Records of one size, at least one.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        OSError: The folder is not writable, or the disk is full.
     """
     grid = group(records)
-    figures: dict[str, Figure | None] = {"psnr-bpp.png": plot_rates(grid, "psnr", "PSNR in dB")}
-    if any(record.ms_ssim is not None for record in records):
-        figures["ms-ssim-bpp.png"] = plot_rates(grid, "ms_ssim", "MS-SSIM")
-    return save_figures(folder, figures)
+    is_large = any(record.ms_ssim is not None for record in records)
+    return {
+        "psnr-bpp.png": plot_rates(grid, "psnr", "PSNR in dB"),
+        "ms-ssim-bpp.png": plot_rates(grid, "ms_ssim", "MS-SSIM") if is_large else None,
+    }
 
 
 def plot_rates(grid: CodecGrid, field: str, label: str) -> Figure:

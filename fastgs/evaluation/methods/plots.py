@@ -17,7 +17,6 @@ from fastgs.evaluation.figures import (
     FONT_SIZE,
     finish_panels,
     make_panels,
-    save_figures,
     set_ticks,
     set_title,
     style,
@@ -38,27 +37,19 @@ _PICTURE = 2.8  # width of a picture in inches
 _PICTURES = 5  # most pictures in a row
 
 
-def save_plots(folder: Path, records: Sequence[MethodRecord]) -> list[Path]:
-    """Write psnr-iterations.png, psnr-seconds.png, psnr-gaussians.png and, if pictures were kept, errors.png.
+def figures(records: Sequence[MethodRecord]) -> dict[str, Figure | None]:
+    """Return all figures by file name; the last is None if no picture was kept.
 
     Args:
-        folder: Existing folder.
         records: Records of one size, at least one.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        OSError: The folder is not writable, or the disk is full.
     """
     grid = group(records)
-    figures = {
+    return {
         "psnr-iterations.png": plot_runs(grid, seconds=False),
         "psnr-seconds.png": plot_runs(grid, seconds=True),
         "psnr-gaussians.png": plot_counts(grid),
         "errors.png": plot_errors(records),
     }
-    return save_figures(folder, figures)
 
 
 def plot_runs(grid: MethodGrid, seconds: bool) -> Figure:
