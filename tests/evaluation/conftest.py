@@ -5,13 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from autoencoding import SMALL, save_weights
-from evaluating import run
+from evaluating import CODEC_GRID, METHOD_GRID, run
 from PIL import Image
 from skimage import data
-
-METHOD_GRID = ("--methods", "fastgs-curvature,image-gs-gradient", "-k", "30,60", "--iterations", "0,5,10",
-               "--size", "48")  # fmt: skip
-CODEC_GRID = ("--codec", "webp,jpeg", "--bpp", "0.5,1.5,3", "--full-size")
 
 
 @pytest.fixture(scope="session")

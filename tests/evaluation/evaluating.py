@@ -6,6 +6,10 @@ from pathlib import Path
 from fastgs.cli import main as cli
 from fastgs.evaluation.records import Record
 
+METHOD_GRID = ("--methods", "fastgs-curvature,image-gs-gradient", "-k", "30,60", "--iterations", "0,5,10",
+               "--size", "48")  # fmt: skip
+CODEC_GRID = ("--codec", "webp,jpeg", "--bpp", "0.5,1.5,3", "--full-size")
+
 
 def run(*arguments) -> int:
     return cli.main([str(argument) for argument in arguments])

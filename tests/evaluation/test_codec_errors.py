@@ -1,8 +1,7 @@
 """`fastgs evaluate --codec` with wrong options and files, and codecs that fail."""
 
 import pytest
-from conftest import CODEC_GRID
-from evaluating import load, run, save
+from evaluating import CODEC_GRID, load, run, save
 from PIL import features
 
 from fastgs.evaluation.codecs import pillow

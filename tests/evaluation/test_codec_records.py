@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CODEC_GRID
-from evaluating import load, repeatable, run
+from evaluating import CODEC_GRID, load, repeatable, run
 
 from fastgs.codec import SCHEMES, Encoded, Frame, register_scheme
 from fastgs.codec.frame import CODES, write_frame

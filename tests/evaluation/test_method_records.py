@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import METHOD_GRID
-from evaluating import load, repeatable, run, without_pictures
+from evaluating import METHOD_GRID, load, repeatable, run, without_pictures
 from PIL import Image
 from processes import alive, children, interrupt, start, wait_until, when
 
