@@ -124,7 +124,7 @@ SPEAKERS = {
     **{f"cli.splats_{name}": [f"splats {name}"] for name in ("make", "evaluate")},
     "cli.coding": ["encode", "decode"],
     "cli.images": ["predict", "encode"],
-    "cli.measuring": ["evaluate"],
+    "cli.measuring": ["evaluate", "splats evaluate"],
     "splats.sources": ["splats make"],
     "data.fetch": ["download"],
     "data.div2k": ["download"],

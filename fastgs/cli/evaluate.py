@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting, say_error, wrong_argument
 from fastgs.cli.download import locate
+from fastgs.cli.images import add_seed
 from fastgs.cli.measuring import ConsoleMonitor, existing_records
 from fastgs.data.datasets import image_folders
 from fastgs.evaluation.codecs.coders import check_codec, codec_names, fits_gaussians
@@ -74,7 +75,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     shorter = "resize the shorter side to N pixels, then crop to the centre (default: 512)"
     sizes.add_argument("--size", type=int, default=512, metavar="N", help=shorter)
     sizes.add_argument("--full-size", action="store_true", help="keep the size of the images")
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add_seed(parser)
     add("--output", type=Path, required=True, metavar="FILE", help="JSON file of the records")
     add("--pictures", type=Path, metavar="DIR", help="folder for targets and reconstructions (default: none "
         "are kept)")  # fmt: skip

@@ -21,6 +21,7 @@ from fastgs.cli.console import (
     wrong_argument,
 )
 from fastgs.cli.download import locate
+from fastgs.cli.images import add_seed
 from fastgs.data.datasets import DATASETS
 from fastgs.predictor import check_arguments
 from fastgs.splats.making import INITS, ITERATIONS, SHARD_SIZE, Progress, check_folder, make
@@ -48,7 +49,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "crop the centre (default: 32)")  # fmt: skip
     sizes.add_argument("--full-size", action="store_true", help="keep the size of the images")
     add("--crops", type=int, metavar="N", help="instead of resizing, cut N squares of --size anywhere in each image")
-    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add_seed(parser)
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: one per core)")
     add("--shard-size", type=int, default=SHARD_SIZE, metavar="N", help="images per file; a run that was broken off "
         f"continues after the last complete file (default: {SHARD_SIZE})")  # fmt: skip

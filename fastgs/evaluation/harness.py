@@ -10,13 +10,12 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from fastgs.evaluation.records import ImageRecord, ImageTask, Record, save_records
 from fastgs.io.images import load_image
-from fastgs.runtime.plugins import load_plugins
 from fastgs.runtime.pool import outcomes
 
 # Function that is called along a measurement with the share that is done, in [0, 1], and the state in a few words.
@@ -106,7 +105,7 @@ def measure_tasks(
         return measure(task, progress=partial(advance, task))
 
     # Other processes cannot move the bar of this one.
-    run = watched if workers == 1 else partial(_measure_elsewhere, measure)
+    run = watched if workers == 1 else measure
     for task, outcome in outcomes(pending, run, workers):
         with monitor.attempt(task):
             record = outcome()
@@ -116,15 +115,6 @@ def measure_tasks(
             monitor.finish(record)
             monitor.advance(task, done + 1, record.result)
         done += 1
-
-
-def _measure_elsewhere(measure: Measure[TaskT, RecordT], task: TaskT) -> RecordT:
-    """Measure a task in another process, which must load plugins to know the methods and schemes that they register."""
-    _load_plugins()
-    return measure(task)
-
-
-_load_plugins = cache(load_plugins)
 
 
 def plan_images(

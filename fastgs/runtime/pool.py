@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 
 from fastgs.runtime import threads
+from fastgs.runtime.plugins import load_plugins
 
 _Task = TypeVar("_Task", bound=Hashable)
 _Result = TypeVar("_Result")
@@ -58,6 +59,7 @@ def _start_worker(num_threads: int) -> None:
     """Prepare a new process for tasks."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end quietly: the first process reports the interruption
     torch.set_num_threads(num_threads)
+    load_plugins()  # the first process has told of those that cannot be used
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
