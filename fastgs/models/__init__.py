@@ -1,4 +1,4 @@
-"""The networks: torch modules, and nothing that places, renders or trains."""
+"""Networks that place and correct Gaussians, and the feed-forward pipeline that uses them."""
 
 from fastgs.models.attribute import AttributeNetwork, correct
 from fastgs.models.film import FiLM, density_condition

@@ -1,41 +1,94 @@
-"""The attribute network: how the Gaussians look that were placed on an image."""
+"""Attribute network: corrects how placed Gaussians look."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastgs.gaussians import Gaussians
-from fastgs.models.film import constant_condition, density_condition
-from fastgs.models.unet import UNet, stack
+from fastgs.gaussians import CHANNELS, MIN_SCALE, Gaussians
+from fastgs.models.conditioned import ConditionedNetwork
+from fastgs.models.unet import stack
 
-# The corrections of a Gaussian: offset x, y; logarithm of its size; elongation along x and along the diagonal; R, G, B.
-CHANNELS = 8
-MIN_SCALE = 0.3  # pixels, as of the heuristics
-MAX_CHANGE = 2.0  # of log sizes and elongations; no network may make a Gaussian that covers everything
-GEOMETRY_UNIT = 0.3  # what an answer of 1 means for an offset or a log scale, so that first steps are small
-# What the network sees of each Gaussian, as means over those in a pixel, each of CHANNELS: its corrections, the forces
-# on them, those in the pass before, and what that pass added.
-SEEN = 4
+# Corrections of the shape of a Gaussian: offset x, y; logarithm of its size; elongation along x and along the diagonal.
+GEOMETRY = 5
+# All corrections of a Gaussian: of its shape, then of its colour (R, G, B).
+CORRECTIONS = GEOMETRY + CHANNELS
+
+MAX_CHANGE = 2.0  # bound of changes of log size and elongation: no network may make a Gaussian that covers everything
+GEOMETRY_UNIT = 0.3  # what an answer of 1 means for an offset or a log scale, so that the first steps are small
 
 
-class AttributeNetwork(nn.Module):
-    """Corrections of the Gaussians that a heuristic would make; none until trained.
+class GaussianState(NamedTuple):
+    """State of N Gaussians before a pass; the network sees its means over the Gaussians in each pixel.
 
-    It is applied a few times. In each pass it sees the image, how densely Gaussians were to be placed, where they are,
-    what their rendering still lacks, how they were corrected so far, and the gradient of the error in each of their
-    corrections; and it answers with what to add to the corrections. It also sees what it answered in the pass before,
-    and the gradient then: the difference of both gradients tells how far that step should have gone, as in a secant
-    method.
+    The forces before and after the last answer together tell how far that step should have gone, as in a secant method.
+
+    Attributes:
+        number: (N, 1) number of Gaussians in the pixel of each.
+        corrections: (N, 8) corrections so far.
+        forces: (N, 8) forces on the corrections, divided by the size of the error.
+        previous_forces: (N, 8) forces in the pass before, divided by the size of the present error.
+        previous_answer: (N, 8) corrections that the pass before added, in `units` of the present error.
+    """
+
+    number: Tensor
+    corrections: Tensor
+    forces: Tensor
+    previous_forces: Tensor
+    previous_answer: Tensor
+
+    def columns(self) -> Tensor:
+        """Return all values as one (N, STATE_CHANNELS) tensor."""
+        return torch.cat(self, dim=1)
+
+
+STATE_CHANNELS = 1 + (len(GaussianState._fields) - 1) * CORRECTIONS
+
+
+class AttributeInputs(NamedTuple):
+    """Inputs of the attribute network for a batch.
+
+    Attributes:
+        images: (B, 3, H, W) in [0, 1].
+        densities: (B, H, W) positive densities that the Gaussians were drawn from, each summing to 1.
+        errors: (B, 3, H, W) images minus renderings, divided by their size.
+        sizes: (B,) sizes of the errors: root mean squares of images minus renderings.
+        state: (B, STATE_CHANNELS, H, W) means of `GaussianState.columns` over the Gaussians in each pixel.
+        num_gaussians: (B,) numbers of Gaussians.
+    """
+
+    images: Tensor
+    densities: Tensor
+    errors: Tensor
+    sizes: Tensor
+    state: Tensor
+    num_gaussians: Tensor
+
+    def planes(self) -> Tensor:
+        """Return the (B, INPUT_CHANNELS, H, W) planes that the U-Net sees."""
+        height, width = self.images.shape[-2:]
+        spacing = -0.5 * (self.densities * self.num_gaussians[:, None, None]).log()  # logarithm of pixels
+        sizes = (self.sizes.log() + 3)[:, None, None, None].expand(-1, 1, height, width)
+        return stack([self.images - 0.5, spacing[:, None] - 1, self.errors, sizes, self.state])
+
+
+# Image, spacing, error, size of the error, state: in the order of `AttributeInputs.planes`.
+INPUT_CHANNELS = CHANNELS + 1 + CHANNELS + 1 + STATE_CHANNELS
+
+
+class AttributeNetwork(ConditionedNetwork):
+    """Corrects the Gaussians that a heuristic would make; until trained, it corrects nothing.
+
+    It is applied a few times. In each pass it sees the image, the density that Gaussians were drawn from, what their
+    rendering still lacks, and their state: where they are, how they were corrected so far, and how the error pulls at
+    each correction (see `AttributeInputs` and `GaussianState`). It answers with what to add to the corrections.
 
     Args:
-        encoder, depth, width, blocks, encoder_weights: Arguments of `fastgs.models.unet.UNet`.
-        passes: Number of times that it is applied.
-        conditioned: Condition features on the density of Gaussians (FiLM). Without it, for ablations, the condition
-            is that of 10,000 Gaussians at 512 x 512 at any density.
+        encoder, depth, width, blocks, encoder_weights, conditioned: Arguments of `ConditionedNetwork`.
+        passes: Number of times that the network is applied.
     """
 
     def __init__(
@@ -48,60 +101,37 @@ class AttributeNetwork(nn.Module):
         encoder_weights: str | None = None,
         conditioned: bool = True,
     ) -> None:
-        super().__init__()
-        self.arguments: dict[str, Any] = {
-            "encoder": encoder,
-            "depth": depth,
-            "width": width,
-            "blocks": blocks,
-            "passes": passes,
-        }
-        if not conditioned:  # the default is left out, as in the files of weights that were made before
-            self.arguments["conditioned"] = False
-        self.conditioned = conditioned
-        self.passes = passes
-        self.unet = UNet(
-            9 + SEEN * CHANNELS,
-            CHANNELS,
+        super().__init__(
+            INPUT_CHANNELS,
+            CORRECTIONS,
             encoder=encoder,
             depth=depth,
             width=width,
             blocks=blocks,
             encoder_weights=encoder_weights,
+            conditioned=conditioned,
         )
+        self.arguments["passes"] = passes
+        self.passes = passes
 
-    def forward(
-        self, images: Tensor, densities: Tensor, errors: Tensor, sizes: Tensor, state: Tensor, num_gaussians: Tensor
-    ) -> Tensor:
-        """What to add to the corrections of a Gaussian at any pixel.
-
-        Args:
-            images: (B, 3, H, W) in [0, 1].
-            densities: (B, H, W), positive, each summing to 1.
-            errors: (B, 3, H, W) image minus rendering, divided by its size.
-            sizes: (B,) root mean squares of image minus rendering.
-            state: (B, 33, H, W): number of Gaussians in each pixel, and the means over them that SEEN lists: forces
-                divided by the size, what was added in `units` of it.
-            num_gaussians: (B,).
+    def forward(self, inputs: AttributeInputs) -> Tensor:
+        """Return what to add to the corrections of a Gaussian at any pixel.
 
         Returns:
-            (B, 8, H, W) in `units` of the sizes.
+            (B, 8, H, W) in `units` of the sizes of the errors.
         """
-        spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()  # logarithm of pixels
-        sizes = (sizes.log() + 3)[:, None, None, None].expand(-1, 1, *images.shape[-2:])
-        planes = stack([images - 0.5, spacing[:, None] - 1, errors, sizes, state])
-        condition = (
-            density_condition(num_gaussians, *images.shape[-2:])
-            if self.conditioned
-            else constant_condition(num_gaussians)
-        )
-        answer: Tensor = self.unet(planes, condition)
+        condition = self.condition(inputs.num_gaussians, *inputs.images.shape[-2:])
+        answer: Tensor = self.unet(inputs.planes(), condition)
         return answer
 
 
 def units(sizes: Tensor) -> Tensor:
-    """(N, 1) sizes of errors to (N, 8): what an answer of 1 means, small for geometry and the error for colours."""
-    return torch.cat([torch.full_like(sizes, GEOMETRY_UNIT).expand(-1, 5), sizes.expand(-1, 3)], dim=1)
+    """Return the (N, 8) corrections that an answer of 1 means, for (N, 1) sizes of errors.
+
+    They are small for the shape, and the size of the error for colours.
+    """
+    geometry = torch.full_like(sizes, GEOMETRY_UNIT).expand(-1, GEOMETRY)
+    return torch.cat([geometry, sizes.expand(-1, CHANNELS)], dim=1)
 
 
 def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
@@ -113,14 +143,14 @@ def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
     Colours are added.
 
     Args:
-        gaussians: K of them.
-        corrections: (K, 8).
+        gaussians: K Gaussians.
+        corrections: (K, 8) offset x, y in units of the size; log size; two elongations; R, G, B.
     """
     size = gaussians.scales.prod(1, keepdim=True).sqrt()
     means = gaussians.means + size * torch.tanh(corrections[:, :2])
     log_scales, angle = gaussians.scales.log(), 2 * gaussians.rotations
     half_ratio = 0.5 * (log_scales[:, 0] - log_scales[:, 1])
-    changes = MAX_CHANGE * torch.tanh(corrections[:, 2:5] / MAX_CHANGE)
+    changes = MAX_CHANGE * torch.tanh(corrections[:, 2:GEOMETRY] / MAX_CHANGE)
     m = log_scales.mean(1) + changes[:, 0]
     p = half_ratio * torch.cos(angle) + changes[:, 1]
     q = half_ratio * torch.sin(angle) + changes[:, 2]
@@ -130,6 +160,5 @@ def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
     # Gaussians that were placed at the smallest scale stand on the limit: rounding must not decide about their forces.
     scales = torch.where(scales > MIN_SCALE * (1 - 1e-5), scales, MIN_SCALE)
     rotations = 0.5 * torch.atan2(q, p + (radius < 2e-6) * 1e-6)
-    return replace(
-        gaussians, means=means, scales=scales, rotations=rotations, colors=gaussians.colors + corrections[:, 5:]
-    )
+    colors = gaussians.colors + corrections[:, GEOMETRY:]
+    return replace(gaussians, means=means, scales=scales, rotations=rotations, colors=colors)

@@ -1,6 +1,6 @@
-"""Gaussians by the two networks: predict a density, sample it, look up the attributes (Fast-2DGS, arXiv 2512.12774).
+"""Feed-forward pipeline: predict a density, sample it, correct the attributes (Fast-2DGS, arXiv 2512.12774).
 
-Both networks correct the best heuristic, and correct nothing until trained.
+Both networks correct the best heuristic; until trained, they correct nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fastgs.initializers import curvature
 from fastgs.initializers.from_density import gaussians_at
 from fastgs.initializers.sampling import METHODS, sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
-from fastgs.models.attribute import CHANNELS, SEEN, units
+from fastgs.models.attribute import CORRECTIONS, AttributeInputs, GaussianState, units
 from fastgs.render import rasterize
 from fastgs.runtime import threads
 
@@ -24,7 +24,7 @@ Generators = Sequence[torch.Generator | None]
 
 
 class LearnedInitializer(nn.Module):
-    """Pipeline (image, K) -> K Gaussians in one forward pass.
+    """Makes K Gaussians of an image in one forward pass.
 
     Args:
         position: Network that predicts the density; None places Gaussians by the density of the curvature heuristic.
@@ -67,7 +67,7 @@ class LearnedInitializer(nn.Module):
     def place(
         self, images: Tensor, densities: Tensor, counts: Sequence[int], generators: Generators
     ) -> list[Gaussians]:
-        """Sample (B, H, W) densities; attributes are those of the heuristics."""
+        """Draw Gaussians from (B, H, W) densities; their attributes are those of the heuristics."""
         with threads.reserved():
             return [
                 gaussians_at(sample(density, count, self.sampling, generator).to(image.device), image, density)
@@ -78,12 +78,12 @@ class LearnedInitializer(nn.Module):
         """Let the attribute network correct placed Gaussians.
 
         Gradients go to its weights; those of a pass do not reach back into the pass before (as in RAFT, Teed and Deng
-        2020): each learns to improve on what it finds.
+        2020): each pass learns to improve on what it finds.
 
         Args:
             images: (B, 3, H, W) in [0, 1].
-            densities: (B, H, W), that the Gaussians were drawn from.
-            gaussians: B sets.
+            densities: (B, H, W) densities that the Gaussians were drawn from.
+            gaussians: B sets of Gaussians.
 
         Returns:
             The B sets after each pass.
@@ -93,34 +93,35 @@ class LearnedInitializer(nn.Module):
         return [_split(correct(base, each), counts) for each in corrections]
 
     def _corrections(self, images: Tensor, densities: Tensor, base: Gaussians, counts: list[int]) -> Iterator[Tensor]:
-        """(N, 8) corrections of joined sets, after each pass."""
+        """Yield the (N, 8) corrections of joined sets after each pass."""
         assert self.attribute is not None
         num_gaussians = torch.tensor(counts, device=images.device)
         scatter = _Scatter(base.means, num_gaussians, images.shape)
-        corrections = forces = added = base.means.new_zeros(len(base), CHANNELS)
+        corrections = forces = added = base.means.new_zeros(len(base), CORRECTIONS)
         for _ in range(self.attribute.passes):
-            before = forces
+            previous_forces = forces
             errors, forces = _errors_and_forces(images, base, corrections, counts)
-            # Errors fall by a factor of ten from pass to pass and from few to many Gaussians: their size is told apart.
+            # Errors fall by a factor of ten from pass to pass and from few to many Gaussians, so the network is given
+            # their size separately.
             sizes = errors.square().mean((1, 2, 3)).sqrt().clamp(min=1e-4)
             size = torch.repeat_interleave(sizes, num_gaussians)[:, None]
             unit = units(size)
-            state = scatter.means(torch.cat([corrections, forces / size, before / size, added / unit], dim=1))
-            answers = self.attribute(
-                images, densities, errors / sizes[:, None, None, None], sizes, state, num_gaussians
-            )
-            answer = unit * scatter.gather(answers)
+            state = GaussianState(scatter.number, corrections, forces / size, previous_forces / size, added / unit)
+            errors = errors / sizes[:, None, None, None]
+            planes = scatter.means(state.columns())
+            inputs = AttributeInputs(images, densities, errors, sizes, planes, num_gaussians)
+            answer = unit * scatter.gather(self.attribute(inputs))
             yield corrections + answer
             added = answer.detach()
             corrections = corrections + added
 
     def forward(self, images: Tensor, counts: Sequence[int], generators: Generators) -> list[Gaussians]:
-        """Gaussians for a batch.
+        """Make Gaussians for a batch.
 
         Args:
             images: (B, 3, H, W) in [0, 1].
             counts: B numbers of Gaussians; exactly as many are made.
-            generators: B sources of everything random, on the CPU.
+            generators: B generators on the CPU for everything random; None stands for the global one.
         """
         densities = self.densities(images, counts)
         placed = self.place(images, densities, counts, generators)
@@ -132,8 +133,8 @@ class LearnedInitializer(nn.Module):
 
     @torch.no_grad()
     def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-        """One image; see `fastgs.initializers.Initializer`."""
-        # As they were trained; half the time of float32, for 0.01 dB. Where it is not native it would be slower.
+        """Make K Gaussians for one (3, H, W) image, as a `fastgs.initializers.Initializer`."""
+        # The precision of the training takes half the time of float32, for 0.01 dB; where it is not native, more.
         native = image.device.type == "cpu" and _has_bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled=native):
             gaussians: Gaussians = self(image[None], [num_gaussians], [generator])[0]
@@ -148,13 +149,23 @@ def _curvature_densities(images: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def _has_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16."""
+    """Return True if this CPU multiplies in bfloat16."""
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class _Scatter:
-    """From values per Gaussian to planes over pixels and back, for a ragged batch."""
+    """Maps values of Gaussians to planes over pixels and back, for a ragged batch.
+
+    Args:
+        means: (N, 2) centres of the joined Gaussians in pixels.
+        num_gaussians: (B,) numbers of Gaussians of the images.
+        shape: (B, C, H, W) shape of the images.
+
+    Attributes:
+        pixels: (N,) index of each Gaussian's pixel among all B H W.
+        number: (N, 1) number of Gaussians in that pixel.
+    """
 
     def __init__(self, means: Tensor, num_gaussians: Tensor, shape: torch.Size) -> None:
         batch, _, self.height, self.width = shape
@@ -163,24 +174,26 @@ class _Scatter:
         image = torch.repeat_interleave(torch.arange(batch, device=means.device), num_gaussians)
         self.pixels = (image * self.height + rows) * self.width + columns
         self.number = torch.bincount(self.pixels)[self.pixels, None].to(means)
-        # Written anew by each call of `means`: fresh memory of this size takes ten times as long as what is done in it.
-        self._planes = means.new_zeros(batch * self.height * self.width, 1 + SEEN * CHANNELS)
+        self._planes = means.new_zeros(batch * self.height * self.width, 0)
 
     def means(self, values: Tensor) -> Tensor:
-        """(N, 32) to (B, 33, H, W): Gaussians in each pixel, and the means of their values. Until called again."""
-        shares = torch.cat([self.number, values], dim=1) / self.number  # the mean of the number is the number
-        self._planes.index_fill_(0, self.pixels, 0.0).index_add_(0, self.pixels, shares)
-        return self._planes.view(-1, self.height, self.width, shares.shape[1]).permute(0, 3, 1, 2)
+        """Map (N, C) values to the (B, C, H, W) means over the Gaussians in each pixel; valid until the next call."""
+        channels = values.shape[1]
+        # One buffer serves all calls: fresh memory of this size takes ten times as long as what is done in it.
+        if self._planes.shape[1] != channels:
+            self._planes = values.new_zeros(len(self._planes), channels)
+        self._planes.index_fill_(0, self.pixels, 0.0).index_add_(0, self.pixels, values / self.number)
+        return self._planes.view(-1, self.height, self.width, channels).permute(0, 3, 1, 2)
 
     def gather(self, planes: Tensor) -> Tensor:
-        """(B, C, H, W) to (N, C): the values at each Gaussian's pixel."""
+        """Return the (N, C) values of (B, C, H, W) planes at each Gaussian's pixel."""
         return planes.permute(0, 2, 3, 1).reshape(-1, planes.shape[1])[self.pixels]
 
 
 def _errors_and_forces(
     images: Tensor, base: Gaussians, corrections: Tensor, counts: list[int]
 ) -> tuple[Tensor, Tensor]:
-    """What corrected Gaussians lack as images, and how that pulls at each correction.
+    """Return the errors of corrected Gaussians as images, and how they pull at each correction.
 
     Returns:
         (B, 3, H, W) image minus rendering, and (N, 8) minus half the gradient of the sum of its squares in the
@@ -206,7 +219,7 @@ def _errors_and_forces(
 
 
 def _join(gaussians: Sequence[Gaussians]) -> Gaussians:
-    """Sets of one canvas as one, in their order."""
+    """Join sets of one canvas to one set, in their order."""
     return replace(
         gaussians[0],
         means=torch.cat([each.means for each in gaussians]),
@@ -217,7 +230,7 @@ def _join(gaussians: Sequence[Gaussians]) -> Gaussians:
 
 
 def _split(gaussians: Gaussians, counts: list[int]) -> list[Gaussians]:
-    """The sets that `_join` joined."""
+    """Invert `_join`."""
     tensors = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.colors)
     return [
         replace(gaussians, means=means, scales=scales, rotations=rotations, colors=colors)

@@ -1,4 +1,4 @@
-"""FiLM (Perez et al. 2018): features scaled and shifted by what a condition says."""
+"""FiLM (Perez et al. 2018): scale and shift features by a condition."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import math
 import torch
 from torch import Tensor, nn
 
-# Densities are named as the number of Gaussians they would give at this size, in pixels, and go up to MAX_GAUSSIANS.
+# A density of Gaussians is named by the number that it gives on this many pixels, at most MAX_GAUSSIANS.
 REFERENCE_PIXELS = 512 * 512
 MAX_GAUSSIANS = 100_000
-# Networks that are not conditioned on the density see the condition of this one at any density.
+# Density whose condition networks see at any density if they are not conditioned on it.
 UNCONDITIONED_GAUSSIANS = 10_000
 
 
 def density_condition(num_gaussians: Tensor, height: int, width: int) -> Tensor:
-    """(B,) counts on a canvas to `log(1 + K) / log(1 + K_max)`, K being the count at 512 x 512 of the same density."""
+    """Return the (B,) conditions `log(1 + K) / log(1 + K_max)`, K being the count of equal density at 512 x 512.
+
+    Args:
+        num_gaussians: (B,) counts of Gaussians on a canvas.
+        height, width: Size of the canvas in pixels.
+    """
     equivalent = num_gaussians.float() * (REFERENCE_PIXELS / (height * width))
     return torch.log1p(equivalent) / math.log1p(MAX_GAUSSIANS)
 
@@ -27,11 +32,11 @@ def constant_condition(num_gaussians: Tensor) -> Tensor:
 
 
 class FiLM(nn.Module):
-    """`F' = (1 + gamma(e)) F + beta(e)`, e an embedding of one number; the identity until trained.
+    """Layer `F' = (1 + gamma(e)) F + beta(e)`, e an embedding of one number; the identity until trained.
 
     Args:
-        channels: C of the features.
-        embedding: length of e.
+        channels: Number of channels of the features.
+        embedding: Length of e.
     """
 
     def __init__(self, channels: int, embedding: int = 64) -> None:
@@ -44,7 +49,7 @@ class FiLM(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
-        """(B, C, H, W) features under a (B,) condition of about [0, 1]."""
+        """Return (B, C, H, W) features scaled and shifted by a (B,) condition of about [0, 1]."""
         embedded = self.embed(condition[:, None])
         gamma: Tensor = self.gamma(embedded)[..., None, None]
         beta: Tensor = self.beta(embedded)[..., None, None]

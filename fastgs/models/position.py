@@ -1,22 +1,19 @@
-"""The position network: where Gaussians should go, given an image and how many there will be."""
+"""Position network: predicts where Gaussians should go, given an image and their number."""
 
 from __future__ import annotations
 
-from typing import Any
+from torch import Tensor
 
-from torch import Tensor, nn
+from fastgs.gaussians import CHANNELS
+from fastgs.models.conditioned import ConditionedNetwork
+from fastgs.models.unet import stack
 
-from fastgs.models.film import constant_condition, density_condition
-from fastgs.models.unet import UNet, stack
 
-
-class PositionNetwork(nn.Module):
-    """The deep Gaussian prior: a correction, in logarithms, of a heuristic density; none until trained.
+class PositionNetwork(ConditionedNetwork):
+    """Deep Gaussian prior: corrects the logarithm of a heuristic density; until trained, it corrects nothing.
 
     Args:
-        encoder, depth, width, blocks, encoder_weights: Arguments of `fastgs.models.unet.UNet`.
-        conditioned: Condition features on the density of Gaussians (FiLM). Without it, for ablations, the condition
-            is that of 10,000 Gaussians at 512 x 512 at any density.
+        encoder, depth, width, blocks, encoder_weights, conditioned: Arguments of `ConditionedNetwork`.
     """
 
     def __init__(
@@ -28,30 +25,30 @@ class PositionNetwork(nn.Module):
         encoder_weights: str | None = None,
         conditioned: bool = True,
     ) -> None:
-        super().__init__()
-        self.arguments: dict[str, Any] = {"encoder": encoder, "depth": depth, "width": width, "blocks": blocks}
-        if not conditioned:  # the default is left out, as in the files of weights that were made before
-            self.arguments["conditioned"] = False
-        self.conditioned = conditioned
-        self.unet = UNet(
-            4, 1, encoder=encoder, depth=depth, width=width, blocks=blocks, encoder_weights=encoder_weights
+        super().__init__(
+            CHANNELS + 1,  # image, prior
+            1,
+            encoder=encoder,
+            depth=depth,
+            width=width,
+            blocks=blocks,
+            encoder_weights=encoder_weights,
+            conditioned=conditioned,
         )
 
     def forward(self, images: Tensor, prior: Tensor, num_gaussians: Tensor) -> Tensor:
-        """Log density over pixels.
+        """Return the logarithm of the density over pixels.
 
         Args:
             images: (B, 3, H, W) in [0, 1].
-            prior: (B, H, W), positive, each summing to 1: the density to correct.
-            num_gaussians: (B,) how many will be drawn on this canvas.
+            prior: (B, H, W) positive densities to correct, each summing to 1.
+            num_gaussians: (B,) numbers of Gaussians that will be drawn on the canvas.
 
         Returns:
-            (B, H, W); its exponential sums to 1 over each image.
+            (B, H, W) log densities, whose exponentials sum to 1 over each image.
         """
         height, width = images.shape[-2:]
         relative = (prior * (height * width)).log()  # 0 where the prior is at its mean
-        condition = (
-            density_condition(num_gaussians, height, width) if self.conditioned else constant_condition(num_gaussians)
-        )
+        condition = self.condition(num_gaussians, height, width)
         correction: Tensor = self.unet(stack([images - 0.5, relative[:, None]]), condition)
         return (relative + correction[:, 0]).flatten(1).log_softmax(1).view_as(relative)

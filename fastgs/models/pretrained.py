@@ -1,6 +1,6 @@
-"""The two trained networks on disk, as a pair of files (see `fastgs.io.weights`); some come with fastgs, by name.
+"""Trained networks on disk, as a pair of files (see `fastgs.io.weights`); those that come with fastgs have a name.
 
-No name that is read makes a library download anything.
+No name that is read from a file makes a library download anything.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ from fastgs.models.feed_forward import LearnedInitializer
 FORMAT = "fastgs.weights"
 VERSION = "2"
 
-# Beside this file where a wheel is installed, beside the package in the source tree.
+# The folder lies in the package where a wheel is installed, and beside the package in the source tree.
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 if not CHECKPOINTS.is_dir():
     CHECKPOINTS = CHECKPOINTS.parents[1] / "checkpoints"
 
 
 def save_weights(path: str | Path, networks: LearnedInitializer, training: dict[str, Any]) -> None:
-    """Write PATH.safetensors and PATH.json, as `fastgs.io.weights.write_pair`.
+    """Write PATH.safetensors and PATH.json; see `fastgs.io.weights.write_pair` for further errors.
 
     Args:
-        path: with or without suffix; its folder is made.
-        networks: on any device.
-        training: what they were trained on, how, and with what result; whatever JSON can hold.
+        path: Path of the pair, with or without suffix; its folder is made.
+        networks: Networks on any device.
+        training: Record of the training: data, settings, results; anything that JSON can hold.
 
     Raises:
-        OSError, ValueError, TypeError: see there.
         ValueError: There is no position network.
     """
     if networks.position is None:
@@ -48,35 +47,37 @@ def save_weights(path: str | Path, networks: LearnedInitializer, training: dict[
 
 
 def load_weights(name_or_path: str | Path) -> LearnedInitializer:
-    """Read what `save_weights` wrote.
+    """Read networks that `save_weights` wrote.
 
     Args:
-        name_or_path: a name in checkpoints/; or the path of either file, with or without suffix.
+        name_or_path: Name in checkpoints/, or path of either file, with or without suffix.
 
     Returns:
         The networks on the CPU, in evaluation mode. The global random state is left as it was.
 
     Raises:
-        FileNotFoundError: one of the two files is missing.
-        ValueError: one of them is damaged, or of another format or version, or they do not belong together. All
+        FileNotFoundError: One of the two files is missing.
+        ValueError: One of them is damaged or has another format or version, or they do not belong together. All
             messages are one line that begins with the path.
     """
     path = _find(name_or_path)
     info_path = path.with_suffix(".json")
     tensors, info = read_pair(path, FORMAT, VERSION, "weights")
-    arguments = _checked(PositionNetwork, info.get("position"), f"{info_path}: position")
-    more = None
+    position = _checked(PositionNetwork, info.get("position"), f"{info_path}: position")
+    attribute = None
     if info.get("attribute") is not None:
-        more = _checked(AttributeNetwork, info["attribute"], f"{info_path}: attribute")
+        attribute = _checked(AttributeNetwork, info["attribute"], f"{info_path}: attribute")
 
     def build() -> LearnedInitializer:
-        return LearnedInitializer(PositionNetwork(**arguments), None if more is None else AttributeNetwork(**more))
+        return LearnedInitializer(
+            PositionNetwork(**position), None if attribute is None else AttributeNetwork(**attribute)
+        )
 
     return filled(build, tensors, path)
 
 
 def training_of(name_or_path: str | Path) -> dict[str, Any]:
-    """What `save_weights` was told of the training of weights, for arguments and errors as of `load_weights`."""
+    """Return the record of the training that `save_weights` was given; arguments and errors are `load_weights`'s."""
     _, info = read_pair(_find(name_or_path), FORMAT, VERSION, "weights")
     training = info.get("training")
     return training if isinstance(training, dict) else {}
@@ -90,7 +91,7 @@ def _checked(kind: type[nn.Module], arguments: object, where: str) -> dict[str, 
 
 
 def _find(name_or_path: str | Path) -> Path:
-    """The safetensors file that is meant; a name in checkpoints/ comes before a file of that name in this folder."""
+    """Find the safetensors file; a name in checkpoints/ comes before a file of that name in the working folder."""
     stem = without_suffix(name_or_path)
     candidates = [CHECKPOINTS / stem, stem] if str(name_or_path) == stem.name else [stem]
     for path in (Path(f"{candidate}.safetensors") for candidate in candidates):

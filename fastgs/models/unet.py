@@ -1,8 +1,8 @@
-"""The U-Net of both networks: a U-Net of segmentation-models-pytorch with FiLM, beside a path that keeps the detail.
+"""U-Net of both networks: that of segmentation-models-pytorch with FiLM, beside a path that keeps the detail.
 
-Where a Gaussian goes and how it looks is decided by single pixels, which an encoder that halves the image at once has
-lost. So pixels are first folded into channels (2 x 2 into one, nothing lost), and residual blocks at that half
-resolution take what the U-Net says of the surroundings and answer for each of the four pixels.
+Single pixels decide where a Gaussian goes and how it looks, and an encoder that halves the image at once loses them. So
+pixels are first folded into channels (2 x 2 pixels into one, without loss). Residual blocks at that half resolution
+combine them with what the U-Net says of the surroundings, and answer for each of the four pixels.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fastgs.models.film import FiLM
 from fastgs.nearest import did_you_mean
 
-FOLD = 2
+FOLD = 2  # pixels, of each axis, that are folded into channels
 
+# Page that lists the names of encoders, for messages.
 ENCODERS = "https://smp.readthedocs.io/en/latest/encoders.html"
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions added to their input; the identity until trained."""
+    """Two 3 x 3 convolutions, added to their input; the identity until trained."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -41,27 +42,29 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.convolutions[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) features to the same shape."""
         residual: Tensor = self.convolutions(functional.silu(features))
         return features + residual
 
 
 class UNet(nn.Module):
-    """(B, in, H, W) and a (B,) condition to (B, out, H, W), for any H and W; zero until trained.
+    """Maps (B, in, H, W) images and a (B,) condition to (B, out, H, W), for any H and W; to zero until trained.
 
-    Batch normalization in the encoder never uses batch statistics (it scales and shifts by what was trained or, at
-    first, by nothing): crops in training and whole photos later would differ in them, and so would ranks.
+    Batch normalization in the encoder never uses statistics of the batch, only its running statistics, which stay at
+    mean 0 and variance 1 unless the weights were pretrained: crops in training and whole photos later would differ in
+    the statistics, and so would ranks.
 
     Args:
-        in_channels, out_channels: of the images.
-        encoder: a name known to segmentation-models-pytorch, whose first feature has half its input's resolution.
-        depth: number of halvings in the encoder, 2 to 5.
-        width: channels of the detail path.
-        blocks: residual blocks of the detail path.
-        encoder_weights: pretrained weights by the name segmentation-models-pytorch has for them; downloads them.
+        in_channels, out_channels: Numbers of channels of the input and of the output.
+        encoder: Name of an encoder in segmentation-models-pytorch whose first feature has half its input's resolution.
+        depth: Number of halvings in the encoder, 2 to 5.
+        width: Number of channels of the detail path.
+        blocks: Number of residual blocks of the detail path.
+        encoder_weights: Name that segmentation-models-pytorch has for pretrained weights, which it downloads; None
+            starts from random ones.
 
     Raises:
-        ValueError: an argument is out of range, or of no encoder that there is; the message begins with its name.
+        ValueError: An argument is out of range, or there is no such encoder; the message begins with the argument.
     """
 
     def __init__(
@@ -94,7 +97,7 @@ class UNet(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> UNet:
-        """As of any module, but batch normalization stays as in evaluation."""
+        """Set the mode of all modules but batch normalization, which stays in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm):
@@ -118,24 +121,24 @@ class UNet(nn.Module):
 
 
 def _encoder(name: str, channels: int, depth: int, weights: str | None) -> Any:
-    """An encoder of segmentation-models-pytorch."""
+    """Build an encoder of segmentation-models-pytorch; see `UNet` for arguments and errors."""
     known = [*get_encoder_names(), *(f"tu-{model}" for model in timm.list_models())]
-    # Of timm's, those that are a model of their own, with or without a tag: it would download others.
+    # Of the names that timm takes, only those of its own models, with or without a tag: it would download others.
     if name not in known and not (name.startswith("tu-") and timm.is_model(name[3:])):
         near = did_you_mean(name, known)
         raise ValueError(f"encoder: {name[:40]!r} is none of those in {ENCODERS}{near}")
     try:
         return get_encoder(name, channels, depth, weights)
-    except Exception as error:  # the libraries below raise whatever they like
+    except Exception as error:  # the libraries below raise exceptions of any type
         given = "" if weights is None else f" with encoder_weights {weights!r}"
         reason = shorten(str(error), 160, placeholder=" ...")
         raise ValueError(f"encoder: {name!r} cannot be built of depth {depth}{given} ({reason})") from error
 
 
 def stack(planes: Sequence[Tensor]) -> Tensor:
-    """(B, C, H, W) tensors of one size along their channels, in the layout and precision that a `UNet` works in.
+    """Concatenate (B, C, H, W) tensors along their channels, in the layout and precision that a `UNet` works in.
 
-    `torch.cat` would keep the layout of whole planes: together with what it takes to fold those, more time than the
+    `torch.cat` would keep the layout of whole planes. Together with folding those, that takes more time than the
     convolutions.
     """
     first = planes[0]
@@ -150,7 +153,7 @@ def stack(planes: Sequence[Tensor]) -> Tensor:
 
 
 def _fold(images: Tensor) -> Tensor:
-    """Blocks of FOLD x FOLD pixels into channels, all channels of a pixel together: copies of whole pixels."""
+    """Fold blocks of FOLD x FOLD pixels into channels; those of a pixel stay together, so that whole pixels are copied."""
     batch, channels, height, width = images.shape
     blocks = images.permute(0, 2, 3, 1).reshape(batch, height // FOLD, FOLD, width // FOLD, FOLD, channels)
     folded = blocks.transpose(2, 3).reshape(batch, height // FOLD, width // FOLD, FOLD**2 * channels)
@@ -158,7 +161,7 @@ def _fold(images: Tensor) -> Tensor:
 
 
 def _unfold(folded: Tensor) -> Tensor:
-    """The inverse of `_fold`."""
+    """Invert `_fold`."""
     batch, channels, height, width = folded.shape
     blocks = folded.permute(0, 2, 3, 1).reshape(batch, height, width, FOLD, FOLD, channels // FOLD**2)
     images = blocks.transpose(2, 3).reshape(batch, FOLD * height, FOLD * width, channels // FOLD**2)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from networks import attribute_network, disturbed, initializer, position_network
 
+from fastgs.gaussians import MIN_SCALE
 from fastgs.initializers import curvature
 from fastgs.initializers.from_density import gaussians_at
 from fastgs.initializers.sampling import sample
 from fastgs.models import correct
-from fastgs.models.attribute import CHANNELS, MIN_SCALE
+from fastgs.models.attribute import CORRECTIONS
 from fastgs.models.feed_forward import LearnedInitializer, _errors_and_forces
 from fastgs.render import render
 
@@ -135,7 +136,7 @@ def test_forces_are_derivatives_of_the_squared_error():
     placed = gaussians_at(11 * torch.rand(6, 2, generator=seeded()), image.float(), torch.full((9, 11), 1 / 99))
     placed = placed.to(torch.float64)
     placed = replace(placed, scales=1 + placed.scales)  # away from the smallest that is allowed
-    corrections = 0.1 * torch.randn(6, CHANNELS, generator=seeded(), dtype=torch.float64)
+    corrections = 0.1 * torch.randn(6, CORRECTIONS, generator=seeded(), dtype=torch.float64)
 
     def half_error(index, change):
         moved = corrections.clone()
@@ -147,4 +148,4 @@ def test_forces_are_derivatives_of_the_squared_error():
     step = 1e-5
     slopes = torch.stack([half_error(i, step) - half_error(i, -step) for i in range(corrections.numel())]) / (2 * step)
     areas = 2 * torch.pi * placed.scales.prod(1, keepdim=True)
-    torch.testing.assert_close(forces * areas, -slopes.view(6, CHANNELS), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(forces * areas, -slopes.view(6, CORRECTIONS), rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ from networks import SMALL, attribute_network, disturbed, position_network
 
 from fastgs.gaussians import Gaussians
 from fastgs.models import AttributeNetwork, FiLM, PositionNetwork, correct, density_condition
-from fastgs.models.attribute import CHANNELS, MAX_CHANGE, SEEN
+from fastgs.models.attribute import CORRECTIONS, MAX_CHANGE, STATE_CHANNELS, AttributeInputs
 from fastgs.models.unet import UNet
 
 # Of the corrections, in their order.
@@ -32,8 +32,13 @@ def position_inputs(batch, height, width):
 def attribute_inputs(batch, height, width):
     images, densities, counts = position_inputs(batch, height, width)
     errors = 0.1 * torch.randn(batch, 3, height, width, generator=seeded(3))
-    state = torch.randn(batch, 1 + SEEN * CHANNELS, height, width, generator=seeded(4))
+    state = torch.randn(batch, STATE_CHANNELS, height, width, generator=seeded(4))
     return images, densities, errors, torch.full((batch,), 0.1), state, counts
+
+
+def apply(network, inputs):
+    """Run either network on its inputs."""
+    return network(AttributeInputs(*inputs)) if isinstance(network, AttributeNetwork) else network(*inputs)
 
 
 NETWORKS = pytest.mark.parametrize(
@@ -61,17 +66,17 @@ def test_trained_it_is_another_one_that_sums_to_one(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_corrections_of_any_size(size):
     inputs = attribute_inputs(2, *size)
-    untrained, trained = attribute_network()(*inputs), disturbed(attribute_network())(*inputs)
-    assert untrained.shape == trained.shape == (2, CHANNELS, *size)
+    untrained, trained = (apply(each, inputs) for each in (attribute_network(), disturbed(attribute_network())))
+    assert untrained.shape == trained.shape == (2, CORRECTIONS, *size)
     assert not untrained.any() and trained.isfinite().all() and trained.abs().max() > 1e-4
 
 
 @NETWORKS
 def test_samples_of_a_batch_do_not_touch(make, inputs):
     network, batch = disturbed(make()), inputs(3, 20, 26)
-    together = network(*batch)
+    together = apply(network, batch)
     for index in range(3):
-        alone = network(*(each[index : index + 1] for each in batch))
+        alone = apply(network, [each[index : index + 1] for each in batch])
         torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -79,7 +84,7 @@ def test_samples_of_a_batch_do_not_touch(make, inputs):
 def test_training_mode_changes_nothing(make, inputs):
     network, batch = disturbed(make()), inputs(2, 20, 26)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert torch.equal(network.train()(*batch), network.eval()(*batch))
+    assert torch.equal(apply(network.train(), batch), apply(network.eval(), batch))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
@@ -87,7 +92,7 @@ def test_training_mode_changes_nothing(make, inputs):
 def test_every_parameter_gets_a_gradient(make, inputs):
     """Processes that share gradients wait for all of them."""
     network, batch = disturbed(make()), inputs(2, 32, 32)
-    output = network(*batch)
+    output = apply(network, batch)
     (output * torch.randn(output.shape, generator=seeded(5))).sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
@@ -97,7 +102,7 @@ def test_every_parameter_gets_a_gradient(make, inputs):
 def test_the_number_of_gaussians_matters(make, inputs):
     *planes, counts = inputs(1, 20, 26)
     network = disturbed(make(), size=0.3)
-    few, many = (network(*planes, counts * factor) for factor in (1, 30))
+    few, many = (apply(network, [*planes, counts * factor]) for factor in (1, 30))
     assert (few - many).abs().max() > 1e-3
 
 
@@ -109,7 +114,7 @@ def test_unconditioned_network_sees_the_same_condition_at_any_density(make, inpu
     conditions = []
     network.unet.film.register_forward_pre_hook(lambda module, given: conditions.append(given[1]))
     for factor in (1, 30):
-        network(*planes, counts * factor)
+        apply(network, [*planes, counts * factor])
     expected = density_condition(torch.tensor([10_000]), 512, 512)
     assert all(torch.equal(condition, expected) for condition in conditions)
 
@@ -170,14 +175,14 @@ def covariances(gaussians):
 
 def test_no_correction_changes_no_ellipse():
     gaussians = some_gaussians()
-    same = correct(gaussians, torch.zeros(len(gaussians), CHANNELS, dtype=torch.float64))
+    same = correct(gaussians, torch.zeros(len(gaussians), CORRECTIONS, dtype=torch.float64))
     torch.testing.assert_close(covariances(same), covariances(gaussians), rtol=1e-5, atol=1e-5)
     assert torch.equal(same.means, gaussians.means) and torch.equal(same.colors, gaussians.colors)
 
 
 def some_corrections(**values):
     """(12, 8), zero but for the named ones."""
-    corrections = torch.zeros(12, CHANNELS, dtype=torch.float64)
+    corrections = torch.zeros(12, CORRECTIONS, dtype=torch.float64)
     for name, value in values.items():
         corrections[:, NAMES.index(name)] = value
     return corrections
@@ -223,7 +228,7 @@ def test_the_gradient_of_corrections_is_right_for_circles_too():
         corrected = correct(gaussians, corrections)
         return corrected.means, covariances(corrected), corrected.colors
 
-    corrections = 0.2 * torch.randn(len(gaussians), CHANNELS, generator=seeded(8), dtype=torch.float64)
+    corrections = 0.2 * torch.randn(len(gaussians), CORRECTIONS, generator=seeded(8), dtype=torch.float64)
     assert torch.autograd.gradcheck(shape, corrections.requires_grad_())
     zero = torch.zeros_like(corrections, requires_grad=True)
     sum(
