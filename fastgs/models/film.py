@@ -19,7 +19,8 @@ def density_condition(num_gaussians: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         num_gaussians: (B,) counts of Gaussians on a canvas.
-        height, width: Size of the canvas in pixels.
+        height: Height of the canvas in pixels.
+        width: Width of the canvas in pixels.
     """
     equivalent = num_gaussians.float() * (REFERENCE_PIXELS / (height * width))
     return torch.log1p(equivalent) / math.log1p(MAX_GAUSSIANS)

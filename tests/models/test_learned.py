@@ -82,7 +82,7 @@ def test_method_of_sampling(learned):
         part = LearnedInitializer(learned.position, sampling=sampling)
         expected = sample(density, 300, sampling, seeded())
         assert torch.equal(part(images, counts, [seeded()])[0].means, expected)
-    with pytest.raises(ValueError, match="^sampling: expected one of multinomial, .*, got 'even'$"):
+    with pytest.raises(ValueError, match=r"^sampling: expected one of multinomial, .*, got 'even'$"):
         LearnedInitializer(learned.position, sampling="even")
 
 

@@ -97,7 +97,7 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset, tmp_path):
     overlay = tmp_path / "overlay.yaml"
     callbacks = ["fastgs.training.callbacks.panels.Panels", "fastgs.training.callbacks.throughput.Throughput"]
     overlay.write_text("\n".join(["trainer:", "  callbacks+:", *(f"    - class_path: {name}" for name in callbacks)]))
-    more = [f"--config={CONFIGS / 'ema.yaml'}", f"--config={overlay}", "--model.per_attribute=true"]
+    more = [f"--config={CONFIGS / 'overlays/ema.yaml'}", f"--config={overlay}", "--model.per_attribute=true"]
     assert main(arguments("anchored", tmp_path / "whole", dataset, *more)) == 0
     command = arguments("anchored", tmp_path / "parts", dataset, *more)
     with pytest.raises(RuntimeError, match="stopped"):
@@ -173,9 +173,9 @@ def gridless(tmp_path_factory):
         ("conv", "--model.model=unet", 2, "model: fastgs.training.AutoencoderStage: model: expected"),
         (
             "conv",
-            "--config={configs}/position.yaml",
+            "--config={configs}/overlays/smoke.yaml",
             2,
-            "{configs}/position.yaml: data: fastgs.splats.SplatDataModule: there",
+            "{configs}/overlays/smoke.yaml: model: fastgs.training.AutoencoderStage: there",
         ),
     ],
 )

@@ -70,7 +70,8 @@ def _one_thread():
 
 
 def arguments(folder, images, overlays=("wandb",)):
-    configs = [f"--config={CONFIGS / name}.yaml" for name in ("position", "smoke", *overlays)]
+    names = ["position", *(f"overlays/{name}" for name in ("smoke", *overlays))]
+    configs = [f"--config={CONFIGS / name}.yaml" for name in names]
     return ["fit", *configs, *SMALL, f"--trainer.default_root_dir={folder}", f"--data.train={images}",
             f"--data.val={images}"]  # fmt: skip
 
