@@ -1,1 +1,1 @@
-"""Autoencoders on sets of Gaussians, whole: networks, principal components, trained ones."""
+"""Autoencoders of sets of Gaussians: networks, principal components, trained autoencoders and their files."""

@@ -1,4 +1,4 @@
-"""What all autoencoders of sets are: to their users, and to those who write one."""
+"""Base classes of all autoencoders of sets: the interface, and the base of a single network."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 WeightInit = Literal["default", "xavier", "kaiming"]
 
 
 class Autoencoder(nn.Module):
-    """What all are to their users.
+    """Maps sets of elements on a grid, K = rows x columns, to latents and back.
 
     Attributes:
-        channels: C of an element.
-        rows, columns: of the grid of elements.
-        latent: numbers that one set becomes.
-        parts: the networks that it is made of.
+        channels: Number C of channels of an element.
+        rows, columns: Size of the grid of elements.
+        latent: Number of latents of one set.
+        parts: Networks that the autoencoder is made of.
     """
 
     channels: int
@@ -28,38 +29,40 @@ class Autoencoder(nn.Module):
     parts: Sequence[SingleAutoencoder]
 
     def encode(self, sets: Tensor) -> Tensor:
-        """(B, K, C) in [-1, 1] to (B, latent)."""
+        """Map (B, K, C) sets in [-1, 1] to (B, latent) numbers."""
         raise NotImplementedError
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(B, latent) to (B, K, C) in [-1, 1]."""
+        """Map (B, latent) numbers to (B, K, C) sets in [-1, 1]."""
         raise NotImplementedError
 
     def forward(self, sets: Tensor) -> Tensor:
-        """(B, K, C) to its reconstruction."""
+        """Return the reconstruction of (B, K, C) sets."""
         return self.decode(self.encode(sets))
 
 
 class SingleAutoencoder(Autoencoder):
-    """One network for all channels.
+    """Autoencoder of one network for all channels.
 
-    A subclass makes its two halves: `encoder`, (B, C, rows, columns) to (B, latent), and `decoder`, back.
+    A subclass builds its two halves: `encoder`, which maps (B, C, rows, columns) to (B, latent), and `decoder`, which
+    maps back.
 
     Args:
-        channels: C of an element.
-        rows, columns: of the grid of elements.
-        latent: numbers that one set becomes.
-        width: of the layers, see the subclass.
-        dropout: share of the features that training leaves out, in [0, 1).
-        batch_norm: normalize features over the batch.
-        weight_init: "default" is torch's; "xavier" (Glorot and Bengio 2010, uniform) and "kaiming" (He et al. 2015,
-            normal) are for the weights of all linear layers and convolutions, whose biases are 0 then.
+        channels: Number C of channels of an element.
+        rows, columns: Size of the grid of elements.
+        latent: Number of latents of one set.
+        width: Width of the layers; its unit depends on the subclass.
+        dropout: Share of the features that training leaves out, in [0, 1).
+        batch_norm: Normalize features over the batch.
+        weight_init: Initialization of weights. "default" is torch's; "xavier" (Glorot and Bengio 2010, uniform) and
+            "kaiming" (He et al. 2015, normal) set the weights of all linear layers and convolutions, and their biases
+            to 0.
 
     Attributes:
-        arguments: those above.
+        arguments: Arguments that rebuild the network, as files of weights hold them.
 
     Raises:
-        ValueError: an argument is out of range; the message begins with its name.
+        ValueError: An argument is out of range; the message begins with its name.
     """
 
     def __init__(
@@ -90,33 +93,33 @@ class SingleAutoencoder(Autoencoder):
         }
         self.channels, self.rows, self.columns, self.latent = channels, rows, columns, latent
         self.width, self.dropout, self.batch_norm = width, dropout, batch_norm
-        self.encoder, self.decoder = self._encoder(), self._decoder()
-        _initialize(self, weight_init)
+        self.encoder, self.decoder = self._build_encoder(), self._build_decoder()
+        _initialize_weights(self, weight_init)
         self.to(memory_format=torch.channels_last)
 
     @property
+    @override
     def parts(self) -> Sequence[SingleAutoencoder]:  # type: ignore[override]
-        """See `Autoencoder`."""
         return [self]
 
+    @override
     def encode(self, sets: Tensor) -> Tensor:
-        """See `Autoencoder`."""
         latents: Tensor = self.encoder(sets.transpose(1, 2).reshape(len(sets), self.channels, self.rows, self.columns))
         return latents.float()
 
+    @override
     def decode(self, latents: Tensor) -> Tensor:
-        """See `Autoencoder`."""
         grids: Tensor = self.decoder(latents)
         return grids.float().tanh().flatten(2).transpose(1, 2)
 
-    def _encoder(self) -> nn.Module:
+    def _build_encoder(self) -> nn.Module:
         raise NotImplementedError
 
-    def _decoder(self) -> nn.Module:
+    def _build_decoder(self) -> nn.Module:
         raise NotImplementedError
 
 
-def _initialize(network: nn.Module, weight_init: WeightInit) -> None:
+def _initialize_weights(network: nn.Module, weight_init: WeightInit) -> None:
     if weight_init == "default":
         return
     for layer in network.modules():

@@ -1,4 +1,4 @@
-"""What a principal autoencoder computes of the training images before it is trained."""
+"""Principal components of the training images, from which a principal autoencoder starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from fastgs.autoencoders.networks import Autoencoder, PrincipalAutoencoder
 from fastgs.splats import SplatBatch, SplatDataset
 
-# Images, turned ones included, that components are computed of, and those that tell how much channels matter.
+# Number of images, turned ones included, that the components are computed of, and of those that weigh the channels.
 IMAGES, SENSITIVITY_IMAGES = 12_000, 256
 
 
@@ -20,19 +20,19 @@ def set_components(
     sets: Callable[[SplatBatch], Tensor],
     rendered: Callable[[Tensor], Tensor],
 ) -> None:
-    """Give the parts of a network that start from principal components theirs.
+    """Compute the principal components of those parts of a network that start from them.
 
     Args:
-        network: its other parts stay as they are.
-        dataset: the training images; where it turns them, the components are those of turned images, too.
-        sets: (B, K, C) what the network is given of a batch, in [-1, 1].
-        rendered: (B, 3, H, W) pictures of such sets, differentiable.
+        network: Autoencoder, whose other parts stay as they are.
+        dataset: Training images; if it turns them, the components are those of turned images, too.
+        sets: Function that returns the (B, K, C) sets in [-1, 1] that the network is given of a batch.
+        rendered: Differentiable function that returns the (B, 3, H, W) pictures of such sets.
     """
     if not any(isinstance(part, PrincipalAutoencoder) for part in network.parts):
         return
     generator = torch.Generator().manual_seed(dataset.seed)
     order = torch.randperm(len(dataset), generator=generator)[:IMAGES]
-    examples = torch.cat([sets(dataset.batch(part, symmetry)) for part, symmetry in _turns(dataset, order)])
+    examples = torch.cat([sets(dataset.batch(part, symmetry)) for part, symmetry in _select_turns(dataset, order)])
     weights = sensitivities(examples[:SENSITIVITY_IMAGES], rendered, generator)
     first = 0
     for part in network.parts:
@@ -42,8 +42,8 @@ def set_components(
             part.set_components(examples[..., channels], weights[channels])
 
 
-def _turns(dataset: SplatDataset, order: Tensor) -> list[tuple[Tensor, int]]:
-    """Images and symmetries, as many of all as there is room for, and of each image different ones."""
+def _select_turns(dataset: SplatDataset, order: Tensor) -> list[tuple[Tensor, int]]:
+    """Select images and a symmetry for each: as many turns as IMAGES allows, different ones for each image."""
     if not dataset.turn:
         return [(order, 0)]
     symmetries = 8 if dataset.height == dataset.width else 4
@@ -57,15 +57,23 @@ def _turns(dataset: SplatDataset, order: Tensor) -> list[tuple[Tensor, int]]:
 
 
 def sensitivities(sets: Tensor, rendered: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
-    """(C,) root mean square of what a picture changes by a unit of one channel of one element.
+    """Estimate the change of a picture with each channel.
 
     With J the derivative of the picture and white noise n, the mean square of J^T n is that of J's columns.
+
+    Args:
+        sets: (N, K, C) sets in [-1, 1].
+        rendered: Differentiable function that returns the (N, 3, H, W) pictures of sets.
+        generator: Source of the noise, on the CPU.
+
+    Returns:
+        (C,) root mean squares of the change of a picture by a unit of one channel of one element.
     """
     with torch.enable_grad():
         variable = sets.detach().clone().requires_grad_()
         pictures = rendered(variable)
         noise = torch.randn(pictures.shape, generator=generator)
         (gradient,) = torch.autograd.grad((pictures * noise.to(pictures)).sum(), variable)
-    # What nothing depends on still has a weight, as it is divided by.
+    # Channels that nothing depends on still get a weight, since weights are divided by.
     mean = gradient.square().mean((0, 1)).sqrt()
     return mean.clamp(min=1e-3 * float(mean.max()))

@@ -1,6 +1,6 @@
-"""Autoencoders of sets that have an order: Gaussians in the cells of a grid, or pixels.
+"""Registry of autoencoders of sets that have an order: Gaussians in the cells of a grid, or pixels.
 
-All take (B, K, C) values in [-1, 1], K = rows x columns, to (B, latent) numbers and back. To add one, write a subclass
+All map (B, K, C) values in [-1, 1], K = rows x columns, to (B, latent) numbers and back. To add one, write a subclass
 of `SingleAutoencoder` with the two halves of its network, and name it in `Model` and `NETWORKS`.
 """
 
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from fastgs.autoencoders.base import Autoencoder, SingleAutoencoder, WeightInit
 from fastgs.autoencoders.convolutional import ConvAutoencoder, ResNetAutoencoder
@@ -34,16 +35,18 @@ Model = Literal["deep", "conv", "resnet", "principal"]
 
 
 class DeepAutoencoder(SingleAutoencoder):
-    """The set as one flat vector; four linear layers each way, of 16 x `width` hidden units."""
+    """Autoencoder of the set as one flat vector: four linear layers each way, of 16 x `width` hidden units."""
 
-    def _encoder(self) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), *self._layers(self.channels * self.rows * self.columns, self.latent))
+    @override
+    def _build_encoder(self) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), *self._build_layers(self.channels * self.rows * self.columns, self.latent))
 
-    def _decoder(self) -> nn.Module:
-        layers = self._layers(self.latent, self.channels * self.rows * self.columns)
+    @override
+    def _build_decoder(self) -> nn.Module:
+        layers = self._build_layers(self.latent, self.channels * self.rows * self.columns)
         return nn.Sequential(*layers, nn.Unflatten(1, (self.channels, self.rows, self.columns)))
 
-    def _layers(self, first: int, last: int) -> list[nn.Module]:
+    def _build_layers(self, first: int, last: int) -> list[nn.Module]:
         units, layers = 16 * self.width, list[nn.Module]()
         for inputs in (first, units, units):
             norm = nn.BatchNorm1d(units) if self.batch_norm else nn.Identity()
@@ -52,13 +55,13 @@ class DeepAutoencoder(SingleAutoencoder):
 
 
 class SplitAutoencoder(Autoencoder):
-    """A network of its own for each group of channels; the latent is theirs in a row.
+    """Autoencoder that has a network of its own for each group of channels; its latents are theirs in a row.
 
     Args:
-        networks: in the order of the channels; all of the same grid.
+        networks: Networks in the order of the channels, all for the same grid.
 
     Raises:
-        ValueError: the grids differ.
+        ValueError: The grids differ.
     """
 
     parts: Sequence[SingleAutoencoder]
@@ -71,13 +74,13 @@ class SplitAutoencoder(Autoencoder):
         self.rows, self.columns = networks[0].rows, networks[0].columns
         self.channels, self.latent = (sum(getattr(each, name) for each in networks) for name in ("channels", "latent"))
 
+    @override
     def encode(self, sets: Tensor) -> Tensor:
-        """See `Autoencoder`."""
         pieces = torch.split(sets, [each.channels for each in self.parts], dim=2)
         return torch.cat([each.encode(piece) for each, piece in zip(self.parts, pieces, strict=True)], dim=1)
 
+    @override
     def decode(self, latents: Tensor) -> Tensor:
-        """See `Autoencoder`."""
         pieces = torch.split(latents, [each.latent for each in self.parts], dim=1)
         return torch.cat([each.decode(piece) for each, piece in zip(self.parts, pieces, strict=True)], dim=2)
 
@@ -91,16 +94,16 @@ NETWORKS: dict[Model, type[SingleAutoencoder]] = {
 
 
 def build_autoencoder(model: Model, groups: Sequence[int], latent: int, **arguments: Any) -> Autoencoder:
-    """One network, or one for each group of channels, among which the latent is divided as evenly as possible.
+    """Build one network, or one for each group of channels, which share the latents as evenly as possible.
 
     Args:
-        model: the kind of network.
-        groups: the number of channels of each group.
-        latent: numbers that one set becomes.
-        arguments: the others of `SingleAutoencoder`.
+        model: Kind of network, a name in NETWORKS.
+        groups: Number of channels of each group.
+        latent: Number of latents of one set.
+        **arguments: Other arguments of `SingleAutoencoder`.
 
     Raises:
-        ValueError: an argument is out of range; the message begins with its name.
+        ValueError: An argument is out of range; the message begins with its name.
     """
     share, rest = divmod(latent, len(groups))
     if share < 1:

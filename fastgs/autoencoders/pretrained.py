@@ -1,4 +1,4 @@
-"""Trained autoencoders: Gaussians or pixels to a few numbers and back; and the files that they are kept in."""
+"""Trained autoencoders, which map Gaussians or pixels to a few numbers and back, and their files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastgs.autoencoders.networks import NETWORKS, Autoencoder, SingleAutoencoder, SplitAutoencoder
 from fastgs.fitting.parametrization import Attributes
+from fastgs.gaussians import CHANNELS as COLORS
 from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.render import rasterize
 from fastgs.splats.channels import CHANNELS, Normalization, Parameters, from_channels, grid_shape, to_channels
@@ -21,26 +22,25 @@ Images = Attributes | Tensor
 FORMAT = "fastgs.autoencoder"
 VERSION = "1"
 
-# Images that go through a network at a time.
+# Number of images that go through a network at a time.
 BATCH = 256
 
 
 @dataclass(frozen=True)
 class TrainedAutoencoder:
-    """A network, and what its numbers mean.
+    """Autoencoder with the meaning of its numbers: maps N images to latents and back.
 
-    What goes in and comes out is, of N images, `Attributes`, (N, K, 2), (N, K, 2), (N, K), (N, K, 3), units as in
-    `Gaussians`, if the content is "splats"; and (N, 3, H, W) floats in [0, 1] if it is "pixels". All are on the device
-    of the network.
+    If the content is "splats", images are `Attributes`, (N, K, 2), (N, K, 2), (N, K), (N, K, 3), with the units of
+    `Gaussians`. If it is "pixels", they are (N, 3, H, W) floats in [0, 1]. All are on the device of the network.
 
     Attributes:
         content: "splats" or "pixels".
-        network: for (N, K, C) sets in [-1, 1] of K Gaussians, or of H x W pixels.
-        height, width: of the images, in pixels.
-        normalization: of the channels of Gaussians; None for pixels.
+        network: Autoencoder of (N, K, C) sets in [-1, 1] of K Gaussians, or of H x W pixels.
+        height, width: Size of the images in pixels.
+        normalization: Normalization of the channels of Gaussians; None for pixels.
 
     Raises:
-        ValueError: these do not fit together.
+        ValueError: The arguments do not fit together.
     """
 
     content: Content
@@ -68,59 +68,60 @@ class TrainedAutoencoder:
 
     @property
     def parameters(self) -> Parameters | None:
-        """The channels of Gaussians; None for pixels."""
+        """Kind of the channels of Gaussians; None for pixels."""
         return None if self.normalization is None else self.normalization.parameters
 
     @property
     def num_gaussians(self) -> int | None:
-        """K of each image; None for pixels."""
+        """Number K of Gaussians of each image; None for pixels."""
         return None if self.normalization is None else self.network.rows * self.network.columns
 
     @torch.no_grad()
     def encode(self, images: Images) -> Tensor:
-        """(N, latent) numbers of N images.
+        """Return the (N, latent) numbers of N images.
 
         Raises:
-            ValueError: they are of another content, number of Gaussians or size than the network.
+            ValueError: The images have another content, number of Gaussians or size than the network.
         """
         return torch.cat([self.network.encode(part) for part in torch.split(self.normalized(images), BATCH)])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Images:
-        """The inverse of `encode`, as good as it was learned."""
+        """Return the images of (N, latent) numbers, as well as the network has learned to."""
         return self.restored(torch.cat([self.network.decode(part) for part in torch.split(latents, BATCH)]))
 
     @torch.no_grad()
     def reconstruct(self, images: Images) -> Tensor:
-        """(N, 3, H, W) pictures of what is left of N images after both, not clamped."""
+        """Return the (N, 3, H, W) pictures, not clamped, of N images that were encoded and decoded."""
         latents = torch.split(self.encode(images), BATCH)
         return torch.cat([self.rendered(self.restored(self.network.decode(part))) for part in latents])
 
     def normalized(self, images: Images) -> Tensor:
-        """The images as (N, K, C) sets in [-1, 1].
+        """Return images as (N, K, C) sets in [-1, 1].
 
         Raises:
-            ValueError: see `encode`.
+            ValueError: The images have another content, number of Gaussians or size than the network.
         """
         if self.normalization is not None:
             elements = self.network.rows * self.network.columns
             if not isinstance(images, Attributes) or images.means.shape[1:] != (elements, 2):
-                raise ValueError(f"images: expected {elements} Gaussians each, got {_described(images)}")
+                raise ValueError(f"images: expected {elements} Gaussians each, got {_describe(images)}")
             channels = to_channels(images, self.normalization.parameters, self.height, self.width)
             return self.normalization.normalized(channels)
-        if not isinstance(images, Tensor) or images.shape[1:] != (3, self.height, self.width):
-            raise ValueError(f"images: expected pixels (N, 3, {self.height}, {self.width}), got {_described(images)}")
+        if not isinstance(images, Tensor) or images.shape[1:] != (COLORS, self.height, self.width):
+            expected = f"(N, {COLORS}, {self.height}, {self.width})"
+            raise ValueError(f"images: expected pixels {expected}, got {_describe(images)}")
         return pixel_sets(images)
 
     def restored(self, sets: Tensor) -> Images:
-        """The inverse of `normalized`; differentiable."""
+        """Return sets as images: the inverse of `normalized`; differentiable."""
         if self.normalization is not None:
             channels = self.normalization.channels(sets)
             return from_channels(channels, self.normalization.parameters, self.height, self.width)
-        return ((sets + 1) / 2).transpose(1, 2).reshape(len(sets), 3, self.height, self.width)
+        return ((sets + 1) / 2).transpose(1, 2).reshape(len(sets), COLORS, self.height, self.width)
 
     def rendered(self, images: Images) -> Tensor:
-        """(N, 3, H, W) pictures of Gaussians, or the pixels as they are; differentiable."""
+        """Return the (N, 3, H, W) pictures of Gaussians, or the pixels as they are; differentiable."""
         if isinstance(images, Tensor):
             return images
         count, elements, _ = images.means.shape
@@ -134,31 +135,28 @@ class TrainedAutoencoder:
 
 
 def set_shape(content: Content, num_gaussians: int, height: int, width: int) -> tuple[int, int, int]:
-    """Rows, columns and channels of the set that a network is given of an image.
+    """Return rows, columns and channels of the set that a network is given of an image.
 
     Raises:
-        ValueError: see `fastgs.splats.channels.grid_shape`.
+        ValueError: The Gaussians make no grid (see `fastgs.splats.channels.grid_shape`).
     """
     if content == "pixels":
-        return height, width, 3
+        return height, width, COLORS
     return *grid_shape(num_gaussians, height, width), len(CHANNELS["plain"])
 
 
 def pixel_sets(pixels: Tensor) -> Tensor:
-    """(N, 3, H, W) in [0, 1] to (N, H W, 3) in [-1, 1]."""
+    """Return (N, 3, H, W) pixels in [0, 1] as (N, H W, 3) sets in [-1, 1]."""
     return pixels.flatten(2).transpose(1, 2) * 2 - 1
 
 
 def save_autoencoder(path: str | Path, autoencoder: TrainedAutoencoder, training: dict[str, Any]) -> None:
-    """Write PATH.safetensors and PATH.json, as `fastgs.io.weights.write_pair`.
+    """Write PATH.safetensors and PATH.json; see `fastgs.io.weights.write_pair` for path and errors.
 
     Args:
-        path: with or without suffix; its folder is made.
-        autoencoder: on any device.
-        training: what it was trained on, how, and with what result; whatever JSON can hold.
-
-    Raises:
-        OSError, ValueError, TypeError: see there.
+        path: Path of the pair, with or without suffix.
+        autoencoder: Autoencoder on any device.
+        training: Record of the training: data, settings, results.
     """
     parts, normalization = autoencoder.network.parts, autoencoder.normalization
     (model,) = {name for name, kind in NETWORKS.items() if all(type(part) is kind for part in parts)}
@@ -178,25 +176,25 @@ def save_autoencoder(path: str | Path, autoencoder: TrainedAutoencoder, training
 
 
 def load_autoencoder(path: str | Path) -> TrainedAutoencoder:
-    """Read what `save_autoencoder` wrote.
+    """Read an autoencoder that `save_autoencoder` wrote.
 
     Args:
-        path: of either file, with or without suffix.
+        path: Path of either file, with or without suffix.
 
     Returns:
-        It, on the CPU, the network in evaluation mode. The global random state is left as it was.
+        The autoencoder on the CPU, its network in evaluation mode. The global random state is left as it was.
 
     Raises:
-        FileNotFoundError: one of the two files is missing.
-        ValueError: one of them is damaged, or of another format or version, or they do not belong together. All
-            messages are one line that begins with the path.
+        FileNotFoundError: A file is missing.
+        ValueError: The pair holds no readable autoencoder (see `fastgs.io.weights.read_pair`), or its parts do not fit
+            together; one line that begins with the path.
     """
     path = Path(f"{without_suffix(path)}.safetensors")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the path of what train.py exported of an autoencoder")
     tensors, info = read_pair(path, FORMAT, VERSION, "autoencoder")
     info_path = path.with_suffix(".json")
-    kind, arguments = _networks(info, info_path)
+    kind, arguments = _read_networks(info, info_path)
 
     def build() -> Autoencoder:
         networks = [kind(**each) for each in arguments]
@@ -213,8 +211,8 @@ def load_autoencoder(path: str | Path) -> TrainedAutoencoder:
         raise ValueError(f"{info_path}: {error}") from error
 
 
-def _networks(info: dict[str, Any], path: Path) -> tuple[type[SingleAutoencoder], list[dict[str, Any]]]:
-    """The kind of the networks that the JSON at `path` describes, and the arguments of each."""
+def _read_networks(info: dict[str, Any], path: Path) -> tuple[type[SingleAutoencoder], list[dict[str, Any]]]:
+    """Return the kind of the networks that the JSON at `path` describes, and the arguments of each."""
     kind = {str(name): kind for name, kind in NETWORKS.items()}.get(str(info.get("model")))
     described = info.get("networks")
     if kind is None:
@@ -225,8 +223,8 @@ def _networks(info: dict[str, Any], path: Path) -> tuple[type[SingleAutoencoder]
     return kind, [checked_arguments(kind, each, where) for each in described]
 
 
-def _described(images: Images) -> str:
-    """What images are, for messages."""
+def _describe(images: Images) -> str:
+    """Describe images for messages."""
     if isinstance(images, Attributes):
         return f"Gaussians of shape {tuple(images.means.shape)}"
     return f"pixels of shape {tuple(images.shape)}"
