@@ -1,4 +1,4 @@
-"""LightningModules: the steps and the logging of training; what they compute lies elsewhere."""
+"""LightningModules: the steps and the logging of training, without the computations themselves."""
 
 from fastgs.training.attribute import AttributeStage
 from fastgs.training.autoencoder import AutoencoderStage

@@ -1,4 +1,4 @@
-"""Stage II: the attribute network, trained end to end through the rasterizer; the position network is frozen."""
+"""Stage II: trains the attribute network end to end through the rasterizer; the position network is frozen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.data import Batch
 from fastgs.models import AttributeNetwork
@@ -21,10 +22,10 @@ class AttributeStage(Stage):
     """Trains the attribute network.
 
     Args:
-        position_weights: what Stage I exported: a name in checkpoints/ or a path.
+        position_weights: Weights that Stage I exported: a name in checkpoints/ or a path.
         encoder, depth, width, blocks, passes, encoder_weights, conditioned: Arguments of
             `fastgs.models.AttributeNetwork`.
-        learning_rate, weight_decay, warmup_steps, val_counts, val_iterations: see `Stage`.
+        learning_rate, weight_decay, warmup_steps, val_counts, val_iterations: Arguments of `Stage`.
     """
 
     def __init__(
@@ -46,14 +47,15 @@ class AttributeStage(Stage):
         super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
         self.save_hyperparameters()
         training = training_of(position_weights)
-        self.position_training = training.get("position", training)  # of weights that had both networks, the first
+        # Weights of both networks record the training of the position network inside that of the attribute network.
+        self.position_training = training.get("position", training)
         self.networks = LearnedInitializer(
             load_weights(position_weights).requires_grad_(False).position,
             AttributeNetwork(encoder, depth, width, blocks, passes, encoder_weights, conditioned),
         )
 
+    @override
     def export(self, path: Path, training: dict[str, Any]) -> None:
-        """See `TrainedStage`; with the training of the position network under "position"."""
         save_weights(path, self.networks, training | {"position": self.position_training})
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

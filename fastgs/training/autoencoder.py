@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from fastgs.autoencoders.components import set_components
 from fastgs.autoencoders.networks import Model, WeightInit, build_autoencoder
@@ -18,32 +19,34 @@ from fastgs.splats import SplatBatch, SplatDataModule
 from fastgs.splats.channels import ATTRIBUTES
 from fastgs.training.base import Schedule, TrainedStage
 
-# Below this squared error, 100 dB, an image is not improved.
-LEAST_ERROR = 1e-10
+# Smallest mean squared error in the loss (100 dB): images below it are not improved.
+MIN_ERROR = 1e-10
 
 
 class AutoencoderStage(TrainedStage):
     """Trains an autoencoder.
 
-    The loss is `parameter_weight` times the mean squared error of the normalized parameters plus `rendering_weight`
-    times that of the rendered image, in which the original pixels are what is right; of the latter the mean over images
-    of the logarithm, as in the mean PSNR. If the content is pixels, they are the parameters, and the image needs no
+    The loss is `parameter_weight` times the mean squared error of the normalized parameters, plus `rendering_weight`
+    times the mean over images of the logarithm of the mean squared error of the rendered image, compared with the
+    original pixels (as in the mean PSNR). If the content is pixels, they are the parameters, and the image needs no
     rendering.
 
-    Logs `val/psnr`, the mean over images of the PSNR in dB of the rendered image, and `val/parameter_mse`; in a test,
-    the same of the test images.
+    The stage logs `val/psnr`, the mean over images of the PSNR in dB of the rendered image, and `val/parameter_mse`; in
+    a test, the same for the test images.
 
     Args:
-        model: the kind of network, see `fastgs.autoencoders.networks`.
+        model: Kind of network, a name in `fastgs.autoencoders.networks.NETWORKS`.
         content: "splats", or as a baseline "pixels".
-        per_attribute: a network of its own for each attribute of the Gaussians (see
-            `fastgs.splats.channels.ATTRIBUTES`), among which the latent is divided.
-        latent, width, dropout, batch_norm, weight_init: see `fastgs.autoencoders.base.SingleAutoencoder`.
-        parameter_weight, rendering_weight: of the losses; 0 leaves one out.
-        learning_rate, weight_decay, warmup_steps, schedule: see `TrainedStage`.
+        per_attribute: Use a network of its own for each attribute of the Gaussians (see
+            `fastgs.splats.channels.ATTRIBUTES`); they share the latents.
+        latent, width, dropout, batch_norm, weight_init: Arguments of
+            `fastgs.autoencoders.base.SingleAutoencoder`.
+        parameter_weight: Weight of the loss of parameters; 0 leaves it out.
+        rendering_weight: Weight of the loss of renderings; 0 leaves it out.
+        learning_rate, weight_decay, warmup_steps, schedule: Arguments of `TrainedStage`.
 
     Raises:
-        ValueError: an argument is out of range; of the network's when a run is set up. One line.
+        ValueError: An argument is out of range; those of the network are checked when a run is set up. One line.
     """
 
     DATA = SplatDataModule
@@ -87,7 +90,7 @@ class AutoencoderStage(TrainedStage):
         """Build the network for the data, once.
 
         Raises:
-            ValueError: the data or an argument is not for it; one line that begins with the argument.
+            ValueError: The data or an argument does not suit the network; one line that begins with the argument.
         """
         if hasattr(self, "autoencoder"):
             return
@@ -109,15 +112,15 @@ class AutoencoderStage(TrainedStage):
             raise ValueError(f"model.{error}") from error
         normalization = dataset.normalization if self.content == "splats" else None
         self.autoencoder = TrainedAutoencoder(self.content, self.network, height, width, normalization)
-        if "train" in data.datasets:  # weights of a checkpoint come later, and replace these
+        if "train" in data.datasets:  # the weights of a checkpoint are read later and replace these
             set_components(self.network, data.datasets["train"], self.sets, self.rendered)
 
+    @override
     def export(self, path: Path, training: dict[str, Any]) -> None:
-        """See `TrainedStage`; for `fastgs.autoencoders.pretrained.load_autoencoder`."""
         save_autoencoder(path, self.autoencoder, training)
 
     def training_step(self, batch: SplatBatch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch, and log its parts."""
         sets = self.sets(batch)
         outputs: Tensor = self.network(sets)
         loss = outputs.new_zeros(())
@@ -127,7 +130,7 @@ class AutoencoderStage(TrainedStage):
             self.log("train/parameter_mse", error, batch_size=len(sets))
         if self.rendering_weight:
             errors = (self.rendered(outputs) - batch.pixels).square().mean((1, 2, 3))
-            logarithm = errors.clamp(min=LEAST_ERROR).log().mean()
+            logarithm = errors.clamp(min=MIN_ERROR).log().mean()
             loss = loss + self.rendering_weight * logarithm
             self.log("train/psnr", -10 / math.log(10) * logarithm, prog_bar=True, batch_size=len(sets))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(sets))
@@ -142,11 +145,11 @@ class AutoencoderStage(TrainedStage):
         self._measure(batch, "test")
 
     def sets(self, batch: SplatBatch) -> Tensor:
-        """(B, K, C) what the network is given of a batch, in [-1, 1]."""
+        """Return the (B, K, C) sets in [-1, 1] that the network is given of a batch."""
         return batch.inputs if self.content == "splats" else pixel_sets(batch.pixels)
 
     def rendered(self, sets: Tensor) -> Tensor:
-        """(B, 3, H, W) images, not clamped, of what the network is given or gives; differentiable."""
+        """Return the (B, 3, H, W) images, not clamped, of sets that the network is given or returns; differentiable."""
         return self.autoencoder.rendered(self.autoencoder.restored(sets))
 
     def _measure(self, batch: SplatBatch, name: str) -> None:

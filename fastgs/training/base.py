@@ -1,4 +1,4 @@
-"""What the training stages share: the optimizer; how K is drawn, and what is measured on validation images."""
+"""Base classes of the training stages: optimizer and schedule; drawing of K, and validation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import lightning
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.data import Batch, FolderDataModule
 from fastgs.fitting.fit import fit
@@ -20,45 +21,49 @@ from fastgs.models.pretrained import save_weights
 
 Schedule = Literal["cosine", "constant"]
 
+# Fewest Gaussians at 512 x 512 that a training image gets.
 MIN_GAUSSIANS = 2_500
 
 
 def generators(seeds: Tensor) -> list[torch.Generator]:
-    """One source of everything random about each sample, from the (B,) seeds of its batch."""
+    """Make one generator for each sample from the (B,) seeds of a batch."""
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
 def draw_count(
     height: int, width: int, generator: torch.Generator, lowest: int = MIN_GAUSSIANS, highest: int = MAX_GAUSSIANS
 ) -> int:
-    """How many Gaussians a training image gets: log-uniform from `lowest` to `highest` at 512 x 512, by area."""
+    """Draw the number of Gaussians of an image: log-uniform from `lowest` to `highest` at 512 x 512, scaled by area."""
     share = torch.rand((), generator=generator).item()
     equivalent = lowest * (highest / lowest) ** share
     return count_at(equivalent, height, width)
 
 
 def count_at(equivalent: float, height: int, width: int) -> int:
-    """The number of Gaussians on a canvas of the density that `equivalent` of them have at 512 x 512."""
+    """Return the number of Gaussians on a canvas that has the density of `equivalent` of them at 512 x 512."""
     return max(1, round(equivalent * height * width / REFERENCE_PIXELS))
 
 
 def relative_entropy(log_densities: Tensor) -> Tensor:
-    """(B, H, W) log densities to (B,) entropies less that of the uniform density, in nats: 0 uniform, else negative."""
+    """Return the (B,) entropies of (B, H, W) log densities less that of the uniform density, in nats; at most 0."""
     flat = log_densities.flatten(1)
     return -(flat.exp() * flat).sum(1) - math.log(flat.shape[1])
 
 
 class TrainedStage(lightning.LightningModule):
-    """AdamW with a linear warm-up and a schedule over the whole run; and what a run leaves.
+    """Base of all stages that learn: AdamW with a linear warm-up and a schedule over the whole run; exported weights.
 
     Args:
-        learning_rate: at its peak.
-        weight_decay: of AdamW.
-        warmup_steps: optimizer steps of the linear rise.
-        schedule: what follows, "cosine" is a decay to a hundredth.
+        learning_rate: Learning rate at its peak.
+        weight_decay: Weight decay of AdamW.
+        warmup_steps: Optimizer steps in which the learning rate rises linearly.
+        schedule: Course of the learning rate after the rise: "cosine" decays to a hundredth, "constant" stays.
+
+    Attributes:
+        DATA: Class of the data module that the stage is trained on.
     """
 
-    DATA: ClassVar[type[lightning.LightningDataModule]]  # that its batches come from
+    DATA: ClassVar[type[lightning.LightningDataModule]]
 
     def __init__(
         self, learning_rate: float, weight_decay: float, warmup_steps: int, schedule: Schedule = "cosine"
@@ -70,10 +75,11 @@ class TrainedStage(lightning.LightningModule):
         self.schedule: Schedule = schedule
 
     def export(self, path: Path, training: dict[str, Any]) -> None:
-        """Write the weights as PATH.safetensors and PATH.json, with what they were trained on.
+        """Write the weights as PATH.safetensors and PATH.json, with a record of the training.
 
         Raises:
-            OSError, ValueError: see `fastgs.io.weights.write_pair`.
+            OSError: The folder is not writable, or the disk is full.
+            ValueError: The weights hold NaN or infinity.
         """
         raise NotImplementedError
 
@@ -81,7 +87,7 @@ class TrainedStage(lightning.LightningModule):
         """Refuse the data of other stages.
 
         Raises:
-            ValueError: one line that begins with the argument.
+            ValueError: The data module is not a DATA; one line that begins with the argument.
         """
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None and not isinstance(data, self.DATA):
@@ -94,7 +100,7 @@ class TrainedStage(lightning.LightningModule):
         """Log the norm of the gradient, and end a run that has diverged before its weights are lost.
 
         Raises:
-            ValueError: the gradient holds NaN or infinity.
+            ValueError: The gradient holds NaN or infinity.
         """
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -103,7 +109,7 @@ class TrainedStage(lightning.LightningModule):
         self.log("train/gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
-        """AdamW over what is trained, and its schedule by step."""
+        """Return AdamW for all parameters that are trained, and its schedule by step."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
         total = int(self.trainer.estimated_stepping_batches)
@@ -120,12 +126,12 @@ class TrainedStage(lightning.LightningModule):
 
 
 class Stage(TrainedStage):
-    """A stage of the networks that place Gaussians: what is measured on validation images.
+    """Base of both stages of the networks that place Gaussians: validation.
 
     Args:
-        learning_rate, weight_decay, warmup_steps: see `TrainedStage`.
-        val_counts: K at 512 x 512 for which validation images are predicted; on other sizes, of the same density.
-        val_iterations: of the fit that follows, as what a prediction is worth shows only after it.
+        learning_rate, weight_decay, warmup_steps: Arguments of `TrainedStage`.
+        val_counts: Numbers of Gaussians at 512 x 512 that validation images get; on other sizes, equally dense ones.
+        val_iterations: Steps of the fit that follows, since only a fit shows what a prediction is worth.
     """
 
     DATA = FolderDataModule
@@ -143,13 +149,13 @@ class Stage(TrainedStage):
         self.val_counts = val_counts
         self.val_iterations = val_iterations
 
+    @override
     def export(self, path: Path, training: dict[str, Any]) -> None:
-        """See `TrainedStage`; for `fastgs.models.pretrained.load_weights`."""
         save_weights(path, self.networks, training)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log PSNR at once and after a short fit, and the entropy of the density, for each K."""
-        # `Trainer.validate` is in inference mode, in which nothing can be fitted, nor what was made in it.
+        # `Trainer.validate` is in inference mode, in which nothing can be fitted, and no tensor that was made in it.
         with torch.inference_mode(False), torch.no_grad():
             for equivalent in self.val_counts:
                 self._validate(batch._replace(images=batch.images.clone()), equivalent)

@@ -14,25 +14,25 @@ from fastgs.io.files import atomic_write
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; one line that begins with the file and says what to do."""
+    """Error of a checkpoint that cannot be used; one line that begins with the file and says what to do."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints as files of `torch.save`, on a local or shared disk.
+    """Writes and reads checkpoints as files of `torch.save`, on a local or shared disk.
 
     Lightning's own class writes to the system's temporary folder and moves the file from there, which to another disk
-    is a copy: killed or out of space in the middle of it, it leaves half a checkpoint in place of the last good one.
-    Nor does it report that a file may not be written. And it runs code that is hidden in a file if told to.
+    is a copy: killed or out of space in the middle of it, it leaves half a checkpoint in place of the last good one. It
+    does not report that a file may not be written, and it runs code that is hidden in a file if told to.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Replace `path` by the checkpoint, or leave it as it is.
 
         Raises:
-            OSError: the folder is not writable or the disk is full; names the file.
+            OSError: The folder is not writable or the disk is full; the error names the file.
         """
         path, buffer = Path(path), io.BytesIO()
-        # Through memory: torch's own writer does not say why it could not write.
+        # The checkpoint goes through memory, since torch's own writer does not say why it could not write.
         torch.save(checkpoint, buffer)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Read a checkpoint, of tensors and plain values alone, whatever `weights_only` says.
 
         Raises:
-            CheckpointError: the file is missing, unreadable, cut off or no checkpoint.
+            CheckpointError: The file is missing, unreadable, cut off or no checkpoint.
         """
         if not Path(path).is_file():
             raise CheckpointError(f"{path}: no such checkpoint; check --ckpt_path")

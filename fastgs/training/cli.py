@@ -1,4 +1,4 @@
-"""The command behind train.py: Lightning's, for all stages, with errors that say what to do."""
+"""Command behind train.py: Lightning's, for all stages, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from typing_extensions import override
 
 from fastgs.io.images import ImageError
 from fastgs.nearest import did_you_mean
@@ -29,8 +30,8 @@ from fastgs.training.complaints import LONGEST, complaint
 
 FAILED, WRONG_USAGE = 1, 2
 
-# What Lightning warns of in every run, though it is meant so or does not matter.
-_MEANT = (
+# Warnings of Lightning that every run would show, though the cause is intended or does not matter.
+_IGNORED_WARNINGS = (
     ".*exists and is not empty",  # a run is resumed
     ".*in eval mode at the start of training",  # batch normalization, see UNet
     ".*WeightAveraging callback with a model that overrides",  # networks of the size of the data, not sharded
@@ -40,9 +41,13 @@ _MEANT = (
 
 
 class Parser(LightningArgumentParser):
-    """Says what is wrong in one line, without the usage, which has hundreds; and takes no option by half its name."""
+    """Parser that reports errors in one line, without the usage (hundreds of lines), and takes no abbreviated option.
 
-    reading = ""  # the configuration that is being read
+    Attributes:
+        reading: Prefix of messages that names the configuration that is being read.
+    """
+
+    reading = ""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})
@@ -51,7 +56,7 @@ class Parser(LightningArgumentParser):
         """End with one line on stderr."""
         parser = getattr(ex, "subcommand_parser", self)
         settings = [action.dest for action in parser._actions]
-        if not self.exit_on_error:  # the parser of a class inside another parser, which will say where it is
+        if not self.exit_on_error:  # the parser of a class inside another parser, which will add the place
             super().error(complaint(message, [*settings, "class_path", "init_args"]), ex)
         commands = [action for action in self._actions if isinstance(action, _SubParsersAction)]
         if commands and not set(commands[0].choices or ()) & set(self.args):
@@ -59,31 +64,34 @@ class Parser(LightningArgumentParser):
             given = self.args[0] if self.args and not self.args[0].startswith("-") else ""
             message = f"give one of the subcommands {', '.join(known)}"
             message += f" instead of {given}{did_you_mean(given, known)}" if given else ""
-        self.exit(WRONG_USAGE, _line(f"{self.reading}{complaint(message, settings)}"))
+        self.exit(WRONG_USAGE, _format_line(f"{self.reading}{complaint(message, settings)}"))
 
     def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Name the file in what is wrong with it."""
+        """Parse a configuration; errors name its file."""
         self.reading = f"{cfg_path}: "
         try:
             return super().parse_path(cfg_path, *args, **kwargs)
-        except ValueError as error:  # of the text; jsonargparse ends with others itself
+        except ValueError as error:  # the text cannot be parsed; jsonargparse handles other errors itself
             self.error(f"cannot be read ({error})")
         finally:
             self.reading = ""
 
 
 class KeepConfig(SaveConfigCallback):
-    """Keeps the resolved configuration beside the checkpoints, whatever the logger: fit.yaml, test.yaml, ..."""
+    """Callback that keeps the resolved configuration beside the checkpoints, whatever the logger: fit.yaml, ..."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write it, over the one of an earlier run."""
+        """Write the configuration, over that of an earlier run."""
         path = Path(trainer.default_root_dir, f"{TrainerFn(stage).value}.yaml")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.parser.save(self.config, path, skip_unset=False, overwrite=True, multifile=False)
 
 
 class Command(LightningCLI):
-    """Any stage on its data, by default folders of images; all that it leaves lies in `trainer.default_root_dir`."""
+    """Command that runs any stage on its data, by default folders of images.
+
+    Everything that a run leaves lies in `trainer.default_root_dir`.
+    """
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         self.arguments = list(sys.argv[1:] if args is None else args)
@@ -109,16 +117,16 @@ class Command(LightningCLI):
         parser.set_defaults({"checkpoint.filename": "last", "checkpoint.save_on_train_epoch_end": True})
         parser.link_arguments("trainer.default_root_dir", "checkpoint.dirpath")
         parser.add_lightning_class_args(ExportWeights, "export")
-        parser.link_arguments("trainer.default_root_dir", "model.init_args.targets", _targets)
+        parser.link_arguments("trainer.default_root_dir", "model.init_args.targets", _targets_folder)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Log to CSV files there, too, if no logger is given."""
+        """Build the trainer, which logs to CSV files in its default_root_dir if no logger is given."""
         settings = self._get(self.config_init, "trainer")
         if settings.logger in (None, True):
             kwargs["logger"] = CSVLogger(settings.default_root_dir or ".", name="logs")
         try:
             return super().instantiate_trainer(**kwargs)
-        except (TypeError, ValueError) as error:  # beside its own kind, Lightning raises these of wrong settings
+        except (TypeError, ValueError) as error:  # Lightning raises these too for wrong settings
             raise MisconfigurationException(f"trainer: {error}") from error
 
     def _set_seed(self) -> None:
@@ -128,61 +136,63 @@ class Command(LightningCLI):
             raise MisconfigurationException(f"seed_everything: {error}") from error
 
     def before_fit(self) -> None:
-        """Tell the exported weights by which command and settings they are made."""
+        """Hand the command and the settings of the run to the export of weights."""
         settings = json.loads(self._parser("fit").dump(self.config["fit"], format="json"))
         command = shlex.join(["python", "train.py", *self.arguments])
-        config = {name: _given(settings[name]) for name in ("seed_everything", "trainer", "model", "data")}
+        config = {name: _drop_none(settings[name]) for name in ("seed_everything", "trainer", "model", "data")}
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ExportWeights):
                 callback.run = {"command": command, "config": config}
 
+    @override
     def _parse_ckpt_path(self) -> None:
-        """Leave the configuration as it is. Lightning would replace its model by that of the checkpoint, silently."""
+        # Leaves the configuration as it is: Lightning would silently replace its model by that of the checkpoint.
+        pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: by default those of the process.
+        arguments: Arguments of the command; None takes those of the process.
 
     Returns:
-        The exit code: 0 all good, 1 something failed that users can mend, 2 wrong usage; both said on stderr. What
-        else goes wrong is a bug, and keeps its traceback.
+        The exit code: 0 success, 1 a failure that users can mend, 2 wrong usage. Failures are reported on stderr. Any
+        other exception is a bug and keeps its traceback.
     """
-    for message in _MEANT:
+    for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     try:
         Command(arguments)
-    except SystemExit as stop:  # the way that the parser ends, and Lightning after Ctrl-C
+    except SystemExit as stop:  # raised by the parser, and by Lightning after Ctrl-C
         return stop.code if isinstance(stop.code, int) else FAILED
     except Exception as error:
-        reason = _reason(error)
+        reason = _explain(error)
         if reason is None:
             raise
-        sys.stderr.write(_line(reason))
+        sys.stderr.write(_format_line(reason))
         return FAILED
     return 0
 
 
-def _given(settings: Any) -> Any:
-    """Settings without those that are None, as many of Lightning's are."""
+def _drop_none(settings: Any) -> Any:
+    """Drop settings that are None, as many of Lightning's are."""
     if isinstance(settings, dict):
-        return {name: _given(value) for name, value in settings.items() if value is not None}
+        return {name: _drop_none(value) for name, value in settings.items() if value is not None}
     return settings
 
 
-def _targets(folder: str | None) -> str:
-    """Where a run keeps the targets of Stage I: they are its own, as they go on from visit to visit."""
+def _targets_folder(folder: str | None) -> str:
+    """Return the folder for the targets of Stage I, one for each run, since they change from visit to visit."""
     return str(Path(folder or ".", "targets"))
 
 
-def _reason(error: BaseException) -> str | None:
-    """What users are told of an error; None if it is not theirs to mend."""
+def _explain(error: BaseException) -> str | None:
+    """Return the message of an error that users can mend; None for others."""
     message = str(error)
     match error:
         case ValueError() if message.startswith("Does not validate") and error.__cause__:  # raised by a constructor
-            return str(error.__cause__) if isinstance(error.__cause__, ValueError) else _reason(error.__cause__)
+            return str(error.__cause__) if isinstance(error.__cause__, ValueError) else _explain(error.__cause__)
         case OSError():
             return f"{error.filename}: {error.strerror}" if error.filename else message
         case MisconfigurationException():
@@ -201,5 +211,5 @@ def _reason(error: BaseException) -> str | None:
             return None
 
 
-def _line(message: str) -> str:
+def _format_line(message: str) -> str:
     return f"train.py: error: {' '.join(message.split())}\n"

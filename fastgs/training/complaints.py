@@ -1,4 +1,4 @@
-"""What jsonargparse says of wrong arguments and configurations, often in a page, in one line that helps."""
+"""Shortens the messages of jsonargparse on wrong arguments and configurations, often a page, to one helpful line."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from textwrap import shorten
 
 from fastgs.nearest import did_you_mean
 
+# Longest message in characters.
 LONGEST = 280
 
 _KEY = re.compile(r'\s*Parser key "([\w.]+)":\s*')
@@ -19,7 +20,7 @@ _WITHIN = re.compile(r"Problem with given class_path '([\w.]+)':\s*([\s\S]*)")
 _NO_CLASS = re.compile(
     r"(?:module '.*' has no attribute|No module named|Expected a dot import path string|Import path .*does not corresp)"
 )
-# Messages about names that there are not.
+# Messages about names that do not exist.
 _UNKNOWN = re.compile(
     r"(?:Option|Subcommand '\w+' does not accept option|Group '[\w.]+' does not accept option) '(?P<setting>[^']+)'.*"
     r"|unrecognized arguments: (?P<option>[^\s=]+)[\s\S]*"
@@ -27,11 +28,11 @@ _UNKNOWN = re.compile(
 
 
 def complaint(message: str, settings: Collection[str]) -> str:
-    """A message of jsonargparse in one line.
+    """Return a message of jsonargparse in one line.
 
     Args:
-        message: of whatever length, of a parser or of one for the arguments of a class.
-        settings: that the parser has, by their full names.
+        message: Message of any length, from a parser of options or of the arguments of a class.
+        settings: Full names of the settings that the parser has.
     """
     place = ""
     if key := _KEY.match(message):
@@ -46,24 +47,24 @@ def complaint(message: str, settings: Collection[str]) -> str:
     wrong_class = next((each for each in reasons if _NO_CLASS.search(each)), None)
     if wrong_class:
         path = re.search(r"class_path '(.*)'", wrong_class)
-        reason = _wrong_class(path[1] if path else value, wrong_class, union[1] if union else "")
+        reason = _explain_class(path[1] if path else value, wrong_class, union[1] if union else "")
     elif within:
         class_path, reason = within[0].groups()
         place += f"{class_path}: "
-        reason = _plain(reason, settings, value)
+        reason = _explain_plain(reason, settings, value)
     elif union:
-        reason = _wrong_kind(union[1], value)
+        reason = _explain_kind(union[1], value)
     else:
-        reason = _plain(message, settings, value)
+        reason = _explain_plain(message, settings, value)
     return shorten(place + reason, LONGEST, placeholder=" ...")
 
 
-def _plain(message: str, settings: Collection[str], value: str) -> str:
-    """A message without a list of reasons."""
+def _explain_plain(message: str, settings: Collection[str], value: str) -> str:
+    """Shorten a message that has no list of reasons."""
     if unknown := _UNKNOWN.match(message):
-        return _unknown(unknown["setting"] or unknown["option"], settings)
+        return _explain_unknown(unknown["setting"] or unknown["option"], settings)
     if kind := re.match(r"Expected an? (.*?)(?:\. Got value: .*)?$", message):
-        return _wrong_kind(kind[1], value)
+        return _explain_kind(kind[1], value)
     if choice := re.match(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)", message):
         known = re.findall(r"\w+", choice[2])
         return f"there is no subcommand {choice[1]} but {', '.join(known)}{did_you_mean(choice[1], known)}"
@@ -75,8 +76,8 @@ def _plain(message: str, settings: Collection[str], value: str) -> str:
     return re.sub(r"(arguments are required: )\w+\.", r"\1", message)
 
 
-def _unknown(name: str, settings: Collection[str]) -> str:
-    """Of a setting, or with dashes an option, that there is not."""
+def _explain_unknown(name: str, settings: Collection[str]) -> str:
+    """Return the message on a setting, or with dashes an option, that does not exist."""
     dashes = "--" if name.startswith("--") else ""
     name = name.removeprefix("--")
     groups = {setting.split(".")[0] for setting in settings}
@@ -87,8 +88,8 @@ def _unknown(name: str, settings: Collection[str]) -> str:
     return f"there is no {'option' if dashes else 'setting'} {dashes}{name}{near or '; --help says what there is'}"
 
 
-def _wrong_kind(kinds: str, value: str) -> str:
-    """Of a value that is of none of the kinds, as Python writes types."""
+def _explain_kind(kinds: str, value: str) -> str:
+    """Return the message on a value that has none of the expected types, which are given as Python writes them."""
     choices = re.findall(r"'([^']+)'", "".join(re.findall(r"Literal\[(.*?)\]", kinds)))
     for pattern, replacement in (
         (r"<class '([\w.]+)'>", r"\1"),
@@ -102,17 +103,21 @@ def _wrong_kind(kinds: str, value: str) -> str:
     return f"expected {listed}; got {value}{did_you_mean(value, choices)}"
 
 
-def _wrong_class(path: str, reason: str, kinds: str) -> str:
-    """Of the path of a class that there is not, or that is none of the kinds."""
-    known = {kind.__name__: _import_path(kind) for base in re.findall(r"(?:\w+\.)+\w+", kinds) for kind in _below(base)}
+def _explain_class(path: str, reason: str, kinds: str) -> str:
+    """Return the message on a class that does not exist or is none of the expected ones."""
+    known = {
+        kind.__name__: _import_path(kind)
+        for base in re.findall(r"(?:\w+\.)+\w+", kinds)
+        for kind in _find_subclasses(base)
+    }
     near = did_you_mean(path.rpartition(".")[2], known, known.__getitem__)
     if subclass := re.search(r"to a subclass of (\w+)", reason):
         return f"{path} is no {subclass[1]}{near}"
     return f"there is no class {path}{near}"
 
 
-def _below(base: str) -> Iterator[type]:
-    """The class of this path, and all that are derived from it so far."""
+def _find_subclasses(base: str) -> Iterator[type]:
+    """Yield the class of this path, and all classes derived from it that have been imported."""
     found = locate(base)
     left = [found] if isinstance(found, type) else []
     while left:
@@ -123,7 +128,7 @@ def _below(base: str) -> Iterator[type]:
 
 
 def _import_path(kind: type) -> str:
-    """The shortest that has been imported."""
+    """Return the shortest path from which the class can be imported, among imported packages."""
     parts = kind.__module__.split(".")
     packages = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
     offering = (each for each in packages if getattr(sys.modules.get(each), kind.__name__, None) is kind)

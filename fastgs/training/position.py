@@ -1,4 +1,4 @@
-"""Stage I: the position network, trained on where an optimizer takes its samples: optimize, project, repeat."""
+"""Stage I: trains the position network on where an optimizer takes its samples: optimize, project, repeat."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ DensityLoss = Literal["cross_entropy", "mse"]
 
 
 def density_loss(log_densities: Tensor, targets: Tensor, kind: DensityLoss) -> Tensor:
-    """Mean over a batch of the loss of predicted densities.
-
-    "cross_entropy" is `-sum_x target log prediction` less its value for the uniform density, in nats: a proper score
-    of a distribution. "mse" is as published (Fast-2DGS, equation 6): the mean squared difference of both scaled to a
-    maximum of 1.
+    """Return the loss of predicted densities, as the mean over a batch.
 
     Args:
-        log_densities: (B, H, W); exponentials sum to 1.
-        targets: (B, H, W); sum to 1.
+        log_densities: (B, H, W) logarithms of the predictions, which sum to 1.
+        targets: (B, H, W) target densities, which sum to 1.
+        kind: "cross_entropy" is `-sum_x target log prediction` less its value for the uniform density, in nats: a
+            proper score of a distribution. "mse" is as published (Fast-2DGS, equation 6): the mean squared difference
+            of both densities, each scaled to a maximum of 1.
     """
     if kind == "cross_entropy":
         uniform = torch.tensor(float(targets[0].numel())).log()
@@ -48,17 +47,15 @@ class PositionStage(Stage):
     checkpoint may be `slots` epochs old at most.
 
     Args:
-        targets: folder where the optimized Gaussians are kept, about 32 bytes for each.
-        slots: different K for each image.
-        iterations: of the optimizer, each time a target is visited; below 60 it relocates nothing.
-        anchor: share of the heuristic density in the targets, in [0, 1). Where Gaussians end is not quite where they
-            are best started, at few of them least of all: half and half is as good as either at any K, and better at
-            most (benchmarks/LOG.md). 0 is as published.
-        loss: see `density_loss`.
+        targets: Folder where the optimized Gaussians are kept, about 32 bytes for each.
+        slots: Number of different K for each image.
+        iterations: Steps of the optimizer each time a target is visited; below 60 it relocates nothing.
+        anchor: Share of the heuristic density in the targets, in [0, 1). Gaussians are best started not quite where
+            they end, least of all when they are few: half and half is as good as either at any K, and better at most
+            (benchmarks/LOG.md). 0 is as published.
+        loss: Kind of the loss, see `density_loss`.
         encoder, depth, width, blocks, encoder_weights, conditioned: Arguments of `fastgs.models.PositionNetwork`.
-        learning_rate, weight_decay, warmup_steps: see `Stage`.
-        val_counts: K at 512 x 512 for which the density is judged.
-        val_iterations: of the fit that judges a density by the PSNR it leads to.
+        learning_rate, weight_decay, warmup_steps, val_counts, val_iterations: Arguments of `Stage`.
     """
 
     def __init__(
@@ -93,7 +90,7 @@ class PositionStage(Stage):
         """Refuse data that change from epoch to epoch.
 
         Raises:
-            ValueError: one line that begins with the argument.
+            ValueError: The data crop or mirror at random, or repeat images; one line that begins with the argument.
         """
         data: Any = getattr(self.trainer, "datamodule", None)
         for name, wanted in {"random_crop": False, "flip": False, "repeat": 1}.items():
@@ -107,7 +104,7 @@ class PositionStage(Stage):
         """Visit the target of each image, carry it on, and compare its projection with the prediction."""
         _, _, height, width = batch.images.shape
         slot, visit = self.current_epoch % self.slots, self.current_epoch // self.slots
-        # What K an image has in a slot does not depend on the epoch, or nothing could be kept.
+        # The K of an image in a slot does not depend on the epoch, or nothing could be kept.
         counts = [
             draw_count(height, width, torch.Generator().manual_seed(int(index) * self.slots + slot))
             for index in batch.indices
@@ -127,7 +124,7 @@ class PositionStage(Stage):
 
     @torch.no_grad()
     def _optimize(self, batch: Batch, i: int, count: int, slot: int, visit: int) -> Gaussians:
-        """Carry the Gaussians of sample `i` on, from the last visit or else from the network's prediction."""
+        """Optimize the Gaussians of sample `i` further, from the last visit or else from the network's prediction."""
         index, generator = int(batch.indices[i]), generators(batch.seeds)[i]
         start = self.store.load(index, slot, visit - 1)
         if start is None or len(start) != count:

@@ -1,4 +1,4 @@
-"""Trained weights, written after each epoch in the form in which they are used."""
+"""Callback that exports trained weights after each epoch."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fastgs.training.base import TrainedStage
 
 
 class ExportWeights(Callback):
-    """Writes the networks and what they were trained on at the end of each epoch; their averages, if a run has them.
+    """Writes the networks, or their averages if a run has them, with a record of the training after each epoch.
 
     Args:
-        path: of the weights, without suffix; relative to the trainer's default_root_dir.
+        path: Path of the weights, without suffix; relative to the trainer's default_root_dir.
 
     Attributes:
-        run: what else is known of the run, for the JSON; the command and its configuration, if there was one.
+        run: Further entries of the record: the command and its configuration, if there was one.
     """
 
     def __init__(self, path: str = "weights") -> None:
@@ -36,8 +36,8 @@ class ExportWeights(Callback):
         """Write PATH.safetensors and PATH.json; in the first process only, and not in a mere trial.
 
         Raises:
-            OSError: the folder is not writable, or the disk is full; names the file.
-            ValueError: the weights hold NaN or infinity. The last checkpoint is then still the one before.
+            OSError: The folder is not writable, or the disk is full; the error names the file.
+            ValueError: The weights hold NaN or infinity. The last checkpoint is then still the one before.
         """
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -51,12 +51,12 @@ class ExportWeights(Callback):
 
 
 def describe(trainer: Trainer, stage: TrainedStage) -> dict[str, Any]:
-    """What made the weights, as plain values. There is no date in it: the same run gives the same file."""
+    """Return the record of a training as plain values. It holds no date, so that the same run gives the same file."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     return {
         "stage": type(stage).__name__,
         "hyperparameters": {name: value for name, value in stage.hparams.items() if not name.startswith("_")},
-        "data": {name: _described(data.folders[name], dataset) for name, dataset in data.datasets.items()},
+        "data": {name: _describe_data(data.folders[name], dataset) for name, dataset in data.datasets.items()},
         "batch_size": data.batch_size * trainer.world_size,
         "epochs": trainer.current_epoch + 1,
         "steps": trainer.global_step,
@@ -68,8 +68,8 @@ def describe(trainer: Trainer, stage: TrainedStage) -> dict[str, Any]:
     }
 
 
-def _described(folders: Any, dataset: ImageFolder | SplatDataset) -> dict[str, Any]:
-    """What a run read: where, how many images, and their names, in order, where they have some."""
+def _describe_data(folders: Any, dataset: ImageFolder | SplatDataset) -> dict[str, Any]:
+    """Return folders, number of images and, if images have names, the names in order."""
     described: dict[str, Any] = {"folders": folders, "images": len(dataset)}
     if isinstance(dataset, ImageFolder):
         described["files"] = [path.name for path in dataset.paths]
@@ -78,7 +78,7 @@ def _described(folders: Any, dataset: ImageFolder | SplatDataset) -> dict[str, A
 
 @contextmanager
 def _averaged(trainer: Trainer, stage: TrainedStage) -> Iterator[None]:
-    """While this lasts, the weights are their averages, as in validation, if a callback keeps averages."""
+    """Replace the weights by their averages for a while, as in validation, if a callback keeps averages."""
     averages = [callback for callback in trainer.callbacks if isinstance(callback, WeightAveraging)]  # type: ignore[attr-defined]
     for callback in averages:
         callback.on_validation_epoch_start(trainer, stage)

@@ -1,4 +1,4 @@
-"""What the networks make of validation images, as pictures."""
+"""Callback that shows what the networks make of validation images."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ from fastgs.visualize import centres_image, density_image, error_image, strip
 
 _logger = logging.getLogger(__name__)
 
-# K at 512 x 512 of the densities, and of all else.
+# Numbers of Gaussians at 512 x 512: those of the densities, and that of all other pictures.
 DENSITIES = (2_500, 10_000, 50_000)
 SHOWN = 10_000
-# Steps of the optimizer to the target density: fewer than in training, as one image is to take a second or two.
+# Steps of the optimizer to the target density: fewer than in training, so that an image takes a second or two.
 TARGET_ITERATIONS = 100
 
 
 class Panels(Callback):
-    """After each validation, one strip of pictures for each of the first images.
+    """Draws a strip of pictures for each of the first images after each validation.
 
-    Input; densities predicted for three K; centres of the Gaussians, their rendering and its error; and for the first
-    image in Stage I, the density of where a short optimization takes them. Each K is that at 512 x 512, and of the same
-    density on other sizes. Of an autoencoder: the original, the rendering of its Gaussians, and the reconstruction.
+    The strip shows the input; the densities predicted for three K; the centres of the Gaussians, their rendering and
+    its error; and for the first image in Stage I, the density of the places to which a short optimization takes them.
+    K is the number at 512 x 512; on other sizes, Gaussians are equally dense. For an autoencoder the strip shows the
+    original, the rendering of its Gaussians, and the reconstruction.
 
-    They go to wandb if the run is logged there, else to DEFAULT_ROOT_DIR/panels/epoch-EPOCH-STEM.png. The same random
+    Strips go to wandb if the run is logged there, else to DEFAULT_ROOT_DIR/panels/epoch-EPOCH-STEM.png. The same random
     numbers are used each time, and none of the run's.
 
     Args:
-        images: how many of the first process's validation images are shown.
+        images: Number of the first process's validation images that are shown.
     """
 
     def __init__(self, images: int = 2) -> None:
@@ -53,7 +54,7 @@ class Panels(Callback):
         self._shown = 0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with the first image again."""
+        """Start with the first image again."""
         self._shown = 0
 
     def on_validation_batch_end(
@@ -65,10 +66,10 @@ class Panels(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Show what images of this batch are among the first, while averaged weights, if any, are in place."""
+        """Draw those images of the batch that are among the first; averaged weights, if any, are in place."""
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        # `Trainer.validate` is in inference mode, in which nothing can be optimized, nor what was made in it.
+        # `Trainer.validate` is in inference mode, in which nothing can be optimized, and no tensor that was made in it.
         with torch.inference_mode(False), torch.no_grad():
             for i in range(min(len(batch.images), self.images - self._shown)):
                 if isinstance(pl_module, AutoencoderStage) and isinstance(batch, SplatBatch):
@@ -78,12 +79,12 @@ class Panels(Callback):
                     stem = trainer.val_dataloaders.dataset.paths[int(batch.indices[i])].stem  # type: ignore[union-attr]
                 else:
                     return
-                _keep(trainer, strip(panels), stem)
+                _save(trainer, strip(panels), stem)
                 self._shown += 1
 
 
 def draw(stage: Stage, image: Tensor, with_target: bool) -> list[tuple[str, Tensor]]:
-    """(title, (3, H, W) picture) in order, of a (3, H, W) image in [0, 1]; the target in Stage I only."""
+    """Draw a (3, H, W) image in [0, 1] as (title, (3, H, W) picture) in order; the target in Stage I only."""
     generator = torch.Generator().manual_seed(0)
     _, height, width = image.shape
     panels = [("input", image)]
@@ -105,7 +106,7 @@ def draw(stage: Stage, image: Tensor, with_target: bool) -> list[tuple[str, Tens
 
 
 def draw_autoencoder(stage: AutoencoderStage, batch: SplatBatch, i: int) -> list[tuple[str, Tensor]]:
-    """(title, (3, H, W) picture) in order, of sample `i` of a batch."""
+    """Draw sample `i` of a batch as (title, (3, H, W) picture) in order."""
     sets, image = stage.sets(batch)[i : i + 1].clone(), batch.pixels[i]
     pictures = [("original", image)]
     for name, each in {"splats": sets, "reconstruction": stage.network(sets)}.items():
@@ -114,7 +115,8 @@ def draw_autoencoder(stage: AutoencoderStage, batch: SplatBatch, i: int) -> list
     return pictures if stage.content == "splats" else [pictures[0], pictures[2]]
 
 
-def _keep(trainer: Trainer, picture: Image, stem: str) -> None:
+def _save(trainer: Trainer, picture: Image, stem: str) -> None:
+    """Log a picture to wandb, or write it to a file."""
     loggers = wandb_loggers(trainer)
     for logger in loggers:
         logger.log_image(f"panels/{stem}", [picture], trainer.global_step)
@@ -124,5 +126,5 @@ def _keep(trainer: Trainer, picture: Image, stem: str) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary:
                 picture.save(temporary)
-        except OSError as error:  # no reason to end a run
+        except OSError as error:  # this is no reason to end a run
             _logger.warning("%s: cannot be written (%s)", path, error.strerror)

@@ -1,4 +1,4 @@
-"""How fast training is, and whether it waits for data."""
+"""Callback that measures the speed of training, and the share of waiting for data."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fastgs.data import Batch
 
 
 class Throughput(Callback):
-    """Logs `train/images_per_second`, of all devices together, and `train/waiting`, a share in [0, 1].
+    """Logs `train/images_per_second`, of all devices together, and `train/waiting`, a share of the time in [0, 1].
 
-    Both are over the last `log_every_n_steps` steps. Waiting is what passes between two steps: loading, as far as it is
-    not done beforehand, and moments for logging and checkpoints; not validation. On a GPU, steps are only ordered, so
-    single times mean little, but their sum over many steps is right, and a loader that is too slow still shows.
+    Both are measured over the last `log_every_n_steps` steps. Waiting is the time between two steps: loading, as far as
+    it is not done beforehand, and moments for logging and checkpoints; validation does not count. On a GPU, steps are
+    only queued, so single times mean little, but their sum over many steps is right, and a slow loader still shows.
 
-    Lightning's ThroughputMonitor does not tell the waiting, makes the GPU idle after each step, and keeps its results
-    from the progress bar.
+    Lightning's ThroughputMonitor does not measure the waiting, makes the GPU idle after each step, and keeps its
+    results from the progress bar.
     """
 
     def __init__(self) -> None:
@@ -28,19 +28,19 @@ class Throughput(Callback):
         self._ended = self._began = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier run."""
+        """Forget the steps of an earlier run."""
         self._steps = deque(maxlen=max(1, trainer.log_every_n_steps))  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """What lies between epochs is not counted."""
+        """Restart the clock, so that the time between epochs does not count."""
         self._ended = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validation is not counted."""
+        """Restart the clock, so that validation does not count."""
         self._ended = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        """The waiting is over."""
+        """Note the end of the waiting."""
         self._began = time.perf_counter()
 
     def on_train_batch_end(

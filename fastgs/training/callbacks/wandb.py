@@ -1,4 +1,4 @@
-"""Weights & Biases beside the CSV files: metrics, curves and the trained weights."""
+"""Callback that logs metrics, curves and the trained weights to Weights & Biases, beside the CSV files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Curves = dict[int, list[tuple[int, float]]]
 
 
 class LogToWandb(Callback):
-    """Logs a run to wandb too, if that is possible; if not, says so in one line of the log, and the run goes on.
+    """Logs a run to wandb too, if that is possible; if not, one line of the log says so, and the run goes on.
 
-    All that goes to the trainer's other loggers goes to wandb, and besides: after each validation and test, the PSNR
-    over refinement iterations as one curve for each K; at the end of training, the weights that `ExportWeights` wrote,
-    as an artifact of type "model".
+    All that goes to the trainer's other loggers goes to wandb. After each validation and test, it also gets the PSNR
+    over refinement iterations as one curve for each K; and at the end of training, the weights that `ExportWeights`
+    wrote, as an artifact of type "model".
 
     Without wandb, without a login, or with WANDB_MODE=disabled nothing is logged to wandb, and nobody is asked for
     anything. With WANDB_MODE=offline, or when the server cannot be reached, the run is kept in DEFAULT_ROOT_DIR/wandb,
-    to be uploaded by `wandb sync`. To go on with an earlier run, set WANDB_RUN_ID.
+    to be uploaded by `wandb sync`. To continue an earlier run, set WANDB_RUN_ID.
 
     Args:
-        project: of wandb.
-        name: of the run; wandb makes one up if it is None.
+        project: Project of wandb.
+        name: Name of the run; None lets wandb choose one.
     """
 
     def __init__(self, project: str = "fastgs", name: str | None = None) -> None:
@@ -70,8 +70,8 @@ class LogToWandb(Callback):
             trainer.loggers = [each for each in trainer.loggers if each is not logger]
 
     def _connect(self, folder: Path) -> WandbLogger | None:
-        """A logger whose run has begun, online or offline; None, and a line of the log, if there can be none."""
-        reason = _obstacle()
+        """Start a run, online or offline, and return its logger; None, and a line of the log, if there can be none."""
+        reason = _find_obstacle()
         if reason is not None:
             _logger.warning("wandb %s; logging to files only", reason)
             return None
@@ -88,7 +88,7 @@ class LogToWandb(Callback):
     def _start(self, folder: Path, mode: Literal["offline"] | None) -> WandbLogger:
         import wandb
 
-        # As WandbLogger itself begins a run, but for arguments that wandb no longer knows, of which it would warn.
+        # WandbLogger itself would start the run with arguments that wandb no longer knows and warns of.
         run = wandb.init(project=self.project, name=self.name, dir=folder, mode=mode, resume="allow")
         run.define_metric("trainer/global_step")
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -96,17 +96,17 @@ class LogToWandb(Callback):
 
 
 def wandb_loggers(trainer: Trainer) -> list[WandbLogger]:
-    """Those of a trainer; in the first process only."""
+    """Return the loggers of wandb that a trainer has; in the first process only."""
     return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)] if trainer.is_global_zero else []
 
 
-def _obstacle() -> str | None:
-    """Why nothing can be logged to wandb, in words that follow its name; None if something can."""
+def _find_obstacle() -> str | None:
+    """Return the reason why nothing can be logged to wandb, as words that follow its name; None if something can."""
     try:
         import wandb
     except ModuleNotFoundError:
         return "is not installed (`pip install wandb`)"
-    except Exception as error:  # an installation that broke may raise anything
+    except Exception as error:  # a broken installation may raise anything
         return f"cannot be imported ({error!r})"
     mode = wandb.setup().settings.mode
     if mode == "disabled":
@@ -118,7 +118,7 @@ def _obstacle() -> str | None:
 
 
 def psnr_curves(metrics: Mapping[str, Tensor | float], stage: str) -> Curves:
-    """Metrics `STAGE/psnr_K_at_ITERATION` as [(iteration, dB), ...] in order for each K."""
+    """Return metrics `STAGE/psnr_K_at_ITERATION` as [(iteration, dB), ...] in order for each K."""
     curves: Curves = {}
     for name, value in metrics.items():
         if match := re.fullmatch(rf"{stage}/psnr_(\d+)_at_(\d+)", name):
@@ -138,7 +138,7 @@ def _log_curves(trainer: Trainer, stage: str) -> None:
 
 
 def _log_weights(logger: WandbLogger, path: Path) -> None:
-    """Log PATH.safetensors and PATH.json, if they are there."""
+    """Log PATH.safetensors and PATH.json, if they exist."""
     files = [path.with_name(f"{path.name}{suffix}") for suffix in (".safetensors", ".json")]
     if all(file.exists() for file in files):
         import wandb
