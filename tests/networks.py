@@ -1,4 +1,4 @@
-"""Networks small enough for tests."""
+"""Small networks and random data for tests."""
 
 import copy
 import functools
@@ -11,9 +11,18 @@ from fastgs.models.feed_forward import LearnedInitializer
 SMALL = {"encoder": "tu-resnet10t", "depth": 2, "width": 8, "blocks": 1}
 
 
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_sets(*shape, seed=0):
+    """Return uniform random numbers in [-1, 1)."""
+    return torch.rand(shape, generator=seeded(seed)) * 2 - 1
+
+
 @functools.cache
 def _built(kind, **arguments):
-    """To be copied: building takes a second."""
+    """Build a network once; callers copy it, since building takes a second."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return kind(**SMALL, **arguments)
@@ -28,8 +37,8 @@ def attribute_network(passes=2):
 
 
 def disturbed(network, seed=0, size=0.05):
-    """As if trained: random numbers where there are zeros, which the heads begin with."""
-    generator = torch.Generator().manual_seed(seed)
+    """Fill parameters that are zero, as those of untrained heads are, with random numbers, as if trained."""
+    generator = seeded(seed)
     with torch.no_grad():
         for parameter in network.parameters():
             if not parameter.any():
@@ -38,5 +47,5 @@ def disturbed(network, seed=0, size=0.05):
 
 
 def initializer(seed=0):
-    """Both networks, as if trained."""
+    """Return both networks, as if trained."""
     return disturbed(LearnedInitializer(position_network(), attribute_network()), seed).eval()

@@ -1,4 +1,4 @@
-"""Parts that may be missing or broken on a machine: a module of tests is skipped then, with the reason."""
+"""Helpers that skip tests, with the reason, where an optional part is missing or broken on a machine."""
 
 import functools
 import importlib
@@ -8,7 +8,7 @@ import torch
 
 
 def import_or_skip(name: str):
-    """Import an optional package; skip the module of tests if that fails in whatever way."""
+    """Import an optional package; skip the module of tests if that fails in any way."""
     try:
         return importlib.import_module(name)
     except Exception as error:
@@ -17,9 +17,9 @@ def import_or_skip(name: str):
 
 @functools.cache
 def kernels_obstacle() -> str | None:
-    """Why the Triton kernels cannot be tested here; None if they can, on a GPU or in the interpreter.
+    """Return the reason why the Triton kernels cannot be tested here; None if they can, on a GPU or in the interpreter.
 
-    On a GPU they must run: a failure there is raised.
+    On a GPU the kernels must run: a failure there is raised.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -35,7 +35,7 @@ def kernels_obstacle() -> str | None:
 
 
 def skip_without_kernels() -> None:
-    """Skip a test, or the module of tests that is being imported, where the kernels cannot be tested."""
+    """Skip a test, or the module of tests that is being imported, if the kernels cannot be tested here."""
     obstacle = kernels_obstacle()
     if obstacle is not None:
         pytest.skip(obstacle, allow_module_level=True)

@@ -1,4 +1,4 @@
-"""Processes that tests start, watch and stop."""
+"""Helpers to start, watch and stop processes in tests."""
 
 import signal
 import subprocess
@@ -7,17 +7,17 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 900.0  # seconds until what hangs fails a test; no test measures time by the clock
+PATIENCE = 900.0  # seconds until a hanging process fails its test; no test measures time by the clock
 
 
 def python(*arguments, **options) -> subprocess.CompletedProcess:
-    """Run a Python of its own to its end."""
+    """Run Python with arguments in a process of its own, to its end."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **options)
 
 
 def start(*arguments, **options) -> subprocess.Popen:
-    """Start a Python that can be interrupted: it would ignore Ctrl-C if this one did, as background jobs do."""
+    """Start a Python process that can be interrupted, even if this one ignores Ctrl-C, as background jobs do."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -27,10 +27,13 @@ def start(*arguments, **options) -> subprocess.Popen:
 
 
 def wait_until(condition) -> None:
-    """Return as soon as something is so.
+    """Return as soon as a condition holds.
+
+    Args:
+        condition: Function that is asked every 2 ms.
 
     Raises:
-        TimeoutError: It never is.
+        TimeoutError: The condition does not hold within PATIENCE.
     """
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -40,7 +43,7 @@ def wait_until(condition) -> None:
 
 
 def when(condition, act) -> threading.Thread:
-    """Do something, in a thread of its own, as soon as something is so."""
+    """Call `act`, in a thread of its own, as soon as a condition holds."""
 
     def watch():
         wait_until(condition)
@@ -57,7 +60,7 @@ def interrupt() -> None:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process has started (Linux)."""
+    """Return the ids of the processes that a process has started (Linux)."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""Networks that autoencode sets, what their numbers mean, the files they are kept in, and the data they are given."""
+"""Tests of autoencoders: networks, the meaning of their numbers, their files and their data."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from math import sqrt
 import pytest
 import torch
 import torchvision
+from networks import random_sets
 from splat_data import make_splats
 from torch import nn
 
@@ -24,24 +25,15 @@ SMALL = {"rows": 8, "columns": 8, "width": 4}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_splats(tmp_path_factory.mktemp("splats"))
-
-
-def draws(*shape, seed=0):
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-# The networks
+# Networks
 
 
 @pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize(("rows", "columns"), [(16, 16), (11, 6), (3, 1)])
-def test_sets_to_latents_and_back(model, rows, columns):
+def test_networks_map_sets_to_latents_and_back(model, rows, columns):
     options = {"rows": rows, "columns": columns, "width": 2, "dropout": 0.1}
     network = build_autoencoder(model, [5], 7, batch_norm=rows == 16, **options)
-    sets = draws(3, rows * columns, 5)
+    sets = random_sets(3, rows * columns, 5)
     latents, outputs = network.encode(sets), network(sets)
     assert latents.shape == (3, 7) and outputs.shape == sets.shape and outputs.abs().max() <= 1
     outputs.square().sum().backward()
@@ -67,10 +59,10 @@ def test_resnet_of_width_64_is_resnet_18():
     assert sorted(ours[1:]) == sorted(theirs[1:]) and ours[0] == (64, 8, 3, 3)
 
 
-def test_one_network_for_each_attribute():
+def test_split_autoencoder_keeps_attributes_apart():
     network = build_autoencoder("deep", [2, 3, 3], 10, **SMALL).eval()
     assert [part.latent for part in network.parts] == [4, 3, 3] and (network.latent, network.channels) == (10, 8)
-    sets = draws(2, 64, 8)
+    sets = random_sets(2, 64, 8)
     latents, other = network.encode(sets), sets.clone()
     other[..., 4] += 0.5
     changed = (network.encode(other) != latents).any(0)
@@ -81,7 +73,7 @@ def test_one_network_for_each_attribute():
     assert changed.tolist() == [False] * 5 + [True] * 3
 
 
-def test_weight_inits():
+def test_weight_init_sets_range_and_biases():
     networks = {
         name: build_autoencoder("deep", [8], 10, weight_init=name, **SMALL) for name in ("default", "xavier", "kaiming")
     }
@@ -103,16 +95,16 @@ def test_weight_inits():
         ([8], {"weight_init": "zeros"}, "weight_init: expected one of default, xavier, kaiming, got 'zeros'"),
     ],
 )
-def test_wrong_arguments(groups, options, message):
+def test_wrong_arguments_are_named(groups, options, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         build_autoencoder("conv", groups, **{"latent": 10, **SMALL, **options})
 
 
-# What their numbers mean
+# Meaning of the numbers
 
 
 class Copier(Autoencoder):
-    """Loses nothing."""
+    """Autoencoder without any loss."""
 
     parts = ()
 
@@ -128,11 +120,11 @@ class Copier(Autoencoder):
 
 
 @pytest.mark.parametrize("parameters", ["plain", "anchored"])
-def test_nothing_is_lost_around_the_network(parameters):
-    """300 images, which are more than go through a network at a time."""
+def test_normalization_and_rendering_lose_nothing(parameters):
+    """The 300 images are more than go through a network at a time."""
     attributes = Attributes(
-        *(draws(300, 16, 2, seed=1) * 3 + 4, draws(300, 16, 2, seed=2) + 1.2),
-        *(draws(300, 16, seed=3), draws(300, 16, 3, seed=4) / 2 + 0.5),
+        *(random_sets(300, 16, 2, seed=1) * 3 + 4, random_sets(300, 16, 2, seed=2) + 1.2),
+        *(random_sets(300, 16, seed=3), random_sets(300, 16, 3, seed=4) / 2 + 0.5),
     )
     channels = to_channels(attributes, parameters, 8, 8)
     low, high = channels.amin((0, 1)) - 0.1, channels.amax((0, 1)) + 0.1
@@ -149,7 +141,7 @@ def test_nothing_is_lost_around_the_network(parameters):
 
 
 def test_pixels_are_their_own_picture():
-    pixels = draws(3, 3, 5, 7) / 2 + 0.5
+    pixels = random_sets(3, 3, 5, 7) / 2 + 0.5
     autoencoder = TrainedAutoencoder("pixels", Copier(5, 7, 3), 5, 7)
     assert (autoencoder.parameters, autoencoder.num_gaussians) == (None, None)
     assert autoencoder.encode(pixels)[0, :3].tolist() == pytest.approx((pixels[0, :, 0, 0] * 2 - 1).tolist())
@@ -157,46 +149,46 @@ def test_pixels_are_their_own_picture():
         assert torch.allclose(restored, pixels, atol=1e-6)
 
 
-def trained(folder, content="splats", groups=(2, 3, 3), model="conv"):
-    """One with random weights."""
+def make_autoencoder(splats_folder, content="splats", groups=(2, 3, 3), model="conv"):
+    """Return an autoencoder with random weights."""
     torch.manual_seed(0)
-    normalization = read_index(folder).normalizations["anchored"] if content == "splats" else None
+    normalization = read_index(splats_folder).normalizations["anchored"] if content == "splats" else None
     side = 8 if content == "splats" else 16
     network = build_autoencoder(model, groups, 10, rows=side, columns=side, width=4).eval()
     return TrainedAutoencoder(content, network, 16, 16, normalization)
 
 
-def test_images_of_another_kind(folder):
-    splats = load_splats(folder)
+def test_images_of_other_kind_are_refused(splats_folder):
+    splats = load_splats(splats_folder)
     pixels = splats.pixels / 255
     with pytest.raises(
         ValueError, match=r"^images: expected 64 Gaussians each, got pixels of shape \(12, 3, 16, 16\)$"
     ):
-        trained(folder).encode(pixels)
+        make_autoencoder(splats_folder).encode(pixels)
     fewer = Attributes(*(each[:, :49] for each in splats.attributes))
     with pytest.raises(ValueError, match=r"^images: expected 64 Gaussians each, got Gaussians of shape \(12, 49, 2\)$"):
-        trained(folder).encode(fewer)
-    autoencoder = trained(folder, "pixels", [3])
+        make_autoencoder(splats_folder).encode(fewer)
+    autoencoder = make_autoencoder(splats_folder, "pixels", [3])
     with pytest.raises(ValueError, match=r"^images: expected pixels \(N, 3, 16, 16\), got pixels of shape "):
         autoencoder.encode(pixels[..., :8])
     with pytest.raises(
         ValueError, match=r"^network: expected rows, columns and channels of \(16, 16, 8\) for splats of "
     ):
-        TrainedAutoencoder("splats", autoencoder.network, 16, 16, trained(folder).normalization)
+        TrainedAutoencoder("splats", autoencoder.network, 16, 16, make_autoencoder(splats_folder).normalization)
 
 
 # Files
 
 
 @pytest.mark.parametrize("content", ["splats", "pixels"])
-def test_what_is_saved_is_loaded(folder, tmp_path, content):
-    autoencoder = trained(folder, content, [2, 3, 3] if content == "splats" else [3])
+def test_saved_autoencoder_is_loaded(splats_folder, tmp_path, content):
+    autoencoder = make_autoencoder(splats_folder, content, [2, 3, 3] if content == "splats" else [3])
     for name in ("first.json", "deeper/second"):
         save_autoencoder(tmp_path / name, autoencoder, {"seed": 3})
     paths = [tmp_path / "first", tmp_path / "deeper/second.safetensors"]
     assert len({path.with_suffix(".safetensors").read_bytes() for path in paths}) == 1
     assert json.loads((tmp_path / "first.json").read_text())["training"] == {"seed": 3}
-    splats = load_splats(folder)
+    splats = load_splats(splats_folder)
     images = splats.attributes if content == "splats" else splats.pixels / 255
     before = torch.random.get_rng_state()
     for path in paths:
@@ -229,8 +221,8 @@ RANGE = {"low": [0.0] * 8, "high": [0.0] * 8, "mean": [0.0] * 8, "std": [0.0] * 
         ({"networks": [{"latent": 3}]}, "networks: expected just channels (int), rows (int), columns (int), "),
     ],
 )
-def test_damaged_files(folder, tmp_path, changes, message):
-    save_autoencoder(tmp_path / "small", trained(folder), {})
+def test_damaged_files_are_reported_in_one_line(splats_folder, tmp_path, changes, message):
+    save_autoencoder(tmp_path / "small", make_autoencoder(splats_folder), {})
     path = tmp_path / "small.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(ValueError, match=f"^{re.escape(f'{path}: {message}')}") as raised:
@@ -238,14 +230,14 @@ def test_damaged_files(folder, tmp_path, changes, message):
     assert "\n" not in str(raised.value)
 
 
-def test_arguments_of_other_networks(folder, tmp_path):
-    """Sizes that no network has, that would not fit the weights, or not each other."""
+def test_arguments_of_other_networks_are_refused(splats_folder, tmp_path):
+    """The sizes are impossible, do not fit the weights, or do not fit each other."""
     for change, name, message in (
         ({"width": -1}, "json: no network can be built from this ", "(width: must be at least 1, got -1)"),
         ({"latent": 9}, "safetensors: parts.0.encoder.", "expected torch.float32 of shape (9, "),
         ({"rows": 16}, "json: ", "networks: expected one or more, all of the same rows and columns"),
     ):
-        save_autoencoder(tmp_path / "small", trained(folder), {})
+        save_autoencoder(tmp_path / "small", make_autoencoder(splats_folder), {})
         path = tmp_path / "small.json"
         info = json.loads(path.read_text())
         info["networks"][0] |= change
@@ -259,9 +251,9 @@ def test_arguments_of_other_networks(folder, tmp_path):
 # Data
 
 
-def test_layouts_hold_the_same_numbers(folder):
-    datasets = {layout: SplatDataset(folder, "train", "plain", layout) for layout in ("set", "flat", "image")}
-    splats = load_splats(folder, "train")
+def test_layouts_hold_the_same_numbers(splats_folder):
+    datasets = {layout: SplatDataset(splats_folder, "train", "plain", layout) for layout in ("set", "flat", "image")}
+    splats = load_splats(splats_folder, "train")
     for index in (0, len(splats.entries) - 1):
         samples = {layout: dataset[1, index] for layout, dataset in datasets.items()}
         inputs = samples["set"].inputs
@@ -275,14 +267,14 @@ def test_layouts_hold_the_same_numbers(folder):
         assert inside.sum() > 50 and torch.allclose(means[inside], splats.attributes.means[index][inside], atol=1e-4)
 
 
-def test_data_without_a_grid(tmp_path):
-    folder = make_splats(tmp_path, 6, num_gaussians=31, initialization="random")
-    assert len(SplatDataset(folder, "train", "plain", "flat")) == 4
-    with pytest.raises(ValueError, match=f"^{folder}: has no 'anchored' parameters, as its fits did not start from "):
-        SplatDataset(folder, "train", "anchored")
+def test_data_without_grid_are_refused_where_grid_is_needed(tmp_path):
+    gridless = make_splats(tmp_path, 6, num_gaussians=31, initialization="random")
+    assert len(SplatDataset(gridless, "train", "plain", "flat")) == 4
+    with pytest.raises(ValueError, match=f"^{gridless}: has no 'anchored' parameters, as its fits did not start from "):
+        SplatDataset(gridless, "train", "anchored")
     with pytest.raises(ValueError, match=r"^num_gaussians: 31 cells make no grid of 6 rows "):
-        SplatDataset(folder, "train", "plain", "image")
+        SplatDataset(gridless, "train", "plain", "image")
     with pytest.raises(ValueError, match=r"^layout: expected one of set, flat, image, got 'cube'$"):
-        SplatDataset(folder, "train", "plain", "cube")
+        SplatDataset(gridless, "train", "plain", "cube")
     with pytest.raises(FileNotFoundError, match=f"^{tmp_path}/nowhere/index.json: no such file; make the dataset with"):
         SplatDataset(tmp_path / "nowhere", "train")

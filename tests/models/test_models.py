@@ -1,25 +1,21 @@
-"""The networks: nothing but the best heuristic until trained, for any size, and every parameter learns."""
+"""Tests of the position network, the attribute network, FiLM and corrections."""
 
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from networks import SMALL, attribute_network, disturbed, position_network
+from networks import SMALL, attribute_network, disturbed, position_network, seeded
 
 from fastgs.gaussians import Gaussians
 from fastgs.models import AttributeNetwork, FiLM, PositionNetwork, correct, density_condition
 from fastgs.models.attribute import CORRECTIONS, MAX_CHANGE, STATE_CHANNELS, AttributeInputs
 from fastgs.models.unet import UNet
 
-# Of the corrections, in their order.
+# Names of the corrections, in their order.
 NAMES = ["x", "y", "size", "x_elongation", "diagonal_elongation", "red", "green", "blue"]
 
 SIZES = [(1, 1), (7, 33), (31, 37), (64, 64)]
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def position_inputs(batch, height, width):
@@ -49,14 +45,14 @@ NETWORKS = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_untrained_the_density_is_the_prior(size):
+def test_untrained_density_is_prior(size):
     images, prior, counts = position_inputs(2, *size)
     densities = position_network()(images, prior, counts).exp()
     torch.testing.assert_close(densities, prior, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_trained_it_is_another_one_that_sums_to_one(size):
+def test_trained_density_differs_from_prior_and_sums_to_one(size):
     images, prior, counts = position_inputs(2, *size)
     densities = disturbed(position_network())(images, prior, counts).exp()
     torch.testing.assert_close(densities.sum((1, 2)), torch.ones(2))
@@ -64,7 +60,7 @@ def test_trained_it_is_another_one_that_sums_to_one(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_corrections_of_any_size(size):
+def test_attribute_network_takes_any_size(size):
     inputs = attribute_inputs(2, *size)
     untrained, trained = (apply(each, inputs) for each in (attribute_network(), disturbed(attribute_network())))
     assert untrained.shape == trained.shape == (2, CORRECTIONS, *size)
@@ -72,7 +68,7 @@ def test_corrections_of_any_size(size):
 
 
 @NETWORKS
-def test_samples_of_a_batch_do_not_touch(make, inputs):
+def test_samples_of_batch_are_independent(make, inputs):
     network, batch = disturbed(make()), inputs(3, 20, 26)
     together = apply(network, batch)
     for index in range(3):
@@ -81,7 +77,7 @@ def test_samples_of_a_batch_do_not_touch(make, inputs):
 
 
 @NETWORKS
-def test_training_mode_changes_nothing(make, inputs):
+def test_training_mode_changes_neither_output_nor_state(make, inputs):
     network, batch = disturbed(make()), inputs(2, 20, 26)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert torch.equal(apply(network.train(), batch), apply(network.eval(), batch))
@@ -89,8 +85,8 @@ def test_training_mode_changes_nothing(make, inputs):
 
 
 @NETWORKS
-def test_every_parameter_gets_a_gradient(make, inputs):
-    """Processes that share gradients wait for all of them."""
+def test_every_parameter_gets_gradient(make, inputs):
+    """Distributed training waits for the gradients of all parameters."""
     network, batch = disturbed(make()), inputs(2, 32, 32)
     output = apply(network, batch)
     (output * torch.randn(output.shape, generator=seeded(5))).sum().backward()
@@ -99,7 +95,7 @@ def test_every_parameter_gets_a_gradient(make, inputs):
 
 
 @NETWORKS
-def test_the_number_of_gaussians_matters(make, inputs):
+def test_output_depends_on_number_of_gaussians(make, inputs):
     *planes, counts = inputs(1, 20, 26)
     network = disturbed(make(), size=0.3)
     few, many = (apply(network, [*planes, counts * factor]) for factor in (1, 30))
@@ -107,7 +103,7 @@ def test_the_number_of_gaussians_matters(make, inputs):
 
 
 @NETWORKS
-def test_unconditioned_network_sees_the_same_condition_at_any_density(make, inputs):
+def test_unconditioned_network_sees_constant_condition(make, inputs):
     *planes, counts = inputs(1, 32, 64)
     network = disturbed(make(), size=0.3)
     network.conditioned = False
@@ -119,7 +115,7 @@ def test_unconditioned_network_sees_the_same_condition_at_any_density(make, inpu
     assert all(torch.equal(condition, expected) for condition in conditions)
 
 
-def test_the_condition_is_the_density():
+def test_condition_depends_on_density_only():
     same = [density_condition(torch.tensor([count]), height, width) for count, height, width in
             [(5_000, 512, 256), (40_000, 1024, 1024), (10_000, 512, 512)]]  # fmt: skip
     torch.testing.assert_close(same[0], same[2])
@@ -127,7 +123,7 @@ def test_the_condition_is_the_density():
     assert density_condition(torch.tensor([0, 100_000]), 512, 512).tolist() == pytest.approx([0, 1])
 
 
-def test_film_begins_as_the_identity_and_learns():
+def test_film_is_identity_until_trained():
     film, features = FiLM(6), torch.randn(2, 6, 3, 4, generator=seeded())
     condition = torch.tensor([0.3, 0.9])
     assert torch.equal(film(features, condition), features)
@@ -137,23 +133,23 @@ def test_film_begins_as_the_identity_and_learns():
     assert not torch.allclose(trained[0] / features[0], trained[1] / features[1], atol=1e-3)
 
 
-def test_the_shift_of_a_condition_is_of_its_own_sample():
+def test_condition_acts_on_its_own_sample():
     network = disturbed(UNet(3, 1, **SMALL), size=0.3)
     images = torch.rand(1, 3, 16, 16, generator=seeded()).expand(2, -1, -1, -1)
     first, second = network(images, torch.tensor([0.2, 0.8]))
     assert (first - second).abs().max() > 1e-4
 
 
-def test_size_of_the_networks_that_ship():
-    """29 MB, as published."""
+def test_default_networks_are_as_small_as_published():
+    """The limit is the published size, 29 MB."""
     tensors = [
         tensor for network in (PositionNetwork(), AttributeNetwork()) for tensor in network.state_dict().values()
     ]
     assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) <= 29e6
 
 
-def some_gaussians(count=12, dtype=torch.float64):
-    """Ellipses of all kinds; the first three are circles."""
+def make_gaussians(count=12, dtype=torch.float64):
+    """Return Gaussians of various shapes; the first three are circles."""
     generator = seeded(7)
     scales = 0.5 + 4 * torch.rand(count, 2, generator=generator, dtype=dtype)
     scales[:3, 1] = scales[:3, 0]
@@ -173,58 +169,58 @@ def covariances(gaussians):
     return rotation @ torch.diag_embed(gaussians.scales.square()) @ rotation.mT
 
 
-def test_no_correction_changes_no_ellipse():
-    gaussians = some_gaussians()
+def test_zero_correction_keeps_gaussians():
+    gaussians = make_gaussians()
     same = correct(gaussians, torch.zeros(len(gaussians), CORRECTIONS, dtype=torch.float64))
     torch.testing.assert_close(covariances(same), covariances(gaussians), rtol=1e-5, atol=1e-5)
     assert torch.equal(same.means, gaussians.means) and torch.equal(same.colors, gaussians.colors)
 
 
-def some_corrections(**values):
-    """(12, 8), zero but for the named ones."""
+def make_corrections(**values):
+    """Return (12, 8) corrections that are zero except for the named ones."""
     corrections = torch.zeros(12, CORRECTIONS, dtype=torch.float64)
     for name, value in values.items():
         corrections[:, NAMES.index(name)] = value
     return corrections
 
 
-def test_a_correction_of_size_scales_the_ellipse():
-    gaussians = some_gaussians()
-    larger = correct(gaussians, some_corrections(size=0.01))
+def test_correction_of_size_scales_ellipse():
+    gaussians = make_gaussians()
+    larger = correct(gaussians, make_corrections(size=0.01))
     torch.testing.assert_close(covariances(larger), covariances(gaussians) * math.exp(0.02), rtol=1e-5, atol=1e-5)
 
 
-def test_a_correction_of_elongation_stretches_and_keeps_the_area():
-    circles = replace(some_gaussians(), scales=torch.full((12, 2), 2.0, dtype=torch.float64))
-    along_x = correct(circles, some_corrections(x_elongation=0.5))
+def test_correction_of_elongation_keeps_area():
+    circles = replace(make_gaussians(), scales=torch.full((12, 2), 2.0, dtype=torch.float64))
+    along_x = correct(circles, make_corrections(x_elongation=0.5))
     assert (covariances(along_x)[:, 0, 0] > 1.5 * covariances(along_x)[:, 1, 1]).all()
-    diagonal = correct(circles, some_corrections(diagonal_elongation=0.5))
+    diagonal = correct(circles, make_corrections(diagonal_elongation=0.5))
     torch.testing.assert_close(covariances(diagonal)[:, 0, 0], covariances(diagonal)[:, 1, 1])
     assert (covariances(diagonal)[:, 0, 1] > 1).all()
     for stretched in (along_x, diagonal):
         torch.testing.assert_close(stretched.scales.prod(1), circles.scales.prod(1), rtol=1e-5, atol=1e-5)
 
 
-def test_colours_are_added():
-    gaussians = some_gaussians()
-    corrected = correct(gaussians, some_corrections(red=0.1, blue=-0.2))
+def test_correction_of_colour_is_added():
+    gaussians = make_gaussians()
+    corrected = correct(gaussians, make_corrections(red=0.1, blue=-0.2))
     expected = gaussians.colors + torch.tensor([0.1, 0, -0.2], dtype=torch.float64)
     torch.testing.assert_close(corrected.colors, expected)
 
 
-def test_no_network_can_make_a_gaussian_that_leaves_or_covers_everything():
-    gaussians = some_gaussians()
+def test_corrections_are_bounded():
+    gaussians = make_gaussians()
     reach = gaussians.scales.prod(1, keepdim=True).sqrt()
-    wild = correct(gaussians, some_corrections(x=50, y=-50, size=1e4, x_elongation=-1e4, diagonal_elongation=1e4))
+    wild = correct(gaussians, make_corrections(x=50, y=-50, size=1e4, x_elongation=-1e4, diagonal_elongation=1e4))
     assert ((wild.means - gaussians.means).abs() <= reach * (1 + 1e-9)).all()
     assert (wild.scales <= gaussians.scales.max() * math.exp(3 * MAX_CHANGE)).all()
 
 
-def test_the_gradient_of_corrections_is_right_for_circles_too():
-    gaussians = some_gaussians()
+def test_gradient_of_corrections_is_right_for_circles_too():
+    gaussians = make_gaussians()
 
     def shape(corrections):
-        """What is seen; the angle itself is of no meaning on a circle."""
+        """Return what a rendering depends on; the angle of a circle has no meaning."""
         corrected = correct(gaussians, corrections)
         return corrected.means, covariances(corrected), corrected.colors
 

@@ -1,4 +1,4 @@
-"""Weights on disk: what is saved is loaded, and one line for every file that is not what it should be."""
+"""Tests of weights on disk: saving, loading, and one line for every file that is not as it should be."""
 
 import hashlib
 import json
@@ -27,6 +27,8 @@ from fastgs.models.pretrained import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> Path:
@@ -42,13 +44,13 @@ def saved(pair, tmp_path) -> Path:
 
 
 def edit(path: Path, **changes) -> None:
-    """Change the JSON beside `path`."""
+    """Change entries of the JSON beside `path`."""
     path = path.with_suffix(".json")
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def rewrite(path: Path, change) -> None:
-    """Change the tensors in `path`, and the JSON so that it belongs to them."""
+    """Change the tensors in `path`, and the digest in the JSON accordingly."""
     tensors = safetensors.torch.load_file(path)
     change(tensors)
     path.write_bytes(safetensors.torch.save(tensors))
@@ -61,7 +63,7 @@ def equal(first, second) -> bool:
 
 
 @pytest.mark.parametrize("ending", ["", ".safetensors", ".json"])
-def test_what_is_saved_is_loaded(tmp_path, ending):
+def test_saved_networks_are_loaded(tmp_path, ending):
     networks = initializer()
     save_weights(tmp_path / f"deeper/v1.2{ending}", networks, {"data": "noise"})
     assert sorted(path.name for path in (tmp_path / "deeper").iterdir()) == ["v1.2.json", "v1.2.safetensors"]
@@ -75,7 +77,7 @@ def test_what_is_saved_is_loaded(tmp_path, ending):
     assert info["attribute"] == SMALL | {"passes": 2}
 
 
-def test_a_position_network_alone(tmp_path):
+def test_position_network_alone_is_saved_and_loaded(tmp_path):
     save_weights(tmp_path / "position", LearnedInitializer(disturbed(position_network())), {})
     loaded = load_weights(tmp_path / "position")
     assert loaded.attribute is None and equal(loaded.position, disturbed(position_network()))
@@ -101,7 +103,7 @@ def test_equal_weights_give_equal_bytes(tmp_path, saved):
         assert (tmp_path / f"again{suffix}").read_bytes() == saved.with_suffix(suffix).read_bytes()
 
 
-def test_names_come_from_checkpoints_before_this_folder(tmp_path, saved, monkeypatch):
+def test_name_in_checkpoints_precedes_file_in_working_folder(tmp_path, saved, monkeypatch):
     monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path)
     here = tmp_path / "here"
     save_weights(here / "small", initializer(seed=1), {})
@@ -111,7 +113,7 @@ def test_names_come_from_checkpoints_before_this_folder(tmp_path, saved, monkeyp
         assert equal(load_weights(path), initializer(seed=1))
 
 
-def test_a_full_disk_leaves_the_old_pair(saved, monkeypatch):
+def test_full_disk_leaves_old_pair(saved, monkeypatch):
     before = {path.name: path.read_bytes() for path in saved.parent.iterdir()}
     write = Path.write_bytes
 
@@ -125,7 +127,7 @@ def test_a_full_disk_leaves_the_old_pair(saved, monkeypatch):
     assert {path.name: path.read_bytes() for path in saved.parent.iterdir()} == before
 
 
-def test_what_diverged_is_not_saved(saved):
+def test_networks_with_nan_are_not_saved(saved):
     before = saved.read_bytes()
     networks = initializer()
     networks.attribute.unet.head.weight.data[0, 0, 0, 0] = torch.nan
@@ -134,7 +136,7 @@ def test_what_diverged_is_not_saved(saved):
     assert saved.read_bytes() == before
 
 
-def test_missing_files(tmp_path, saved, monkeypatch):
+def test_missing_files_are_named(tmp_path, saved, monkeypatch):
     monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"^nothing: no such weights; .* in checkpoints/ \(small\)$"):
         load_weights("nothing")
@@ -150,7 +152,7 @@ def test_missing_files(tmp_path, saved, monkeypatch):
 
 HEAD = "attribute.unet.head.weight"
 OTHER_SIZE = SMALL | {"width": 9}
-# What is done to a good pair, and the line that says so; {stem} is the path without suffix.
+# Damages of a good pair and the messages on them; {stem} is the path without suffix.
 DAMAGES = {
     "json cut": (lambda path: path.with_suffix(".json").write_text('{"format": '), "{stem}.json: not a readable JSON"),
     "json of bytes": (lambda path: path.with_suffix(".json").write_bytes(b"\xff\x00"), "{stem}.json: not a readable "),
@@ -198,18 +200,24 @@ DAMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files(saved, damage):
-    spoil, message = DAMAGES[damage]
-    spoil(saved)
+SLOW = {"more blocks than are"}
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in DAMAGES]
+)
+def test_damaged_files_are_reported_in_one_line(saved, damage):
+    inflict, message = DAMAGES[damage]
+    inflict(saved)
     with pytest.raises(ValueError, match="^" + re.escape(message.format(stem=saved.with_suffix("")))) as raised:
         load_weights(saved)
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["resnext101_32x48d", "mit_b5", "tu-caformer_b36"])
-def test_a_network_of_another_size_is_refused_before_it_is_made(saved, monkeypatch, encoder):
-    """Its description is a stranger's, and may be of billions of weights: none of them gets memory, or a value."""
+def test_network_of_other_size_is_refused_before_it_is_built(saved, monkeypatch, encoder):
+    """A description in a file may ask for billions of weights; none of them gets memory or a value."""
     edit(saved, position=SMALL | {"encoder": encoder})
     largest, register = 0, nn.Module.register_parameter
 
@@ -225,8 +233,8 @@ def test_a_network_of_another_size_is_refused_before_it_is_made(saved, monkeypat
     assert largest < 100_000
 
 
-def test_a_file_that_may_not_be_read(saved, monkeypatch):
-    """Root, who may run the tests, may read everything; so the system's refusal is made."""
+def test_unreadable_file_is_named(saved, monkeypatch):
+    """The refusal of the system is simulated, since root may read everything."""
 
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
@@ -236,9 +244,10 @@ def test_a_file_that_may_not_be_read(saved, monkeypatch):
         load_weights(saved)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs the source tree")
-def test_wheels_have_the_weights(tmp_path, saved):
-    """A wheel of a copy of the project, unpacked: the weights in it are found by name, and no module is left out."""
+def test_wheel_contains_weights_and_modules(tmp_path, saved):
+    """An unpacked wheel of a copy of the project has all modules, and finds its weights by name."""
     pytest.importorskip("setuptools", minversion="77")
     source, unpacked = tmp_path / "source", tmp_path / "unpacked"
     shutil.copytree(ROOT / "fastgs", source / "fastgs", ignore=shutil.ignore_patterns("__pycache__"))
@@ -262,8 +271,9 @@ def test_wheels_have_the_weights(tmp_path, saved):
 BASE = ROOT / "checkpoints" / "base.safetensors"
 
 
-@pytest.mark.skipif(not BASE.exists(), reason="no weights ship")
-def test_the_weights_that_ship_beat_the_heuristic():
+@pytest.mark.slow
+@pytest.mark.skipif(not BASE.exists(), reason="needs the shipped weights")
+def test_shipped_weights_beat_heuristic():
     photo = np.ascontiguousarray(data.chelsea()[:256, 100:356])
     learned, heuristic = (fastgs.Predictor(init)(photo, 2500, 0).psnr for init in ("learned", "curvature"))
     assert learned > heuristic + 2
