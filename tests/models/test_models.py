@@ -12,6 +12,8 @@ from fastgs.models import AttributeNetwork, FiLM, PositionNetwork, correct, dens
 from fastgs.models.attribute import CORRECTIONS, MAX_CHANGE, STATE_CHANNELS, AttributeInputs
 from fastgs.models.unet import UNet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Names of the corrections, in their order.
 NAMES = ["x", "y", "size", "x_elongation", "diagonal_elongation", "red", "green", "blue"]
 

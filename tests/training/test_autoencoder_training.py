@@ -1,6 +1,5 @@
-"""Training autoencoders through the real command line: every configuration, resumed runs, and what users get wrong."""
+"""Tests of training autoencoders through the real command line: configurations, resumed runs, and wrong usage."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from fastgs.training import AutoencoderStage
 from fastgs.training.cli import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = ("deep", "conv", "resnet", "anchored", "pixels")
+NAMES = ("anchored", "conv", "deep", "pixels", "resnet")
 
-# Two epochs of two steps.
+# Arguments for two epochs of two steps.
 SMALL = [
     *("--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.log_every_n_steps=1"),
     *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--data.batch_size=4"),
@@ -28,41 +27,31 @@ SMALL = [
     *("--model.width=2", "--model.latent=12", "--model.warmup_steps=1"),
 ]
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:LightningCLI's args", "ignore::DeprecationWarning", "ignore::UserWarning:lightning", "ignore:.*LeafSpec"
-    ),
-    pytest.mark.usefixtures("one_thread"),
-]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:LightningCLI's args", "ignore::DeprecationWarning", "ignore::UserWarning:lightning", "ignore:.*LeafSpec"
+)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Twelve images of 16 x 16, eight of them to train on."""
+    """Make a dataset of twelve images of 16 x 16, eight of them for training."""
     return make_splats(tmp_path_factory.mktemp("dataset"))
 
 
 def arguments(name, folder, dataset, *more, command="fit"):
-    """The command for a configuration, made small."""
+    """Return the arguments for a configuration, with a small network."""
     config = CONFIGS / f"autoencoder_{name}.yaml"
     return [command, f"--config={config}", *SMALL, f"--trainer.default_root_dir={folder}", f"--data.folder={dataset}",
             *map(str, more)]  # fmt: skip
 
 
-def table(folder, version=0):
-    with (folder / "logs" / f"version_{version}" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
-
-
 # Runs
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_configuration(name, dataset, tmp_path):
-    """It is trained, exported, loaded, used, and measured from its checkpoint."""
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
+def test_configuration_trains_exports_and_tests(name, dataset, tmp_path, read_metrics):
     assert main(arguments(name, tmp_path, dataset)) == 0
-    metrics, training = table(tmp_path), json.loads((tmp_path / "weights.json").read_text())["training"]
+    metrics, training = read_metrics(tmp_path), json.loads((tmp_path / "weights.json").read_text())["training"]
     assert len(metrics["val/psnr"]) == len(metrics["val/parameter_mse"]) == 2 and len(metrics["train/loss"]) == 4
     assert (training["stage"], training["epochs"], training["steps"]) == ("AutoencoderStage", 2, 4)
     assert training["data"] == {
@@ -77,23 +66,24 @@ def test_every_configuration(name, dataset, tmp_path):
     errors = (loaded.reconstruct(images).clamp(0, 1) - splats.pixels / 255).square().mean((1, 2, 3))
     command = arguments(name, tmp_path, dataset, "--ckpt_path", tmp_path / "last.ckpt", command="test")
     assert main(command) == 0
-    assert table(tmp_path, 1)["test/psnr"] == [pytest.approx((-10 * errors.log10()).mean().item(), abs=1e-3)]
+    assert read_metrics(tmp_path, 1)["test/psnr"] == [pytest.approx((-10 * errors.log10()).mean().item(), abs=1e-3)]
 
 
-def test_all_configurations_are_run_here():
+def test_every_configuration_is_tested():
     assert {f"autoencoder_{name}" for name in NAMES} == {path.stem for path in CONFIGS.glob("autoencoder_*.yaml")}
 
 
 class Stopper(Callback):
-    """Ends the run in the middle of its second epoch."""
+    """Callback that ends the run in the middle of its second epoch."""
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if (trainer.current_epoch, batch_idx) == (1, 0):
             raise RuntimeError("stopped")
 
 
-def test_stopped_and_resumed_equals_uninterrupted(dataset, tmp_path):
-    """With averaged weights, the pictures of the overlay for wandb, and networks for each attribute."""
+@pytest.mark.slow
+def test_stopped_and_resumed_run_equals_uninterrupted(dataset, tmp_path):
+    """The run has averaged weights, panels, and one network for each attribute."""
     overlay = tmp_path / "overlay.yaml"
     callbacks = ["fastgs.training.callbacks.panels.Panels", "fastgs.training.callbacks.throughput.Throughput"]
     overlay.write_text("\n".join(["trainer:", "  callbacks+:", *(f"    - class_path: {name}" for name in callbacks)]))
@@ -113,6 +103,8 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset, tmp_path):
 
 
 class Gradients(Callback):
+    """Callback that lists parameters without a gradient."""
+
     def on_after_backward(self, trainer, stage):
         self.missing = [name for name, each in stage.network.named_parameters() if not each.grad.any()]
 
@@ -129,17 +121,18 @@ def fit(dataset, callback, epochs=1, **options):
     return trainer.callback_metrics
 
 
-def test_the_rendering_loss_reaches_the_encoder(dataset):
+def test_rendering_loss_reaches_every_parameter(dataset):
     gradients = Gradients()
     metrics = fit(dataset, gradients, parameter_weight=0.0, rendering_weight=1.0, batch_norm=False)
     assert gradients.missing == [] and "train/parameter_mse" not in metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error"),
     [({}, "val/parameter_mse"), ({"parameter_weight": 0.0, "rendering_weight": 1.0}, None)],
 )
-def test_what_is_learned_holds_for_other_images(dataset, options, error):
+def test_training_improves_validation_images(dataset, options, error):
     before, after = (
         fit(dataset, Callback(), epochs, learning_rate=1e-2, warmup_steps=0, **options) for epochs in (1, 30)
     )
@@ -147,7 +140,7 @@ def test_what_is_learned_holds_for_other_images(dataset, options, error):
     assert error is None or after[error] < 0.75 * before[error]
 
 
-# What users get wrong: one line each
+# Wrong usage, reported in one line
 
 
 @pytest.fixture(scope="module")
@@ -179,22 +172,13 @@ def gridless(tmp_path_factory):
         ),
     ],
 )
-def test_wrong_option(dataset, gridless, tmp_path, capsys, name, options, code, message):
+def test_wrong_option_is_named(dataset, gridless, tmp_path, read_error, name, options, code, message):
     options = options.format(gridless=gridless, configs=CONFIGS).split()
     assert main(arguments(name, tmp_path / "out", dataset, *options)) == code
-    assert said(capsys).startswith(message.format(gridless=gridless, configs=CONFIGS))
+    assert read_error().startswith(message.format(gridless=gridless, configs=CONFIGS))
 
 
-def said(capsys):
-    """The one line that a failed command ends with."""
-    error = capsys.readouterr().err
-    assert "Traceback" not in error and error.count("train.py: error: ") == 1, error
-    line = error[error.index("train.py: error: ") :].removeprefix("train.py: error: ")
-    assert line.count("\n") == 1
-    return line
-
-
-def test_data_of_another_stage(dataset, tmp_path, capsys):
+def test_data_of_another_stage_are_refused(dataset, tmp_path, read_error):
     config = tmp_path / "config.yaml"
     config.write_text(f"""
 trainer: {{default_root_dir: {tmp_path}, accelerator: cpu}}
@@ -202,12 +186,13 @@ model: {{class_path: fastgs.training.PositionStage}}
 data: {{class_path: fastgs.splats.SplatDataModule, init_args: {{folder: {dataset}}}}}
 """)
     assert main(["fit", f"--config={config}"]) == 1
-    expected = "data.class_path: PositionStage is trained on fastgs.data.FolderDataModule, got SplatDataModule\n"
-    assert said(capsys) == expected
+    expected = "data.class_path: PositionStage is trained on fastgs.data.FolderDataModule, got SplatDataModule"
+    assert read_error() == expected
 
 
-def test_checkpoint_of_another_number_of_gaussians(dataset, tmp_path, capsys):
+@pytest.mark.slow
+def test_checkpoint_of_another_number_of_gaussians_is_refused(dataset, tmp_path, read_error):
     assert main(arguments("deep", tmp_path, dataset)) == 0
     other = make_splats(tmp_path / "other", num_gaussians=16)
     assert main(arguments("deep", tmp_path, other, "--ckpt_path", tmp_path / "last.ckpt")) == 1
-    assert said(capsys).startswith("--ckpt_path: is of another network than the model (it differs in network.encoder.")
+    assert read_error().startswith("--ckpt_path: is of another network than the model (it differs in network.encoder.")

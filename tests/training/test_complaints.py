@@ -1,4 +1,4 @@
-"""What users get wrong on the command line of train.py, and in configurations: one line with the name and the near."""
+"""Tests of wrong arguments and configurations of train.py: one line that names the mistake and what is similar."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args", "ignore::D
 POSITION = "model: fastgs.training.PositionStage: "
 CLASSES = "fastgs.data.FolderDataModule or fastgs.splats.SplatDataModule?"
 
-# An argument, or the text of a configuration, which has line breaks; the exit code; and how the line begins.
+# An argument, or the text of a configuration, which has line breaks; the exit code; and the beginning of the line.
 WRONG = [
     ("--model.encoder=nonsense", 1, "encoder: 'nonsense' is none of those in https://smp.readthedocs.io/en/latest/enc"),
     ("--model.encoder=tu-hf-hub:a/b", 1, "encoder: 'tu-hf-hub:a/b' is none of those in https://smp.readthedocs.io/"),
@@ -68,8 +68,23 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("wrong", "code", "line"), WRONG, ids=[wrong[:50] for wrong, _, _ in WRONG])
-def test_one_line_with_the_name_and_what_is_near(tmp_path, capsys, caplog, wrong, code, line):
+# Those that the fast selection of tests runs, one for each kind of mistake.
+FAST = {
+    "--model=PositionStag",
+    "model:\n  init_args:\n    widht: 8\n",
+    "--model.loss=mes",
+    "--model.encoder=resnet188",
+    "--trainer.max_epoch=2",
+    "--trainer.devices=many",
+    "trainer: [3\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "line"),
+    [pytest.param(*case, id=case[0][:50], marks=[] if case[0] in FAST else [pytest.mark.slow]) for case in WRONG],
+)
+def test_mistake_is_named_in_one_line(tmp_path, capsys, caplog, wrong, code, line):
     file = tmp_path / "wrong.yaml"
     if "\n" in wrong:
         file.write_bytes(wrong.encode("utf-8", "surrogateescape"))
@@ -88,7 +103,7 @@ def test_one_line_with_the_name_and_what_is_near(tmp_path, capsys, caplog, wrong
     ("arguments", "more"),
     [([], ""), (["fitt"], " instead of fitt; did you mean fit?"), (["--config=x.yaml"], ""), (["x"], " instead of x")],
 )
-def test_without_a_subcommand(capsys, arguments, more):
+def test_missing_subcommand_lists_subcommands(capsys, arguments, more):
     assert main(arguments) == 2
     known = "fit, validate, test, predict"
     assert capsys.readouterr().err == f"train.py: error: give one of the subcommands {known}{more}\n"

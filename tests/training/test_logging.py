@@ -1,6 +1,5 @@
-"""What a run leaves in wandb, by the real package offline; and that it goes on without."""
+"""Tests of logging: to wandb, by the real package offline, and without it; speed of training."""
 
-import csv
 import json
 import os
 import random
@@ -50,7 +49,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _fresh_wandb(tmp_path, monkeypatch):
-    """No settings or login of whoever runs the tests, and none that wandb has read before."""
+    """Hide settings and logins of the person who runs the tests, and those that wandb has read before."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -61,14 +60,6 @@ def _fresh_wandb(tmp_path, monkeypatch):
     wandb.teardown()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def arguments(folder, images, overlays=("wandb",)):
     names = ["position", *(f"overlays/{name}" for name in ("smoke", *overlays))]
     configs = [f"--config={CONFIGS / name}.yaml" for name in names]
@@ -76,8 +67,8 @@ def arguments(folder, images, overlays=("wandb",)):
             f"--data.val={images}"]  # fmt: skip
 
 
-def records(path):
-    """Those of a .wandb file: a log in LevelDB's format of Protocol Buffers messages."""
+def read_records(path):
+    """Read a .wandb file: a log in LevelDB's format of Protocol Buffers messages."""
     wandb.teardown()  # its service writes late
     data = path.read_bytes()
     position, message = 7, b""  # after the header
@@ -87,62 +78,57 @@ def records(path):
         length, kind = struct.unpack_from("<HB", data, position + 4)
         message += data[position + 7 : position + 7 + length]
         position += 7 + length
-        if kind in (1, 4):  # all of a message, or the end of one
+        if kind in (1, 4):  # a whole message, or the end of one
             yield Record.FromString(message)
             message = b""
 
 
-def table(folder):
-    with (folder / "logs" / "version_0" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
-
-
-def panels(folder):
-    return sorted(path.name for path in (folder / "panels").iterdir())
-
-
-def said(caplog):
-    """By the project's own code."""
+def messages(caplog):
+    """Return the log messages of the project's own code."""
     return [record.getMessage() for record in caplog.records if record.name.startswith("fastgs.")]
 
 
 def random_states():
-    """Of the generators that a run shares with all its parts."""
+    """Return the states of the global generators."""
     return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
 
 
-def check_files(folder):
-    """All that a run leaves when nothing goes to wandb."""
-    metrics = table(folder)
+def check_files(folder, metrics):
+    """Check everything that a run leaves when nothing goes to wandb."""
     assert len(metrics["val/psnr_10000_at_2"]) == 2
     assert min(metrics["train/images_per_second"]) > 0
     assert all(0 <= share <= 1 for share in metrics["train/waiting"])
     assert metrics["lr-AdamW"][0] > 0
-    assert panels(folder) == ["epoch-0-0.png", "epoch-0-1.png", "epoch-1-0.png", "epoch-1-1.png"]
+    assert sorted(path.name for path in (folder / "panels").iterdir()) == [
+        "epoch-0-0.png",
+        "epoch-0-1.png",
+        "epoch-1-0.png",
+        "epoch-1-1.png",
+    ]
     assert (folder / "last.ckpt").exists() and (folder / "weights.safetensors").exists()
 
 
-def test_offline_run(tmp_path, images, monkeypatch):
+@pytest.mark.slow
+def test_offline_run_logs_metrics_panels_curves_and_weights(tmp_path, images, read_metrics, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_RUN_ID", "chosen")
     assert main(arguments(tmp_path, images)) == 0
-    assert wandb.run is None  # complete
+    assert wandb.run is None  # the run is complete
     (run,) = (tmp_path / "wandb").glob("offline-run-*-chosen")
-    written = list(records(run / "run-chosen.wandb"))
+    written = list(read_records(run / "run-chosen.wandb"))
 
     history = {}
     for record in written:
         values = {".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
         for name, value in values.items():
             history.setdefault(name, []).append((values["trainer/global_step"], value))
-    logged = table(tmp_path)  # the same as in the CSV file
+    logged = read_metrics(tmp_path)
     for name in ("train/loss", "train/images_per_second", "train/waiting", "lr-AdamW", "val/entropy_2500",
                  *(f"val/psnr_{count}_at_{iteration}" for count in (2500, 10000) for iteration in (0, 2))):  # fmt: skip
         assert [value for _, value in history[name]] == pytest.approx(logged[name]), name
         assert len(history[name]) == 2 and history[name][0][0] < history[name][1][0], name
 
-    # Seven pictures, and in Stage I the target of the first image; all are drawn, none is of one colour.
+    # Each strip has seven pictures, and the first one also has the target of Stage I; none is of one colour.
     files = run / "files" / "media"
     for stem, count in (("0", 8), ("1", 7)):
         pictures = [Image.open(path) for path in (files / "images" / "panels").glob(f"{stem}_*.png")]
@@ -169,21 +155,23 @@ def test_offline_run(tmp_path, images, monkeypatch):
     assert contents["weights.safetensors"].read_bytes() == (tmp_path / "weights.safetensors").read_bytes()
 
 
-def test_without_wandb_and_undisturbed(tmp_path, images, monkeypatch, caplog):
-    """A run with all callbacks, where wandb is not installed, gives the weights of a run without callbacks."""
+@pytest.mark.slow
+def test_logging_changes_no_weights_and_needs_no_wandb(tmp_path, images, read_metrics, monkeypatch, caplog):
+    """A run with all callbacks, but without wandb, gives the weights of a run without callbacks."""
     assert main(arguments(tmp_path / "plain", images, overlays=())) == 0
     generators = random_states()
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert main(arguments(tmp_path / "logged", images)) == 0
-    assert said(caplog) == [f"wandb is not installed (`pip install wandb`); {LINE}"]
-    check_files(tmp_path / "logged")
+    assert messages(caplog) == [f"wandb is not installed (`pip install wandb`); {LINE}"]
+    check_files(tmp_path / "logged", read_metrics(tmp_path / "logged"))
     assert random_states() == generators
     plain, logged = (load_file(tmp_path / name / "weights.safetensors") for name in ("plain", "logged"))
     assert plain.keys() == logged.keys() and all(torch.equal(plain[name], logged[name]) for name in plain)
 
 
-def test_no_login_on_a_terminal(tmp_path, images):
-    """A person could be asked to log in, but it is the middle of the night."""
+@pytest.mark.slow
+def test_missing_login_asks_nothing_on_terminal(tmp_path, images, read_metrics):
+    """A run on a terminal could ask for the login, and would wait all night."""
     ours, theirs = pytest.importorskip("pty").openpty()  # Windows has none
     command = [sys.executable, str(ROOT / "train.py"), *arguments(tmp_path, images), "--trainer.max_epochs=1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb"}
@@ -195,18 +183,18 @@ def test_no_login_on_a_terminal(tmp_path, images):
     watchdog.cancel()
     assert process.wait() == 0, output
     assert output.count(LINE) == 1 and "wandb has no login (`wandb login`, or WANDB_MODE=offline)" in output
-    assert len(table(tmp_path)["val/psnr_10000_at_2"]) == 1
+    assert len(read_metrics(tmp_path)["val/psnr_10000_at_2"]) == 1
 
 
 def _read(terminal):
-    """What was said; nothing once the other end is closed, for which Linux has an error."""
+    """Read from a terminal; return nothing once the other end is closed, which Linux reports as an error."""
     try:
         return os.read(terminal, 4096)
     except OSError:
         return b""
 
 
-def test_unreachable_server(tmp_path, monkeypatch, caplog):
+def test_unreachable_server_logs_offline(tmp_path, monkeypatch, caplog):
     begin = wandb.init
 
     def init(**settings):
@@ -218,32 +206,32 @@ def test_unreachable_server(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(wandb, "init", init)
     trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False)
     LogToWandb().setup(trainer, None, "fit")
-    assert said(caplog) == ["wandb cannot be reached (no such host); logging offline, upload by `wandb sync` later"]
+    assert messages(caplog) == ["wandb cannot be reached (no such host); logging offline, upload by `wandb sync` later"]
     (logger,) = trainer.loggers
     logger.log_metrics({"train/loss": 1.5}, step=3)
     LogToWandb().teardown(trainer, None, "fit")
     assert trainer.loggers == []
     (path,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
-    assert any(item.value_json == "1.5" for record in records(path) for item in record.history.item)
+    assert any(item.value_json == "1.5" for record in read_records(path) for item in record.history.item)
 
 
-def test_disabled_and_trials(tmp_path, monkeypatch, caplog):
+def test_disabled_wandb_and_trial_runs_log_nothing(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", logger=False)
     LogToWandb().setup(trainer, None, "fit")
-    assert said(caplog) == [f"wandb is disabled (WANDB_MODE); {LINE}"]
+    assert messages(caplog) == [f"wandb is disabled (WANDB_MODE); {LINE}"]
     LogToWandb().setup(Trainer(accelerator="cpu", fast_dev_run=True), None, "fit")
-    assert len(said(caplog)) == 1 and trainer.loggers == [] and not (tmp_path / "wandb").exists()
+    assert len(messages(caplog)) == 1 and trainer.loggers == [] and not (tmp_path / "wandb").exists()
 
 
-def test_psnr_curves():
+def test_psnr_curves_are_sorted_by_count_and_iteration():
     metrics = {"val/psnr_50000_at_20": 30.0, "val/psnr_50000_at_0": 20.0, "val/psnr_900_at_0": 10.0, "val/loss": 1.0}
     assert psnr_curves(metrics, "val") == {900: [(0, 10.0)], 50000: [(0, 20.0), (20, 30.0)]}
     assert psnr_curves(metrics, "test") == {}
 
 
-def test_throughput(monkeypatch):
-    """Steps of 3 s after 1 s of waiting; what passes in validation and between epochs does not count."""
+def test_throughput_counts_steps_and_waiting(monkeypatch):
+    """Steps take 3 s after 1 s of waiting; the time of validation and between epochs does not count."""
     now, logged = [0.0], {}
     monkeypatch.setattr("fastgs.training.callbacks.throughput.time.perf_counter", lambda: now[0])
     trainer = SimpleNamespace(log_every_n_steps=2, world_size=4)

@@ -1,6 +1,6 @@
-"""Training: it learns, it repeats, it goes on where it stopped, and two processes do what one does.
+"""Tests of the stages: they learn, they resume exactly, and two processes do what one does.
 
-Run as a program, this file is one of the two processes: `python tests/training/test_stages.py FOLDER`.
+Run as a program, this file starts both processes: `python tests/training/test_stages.py FOLDER`.
 """
 
 import csv
@@ -38,16 +38,13 @@ from fastgs.training import AttributeStage, FinetuneStage, PositionStage, base, 
 
 SIZE = 32
 SOON = {"learning_rate": 5e-3, "warmup_steps": 0, "val_iterations": 10}
-COUNTS = (100, 200)  # of FinetuneStage
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec"),
-    pytest.mark.usefixtures("one_thread"),
-]
+COUNTS = (100, 200)  # numbers of Gaussians for FinetuneStage
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """weights.safetensors of networks whose corrections are not zero, and images/ with 8 different photos."""
+    """Make a folder with weights of networks whose corrections are not zero, and images/ with 8 different photos."""
     folder = tmp_path_factory.mktemp("stages")
     (folder / "images").mkdir()
     for index in range(8):
@@ -58,7 +55,7 @@ def folder(tmp_path_factory):
 
 
 def make(stage, folder, targets="targets", **options):
-    """A small stage, always with the same weights."""
+    """Return a small stage, always with the same initial weights."""
     torch.manual_seed(1)
     if stage is AttributeStage:
         return AttributeStage(str(folder / "weights"), **SMALL, passes=2, **{**SOON, **options})
@@ -67,7 +64,7 @@ def make(stage, folder, targets="targets", **options):
 
 
 def prepare(folder, count=8, batch_size=4, **options):
-    """The first images, in another order each epoch."""
+    """Return the data of the first `count` images, in another order each epoch."""
     images = folder / f"images{count}"
     images.mkdir(exist_ok=True)
     for index in range(count):
@@ -91,6 +88,8 @@ def fit(stage, data, checkpoint=None, **options):
 
 
 class Losses(Callback):
+    """Callback that keeps a metric of each step."""
+
     def __init__(self, name):
         self.name, self.values = name, []
 
@@ -98,17 +97,17 @@ class Losses(Callback):
         self.values.append(trainer.callback_metrics[self.name].item())
 
 
-# What is learned
+# Training
 
 
 class Poison(Callback):
-    """A gradient that is not finite, as of a run that diverges."""
+    """Callback that makes the gradient NaN, as in a run that diverges."""
 
     def on_after_backward(self, trainer, stage):
         next(parameter for parameter in stage.parameters() if parameter.grad is not None).grad[0] = float("nan")
 
 
-def test_diverged_runs_end_before_their_weights_are_lost(folder):
+def test_diverged_run_ends_with_finite_weights(folder):
     stage = make(AttributeStage, folder)
     with pytest.raises(ValueError, match=r"^model\.learning_rate: the run diverged at step 0; lower it$"):
         fit(stage, prepare(folder), callbacks=[Poison()])
@@ -116,7 +115,7 @@ def test_diverged_runs_end_before_their_weights_are_lost(folder):
 
 
 @pytest.mark.parametrize("change", [{"random_crop": True}, {"flip": True}, {"repeat": 2}])
-def test_targets_are_not_kept_of_images_that_change(change, folder):
+def test_position_stage_refuses_images_that_change(change, folder):
     data = prepare(folder)
     for name, value in change.items():
         setattr(data, name, value)
@@ -124,7 +123,7 @@ def test_targets_are_not_kept_of_images_that_change(change, folder):
         fit(make(PositionStage, folder), data)
 
 
-def test_cross_entropy_is_least_at_the_target():
+def test_cross_entropy_is_smallest_at_target():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 4, 5, generator=generator)
     log_densities = logits.flatten(1).log_softmax(1).view_as(logits)
@@ -139,7 +138,7 @@ def test_cross_entropy_is_least_at_the_target():
     assert loss(torch.zeros(2, 4, 5)) == pytest.approx(0, abs=1e-6)  # the uniform density
 
 
-def test_mse_is_of_densities_scaled_to_a_maximum_of_1():
+def test_mse_compares_densities_scaled_to_maximum_of_1():
     predictions, targets = torch.tensor([[[0.25, 0.75]]]), torch.tensor([[[0.5, 0.5]]])
     loss = position.density_loss(predictions.log(), targets, "mse")
     assert loss == pytest.approx(((1 / 3 - 1) ** 2 + 0) / 2)
@@ -151,12 +150,13 @@ def test_counts_are_log_uniform_by_area(height, width):
     counts = np.sort([base.draw_count(height, width, generator) for _ in range(2000)])
     equivalents = counts * 512**2 / (height * width)
     expected = np.log(equivalents / 2_500) / np.log(100_000 / 2_500)
-    distance = np.abs(expected - (np.arange(2000) + 0.5) / 2000).max()  # Kolmogorov and Smirnov's
-    assert distance < 1.63 / 2000**0.5  # exceeded by one in a hundred
+    distance = np.abs(expected - (np.arange(2000) + 0.5) / 2000).max()  # statistic of Kolmogorov and Smirnov
+    assert distance < 1.63 / 2000**0.5  # at the 1 % level
 
 
+@pytest.mark.slow
 def test_position_stage_learns_fixed_targets(folder, monkeypatch):
-    """Draws from a density that no heuristic makes, of dark places: the loss comes 70 % of the way to its own."""
+    """Targets are dark places, where no heuristic puts Gaussians; the loss comes 70 % of the way to its minimum."""
 
     def dark(self, batch, i, count, slot, visit):
         density = (1.05 - batch.images[i].mean(0)).pow(4)
@@ -174,6 +174,7 @@ def test_position_stage_learns_fixed_targets(folder, monkeypatch):
     assert np.mean(losses.values[-5:]) < goal + 0.3 * (start - goal) < start - 0.2
 
 
+@pytest.mark.slow
 def test_attribute_stage_overfits_two_images(folder):
     stage, data = make(AttributeStage, folder), prepare(folder, 2, 2, val=None)
 
@@ -192,7 +193,8 @@ def test_attribute_stage_overfits_two_images(folder):
     assert all(torch.equal(after[name], value) for name, value in frozen.items())
 
 
-def test_targets_are_carried_on_from_visit_to_visit(folder, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_targets_continue_from_visit_to_visit(folder, tmp_path, monkeypatch):
     starts = []
 
     def spy(image, start, *arguments, **options):
@@ -217,11 +219,11 @@ def test_targets_are_carried_on_from_visit_to_visit(folder, tmp_path, monkeypatc
     assert np.mean(gains) > 0
 
 
-# What is measured
+# Validation
 
 
 @pytest.mark.parametrize("stage", [PositionStage, AttributeStage])
-def test_validation(folder, stage):
+def test_validation_logs_psnr_and_entropy(folder, stage):
     made = make(stage, folder, val_counts=[10_000, 50_000])
     names = {f"val/{name}_{k}{at}" for k in (10_000, 50_000)
              for name, at in (("entropy", ""), ("psnr", "_at_0"), ("psnr", "_at_10"))}  # fmt: skip
@@ -242,17 +244,20 @@ def test_validation(folder, stage):
     assert after["val/psnr_50000_at_0"] == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-# Runs that were broken off
+# Interrupted runs
 
 
 class PowerCut(Callback):
+    """Callback that ends the run in the middle of its fourth epoch."""
+
     def on_train_batch_start(self, trainer, stage, batch, batch_idx):
         if (trainer.current_epoch, batch_idx) == (3, 1):
             raise RuntimeError("power cut")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [PositionStage, AttributeStage])
-def test_resumed_run_reaches_the_same_weights(folder, tmp_path, stage):
+def test_resumed_run_reaches_same_weights(folder, tmp_path, stage):
     data = {"folder": folder, "count": 4, "batch_size": 2, "val": None}
     whole = make(stage, folder, tmp_path / "whole")
     fit(whole, prepare(**data), epochs=5)
@@ -272,10 +277,10 @@ def test_resumed_run_reaches_the_same_weights(folder, tmp_path, stage):
 
 
 class Bar(RichProgressBar):
-    """A progress bar whose last words are remembered."""
+    """Progress bar that keeps its last description."""
 
     def on_test_batch_end(self, *arguments):
-        self.said = self.test_progress_bar.description
+        self.description = self.test_progress_bar.description
 
 
 def finetune(folder, output, **options):
@@ -287,18 +292,18 @@ def finetune(folder, output, **options):
 
 @pytest.fixture(scope="module")
 def refined(folder):
-    """(metrics, folder of the results) of 5 images of different sizes; a sixth cannot be read."""
+    """Refine 5 images of different sizes, and one that cannot be read; return metrics and the folder of the results."""
     (folder / "predict").mkdir()
     for index in range(5):
         Image.fromarray(photos.chelsea()[50:90, 100 : 130 + 3 * index]).save(folder / "predict" / f"{index}.png")
     (folder / "predict" / "2a.png").write_bytes(b"no image")
     bar, logger = Bar(), CSVLogger(folder / "logs", name="", version="")
     metrics = finetune(folder, folder / "refined", logger=logger, callbacks=[bar], enable_progress_bar=True)
-    assert re.fullmatch(r"4\.png  K = 200  iteration 20  \d+\.\d\d dB", bar.said)
+    assert re.fullmatch(r"4\.png  K = 200  iteration 20  \d+\.\d\d dB", bar.description)
     return metrics, folder / "refined"
 
 
-def test_refinement_improves_and_is_reported(folder, refined):
+def test_refinement_improves_psnr_and_reports_it(folder, refined):
     metrics, output = refined
     records = json.loads((output / "report.json").read_text())
     expected = [(f"{index}.png", count) for index in range(5) for count in COUNTS]
@@ -330,7 +335,7 @@ def test_refinement_improves_and_is_reported(folder, refined):
     assert metrics["test/seconds_100"] > 0 and metrics["test/images_per_second"] > 0
 
 
-def test_refinement_says_what_is_wrong(folder, tmp_path):
+def test_refinement_names_wrong_arguments(folder, tmp_path):
     for arguments, message in (
         ({"counts": []}, "model.counts: "),
         ({"counts": [100, 0]}, "model.counts: "),
@@ -364,7 +369,7 @@ def test_refinement_says_what_is_wrong(folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def two_ranks(folder, refined):
-    """The folder to which two processes have written what they made of `folder`."""
+    """Run this file, which starts two processes, and return the folder with their results."""
     command = [sys.executable, __file__, str(folder)]
     helpers = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=helpers) as process:
@@ -378,7 +383,7 @@ def two_ranks(folder, refined):
 
 
 def train_both(folder, name, **options):
-    """Both stages for 2 epochs of 2 steps of 4 images in all; their weights."""
+    """Train both stages for 2 epochs of 2 steps of 4 images in all, and save their weights."""
     batch_size = 4 // options.get("devices", 1)
     for stage in (PositionStage, AttributeStage):
         made = make(stage, folder, f"targets-{name}")
@@ -386,6 +391,7 @@ def train_both(folder, name, **options):
         save_weights(folder / f"{stage.__name__}-{name}-{used.global_rank}", made.networks, {})
 
 
+@pytest.mark.slow
 def test_two_ranks_match_one_process(folder, two_ranks):
     train_both(folder, "one")
     for stage in (PositionStage, AttributeStage):
@@ -395,10 +401,11 @@ def test_two_ranks_match_one_process(folder, two_ranks):
         moved = max((start[name] - value).abs().max().item() for name, value in one.items())
         difference = max((first[name] - value).abs().max().item() for name, value in one.items())
         assert all(torch.equal(first[name], value) for name, value in second.items())
-        # Sums over images are taken in another order; Adam's first steps divide by what may be all but zero.
+        # Sums over images have another order, and Adam's first steps divide by numbers that may be close to zero.
         assert difference < 1e-4 < 1e-2 < moved
 
 
+@pytest.mark.slow
 def test_two_ranks_refine_every_image_once(refined, two_ranks):
     metrics, output = refined
     other = two_ranks / "refined-two"
@@ -406,8 +413,8 @@ def test_two_ranks_refine_every_image_once(refined, two_ranks):
     for path in output.glob("*.safetensors"):
         assert path.read_bytes() == (other / path.name).read_bytes()
     reports = [json.loads((each / "report.json").read_text()) for each in (output, other)]
-    ours, theirs = ([(each["image"], each["num_gaussians"], each["psnr"]) for each in report] for report in reports)
-    assert ours == theirs
+    one, two = ([(each["image"], each["num_gaussians"], each["psnr"]) for each in report] for report in reports)
+    assert one == two
     gathered = json.loads((two_ranks / "metrics-two.json").read_text())
     assert gathered.keys() == metrics.keys()
     for name in gathered:

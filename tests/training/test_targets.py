@@ -1,9 +1,10 @@
-"""Stage I targets: the projection is a fair density, the idle Gaussians are found, and go where they are needed."""
+"""Tests of the targets of Stage I: projection, removal errors, relocation, and the store."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from networks import seeded
 from skimage import data
 
 from fastgs.fitting.densification import removal_errors
@@ -17,10 +18,6 @@ from fastgs.render import reference, render
 from fastgs.training.targets import TargetStore, optimize
 
 TENSORS = ("means", "scales", "rotations", "colors")
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def positions(count, height, width):
@@ -47,18 +44,18 @@ def test_projection_is_a_density(count, height, width):
     assert density.sum().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_mass_lies_around_the_positions_as_wide_as_the_spacing():
-    """16 positions at one place of 40 x 40: a spacing of 10 pixels."""
+def test_projection_spreads_positions_by_their_spacing():
+    """16 positions at one place of 40 x 40 pixels have a spacing of 10 pixels."""
     density = project(torch.tensor([[12.5, 25.5]]).expand(16, -1), 40, 40)
     y, x = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(40) + 0.5, indexing="ij")
     assert ((density * x).sum().item(), (density * y).sum().item()) == pytest.approx((12.5, 25.5), abs=0.3)
     for axis, centre in ((x, 12.5), (y, 25.5)):
-        # A little less than 10 SIGMA, as the tails are cut at three standard deviations.
+        # The width is a little less than 10 SIGMA, as tails are cut at three standard deviations.
         assert (density * (axis - centre) ** 2).sum().sqrt().item() == pytest.approx(10 * SIGMA, rel=0.05)
 
 
-def test_every_position_weighs_the_same():
-    """On the border and beyond, too: what was too much there would attract more in the next round."""
+def test_projection_weighs_all_positions_equally():
+    """This holds on the border and beyond, where excess mass would attract more Gaussians in the next round."""
     inside, border = torch.tensor([[20.5, 32.5]]), torch.tensor([[61.0, -3.0]])
     density = project(torch.cat([inside.expand(50, -1), border.expand(50, -1)]), 64, 64)
     assert density[:, :40].sum().item() == pytest.approx(0.5, abs=1e-4)
@@ -66,7 +63,7 @@ def test_every_position_weighs_the_same():
     torch.testing.assert_close(project(everywhere, 9, 12), torch.full((9, 12), 1 / 108))
 
 
-def test_projection_of_mirror_images_and_of_any_order():
+def test_projection_follows_symmetries_and_ignores_order():
     means = positions(60, 20, 30).floor() + 0.5
     density = project(means, 20, 30)
     torch.testing.assert_close(
@@ -84,8 +81,8 @@ def keep(gaussians, indices):
     return replace(gaussians, **{name: getattr(gaussians, name)[indices] for name in TENSORS})
 
 
-def test_removal_errors_are_the_second_order_of_the_squared_error():
-    """Half the second derivative in the weight of each Gaussian, when the image is what they render; in float64."""
+def test_removal_errors_are_second_order_of_squared_error():
+    """They are half the second derivative in the weight of each Gaussian of its own rendering; in float64."""
     count = 15
     generator = seeded(3)
     gaussians = Gaussians(
@@ -107,13 +104,13 @@ def test_removal_errors_are_the_second_order_of_the_squared_error():
     target = image(ones)
     hessian = torch.autograd.functional.hessian(lambda amounts: (image(amounts) - target).square().sum(), ones)
     expected = hessian.diagonal() / 2
-    # The square of a weight is taken for a Gaussian of its own, whose support ends a little earlier.
+    # The square of a weight is rendered as a Gaussian of its own, whose support ends a little earlier.
     torch.testing.assert_close(
         removal_errors(gaussians, render(gaussians), backend="reference"), expected, rtol=0.02, atol=1e-3
     )
 
 
-def test_removal_errors_tell_which_gaussians_are_idle(photo, fitted):
+def test_removal_errors_find_idle_gaussians(photo, fitted):
     before = (render(fitted) - photo).square().sum()
     everyone = torch.arange(len(fitted))
     growth = torch.stack([
@@ -131,15 +128,15 @@ def test_removal_errors_tell_which_gaussians_are_idle(photo, fitted):
 
 
 def patch(height=48, width=48):
-    """Flat but for a quarter full of detail; and which positions lie in it."""
+    """Return a flat image with a quarter full of detail, and a function that counts the Gaussians in that quarter."""
     image = torch.full((3, height, width), 0.5)
     y, x = torch.meshgrid(torch.arange(height / 2), torch.arange(width / 2), indexing="ij")
     image[0, : height // 2, : width // 2] += 0.4 * torch.sin(1.5 * x) * torch.cos(1.2 * y)
     return image, lambda gaussians: (gaussians.means < torch.tensor([width / 2, height / 2])).all(1).sum().item()
 
 
-def test_optimization_takes_gaussians_to_the_detail():
-    """Plain gradient descent leaves them about where they are."""
+def test_optimize_moves_gaussians_to_detail():
+    """Plain gradient descent leaves Gaussians about where they are."""
     image, inside = patch()
     start = grid.initialize(image, 100)
     plain = fit(image, start, FitOptions(200)).gaussians
@@ -152,7 +149,7 @@ def test_optimization_takes_gaussians_to_the_detail():
 # The store
 
 
-def test_the_store_keeps_the_last_two_visits(tmp_path, fitted):
+def test_store_keeps_last_two_visits(tmp_path, fitted):
     store = TargetStore(tmp_path / "made")
     assert store.load(3, 0, -1) is None
     for visit in range(3):
@@ -164,5 +161,5 @@ def test_the_store_keeps_the_last_two_visits(tmp_path, fitted):
     assert torch.equal(store.load(3, 1, 0).colors, fitted.colors)
     next(iter((tmp_path / "made").glob("*-0-2.*"))).unlink()
     assert store.load(3, 0, 2) is None
-    store.save(3, 0, 5, fitted)  # the visit before the last is not there either
+    store.save(3, 0, 5, fitted)  # there is no visit before the last to forget
     assert len(list((tmp_path / "made").iterdir())) == 3

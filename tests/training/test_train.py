@@ -1,4 +1,4 @@
-"""Training through the real command line: every configuration, killed and resumed runs, and what users get wrong."""
+"""Tests of training through the real command line: configurations, killed and resumed runs, and wrong usage."""
 
 import errno
 import importlib
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 OVERLAYS = CONFIGS / "overlays"
 
-# Above smoke.yaml: four epochs of two steps on images of its own.
+# Arguments on top of smoke.yaml: four epochs of two steps on the images of these tests.
 SMALL = [
     *("--trainer.max_epochs=4", "--trainer.limit_train_batches=null", "--trainer.enable_progress_bar=false"),
     *("--trainer.enable_model_summary=false", "--data.crop=32", "--data.size=32", "--data.val_size=32"),
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args", "ignore::D
 
 
 class Killer(Callback):
-    """Ends the process in the middle of the third epoch."""
+    """Callback that kills the process in the middle of the third epoch."""
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if (trainer.current_epoch, batch_idx) == (2, 0):
@@ -50,26 +50,15 @@ class Killer(Callback):
 
 
 class Stopper(Killer):
-    """Ends the run but not the process, which is quicker to test."""
+    """Callback that ends the run but not the process, which is quicker to test."""
 
     def end(self):
         raise RuntimeError("stopped")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Here and in the subprocesses, and whatever Lightning sees fit: it decides how sums are rounded."""
-    before = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        torch.set_num_threads(1)
-        yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """A folder of four photos of a kind: a disc before noise."""
+    """Make a folder of four images of a disc in front of noise."""
     folder = tmp_path_factory.mktemp("images")
     for i in range(4):
         noise = np.random.default_rng(i).integers(0, 256, (48, 40, 3), dtype=np.uint8)
@@ -80,7 +69,7 @@ def images(tmp_path_factory):
 
 
 def arguments(name, folder, images, *more, command="fit"):
-    """The command for a configuration, made small."""
+    """Return the arguments for a configuration, with small images and networks."""
     small = [] if name == "finetune" else [f"--config={OVERLAYS / 'smoke.yaml'}", *SMALL]
     small += POSITION if name.endswith("position") else []
     data = ["predict"] if name == "finetune" else ["train", "val"]
@@ -92,21 +81,14 @@ def arguments(name, folder, images, *more, command="fit"):
 
 
 def train_py(arguments):
-    """train.py in a process of its own, which can find the callbacks above."""
+    """Run train.py in a process of its own, which can import the callbacks above."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))}
     return python(ROOT / "train.py", *arguments, cwd=ROOT, env=environment)
 
 
-def said(capsys):
-    """The line that a failed command ends with."""
-    error = capsys.readouterr().err
-    assert "Traceback" not in error and error.count("train.py: error: ") == 1, error
-    return error[error.index("train.py: error: ") :].removeprefix("train.py: error: ")
-
-
 @pytest.fixture(scope="module")
 def position(tmp_path_factory, images):
-    """What an uninterrupted run of Stage I leaves."""
+    """Run Stage I without interruption, and return its folder."""
     folder = tmp_path_factory.mktemp("position")
     assert main(arguments("position", folder, images)) == 0
     return folder
@@ -114,7 +96,7 @@ def position(tmp_path_factory, images):
 
 @pytest.fixture(scope="module")
 def attribute(tmp_path_factory, images, position):
-    """What an uninterrupted run of Stage II leaves, with averaged weights."""
+    """Run Stage II with averaged weights, without interruption, and return its folder."""
     folder = tmp_path_factory.mktemp("attribute")
     assert main([*arguments("attribute", folder, images, *averaged(position))]) == 0
     return folder
@@ -124,10 +106,10 @@ def averaged(position):
     return [f"--config={OVERLAYS / 'ema.yaml'}", f"--model.position_weights={position / 'weights'}"]
 
 
-# A run
+# Runs
 
 
-def test_position(position):
+def test_position_run_leaves_weights_log_and_targets(position):
     assert all((position / name).is_file() for name in DONE)
     training = json.loads((position / "weights.json").read_text())["training"]
     assert (training["stage"], training["epochs"], training["steps"]) == ("PositionStage", 4, 8)
@@ -141,28 +123,32 @@ def test_position(position):
     assert all(torch.equal(state[f"networks.{name}"], tensor) for name, tensor in exported.items())
 
 
-def test_attribute_exports_averages(attribute, position):
+@pytest.mark.slow
+def test_attribute_run_exports_averaged_weights(attribute, position):
     checkpoint = torch.load(attribute / "last.ckpt", weights_only=True)
     exported = load_weights(attribute / "weights").state_dict()
     assert all(torch.equal(checkpoint["state_dict"][f"networks.{name}"], each) for name, each in exported.items())
     now = checkpoint["current_model_state"]
     assert not all(torch.equal(now[f"networks.{name}"], tensor) for name, tensor in exported.items())
     for name, tensor in load_file(position / "weights.safetensors").items():
-        assert torch.allclose(exported[name], tensor, rtol=1e-6, atol=0)  # frozen, but for the rounding of averages
-    stories = [json.loads((each / "weights.json").read_text())["training"] for each in (attribute, position)]
-    assert stories[0]["position"] == stories[1]
+        # The position network is frozen; only averaging rounds it.
+        assert torch.allclose(exported[name], tensor, rtol=1e-6, atol=0)
+    records = [json.loads((each / "weights.json").read_text())["training"] for each in (attribute, position)]
+    assert records[0]["position"] == records[1]
 
 
-def test_finetune(attribute, images, tmp_path):
+@pytest.mark.slow
+def test_finetune_run_writes_report(attribute, images, tmp_path):
     options = [f"--model.weights={attribute / 'weights'}", "--model.counts=[50, 80]", "--model.iterations=3"]
-    options += [f"--model.output={tmp_path}", "--trainer.accelerator=cpu", "--data.num_workers=0"]
+    options += [f"--model.output={tmp_path}", "--trainer.accelerator=cpu", "--data.num_workers=0", "--data.val_size=48"]
     assert main(arguments("finetune", tmp_path, images, *options, command="test")) == 0
     assert len(json.loads((tmp_path / "report.json").read_text())) == 8 and (tmp_path / "test.yaml").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpus8", "nodes"])
-def test_overlays_of_many_gpus(name, position, images, tmp_path, monkeypatch):
-    """As torchrun would run them in each of its processes, of which there is one here, on the CPU."""
+def test_overlays_for_many_gpus_run_distributed(name, position, images, tmp_path, monkeypatch):
+    """The environment is that of torchrun, with a single process on the CPU."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -180,7 +166,7 @@ def test_overlays_of_many_gpus(name, position, images, tmp_path, monkeypatch):
     assert all(torch.equal(exported[key], tensor) for key, tensor in frozen.items())
 
 
-def test_every_configuration_is_run_here():
+def test_every_configuration_is_tested():
     """Except those of autoencoders and wandb, which have test files of their own."""
     runs = {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("autoencoder_")}
     assert runs == {"position", "attribute", "finetune", "base_position", "base_attribute"}
@@ -189,7 +175,7 @@ def test_every_configuration_is_run_here():
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_configurations_are_complete(path):
-    """A configuration of a training run gives every argument of its stage and of its data; targets is linked."""
+    """Each gives every argument of its stage and of its data; the command itself sets `targets`."""
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     if path.stem == "finetune":  # reads no training images
         config.pop("data")
@@ -200,9 +186,10 @@ def test_configurations_are_complete(path):
             assert list(config[part]["init_args"]) == [key for key in expected if key != "targets"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["position", "attribute"])
-def test_recipe_of_the_shipped_weights(name, position, images, tmp_path):
-    """The configuration runs on four small images for an epoch."""
+def test_recipes_of_shipped_weights_run(name, position, images, tmp_path):
+    """Each runs on four small images for an epoch."""
     small = arguments(f"base_{name}", tmp_path, images, "--trainer.max_epochs=1")
     if name == "attribute":
         small += [f"--model.position_weights={position / 'weights'}", "--data.repeat=1", "--model.passes=2"]
@@ -210,26 +197,28 @@ def test_recipe_of_the_shipped_weights(name, position, images, tmp_path):
     assert load_weights(tmp_path / "weights")
 
 
-def test_saved_configuration_repeats_the_run(position, tmp_path):
+@pytest.mark.slow
+def test_saved_configuration_repeats_run(position, tmp_path):
     done = main(["fit", f"--config={position / 'fit.yaml'}", f"--trainer.default_root_dir={tmp_path}"])
     assert done == 0
     assert_same_weights(tmp_path, position)
 
 
-# Killed and resumed
+# Killed and resumed runs
 
 
 def assert_same_weights(folder, other):
-    """And the same story of them, but for the folder and the command."""
+    """Compare weights and their records, except for the folder and the command."""
     assert (folder / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
-    stories = [json.loads((each / "weights.json").read_text().replace(str(each), "")) for each in (folder, other)]
-    for story in stories:
-        assert story["training"].pop("command").startswith("python train.py fit --config")
-    assert stories[0] == stories[1]
+    records = [json.loads((each / "weights.json").read_text().replace(str(each), "")) for each in (folder, other)]
+    for record in records:
+        assert record["training"].pop("command").startswith("python train.py fit --config")
+    assert records[0] == records[1]
 
 
-def test_killed_and_resumed_equals_uninterrupted(position, images, tmp_path):
-    """Killed in the third epoch, when some of its targets have been written; resumed from the end of the second."""
+@pytest.mark.slow
+def test_killed_and_resumed_run_equals_uninterrupted(position, images, tmp_path):
+    """The run is killed when some targets of the third epoch are written, and resumed from the end of the second."""
     command = arguments("position", tmp_path, images)
     done = train_py([*command, "--trainer.callbacks+=test_train.Killer"])
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -239,7 +228,8 @@ def test_killed_and_resumed_equals_uninterrupted(position, images, tmp_path):
     assert_same_weights(tmp_path, position)
 
 
-def test_stopped_and_resumed_equals_uninterrupted_with_averages(position, attribute, images, tmp_path):
+@pytest.mark.slow
+def test_stopped_and_resumed_run_with_averages_equals_uninterrupted(position, attribute, images, tmp_path):
     command = arguments("attribute", tmp_path, images, *averaged(position))
     with pytest.raises(RuntimeError, match="stopped"):
         main([*command, "--trainer.callbacks+=test_train.Stopper"])
@@ -248,7 +238,8 @@ def test_stopped_and_resumed_equals_uninterrupted_with_averages(position, attrib
     assert_same_weights(tmp_path, attribute)
 
 
-def test_disk_full_while_checkpointing(position, images, tmp_path, capsys, monkeypatch):
+@pytest.mark.slow
+def test_full_disk_keeps_last_checkpoint(position, images, tmp_path, read_error, monkeypatch):
     write, written = Path.write_bytes, []
 
     def fill(path, content):
@@ -263,26 +254,27 @@ def test_disk_full_while_checkpointing(position, images, tmp_path, capsys, monke
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", fill)
         assert main(command) == 1
-    assert said(capsys) == f"{tmp_path / 'last.ckpt'}: No space left on device\n"
+    assert read_error() == f"{tmp_path / 'last.ckpt'}: No space left on device"
     assert [path.name for path in tmp_path.glob("*.ckpt")] == ["last.ckpt"]
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
     assert main([*command, "--ckpt_path", str(tmp_path / "last.ckpt")]) == 0
     assert_same_weights(tmp_path, position)
 
 
-# What users get wrong: one line each; test_complaints.py has what no parser takes
+# Wrong usage, reported in one line; test_complaints.py tests what the parser refuses
 
 
-def test_checkpoint_of_another_network(position, images, tmp_path, capsys):
+@pytest.mark.slow
+def test_checkpoint_of_another_network_is_refused(position, images, tmp_path, read_error):
     for name, options in {"position": ["--model.width=16"], "attribute": averaged(position)[1:]}.items():
         command = arguments(name, tmp_path, images, *options, "--ckpt_path", position / "last.ckpt")
         assert main(command) == 1
-        line = said(capsys)
-        assert line.startswith("--ckpt_path: is of another network than the model (it differs in networks.")
-        assert line.count("\n") == 1
+        assert read_error().startswith("--ckpt_path: is of another network than the model (it differs in networks.")
 
 
 class Attack:
+    """Object that makes a folder when it is unpickled."""
+
     def __init__(self, path):
         self.path = path
 
@@ -290,8 +282,9 @@ class Attack:
         return os.mkdir, (self.path,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["attack", "cut", "other", "absent"])
-def test_bad_checkpoint(position, images, tmp_path, capsys, content):
+def test_bad_checkpoint_is_refused(position, images, tmp_path, read_error, content):
     path = tmp_path / "bad.ckpt"
     if content == "attack":
         torch.save({"state_dict": Attack(str(tmp_path / "owned")), "loops": {}}, path)
@@ -301,8 +294,8 @@ def test_bad_checkpoint(position, images, tmp_path, capsys, content):
         torch.save([1, 2], path)
     command = arguments("position", tmp_path, images, "--ckpt_path", path, "--weights_only=false")
     assert main(command) == 1
-    line = said(capsys)
-    assert line.startswith(f"{path}: ") and line.endswith("check --ckpt_path\n") and line.count("\n") == 1
+    line = read_error()
+    assert line.startswith(f"{path}: ") and line.endswith("check --ckpt_path")
     assert not (tmp_path / "owned").exists()
 
 
@@ -321,16 +314,15 @@ def test_bad_checkpoint(position, images, tmp_path, capsys, content):
         ("finetune", "--model.weights=nowhere", 1, "nowhere: no such weights"),
     ],
 )
-def test_wrong_option(images, tmp_path, capsys, name, options, code, message):
+def test_wrong_option_is_named(images, tmp_path, read_error, name, options, code, message):
     (tmp_path / "file").touch()
     command = "test" if name == "finetune" else "fit"
     options = options.format(tmp=tmp_path).split()
     assert main(arguments(name, tmp_path / "out", images, *options, command=command)) == code
-    line = said(capsys)
-    assert line.startswith(message.format(tmp=tmp_path)) and line.count("\n") == 1
+    assert read_error().startswith(message.format(tmp=tmp_path))
 
 
-def test_bugs_keep_their_traceback(images, tmp_path, monkeypatch):
+def test_bug_keeps_its_traceback(images, tmp_path, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("a bug")
 
