@@ -153,7 +153,7 @@ def stack(planes: Sequence[Tensor]) -> Tensor:
 
 
 def _fold(images: Tensor) -> Tensor:
-    """Fold blocks of FOLD x FOLD pixels into channels; the channels of each pixel stay together and are copied whole."""
+    """Fold blocks of FOLD x FOLD pixels into channels; those of each pixel stay together and are copied whole."""
     batch, channels, height, width = images.shape
     blocks = images.permute(0, 2, 3, 1).reshape(batch, height // FOLD, FOLD, width // FOLD, FOLD, channels)
     folded = blocks.transpose(2, 3).reshape(batch, height // FOLD, width // FOLD, FOLD**2 * channels)
