@@ -171,7 +171,7 @@ def test_logging_changes_no_weights_and_needs_no_wandb(tmp_path, images, read_me
 
 @pytest.mark.slow
 def test_missing_login_asks_nothing_on_terminal(tmp_path, images, read_metrics):
-    """A run on a terminal could ask for the login, and would wait all night."""
+    """A run on a terminal could ask for the login and wait for an answer forever."""
     ours, theirs = pytest.importorskip("pty").openpty()  # Windows has none
     command = [sys.executable, str(ROOT / "train.py"), *arguments(tmp_path, images), "--trainer.max_epochs=1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb"}
