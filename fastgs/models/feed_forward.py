@@ -134,7 +134,7 @@ class LearnedInitializer(nn.Module):
     @torch.no_grad()
     def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
         """Make K Gaussians for one (3, H, W) image, as a `fastgs.initializers.Initializer`."""
-        # bfloat16, as in training, takes half the time of float32 and costs 0.01 dB; where it is emulated, it is slower.
+        # bfloat16, as in training, takes half the time of float32 and costs 0.01 dB; emulated, it would be slower.
         native = image.device.type == "cpu" and _has_bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled=native):
             gaussians: Gaussians = self(image[None], [num_gaussians], [generator])[0]
