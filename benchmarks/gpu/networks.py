@@ -16,7 +16,7 @@ from fastgs.data import Batch
 from fastgs.initializers import curvature
 from fastgs.io.images import load_image
 from fastgs.methods.fastgs import WEIGHTS
-from fastgs.models.attribute import CHANNELS, SEEN
+from fastgs.models.attribute import STATE_CHANNELS, AttributeInputs
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights
 from fastgs.render import cuda
@@ -26,22 +26,22 @@ from fastgs.training.base import draw_count, generators
 
 def parts(learned: LearnedInitializer, image: Tensor, count: int) -> dict[str, Work]:
     """Return the parts of the learned initialization of an image (3, H, W), and the whole."""
+    assert learned.position is not None
     assert learned.attribute is not None
-    attribute, images = learned.attribute, image[None]
+    position, attribute, images = learned.position, learned.attribute, image[None]
     number = torch.tensor([count], device=image.device)
     source = torch.Generator().manual_seed(0)
     prior = curvature.density(image, count)[None]
-    with torch.no_grad():
-        densities = learned.log_densities(images, [count]).exp()
+    densities = learned.densities(images, [count])
     placed = learned.place(images, densities, [count], [source])
     # Its values do not change the time.
-    state = torch.rand(1, 1 + SEEN * CHANNELS, *image.shape[1:], device=image.device)
-    sizes = images.new_ones(1)
+    state = torch.rand(1, STATE_CHANNELS, *image.shape[1:], device=image.device)
+    inputs = AttributeInputs(images, densities, images - 0.5, images.new_ones(1), state, number)
     return {
         "prior": lambda: curvature.density(image, count),
-        "position network": lambda: learned.position(images, prior, number),
+        "position network": lambda: position(images, prior, number),
         "place": lambda: learned.place(images, densities, [count], [source]),
-        "attribute network, one pass": lambda: attribute(images, densities, images - 0.5, sizes, state, number),
+        "attribute network, one pass": lambda: attribute(inputs),
         "corrections, all passes": lambda: learned.correct(images, densities, placed),
         "initialize": lambda: learned.initialize(image, count, source),
     }

@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from fastgs.io.images import ImageError
 from fastgs.nearest import did_you_mean
+from fastgs.runtime.plugins import load_plugins
 from fastgs.training.callbacks.export import ExportWeights
 from fastgs.training.checkpoint import CheckpointError
 from fastgs.training.complaints import LONGEST, complaint
@@ -162,6 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for message in _IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message)
+    for problem in load_plugins():
+        sys.stderr.write(f"train.py: warning: {problem}\n")
     try:
         Command(arguments)
     except SystemExit as stop:  # raised by the parser, and by Lightning after Ctrl-C
