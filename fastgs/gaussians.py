@@ -15,16 +15,20 @@ from fastgs.io.files import atomic_write, sorted_header
 
 Blend = Literal["normalized", "sum"]
 
-# Number of colour channels of an image.
+# Number of colour channels of an RGB image, and the largest number that Gaussians may have.
 CHANNELS = 3
+MAX_CHANNELS = 32
+# Numbers of channels that may end in alpha: gray or RGB before it.
+ALPHA_CHANNELS = (2, 4)
 # Smallest standard deviation in pixels that a heuristic, a network or a fit gives a Gaussian. A thinner one falls
 # between the pixel centres: it sees no pixel and costs nothing at the fitted size, but shows as a hairline in a larger
 # image.
 MIN_SCALE = 0.3
 
 FORMAT = "fastgs.gaussians"
-VERSION = "1"
-_COLUMNS = {"means": 2, "scales": 2, "rotations": None, "colors": CHANNELS}
+VERSION = "2"
+READABLE_VERSIONS = ("1", "2")  # version 1 has three channels and no alpha
+_TENSORS = ("means", "scales", "rotations", "colors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +42,18 @@ class Gaussians:
         means: (K, 2) centres x, y in pixels. Pixel (row i, column j) has its centre at x = j + 0.5, y = i + 0.5.
         scales: (K, 2) standard deviations in pixels, positive, along the two axes of the ellipse.
         rotations: (K,) angles of the first axis in radians, from +x towards +y (down).
-        colors: (K, 3) RGB colours, any real numbers. Under the normalized rule, an image in [0, 1] gives values near
-            [0, 1].
+        colors: (K, C) colours, any real numbers, with C from 1 to 32: gray (1), RGB (3), either of them with alpha as
+            the last channel (2, 4), or any stack of channels. Under the normalized rule, an image in [0, 1] gives
+            values near [0, 1].
         height: Height in pixels of the canvas that means and scales refer to.
         width: Width in pixels of that canvas.
         blend: Rule that the Gaussians were fitted with, "normalized" or "sum" (`fastgs.render` has the equations).
+        alpha: True if the last channel is opacity and the other ones are multiplied by it (C = 2 or 4).
 
     Raises:
         ValueError: A tensor has the wrong shape, is not floating point, differs from the means in dtype or device, or
-            holds NaN or infinity; a scale is not positive; the height or the width is not an integer of at least 1; or
-            the rule is unknown.
+            holds NaN or infinity; a scale is not positive; the height or the width is not an integer of at least 1;
+            the rule is unknown; or alpha is true for another number of channels than 2 or 4.
 
     Example:
         gaussians = fastgs.Gaussians(means, scales, rotations, colors, height=512, width=768)
@@ -61,17 +67,16 @@ class Gaussians:
     height: int
     width: int
     blend: Blend = "normalized"
+    alpha: bool = False
 
     def __post_init__(self) -> None:
-        for name, columns in _COLUMNS.items():
+        for name in _TENSORS:
             tensor = getattr(self, name)
             if not isinstance(tensor, Tensor):
                 raise ValueError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
             if self.means.ndim != 2:
                 raise ValueError(f"means: expected shape (K, 2), got {tuple(self.means.shape)}")
-            expected = (len(self.means),) if columns is None else (len(self.means), columns)
-            if tuple(tensor.shape) != expected:
-                raise ValueError(f"{name}: expected shape {expected}, got {tuple(tensor.shape)}")
+            self._check_shape(name, tensor)
             if not tensor.is_floating_point():
                 raise ValueError(f"{name}: expected floating point, got {tensor.dtype}")
             if tensor.device != self.means.device or tensor.dtype != self.means.dtype:
@@ -88,6 +93,21 @@ class Gaussians:
                 raise ValueError(f"{name}: expected an integer of at least 1, got {size!r}")
         if self.blend not in get_args(Blend):
             raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {self.blend!r}")
+        if self.alpha and self.channels not in ALPHA_CHANNELS:
+            raise ValueError(f"alpha: is the last of 2 or 4 channels, got {self.channels}")
+
+    def _check_shape(self, name: str, tensor: Tensor) -> None:
+        count, shape = len(self.means), tuple(tensor.shape)
+        if name == "colors":
+            if len(shape) != 2 or shape[0] != count or not 1 <= shape[1] <= MAX_CHANNELS:
+                raise ValueError(f"colors: expected shape ({count}, 1 to {MAX_CHANNELS}), got {shape}")
+        elif shape != (expected := (count,) if name == "rotations" else (count, 2)):
+            raise ValueError(f"{name}: expected shape {expected}, got {shape}")
+
+    @property
+    def channels(self) -> int:
+        """Return C, the number of channels, alpha included."""
+        return self.colors.shape[1]
 
     def __len__(self) -> int:
         return len(self.means)
@@ -98,13 +118,13 @@ class Gaussians:
         Raises:
             ValueError: The new dtype is not floating point, or a value becomes infinite or a scale zero in it.
         """
-        return replace(self, **{name: getattr(self, name).to(*args, **kwargs) for name in _COLUMNS})
+        return replace(self, **{name: getattr(self, name).to(*args, **kwargs) for name in _TENSORS})
 
     def save(self, path: str | Path) -> None:
         """Write the Gaussians to a safetensors file.
 
-        The file holds the four tensors in their dtype, and in its metadata the format, its version, the canvas and the
-        rule. It is whole or absent, and equal Gaussians give equal bytes.
+        The file holds the four tensors in their dtype, and in its metadata the format, its version, the canvas, the
+        rule, and whether there is alpha. It is whole or absent, and equal Gaussians give equal bytes.
 
         Args:
             path: File to write; an existing one is replaced.
@@ -118,7 +138,7 @@ class Gaussians:
         """
         # Copies, since safetensors refuses tensors that share memory.
         tensors = {
-            name: getattr(self, name).detach().cpu().clone(memory_format=torch.contiguous_format) for name in _COLUMNS
+            name: getattr(self, name).detach().cpu().clone(memory_format=torch.contiguous_format) for name in _TENSORS
         }
         metadata = {
             "format": FORMAT,
@@ -126,6 +146,7 @@ class Gaussians:
             "height": str(self.height),
             "width": str(self.width),
             "blend": self.blend,
+            "alpha": str(int(self.alpha)),
         }
         with atomic_write(path) as temporary:
             temporary.write_bytes(sorted_header(safetensors.torch.save(tensors, metadata)))
@@ -148,19 +169,19 @@ class Gaussians:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
                     raise ValueError("holds no Gaussians (not written by fastgs)")
-                if metadata.get("version") != VERSION:
-                    raise ValueError(
-                        f"is of version {metadata.get('version')!r}; this fastgs reads version {VERSION!r}"
-                    )
-                missing = set(_COLUMNS) - set(file.keys())
+                version = metadata.get("version")
+                if version not in READABLE_VERSIONS:
+                    raise ValueError(f"is of version {version!r}; this fastgs reads up to version {VERSION!r}")
+                missing = set(_TENSORS) - set(file.keys())
                 if missing:
                     raise ValueError(f"lacks {', '.join(sorted(missing))}")
-                tensors = {name: file.get_tensor(name) for name in _COLUMNS}
+                tensors = {name: file.get_tensor(name) for name in _TENSORS}
             return cls(
                 **tensors,
                 height=int(metadata["height"]),
                 width=int(metadata["width"]),
                 blend=metadata["blend"],
+                alpha=metadata.get("alpha", "0") == "1",
             )
         except (safetensors.SafetensorError, RuntimeError) as error:  # torch can read types that it cannot compare
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error

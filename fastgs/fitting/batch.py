@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from fastgs.fitting.loop import optimize
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Attributes, Relative
-from fastgs.gaussians import CHANNELS, Blend, Gaussians
+from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import MAX_PSNR
 from fastgs.render import Backend, rasterize
 from fastgs.runtime import threads
@@ -79,7 +80,7 @@ def _check(targets: Sequence[Tensor], starts: Sequence[Gaussians]) -> None:
     if len(starts) != len(targets):
         raise ValueError(f"targets: expected as many as there are starts, got {len(targets)} and {len(starts)} starts")
     for number, (target, start) in enumerate(zip(targets, starts, strict=True)):
-        expected = (CHANNELS, start.height, start.width)
+        expected = (start.channels, start.height, start.width)
         if tuple(target.shape) != expected:
             raise ValueError(f"targets[{number}]: expected shape {expected} like the canvas, got {tuple(target.shape)}")
         if not torch.isfinite(target).all():
@@ -100,7 +101,7 @@ class _BatchDescent(AutogradDescent):
         self._starts = starts
         self._counts = [len(each) for each in starts]
         height, width = (max(getattr(each, name) for each in starts) for name in ("height", "width"))
-        padded = targets[0].new_zeros(len(targets), CHANNELS, height, width)
+        padded = targets[0].new_zeros(len(targets), starts[0].channels, height, width)
         inside = torch.zeros_like(padded[:, :1])
         for place, mask, target in zip(padded, inside, targets, strict=True):
             _, rows, columns = target.shape
@@ -119,8 +120,7 @@ class _BatchDescent(AutogradDescent):
         """Return the Gaussians of each image as they are now."""
         columns = (torch.split(each.detach().clone(), self._counts) for each in self._variables.attributes())
         gaussians = [
-            _make_gaussians(Attributes(*each), start.height, start.width, start.blend)
-            for *each, start in zip(*columns, self._starts, strict=True)
+            replace(start, **Attributes(*each)._asdict()) for *each, start in zip(*columns, self._starts, strict=True)
         ]
         # PSNR as in metrics/quality.py, of all at once.
         errors = self._mean_errors(0, 1).clamp(min=10 ** (-MAX_PSNR / 10))
@@ -129,7 +129,7 @@ class _BatchDescent(AutogradDescent):
     def _mean_errors(self, low: float = -math.inf, high: float = math.inf) -> Tensor:
         """Return the (B,) mean squared errors over the pixels of each image, its rendering clamped."""
         errors = self._subtract_target(self._render().clamp(low, high))
-        return errors.square().sum((1, 2, 3)) / (CHANNELS * self._inside.sum((1, 2, 3)))
+        return errors.square().sum((1, 2, 3)) / (errors.shape[1] * self._inside.sum((1, 2, 3)))
 
     @override
     def _render(self) -> Tensor:
@@ -173,8 +173,5 @@ class _ColorOffsets(Relative):
 def _join(starts: Sequence[Gaussians], height: int, width: int) -> Gaussians:
     """Return all Gaussians as if on one canvas."""
     tensors = (torch.cat([getattr(each, name) for each in starts]) for name in Attributes._fields)
-    return _make_gaussians(Attributes(*tensors), height, width, starts[0].blend)
-
-
-def _make_gaussians(attributes: Attributes, height: int, width: int, blend: Blend) -> Gaussians:
-    return Gaussians(**attributes._asdict(), height=height, width=width, blend=blend)
+    columns = Attributes(*tensors)._asdict()
+    return replace(starts[0], **columns, height=height, width=width)

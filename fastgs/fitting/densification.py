@@ -148,12 +148,12 @@ def removal_errors(gaussians: Gaussians, image: Tensor, backend: Backend = "auto
     where G_k^2 is a Gaussian with scales divided by sqrt(2): its sums against images are what the rasterizer under the
     sum rule gives as gradients of colours.
     """
-    ones = torch.ones_like(gaussians.colors)
-    weights = render(replace(gaussians, colors=ones, blend="sum"), backend=backend) + EPSILON
+    ones = torch.ones_like(gaussians.colors[:, :1])
+    weights = render(replace(gaussians, colors=ones, blend="sum", alpha=False), backend=backend) + EPSILON
     squared = weights.square()
-    energy = image.square().sum(0)
+    energy = image.square().sum(0, keepdim=True)
     linear = _sum_over_pixels(gaussians, image / squared, backend)
-    planes = torch.stack([1 / squared[0], energy / squared[0], torch.zeros_like(energy)])
+    planes = torch.cat([1 / squared, energy / squared])
     rest = _sum_over_pixels(gaussians, planes, backend)
     colors = gaussians.colors
     return (colors.square().sum(1) * rest[:, 0] - 2 * (colors * linear).sum(1) + rest[:, 1]).clamp(min=0)
@@ -169,7 +169,7 @@ def _select_useful(gaussians: Gaussians, image: Tensor, count: int) -> Tensor:
 def _sum_over_pixels(gaussians: Gaussians, images: Tensor, backend: Backend) -> Tensor:
     """Return (K, C) sums over pixels of the squared weight of each Gaussian times each channel of (C, H, W)."""
     with torch.enable_grad():
-        colors = torch.zeros_like(gaussians.colors, requires_grad=True)
+        colors = gaussians.colors.new_zeros(len(gaussians), len(images)).requires_grad_()
         rendered = rasterize(
             gaussians.means,
             gaussians.scales / 2**0.5,

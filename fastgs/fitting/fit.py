@@ -151,7 +151,8 @@ class _Recorder:
 def _make_descent(gaussians: Gaussians, target: Tensor, config: OptimizationConfig, backend: Backend) -> Descent:
     """Return the fastest descent that there is for these tensors and this configuration."""
     rates = config.closed_form_rates()
-    if len(gaussians) and rates is not None and choose(gaussians.means, backend) == "cuda":
+    native = gaussians.channels == CHANNELS  # the kernels are written for RGB
+    if len(gaussians) and native and rates is not None and choose(gaussians.means, backend) == "cuda":
         from fastgs.fitting.optimizer_cuda import CudaDescent  # deferred: Triton is not everywhere
 
         return CudaDescent(Relative(gaussians), target, rates)
@@ -177,7 +178,7 @@ def _planned_steps(target: Tensor, gaussians: Gaussians, options: FitOptions, co
 
 
 def _check_target(target: Tensor, gaussians: Gaussians) -> Tensor:
-    expected = (CHANNELS, gaussians.height, gaussians.width)
+    expected = (gaussians.channels, gaussians.height, gaussians.width)
     if tuple(target.shape) != expected:
         raise ValueError(f"target: expected shape {expected} like the canvas, got {tuple(target.shape)}")
     if not torch.isfinite(target).all():

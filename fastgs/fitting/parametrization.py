@@ -37,13 +37,14 @@ class Parametrization:
         fixed: Other tensors with a row for each Gaussian, by name.
         canvas: Height and width in pixels.
         blend: Blend rule, see `fastgs.render`.
+        alpha: True if the last channel of the colours is opacity.
     """
 
     NAMES: ClassVar[tuple[str, ...]]
 
     def __init__(self, gaussians: Gaussians) -> None:
         self.canvas = gaussians.height, gaussians.width
-        self.blend = gaussians.blend
+        self.blend, self.alpha = gaussians.blend, gaussians.alpha
         with torch.no_grad():
             self.free, self.fixed = self._split(gaussians)
         for variable in self.free.values():
@@ -65,7 +66,7 @@ class Parametrization:
         """Return the Gaussians as they are now, detached."""
         means, scales, rotations, colors = (each.detach().clone() for each in self.attributes())
         height, width = self.canvas
-        return Gaussians(means, scales, rotations, colors, height, width, self.blend)
+        return Gaussians(means, scales, rotations, colors, height, width, self.blend, self.alpha)
 
     @torch.no_grad()
     def edit(self, keep: Tensor, added: Gaussians) -> None:

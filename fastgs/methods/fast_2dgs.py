@@ -79,10 +79,13 @@ def _load_networks() -> LearnedInitializer:
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
     """Draw positions with replacement from the density of the position network, and correct heuristic attributes."""
     networks = _load_networks().to(image.device)
-    density = networks.log_densities(image[None], [num_gaussians])[0].exp()
+    from fastgs.models.feed_forward import from_rgb, to_rgb  # deferred likewise
+
+    rgb = to_rgb(image)
+    density = networks.log_densities(rgb[None], [num_gaussians])[0].exp()
     means = sample(density, num_gaussians, "multinomial", generator).to(image.device)
-    placed = gaussians_at(means, image, density)
-    return networks.correct(image[None], density[None], [placed])[-1][0]
+    placed = gaussians_at(means, rgb, density)
+    return from_rgb(networks.correct(rgb[None], density[None], [placed])[-1][0], image)
 
 
 def schedule(progress: float, psnrs: Sequence[float]) -> float:

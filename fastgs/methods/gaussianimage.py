@@ -137,8 +137,9 @@ def random_rotation_scale(image: Tensor, num_gaussians: int, generator: torch.Ge
 
 
 def _draw_uniform(image: Tensor, count: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw centres (K, 2) on the canvas, colours (K, 3), and (K, 3) numbers in [0, 1]."""
-    means, colors, rest = torch.rand(count, 8, generator=generator).to(image).split([2, 3, 3], dim=1)  # type: ignore[no-untyped-call]
+    """Draw centres (K, 2) on the canvas, colours (K, C), and (K, 3) numbers in [0, 1]."""
+    columns = [2, len(image), 3]
+    means, colors, rest = torch.rand(count, sum(columns), generator=generator).to(image).split(columns, dim=1)  # type: ignore[no-untyped-call]
     return means * means.new_tensor([image.shape[2], image.shape[1]]), colors, rest
 
 

@@ -77,7 +77,8 @@ def _draw_black(image: Tensor, means: Tensor, variance: float, generator: torch.
     variances = variances + variance
     mixed = mixed * (0.99 * variances.prod(1, keepdim=True).sqrt()).clamp(max=1)
     matrices = torch.cat([variances[:, :1], mixed, variances[:, 1:]], dim=1)
-    return Gaussians(means, *axes(matrices), means.new_zeros(len(means), 3), image.shape[1], image.shape[2], "sum")
+    black = means.new_zeros(len(means), len(image))
+    return Gaussians(means, *axes(matrices), black, image.shape[1], image.shape[2], "sum")
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

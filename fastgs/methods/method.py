@@ -100,16 +100,18 @@ class Method:
         options: FitOptions | None = None,
         *,
         seed: int = 0,
+        alpha: bool = False,
         device: torch.device | None = None,
         callback: Callback | None = None,
     ) -> Result:
         """Place Gaussians on an image and fit them.
 
         Args:
-            image: (C, H, W) in [0, 1].
+            image: (C, H, W) in [0, 1], with C from 1 to 32.
             num_gaussians: K, at least 1; there are exactly as many at the end.
             options: Limits, loss and renderer; by default the published number of steps.
             seed: Random seed.
+            alpha: True if the last channel is opacity and the other ones are multiplied by it.
             device: Device to work on; by default that of the image. The result is where the image is.
             callback: Callable that gets every new entry of the history.
 
@@ -123,7 +125,7 @@ class Method:
         with _time_forward(networks) as seconds_network:
             begin = time.perf_counter()
             placed = self.initialize(target if networks else image, self.start(num_gaussians), generator)
-            initial = replace(placed.to(device), blend=self.blend)
+            initial = replace(placed.to(device), blend=self.blend, alpha=alpha)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds_init = time.perf_counter() - begin

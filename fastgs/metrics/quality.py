@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from fastgs.gaussians import CHANNELS
 from fastgs.metrics import ssim_kernels
 from fastgs.runtime import threads
 from fastgs.runtime.simd import LANES
@@ -184,7 +183,7 @@ def _clamp(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check(image: Tensor, target: Tensor) -> None:
     """Refuse shapes other than two equal (3, H, W); some of them would broadcast."""
-    if image.ndim != 3 or len(image) != CHANNELS or image.shape != target.shape or image.numel() == 0:
+    if image.ndim != 3 or image.shape != target.shape or image.numel() == 0:
         raise ValueError(
-            f"expected two images of shape ({CHANNELS}, H, W), got {tuple(image.shape)} and {tuple(target.shape)}"
+            f"expected two images of one shape (C, H, W), got {tuple(image.shape)} and {tuple(target.shape)}"
         )

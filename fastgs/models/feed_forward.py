@@ -133,12 +133,16 @@ class LearnedInitializer(nn.Module):
 
     @torch.no_grad()
     def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-        """Make K Gaussians for one (3, H, W) image, as a `fastgs.initializers.Initializer`."""
+        """Make K Gaussians for one (C, H, W) image, as a `fastgs.initializers.Initializer`.
+
+        The networks see RGB: gray three times, or the first three channels. Colours of other channels are those of the
+        pixels, as of the heuristics.
+        """
         # bfloat16, as in training, takes half the time of float32 and costs 0.01 dB; emulated, it would be slower.
         native = image.device.type == "cpu" and _has_bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled=native):
-            gaussians: Gaussians = self(image[None], [num_gaussians], [generator])[0]
-        return gaussians
+            gaussians: Gaussians = self(to_rgb(image)[None], [num_gaussians], [generator])[0]
+        return from_rgb(gaussians, image)
 
 
 @torch.no_grad()
@@ -146,6 +150,22 @@ def _curvature_densities(images: Tensor, counts: Sequence[int]) -> Tensor:
     """Return the (B, H, W) densities of the curvature heuristic for B counts on (B, 3, H, W) images."""
     with threads.reserved():
         return torch.stack([curvature.density(image, count) for image, count in zip(images, counts, strict=True)])
+
+
+def to_rgb(image: Tensor) -> Tensor:
+    """Return the (3, H, W) image that the networks see of a (C, H, W) one."""
+    return image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+
+
+def from_rgb(gaussians: Gaussians, image: Tensor) -> Gaussians:
+    """Return RGB Gaussians that the networks made for `to_rgb(image)` with as many channels as the image."""
+    if len(image) == gaussians.channels:
+        return gaussians
+    _, height, width = image.shape
+    columns = gaussians.means[:, 0].long().clamp(0, width - 1)
+    rows = gaussians.means[:, 1].long().clamp(0, height - 1)
+    known = gaussians.colors if len(image) > gaussians.channels else gaussians.colors.mean(1, keepdim=True)
+    return replace(gaussians, colors=torch.cat([known, image[known.shape[1] :, rows, columns].T], dim=1))
 
 
 def _has_bfloat16() -> bool:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastgs.gaussians import CHANNELS
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render import cpu_topk_kernels as top_kernels
 from fastgs.runtime import threads
@@ -36,6 +35,11 @@ class _Layout(NamedTuple):
     offsets: NDArray[np.int64]
     pitches: NDArray[np.float32]
     bands: list[tuple[int, int]]
+
+
+def _zeros(channels: int) -> tuple[np.float32, ...]:
+    """Return the tuple that tells kernels the number of channels."""
+    return (kernels.ZERO,) * channels
 
 
 def _to_array(tensor: Tensor) -> NDArray[np.float32]:
@@ -76,9 +80,11 @@ class _Rasterize(torch.autograd.Function):
     ) -> Tensor:
         layout = _lay_out(means, scales, rotations, counts, pitches, height)
         stride = width + LANES - 1  # the last vector of a row may reach this far
-        planes = np.empty(len(counts) * height * kernels.PLANES * stride, np.float32)
-        images = torch.empty(len(counts), CHANNELS, height, width)
-        inputs = (_to_array(means), layout.frames, layout.rows, _to_array(colors), layout.offsets, layout.pitches)
+        channels = colors.shape[1]
+        planes = np.empty(len(counts) * height * kernels.count_planes(channels) * stride, np.float32)
+        images = torch.empty(len(counts), channels, height, width)
+        gaussians = (_to_array(means), layout.frames, layout.rows, _to_array(colors), _zeros(channels))
+        inputs = (*gaussians, layout.offsets, layout.pitches)
         outputs = (stride, planes, images.numpy(), normalized)
         if top_k is None:
             threads.run(kernels.forward, (*inputs, *outputs), layout.bands)
@@ -96,8 +102,9 @@ class _Rasterize(torch.autograd.Function):
         pixels = (planes, _to_array(images), _to_array(upstream[0]), stride, normalized, gradients)
         threads.run(kernels.pixel_gradients, pixels, layout.bands)
         results = [torch.empty(shape) for shape in (means.shape, scales.shape, means.shape[:1], colors.shape)]
-        inputs = (_to_array(means), _to_array(scales), layout.frames, layout.rows, _to_array(colors), layout.offsets)
-        inputs = (*inputs, layout.pitches, *images.shape[2:], stride, gradients)
+        gaussians = (_to_array(means), _to_array(scales), layout.frames, layout.rows, _to_array(colors))
+        batch = (_zeros(colors.shape[1]), layout.offsets, layout.pitches)
+        inputs = (*gaussians, *batch, *images.shape[2:], stride, gradients)
         outputs = [result.numpy() for result in results]
         parts = threads.parts(len(means), PARTS * threads.num_threads())
         if top_k is None:
@@ -121,12 +128,12 @@ def rasterize(
 ) -> Tensor:
     """Render a ragged batch of float32 tensors on the CPU.
 
-    The arguments are those of `fastgs.render.rasterize`.
+    The arguments are those of `fastgs.render.rasterize`. More than MOST_CHANNELS are rendered in groups.
 
     Returns:
-        (B, C, H, W), with C = CHANNELS.
+        (B, C, H, W).
     """
-    result: Tensor = _Rasterize.apply(
-        means, scales, rotations, colors, counts, pitches, height, width, normalized, top_k
-    )
-    return result
+    geometry, options = (means, scales, rotations), (counts, pitches, height, width, normalized, top_k)
+    groups = torch.tensor_split(colors, -(-colors.shape[1] // kernels.MOST_CHANNELS), dim=1)
+    images: list[Tensor] = [_Rasterize.apply(*geometry, group, *options) for group in groups]
+    return images[0] if len(images) == 1 else torch.cat(images, dim=1)

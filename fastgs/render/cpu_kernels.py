@@ -16,7 +16,6 @@ import math
 
 import numpy as np
 
-from fastgs.gaussians import CHANNELS
 from fastgs.render.reference import CUTOFF, EPSILON, FADE_START
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
@@ -54,10 +53,21 @@ SLACK = np.float32(0.02)
 FRAME = 7
 UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(FRAME)
 
-# Planes of an accumulated row: the sum of weights, then the weighted sum of each colour channel. The kernels for top-k
-# blending need three planes in any case.
-PLANES = max(CHANNELS + 1, 3)
-NO_COLOR = (ZERO,) * CHANNELS
+# Most colour channels that a kernel takes at once: their sums must stay in registers. A kernel is compiled for each
+# number of channels, which is the length of the tuple of zeros that it gets.
+MOST_CHANNELS = 4
+
+
+def count_planes(channels: int) -> int:
+    """Return the number of planes of an accumulated row.
+
+    The first is the sum of weights, the others the weighted sums of the channels. The kernels for top-k blending need
+    three planes in any case.
+    """
+    return max(channels + 1, 3)
+
+
+_count_planes = jit(count_planes)
 
 
 @jit
@@ -168,43 +178,45 @@ def _enter_row(frame, mean_x, dy, pitch_x, width, ramp):
 
 
 @jit
-def _accumulate(means, frames, rows, colors, offsets, pitches, height, width, stride, planes, top, bottom):
-    """Add weights and weighted colours to rows [top, bottom) of planes, flat (rows, PLANES, stride)."""
+def _accumulate(means, frames, rows, colors, zeros, offsets, pitches, height, width, stride, planes, top, bottom):
+    """Add weights and weighted colours to rows [top, bottom) of planes, flat (rows, planes, stride)."""
+    per_row = _count_planes(len(zeros)) * stride
     for image in range(top // height, (bottom - 1) // height + 1):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         ramp, step = lane_index() * splat(pitch_x), splat(np.float32(LANES) * pitch_x)
         for k in range(offsets[image], offsets[image + 1]):
             frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
             ux, vx = splat(frame[UX]), splat(frame[VX])
-            color = splat_each(read_row(colors, k, CHANNELS))
+            color = splat_each(read_row(colors, k, zeros))
             for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
                 dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
                 first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
-                base = row * PLANES * stride
+                base = row * per_row
                 for x in range(base + first, base + last + 1, LANES):
                     u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
                     weight = _weight(fma(u, u, v * v))
                     store(planes, x, load(planes, x) + weight)
-                    sums = load_each(planes, x + stride, stride, CHANNELS)
+                    sums = load_each(planes, x + stride, stride, zeros)
                     store_each(planes, x + stride, stride, fma_each(weight, color, sums))
                     dx = dx + step
 
 
 @jit
-def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top, bottom):
-    """Render rows [top, bottom) of images (B, CHANNELS, H, W).
+def forward(means, frames, rows, colors, zeros, offsets, pitches, stride, planes, images, normalized, top, bottom):
+    """Render rows [top, bottom) of images (B, C, H, W), for a tuple of C zeros.
 
     Afterwards plane 0 has 1 / (sum of weights + EPSILON) for the normalized rule, and 1 for the sum.
     """
     height, width = images.shape[2], images.shape[3]
-    planes[top * PLANES * stride : bottom * PLANES * stride] = ZERO
-    _accumulate(means, frames, rows, colors, offsets, pitches, height, width, stride, planes, top, bottom)
+    per_row = _count_planes(len(zeros)) * stride
+    planes[top * per_row : bottom * per_row] = ZERO
+    _accumulate(means, frames, rows, colors, zeros, offsets, pitches, height, width, stride, planes, top, bottom)
     for row in range(top, bottom):
-        inverses = planes[row * PLANES * stride : row * PLANES * stride + width]
+        inverses = planes[row * per_row : row * per_row + width]
         for x in range(width):
             inverses[x] = ONE / (inverses[x] + EPS) if normalized else ONE
-        for channel in range(CHANNELS):
-            base = (row * PLANES + 1 + channel) * stride
+        for channel in range(len(zeros)):
+            base = row * per_row + (1 + channel) * stride
             numerators, image = planes[base : base + width], images[row // height, channel, row % height]
             for x in range(width):
                 image[x] = numerators[x] * inverses[x]
@@ -216,12 +228,13 @@ def pixel_gradients(planes, images, upstream, stride, normalized, gradients, top
 
     With N = sum w c, D = sum w + EPSILON and I = N / D: dL/dN = dL/dI / D, dL/dD = -sum_c dL/dI_c I_c / D.
     """
-    height, width = images.shape[2], images.shape[3]
+    channels, height, width = images.shape[1:]
+    per_row = _count_planes(channels) * stride
     for row in range(top, bottom):
-        base, image, y = row * PLANES * stride, row // height, row % height
-        gradients[base : base + PLANES * stride] = ZERO
+        base, image, y = row * per_row, row // height, row % height
+        gradients[base : base + per_row] = ZERO
         inverses, of_weight = planes[base : base + width], gradients[base : base + width]
-        for channel in range(CHANNELS):
+        for channel in range(channels):
             start = base + (1 + channel) * stride
             of_color, value, above = (
                 gradients[start : start + width],
@@ -237,7 +250,7 @@ def pixel_gradients(planes, images, upstream, stride, normalized, gradients, top
 
 @jit
 def backward(
-    means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients,
+    means, scales, frames, rows, colors, zeros, offsets, pitches, height, width, stride, gradients,
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
     """Compute the gradients of Gaussians [start, stop).
@@ -246,24 +259,25 @@ def backward(
 
     d mean = (t u, t v) in the frame, d s1 = t u^2 / s1, d s2 = t v^2 / s2, d theta = t u v (s1 / s2 - s2 / s1).
     """
-    zero, no_color = splat(ZERO), splat_each(NO_COLOR)
+    zero, no_color = splat(ZERO), splat_each(zeros)
+    per_row = _count_planes(len(zeros)) * stride
     for image in range(len(pitches)):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         ramp, step = lane_index() * splat(pitch_x), splat(np.float32(LANES) * pitch_x)
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
             frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
             ux, vx = splat(frame[UX]), splat(frame[VX])
-            color = splat_each(read_row(colors, k, CHANNELS))
+            color = splat_each(read_row(colors, k, zeros))
             tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
             d_color = no_color
             for row in range(rows[k, 0], rows[k, 1] + 1):
                 dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
                 first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
-                base = row * PLANES * stride
+                base = row * per_row
                 for x in range(base + first, base + last + 1, LANES):
                     u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
                     weight, slope = _weight_and_slope(fma(u, u, v * v))
-                    above = load_each(gradients, x + stride, stride, CHANNELS)
+                    above = load_each(gradients, x + stride, stride, zeros)
                     d_color = fma_each(weight, above, d_color)
                     d_weight = dot(color, above, load(gradients, x))
                     t = slope * d_weight

@@ -16,9 +16,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastgs.gaussians import CHANNELS
 from fastgs.render import cpu_kernels as kernels
-from fastgs.render.cpu_kernels import HALF, NO_COLOR, ONE, ZERO
+from fastgs.render.cpu_kernels import HALF, ONE, ZERO, _count_planes
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import (
     LANES,
@@ -147,12 +146,15 @@ def _fill_lists(
 
 
 @jit
-def forward(means, frames, rows, colors, offsets, pitches, stride, planes, images, normalized, top_k, start, stop):
-    """Render rows [start, stop) of images (B, CHANNELS, H, W), each pixel from its `top_k` largest weights.
+def forward(
+    means, frames, rows, colors, zeros, offsets, pitches, stride, planes, images, normalized, top_k, start, stop
+):
+    """Render rows [start, stop) of images (B, C, H, W), each pixel from its `top_k` largest weights.
 
     Afterwards plane 0 has 1 / (sum of weights + EPSILON) or 1, and planes LEAST and LAST the last entry of the list.
     """
     height, width = images.shape[2], images.shape[3]
+    per_row = _count_planes(len(zeros)) * stride
     strip = min(max(1, ENTRIES // (top_k * stride)), stop - start)
     weights, owners = np.empty(strip * top_k * stride, np.float32), np.empty(strip * top_k * stride, np.float32)
     above = start
@@ -163,18 +165,18 @@ def forward(means, frames, rows, colors, offsets, pitches, stride, planes, image
             means, frames, rows, offsets, pitches, image, height, width, stride, top_k, weights, owners, above, below
         )  # fmt: skip
         for row in range(above, below):
-            base, lists, y = row * kernels.PLANES * stride, (row - above) * top_k * stride, row % height
+            base, lists, y = row * per_row, (row - above) * top_k * stride, row % height
             for x in range(width):
-                total, color = ZERO, NO_COLOR
+                total, color = ZERO, zeros
                 for entry in range(lists + x, lists + top_k * stride, stride):
                     weight = weights[entry]
                     if weight == ZERO:
                         break
                     k = offsets[image] + int(owners[entry])
                     total += weight
-                    color = fma_each(weight, read_row(colors, k, CHANNELS), color)
+                    color = fma_each(weight, read_row(colors, k, zeros), color)
                 inverse = ONE / (total + kernels.EPS) if normalized else ONE
-                for channel in range(CHANNELS):
+                for channel in range(len(zeros)):
                     images[image, channel, y, x] = color[channel] * inverse
                 last = lists + (top_k - 1) * stride + x
                 planes[base + x] = inverse
@@ -185,24 +187,25 @@ def forward(means, frames, rows, colors, offsets, pitches, stride, planes, image
 
 @jit
 def backward(
-    means, scales, frames, rows, colors, offsets, pitches, height, width, stride, gradients, planes,
+    means, scales, frames, rows, colors, zeros, offsets, pitches, height, width, stride, gradients, planes,
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
     """Compute the gradients of Gaussians [start, stop) as in cpu_kernels.py, over the pixels that they take part in."""
-    zero, no_color = splat(ZERO), splat_each(NO_COLOR)
+    zero, no_color = splat(ZERO), splat_each(zeros)
+    per_row = _count_planes(len(zeros)) * stride
     for image in range(len(pitches)):
         pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
             frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
             ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
-            color = splat_each(read_row(colors, k, CHANNELS))
+            color = splat_each(read_row(colors, k, zeros))
             tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
             d_color = no_color
             for row in range(rows[k, 0], rows[k, 1] + 1):
                 first, last, column, u_row, v_row = _enter_row(
                     frame, mean_x, mean_y, row - image * height, pitch_y, pitch_x, width
                 )
-                base = row * kernels.PLANES * stride
+                base = row * per_row
                 for x in range(base + first, base + last + 1, LANES):
                     u, v, gaussian, fade = _evaluate(column, splat(pitch_x), splat(mean_x), ux, vx, u_row, v_row)
                     weight, least = gaussian * fade, load(planes, x + LEAST * stride)
@@ -210,7 +213,7 @@ def backward(
                     gaussian = select_below(load(planes, x + LAST * stride), owner, after, tied)
                     weight = gaussian * fade
                     slope = fma(where_below(fade, splat(ONE), gaussian), splat(kernels.TWO_FADE_SLOPE), weight)
-                    above = load_each(gradients, x + stride, stride, CHANNELS)
+                    above = load_each(gradients, x + stride, stride, zeros)
                     d_color = fma_each(weight, above, d_color)
                     d_weight = dot(color, above, load(gradients, x))
                     t = slope * d_weight

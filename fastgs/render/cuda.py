@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import triton
 from torch import Tensor
+from torch.nn import functional
 
 from fastgs.render import cuda_kernels as kernels
 
@@ -286,11 +287,17 @@ def rasterize(
 
     The arguments are those of `fastgs.render.rasterize`.
 
+    Other numbers of channels than CHANNELS are rendered in groups of so many, the last one filled up with zeros.
+
     Returns:
-        (B, C, H, W), with C = CHANNELS.
+        (B, C, H, W).
     """
     layout = lay_out(tuple(counts), tuple(pitches), height, width, means.device)
+    channels = colors.shape[1]
+    groups = torch.split(functional.pad(colors, (0, -channels % CHANNELS)), CHANNELS, dim=1)
     # Kernels are launched on the current device; autograd sets it for the backward pass.
     with torch.cuda.device_of(means):  # type: ignore[no-untyped-call]
-        result: Tensor = _Rasterize.apply(means, scales, rotations, colors, layout, normalized)
-    return result
+        images: list[Tensor] = [
+            _Rasterize.apply(means, scales, rotations, group, layout, normalized) for group in groups
+        ]
+    return images[0] if channels == CHANNELS else torch.cat(images, dim=1)[:, :channels]

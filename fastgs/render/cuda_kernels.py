@@ -13,8 +13,7 @@ The frame of a Gaussian is a row of FRAME floats:
 Pixel (i, j) of an image samples the canvas at ((j + 0.5) pitch x, (i + 0.5) pitch y).
 
 Each pixel has PLANES sums: of weighted colours, one for each of the CHANNELS, and last of weights. The kernels are
-written out for red, green and blue, which stay in registers; another number of channels needs a variable, a load and a
-store for each of them. Strides, and the place of the weights, follow from CHANNELS.
+written out for three channels, which stay in registers; cuda.py renders other numbers in groups of three.
 """
 
 from __future__ import annotations
@@ -24,16 +23,13 @@ import math
 import triton
 import triton.language as tl
 
-from fastgs import gaussians
 from fastgs.render import reference
-
-assert gaussians.CHANNELS == 3, "the kernels are written out for red, green and blue"
 
 # In expressions, a constant stands behind the tensor: the interpreter of Triton 3.8 leaves `constant - tensor` wrapped.
 FRAME = tl.constexpr(8)
 TILE = tl.constexpr(8)
-CHANNELS = tl.constexpr(gaussians.CHANNELS)
-PLANES = tl.constexpr(gaussians.CHANNELS + 1)
+CHANNELS = tl.constexpr(3)
+PLANES = tl.constexpr(4)
 # Number of entries of a tile's list that are loaded at a time: the loads are independent, so one wait serves all.
 UNROLL = tl.constexpr(4)
 

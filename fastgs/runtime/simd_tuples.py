@@ -1,10 +1,11 @@
 """Tuples of vectors in numba code, such as eight pixels in each of the colour channels.
 
-The length of a tuple is known when a kernel is compiled. All functions here are therefore unrolled, and the vectors
-stay in registers, which they would leave in a loop over channels.
+The length of a tuple is a part of its type, so it is known when a kernel is compiled. All functions here are therefore
+unrolled, and the vectors stay in registers, which they would leave in a loop over channels. A kernel gets a tuple of
+zeros, as long as there are channels, and is compiled once for each length.
 
-    color = splat_each(read_row(colors, k, CHANNELS))
-    sums = load_each(planes, x, stride, CHANNELS)
+    color = splat_each(read_row(colors, k, zeros))
+    sums = load_each(planes, x, stride, zeros)
     store_each(planes, x, stride, fma_each(weight, color, sums))
 """
 
@@ -45,21 +46,19 @@ def _plane_addresses(context: Any, builder: Any, signature: Any, arguments: Any,
     return [simd.vector_address(context, builder, signature.args[0], arguments[0], place) for place in places]
 
 
-@intrinsic(prefer_literal=True)
-def read_row(_typing: Any, array: Any, row: Any, count: Any) -> Any:
-    """Return a row of a contiguous float32 array (N, count) as a tuple of numbers, without a bounds check.
+@intrinsic
+def read_row(_typing: Any, array: Any, row: Any, like: Any) -> Any:
+    """Return a row of a contiguous float32 array (N, length) as a tuple of numbers, without a bounds check.
 
-    `count` is a constant.
+    `like` is any tuple of that length.
     """
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    result = _tuple_type(types.float32, count.literal_value)
+    result = _tuple_type(types.float32, like.count)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         addresses = _row_addresses(context, builder, signature, arguments, result.count)
         return context.make_tuple(builder, result, [builder.load(each) for each in addresses])
 
-    return result(array, row, count), generate
+    return result(array, row, like), generate
 
 
 @intrinsic
@@ -88,21 +87,19 @@ def splat_each(_typing: Any, values: Any) -> Any:
     return result(values), generate
 
 
-@intrinsic(prefer_literal=True)
-def load_each(_typing: Any, array: Any, index: Any, step: Any, count: Any) -> Any:
-    """Load `count` vectors of a contiguous 1-D float32 array, from `index`, `index + step`, and so on.
+@intrinsic
+def load_each(_typing: Any, array: Any, index: Any, step: Any, like: Any) -> Any:
+    """Load vectors of a contiguous 1-D float32 array, from `index`, `index + step`, and so on.
 
-    `count` is a constant; there is no bounds check.
+    There are as many as the tuple `like` is long; there is no bounds check.
     """
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    result = _tuple_type(float32x8, count.literal_value)
+    result = _tuple_type(float32x8, like.count)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         addresses = _plane_addresses(context, builder, signature, arguments, result.count)
         return context.make_tuple(builder, result, [builder.load(each, align=4) for each in addresses])
 
-    return result(array, index, step, count), generate
+    return result(array, index, step, like), generate
 
 
 @intrinsic
