@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,6 +25,14 @@ ALPHA_CHANNELS = (2, 4)
 # between the pixel centres: it sees no pixel and costs nothing at the fitted size, but shows as a hairline in a larger
 # image.
 MIN_SCALE = 0.3
+
+# Support of a Gaussian, in standard deviations: its weight begins to fade here, and is 0 from there on.
+FADE_START, CUTOFF = 3.0, 3.5
+# Sum of weights at which the normalized blend is halfway between the Gaussians' colour and black.
+EPSILON = 1e-2
+
+# Number of points that `Gaussians.sample` evaluates at a time.
+CHUNK = 1024
 
 FORMAT = "fastgs.gaussians"
 VERSION = "2"
@@ -120,6 +129,48 @@ class Gaussians:
         """
         return replace(self, **{name: getattr(self, name).to(*args, **kwargs) for name in _TENSORS})
 
+    def sample(self, points: Tensor) -> Tensor:
+        """Return the colours at any points of the canvas, without rendering an image.
+
+        They are the values that `fastgs.render` gives at the centres of pixels, for whatever rule the Gaussians have.
+
+        Args:
+            points: (P, 2) positions x, y in pixels of the canvas, finite.
+
+        Returns:
+            (P, C), not clamped; differentiable in the four tensors and in the points.
+
+        Raises:
+            ValueError: The points have another shape, dtype or device than the Gaussians.
+
+        Example:
+            colors = gaussians.sample(torch.tensor([[12.25, 7.5]]))  # of one point
+        """
+        if points.ndim != 2 or points.shape[1] != 2 or points.dtype != self.means.dtype:
+            raise ValueError(
+                f"points: expected shape (P, 2) of {self.means.dtype}, got {points.dtype} {tuple(points.shape)}"
+            )
+        if points.device != self.means.device:
+            raise ValueError(f"points: are on {points.device}, the Gaussians on {self.means.device}")
+        # Points that lie together share the Gaussians that reach them.
+        with torch.no_grad():
+            rows = max(1, round(math.sqrt(len(points) / CHUNK)))
+            cells = (points * (rows / max(self.height, self.width))).floor()
+            order = torch.argsort(cells[:, 1] * (2 * rows + 1) + cells[:, 0])
+        if not len(points):
+            return self.colors.new_zeros(0, self.channels)
+        parts = [self._sample_together(points[chunk]) for chunk in torch.split(order, CHUNK)]
+        return torch.cat(parts)[torch.argsort(order)]
+
+    def _sample_together(self, points: Tensor) -> Tensor:
+        """Return the colours at points that lie together."""
+        with torch.no_grad():
+            reach = CUTOFF * self.scales.amax(1, keepdim=True)
+            near = ((self.means + reach >= points.amin(0)) & (self.means - reach <= points.amax(0))).all(1)
+        weight = weights(self.means[near], self.scales[near], self.rotations[near], points)
+        colors = weight @ self.colors[near]
+        return colors / (weight.sum(1, keepdim=True) + EPSILON) if self.blend == "normalized" else colors
+
     def save(self, path: str | Path) -> None:
         """Write the Gaussians to a safetensors file.
 
@@ -189,3 +240,18 @@ class Gaussians:
             raise ValueError(f"{path}: has an improper or no {error.args[0]}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def weights(means: Tensor, scales: Tensor, rotations: Tensor, points: Tensor) -> Tensor:
+    """Return the weights `w_k(x) = exp(-d^2 / 2) * fade(d^2)`, (P, K), of K Gaussians at points (P, 2).
+
+    `d` is the distance in standard deviations along the axes of the ellipse; `fade` falls linearly in `d^2` from 1 at
+    FADE_START to 0 at CUTOFF.
+    """
+    offset = points[:, None] - means
+    cosine, sine = torch.cos(rotations), torch.sin(rotations)
+    u = (offset[..., 0] * cosine + offset[..., 1] * sine) / scales[:, 0]
+    v = (offset[..., 1] * cosine - offset[..., 0] * sine) / scales[:, 1]
+    d2 = u * u + v * v
+    fade = (CUTOFF**2 - d2) / (CUTOFF**2 - FADE_START**2)
+    return torch.exp(-0.5 * d2) * fade.clamp(0, 1)

@@ -37,7 +37,10 @@ BAD_FIELDS = [
     ("scales", torch.rand(4), r"scales: expected shape \(4, 2\), got \(4,\)"),
     ("rotations", torch.rand(4, 1), r"rotations: expected shape \(4,\), got \(4, 1\)"),
     ("rotations", None, "rotations: expected a torch.Tensor, got NoneType"),
-    ("colors", torch.rand(4, 4), r"colors: expected shape \(4, 3\), got \(4, 4\)"),
+    ("colors", torch.rand(4, 33), r"colors: expected shape \(4, 1 to 32\), got \(4, 33\)"),
+    ("colors", torch.rand(4, 0), r"colors: expected shape \(4, 1 to 32\), got \(4, 0\)"),
+    ("colors", torch.rand(3, 3), r"colors: expected shape \(4, 1 to 32\), got \(3, 3\)"),
+    ("alpha", True, "alpha: is the last of 2 or 4 channels, got 3"),
     ("means", torch.ones(4, 2, dtype=torch.int64), "means: expected floating point, got torch.int64"),
     ("colors", torch.ones(4, 3, dtype=torch.uint8), "colors: expected floating point, got torch.uint8"),
     ("rotations", torch.rand(4, dtype=torch.float64), "rotations: is torch.float64 on cpu, means torch.float32 on cpu"),
@@ -108,7 +111,7 @@ def rewrite(path, metadata=None, tensors=None):
 
 
 BAD_FILES = [
-    ({"metadata": {"version": "2"}}, "is of version '2'; this fastgs reads version '1'"),
+    ({"metadata": {"version": "3"}}, "is of version '3'; this fastgs reads up to version '2'"),
     ({"metadata": {"version": None}}, "is of version None"),
     ({"metadata": {"format": None}}, "holds no Gaussians"),
     ({"metadata": {"format": "pt"}}, "holds no Gaussians"),

@@ -66,7 +66,7 @@ def render(
             CUDA tensors.
 
     Returns:
-        (C, H, W) in the dtype of the Gaussians, not clamped; C = 3. It is differentiable in all four tensors. No
+        (C, H, W) in the dtype of the Gaussians, not clamped. It is differentiable in all four tensors. No
         Gaussians give a black image.
 
     Raises:
@@ -94,7 +94,7 @@ def render_batch(
     Each image is the one that `render` makes of its Gaussians.
 
     Args:
-        gaussians: B sets of Gaussians, at least one, of one dtype and device.
+        gaussians: B sets of Gaussians, at least one, of one dtype, device and number of channels.
         height: Height of every image in pixels; by default that of the canvases, which must then be equal.
         width: Width of every image in pixels; by default that of the canvases, which must then be equal.
         blend: Rule, "normalized" or "sum"; by default the one that the Gaussians were fitted with, which must then be
@@ -104,7 +104,7 @@ def render_batch(
         top_k: Number of Gaussians that are blended in each pixel, from 1 up; by default all.
 
     Returns:
-        (B, C, H, W), not clamped; C = 3. It is differentiable in all tensors.
+        (B, C, H, W), not clamped. It is differentiable in all tensors.
 
     Raises:
         ValueError: The batch is empty or its sets differ in what must be equal; a size or `top_k` is below 1; the rule
@@ -118,6 +118,7 @@ def render_batch(
         raise ValueError("gaussians: the batch is empty")
     _resolve("dtype", None, [each.means.dtype for each in gaussians])
     _resolve("device", None, [each.means.device for each in gaussians])
+    _resolve("channels", None, [each.channels for each in gaussians])
     height = _resolve("height", height, [each.height for each in gaussians])
     width = _resolve("width", width, [each.width for each in gaussians])
     _check_size(height, width)
@@ -164,7 +165,7 @@ def rasterize(
         means: (N, 2) centres x, y in pixels of the canvas.
         scales: (N, 2) standard deviations in pixels of the canvas.
         rotations: (N,) angles in radians.
-        colors: (N, C) colours; C = 3.
+        colors: (N, C) colours.
         counts: B numbers of Gaussians, with the sum N.
         pitches: B pairs of the distance between neighbouring pixels in y and in x, in pixels of the canvas; 1 renders
             at the size of the canvas.

@@ -21,24 +21,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-FADE_START = 3.0  # standard deviations
-CUTOFF = 3.5  # standard deviations
-# Sum of weights at which the normalized blend is halfway between the Gaussians' colour and black.
-EPSILON = 1e-2
+from fastgs.gaussians import CUTOFF, EPSILON, FADE_START, weights
+
+__all__ = ["CUTOFF", "EPSILON", "FADE_START", "largest", "rasterize", "weights"]
 
 # Largest number of (pixel, Gaussian) pairs in memory at a time: 32 MB for each intermediate result in float64.
 CHUNK = 1 << 22
-
-
-def weights(means: Tensor, scales: Tensor, rotations: Tensor, pixels: Tensor) -> Tensor:
-    """Return the weights w_k(x), (P, K), of K Gaussians at pixel centres (P, 2)."""
-    offset = pixels[:, None] - means
-    cosine, sine = torch.cos(rotations), torch.sin(rotations)
-    u = (offset[..., 0] * cosine + offset[..., 1] * sine) / scales[:, 0]
-    v = (offset[..., 1] * cosine - offset[..., 0] * sine) / scales[:, 1]
-    d2 = u * u + v * v
-    fade = (CUTOFF**2 - d2) / (CUTOFF**2 - FADE_START**2)
-    return torch.exp(-0.5 * d2) * fade.clamp(0, 1)
 
 
 def largest(weight: Tensor, top_k: int) -> Tensor:
