@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import torch
-from torch import Tensor
 
 from fastgs.fitting.fit import Callback
 from fastgs.fitting.losses import Loss
 from fastgs.fitting.options import FitOptions, check_integer
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.io.images import ImageSource, load_image
+from fastgs.io.picture import Background, PictureSource, check_background, read_picture
+from fastgs.io.stack import read_stack
 from fastgs.methods.fastgs import LEARNED, WEIGHTS, make_method
 from fastgs.methods.method import Method, Result
 from fastgs.render import Backend, has_triton
@@ -21,9 +23,7 @@ from fastgs.render import Backend, has_triton
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
 
-__all__ = ["WHITE", "Predictor", "Result", "check_arguments", "check_init", "work_device"]
-
-WHITE = (255.0, 255.0, 255.0)
+__all__ = ["Predictor", "Result", "check_arguments", "check_init", "work_device"]
 
 
 class Predictor:
@@ -72,7 +72,7 @@ class Predictor:
 
     def __call__(
         self,
-        image: ImageSource,
+        image: PictureSource | Sequence[PictureSource],
         num_gaussians: int,
         iterations: int | None = None,
         *,
@@ -82,15 +82,18 @@ class Predictor:
         size: int | None = None,
         blend: Blend = "normalized",
         loss: str | Loss = "mse",
-        background: tuple[float, float, float] = WHITE,
+        background: Background | None = None,
+        keep_profile: bool = False,
         callback: Callback | None = None,
         backend: Backend = "auto",
     ) -> Result:
         """Fit Gaussians to an image; the fit ends at the first limit that is reached.
 
         Args:
-            image: Path, PIL image, (H, W, C) integer array or (3, H, W) float tensor, see
-                `fastgs.io.images.load_image`.
+            image: Path, PIL image, (H, W, C) integer array or (C, H, W) float tensor, see
+                `fastgs.io.picture.read_picture`. Gray is fitted as one channel, transparency as premultiplied colours
+                and alpha. A sequence of images of one size, or of a single array of bands, is fitted as the channels
+                of one set of Gaussians, see `fastgs.io.stack.read_stack`.
             num_gaussians: K, at least 1; the result has exactly as many.
             iterations: Number of steps, from 0 up; by default 200, or no limit if `seconds` is given.
             seconds: Wall-clock budget of the steps.
@@ -99,7 +102,8 @@ class Predictor:
             size: Shorter side in pixels, with a centre crop to a square; by default the image keeps its size.
             blend: "normalized" or "sum", see `fastgs.render`.
             loss: Name in `fastgs.fitting.losses.LOSSES`, or a callable (image, target) -> scalar.
-            background: R, G, B in [0, 255] that transparent pixels are composited on.
+            background: R, G, B in [0, 255] that transparent pixels are composited on; by default transparency is kept.
+            keep_profile: If true, the numbers of the file and its ICC profile are kept instead of converting to sRGB.
             callback: Callable that gets (iteration, seconds, psnr) every few steps.
             backend: Renderer, see `fastgs.render`. "cuda", and "auto" where there is a GPU, do the work there; the
                 result is where the image is.
@@ -109,15 +113,22 @@ class Predictor:
         """
         check_arguments(num_gaussians=num_gaussians, seed=seed, size=size, blend=blend, background=background)
         options = FitOptions(iterations, seconds, target_psnr, loss, backend)
-        target = load_image(image, size, background)
-        return self._method(blend)(
-            target,
+        if isinstance(image, list | tuple):
+            if background is not None:
+                raise ValueError("background: is for single images; a stack keeps transparency as a channel")
+            picture, _ = read_stack(image, size, keep_profile)
+        else:
+            picture = read_picture(image, size, background, keep_profile)
+        result = self._method(blend)(
+            picture.values,
             int(num_gaussians),
             options,
             seed=seed,
-            device=work_device(target.device, backend),
+            alpha=picture.alpha,
+            device=work_device(picture.values.device, backend),
             callback=callback,
         )
+        return replace(result, picture=picture)
 
     def _method(self, blend: Blend) -> Method:
         networks = self._networks
@@ -157,7 +168,7 @@ def check_arguments(
     seed: int = 0,
     size: int | None = None,
     blend: str = "normalized",
-    background: tuple[float, float, float] = WHITE,
+    background: Background | None = None,
     iterations: int | None = None,
     seconds: float | None = None,
     target_psnr: float | None = None,
@@ -177,5 +188,6 @@ def check_arguments(
         check_integer("size", size, least=1)
     if blend not in get_args(Blend):
         raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {blend!r}")
-    load_image(torch.zeros(3, 1, 1), background=background)  # knows best itself what it takes
+    if background is not None:
+        check_background(background)
     FitOptions(iterations, seconds, target_psnr, loss, backend)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +51,8 @@ def figure(
     """Draw a fit: input, density of centres, sampled centres, Gaussians, reconstruction, error, and PSNR over time.
 
     Args:
-        target: (3, H, W) input in [0, 1].
-        image: (3, H, W) reconstruction, clamped to [0, 1].
+        target: (C, H, W) input in [0, 1].
+        image: (C, H, W) reconstruction, clamped to [0, 1].
         gaussians: Fitted Gaussians on the canvas of the target. They are drawn as ellipses at one standard deviation in
             their own colours. If there are more than `MAX_ELLIPSES`, only the most crowded part of the canvas is shown,
             and outlined in the input.
@@ -62,11 +63,14 @@ def figure(
         A figure of two rows of panels; `Figure.savefig` or `save_figure` writes it.
 
     Raises:
-        ValueError: Target and image do not have the same shape (3, H, W).
+        ValueError: Target and image do not have the same shape (C, H, W).
     """
     from matplotlib.figure import Figure
 
     score = psnr(image, target)
+    target, image = (show(values, gaussians.alpha) for values in (target, image))
+    gaussians, initial = (each and _show_colors(each) for each in (gaussians, initial))
+    assert gaussians is not None
     window = _find_crowded_window(gaussians)
     panels: list[Callable[[Axes], None]] = [lambda axes: _draw_input(axes, target, window)]
     if initial is not None and len(initial):
@@ -105,19 +109,36 @@ def save_figure(
 
     Args:
         path: File to write; its suffix (png, pdf, svg) chooses the format.
-        target: (3, H, W) input in [0, 1].
-        image: (3, H, W) reconstruction, clamped to [0, 1].
+        target: (C, H, W) input in [0, 1].
+        image: (C, H, W) reconstruction, clamped to [0, 1].
         gaussians: Fitted Gaussians on the canvas of the target.
         initial: Gaussians that the fit began with, or None.
         history: (iteration, seconds, PSNR in dB), in order.
 
     Raises:
-        ValueError: Target and image do not have the same shape (3, H, W), or matplotlib does not know the suffix.
+        ValueError: Target and image do not have the same shape (C, H, W), or matplotlib does not know the suffix.
         OSError: The folder does not exist or is not writable, or the disk is full.
     """
     drawing = figure(target, image, gaussians, initial, history)
     with atomic_write(path) as temporary:
         drawing.savefig(temporary)
+
+
+def show(values: Tensor, alpha: bool = False) -> Tensor:
+    """Return values of any number of channels as RGB: on white with alpha, gray three times, else three channels.
+
+    Args:
+        values: (C, ...) values, or colours, with the channels first.
+        alpha: True if the last channel is opacity and the other ones are multiplied by it.
+    """
+    if alpha:
+        values = values[:-1] + (1 - values[-1:])
+    return values[:3] if len(values) >= 3 else values[:1].expand(3, *values.shape[1:])
+
+
+def _show_colors(gaussians: Gaussians) -> Gaussians:
+    """Return Gaussians with the colours of `show`."""
+    return replace(gaussians, colors=show(gaussians.colors.T, gaussians.alpha).T, alpha=False)
 
 
 def density_of_centres(gaussians: Gaussians) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,11 +24,14 @@ from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.gaussians import Blend
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.io.images import save_image
+from fastgs.io.images import find_images
+from fastgs.io.picture import Picture, read_picture
 from fastgs.io.records import write_records
+from fastgs.io.stack import read_stack
+from fastgs.io.writing import choose_suffix, write_picture
 from fastgs.methods.fastgs import LEARNED, WEIGHTS
 from fastgs.methods.report import Record, describe
-from fastgs.predictor import WHITE, Predictor, Result, check_arguments, check_init
+from fastgs.predictor import Predictor, Result, check_arguments, check_init
 from fastgs.render import Backend
 
 # Options that `Predictor.__call__` takes under the same name.
@@ -43,7 +47,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "predict",
         help="fit Gaussians to images",
         description="Fit Gaussians to images. For each image, STEM.png (the reconstruction) and STEM.safetensors (the "
-        "Gaussians) go to the output folder; report.json there has one record per image of this run.",
+        "Gaussians) go to the output folder; report.json there has one record per image of this run. Gray, transparency "
+        "and depth are kept; high dynamic range and more channels than PNG holds are written as STEM.tif.",
         allow_abbrev=False,
     )
     add_images(parser)
@@ -64,11 +69,17 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     add_size(parser)
     add("--blend", default="normalized", help=f"{' or '.join(get_args(Blend))} (default: normalized)")
     add("--loss", default="mse", help=f"{', '.join(LOSSES)} (default: mse)")
-    behind = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: white)"
-    add("--background", type=_color, default=WHITE, metavar="COLOR", help=behind)
+    behind = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: transparency is kept)"
+    add("--background", type=_color, metavar="COLOR", help=behind)
+    add("--keep-profile", action="store_true", help="keep the numbers of the file and its ICC profile (default: convert to sRGB)")
+    add("--bits", type=int, choices=(8, 16, 32), default=8, help="bits per sample of the reconstruction (default: 8; 32 "
+        "is floating point, as TIFF)")  # fmt: skip
+    add("--stack", action="store_true", help="fit all images, of one size, as the channels of one set of Gaussians; or "
+        "one .npy or TIFF file of bands")  # fmt: skip
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
-    add("--output", type=Path, default=Path("output"), metavar="DIR", help="folder to write to (default: output)")
+    add("-o", "--output", type=Path, default=Path("output"), metavar="DIR", help="folder to write to; with --stack also "
+        "the file of the Gaussians, FILE.safetensors (default: output)")  # fmt: skip
     parser.set_defaults(run=lambda arguments: _predict(parser, arguments))
 
 
@@ -76,11 +87,20 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
     """Fit every image that can be, and keep the report up to date."""
     options = {name: getattr(arguments, name) for name in _FIT_OPTIONS}
     predictor = _check_usage(parser, arguments, options)
+    folder = arguments.output.parent if _names_file(arguments) else arguments.output
     records: list[Record] = []
+    pictures: dict[Path, _Input] = {}
+
+    def read(path: Path) -> list[Path]:
+        pictures.clear()
+        sources = find_images(arguments.images) if arguments.stack else [path]
+        pictures[path] = _read(sources, arguments)
+        return _name_outputs(path, pictures[path], arguments)
 
     def process(path: Path, outputs: list[Path], label: str, failures: Failures) -> str:
+        source = pictures.pop(path)
         with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
-            result = predictor(path, **options, callback=callback)
+            result = predictor(source.picture, **options, callback=callback)
             record = describe(
                 result,
                 image=path,
@@ -89,13 +109,40 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
                 seed=arguments.seed,
                 loss=arguments.loss,
             )
-            _write(outputs, result)
+            if arguments.stack:
+                record["stack"] = [str(each) for each in source.names]
+            _write(outputs, result, source, arguments)
         records.append(record)
-        with reporting(arguments.output / "report.json", failures):
-            write_records(arguments.output / "report.json", records)
+        with reporting(folder / "report.json", failures):
+            write_records(folder / "report.json", records)
         return _format_line(path, outputs[0], result, arguments.target_psnr)
 
-    return process_images(parser, arguments.images, lambda path: _name_outputs(path, arguments), process)
+    given = arguments.images[:1] if arguments.stack else arguments.images
+    return process_images(parser, given, read, process)
+
+
+@dataclass(frozen=True)
+class _Input:
+    """Picture to fit, and the images that its channels are of.
+
+    Attributes:
+        picture: All channels.
+        names: Paths of the images.
+        parts: Channels of each image.
+    """
+
+    picture: Picture
+    names: list[Path]
+    parts: list[slice]
+
+
+def _read(paths: list[Path], arguments: argparse.Namespace) -> _Input:
+    """Read an image, or several as a stack; what PNG cannot hold is seen before the fit."""
+    if arguments.stack:
+        picture, parts = read_stack(paths, arguments.size, arguments.keep_profile)
+        return _Input(picture, paths, parts)
+    picture = read_picture(paths[0], arguments.size, arguments.background, arguments.keep_profile)
+    return _Input(picture, paths, [slice(None)])
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace, options: dict[str, Any]) -> Predictor:
@@ -109,23 +156,49 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace, options: dict[st
         predictor = Predictor(arguments.init, arguments.weights)
     except (FileNotFoundError, ValueError) as error:
         parser.error(f"argument {'--init' if arguments.weights is None else '--weights'}: {error}")
-    make_folder(parser, arguments.output)
+    if arguments.stack and arguments.background is not None:
+        parser.error("argument --background: not allowed with argument --stack, which keeps alpha as a channel")
+    if arguments.output.suffix == ".safetensors" and not arguments.stack:
+        parser.error("argument -o/--output: names a folder; a file is for --stack")
+    make_folder(parser, arguments.output.parent if _names_file(arguments) else arguments.output)
     return predictor
 
 
-def _name_outputs(path: Path, arguments: argparse.Namespace) -> list[Path]:
-    """Return the files that an image gives: reconstruction, Gaussians and, if asked for, the figure."""
-    endings = [".png", ".safetensors"] + (["-plots.png"] if arguments.plots else [])
-    return [arguments.output / f"{path.stem}{ending}" for ending in endings]
+def _names_file(arguments: argparse.Namespace) -> bool:
+    """Return whether the output is the file of the Gaussians of a stack."""
+    return bool(arguments.stack and arguments.output.suffix == ".safetensors")
 
 
-def _write(outputs: list[Path], result: Result) -> None:
+def _name_outputs(path: Path, source: _Input, arguments: argparse.Namespace) -> list[Path]:
+    """Return the files of an image: Gaussians, one reconstruction of each image, and, if asked for, the figure."""
+    stem, folder = path.stem, arguments.output
+    if _names_file(arguments):
+        stem, folder = arguments.output.stem, arguments.output.parent
+    elif arguments.stack:
+        stem = f"{path.stem}-stack"
+    names = [f"{stem}-{each.stem}" for each in source.names] if arguments.stack else [stem]
+    images = [
+        f"{name}{choose_suffix(_part(source.picture, channels), arguments.bits)}"
+        for name, channels in zip(names, source.parts, strict=True)
+    ]
+    plots = [f"{stem}-plots.png"] if arguments.plots else []
+    return [folder / name for name in [*images, f"{stem}.safetensors", *plots]]
+
+
+def _part(picture: Picture, channels: slice) -> Picture:
+    """Return some channels of a picture."""
+    return replace(picture, values=picture.values[channels]) if channels != slice(None) else picture
+
+
+def _write(outputs: list[Path], result: Result, source: _Input, arguments: argparse.Namespace) -> None:
     """Write all files of an image, or none: they are made in a folder beside, then moved."""
     with tempfile.TemporaryDirectory(dir=outputs[0].parent, prefix=".fastgs-") as folder:
-        image, gaussians, *plots = staged = [Path(folder) / output.name for output in outputs]
-        save_image(image, result.image)
-        result.gaussians.save(gaussians)
-        for plot in plots:
+        staged = [Path(folder) / output.name for output in outputs]
+        count = len(source.parts)
+        for path, channels in zip(staged[:count], source.parts, strict=True):
+            write_picture(path, _part(result.reconstruction, channels), bits=arguments.bits, straight=arguments.stack)
+        result.gaussians.save(staged[count])
+        for plot in staged[count + 1 :]:
             # Deferred: brings in matplotlib, which few runs need.
             from fastgs.visualize import save_figure
 
@@ -134,8 +207,8 @@ def _write(outputs: list[Path], result: Result) -> None:
             )
         moved: list[Path] = []
         try:
-            for source, output in zip(staged, outputs, strict=True):
-                os.replace(source, output)
+            for staged_file, output in zip(staged, outputs, strict=True):
+                os.replace(staged_file, output)
                 moved.append(output)
         except OSError:
             for output in moved:

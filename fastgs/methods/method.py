@@ -16,6 +16,8 @@ from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import Initializer
+from fastgs.io.picture import Picture
+from fastgs.metrics.quality import psnr
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,8 @@ class Result:
         seconds_init: Wall clock of the initializer. Reading the image and making ready (imports, the trial steps of a
             time budget) count neither here nor in `seconds_fit`.
         seconds_network: Wall clock of the networks, a part of `seconds_init`.
+        picture: Input with what is needed to write the reconstruction back: alpha, depth, profile, dynamic range; None
+            if the input was a plain tensor.
     """
 
     gaussians: Gaussians
@@ -41,11 +45,30 @@ class Result:
     history: list[HistoryEntry]
     seconds_init: float
     seconds_network: float = 0.0
+    picture: Picture | None = None
+
+    @property
+    def reconstruction(self) -> Picture:
+        """Return the rendering as a picture of the same kind as the input; `write_picture` writes it."""
+        picture = self.picture or Picture(self.target, self.gaussians.alpha)
+        return picture.with_values(self.image)
 
     @property
     def psnr(self) -> float:
-        """Return the PSNR in dB after the fit, see `fastgs.metrics.quality.psnr`."""
+        """Return the PSNR in dB after the fit, see `fastgs.metrics.quality.psnr`.
+
+        It is that of the values that were fitted: with alpha, of premultiplied colours and alpha.
+        """
         return self.history[-1].psnr
+
+    @property
+    def psnr_linear(self) -> float | None:
+        """Return the PSNR in dB in linear light, relative to the brightest light of the input; None without HDR."""
+        if self.picture is None or not self.picture.is_hdr:
+            return None
+        light = self.picture.to_linear()
+        peak = light.max().clamp(min=1e-6)
+        return psnr(self.reconstruction.to_linear() / peak, light / peak)
 
     @property
     def psnr_init(self) -> float:

@@ -23,7 +23,8 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         loss: Name of the loss.
 
     Returns:
-        Numbers and strings by name; `ms_ssim` is None where the image is too small for it.
+        Numbers and strings by name. `psnr_of` says which values the PSNR is of; `psnr_linear` is the PSNR in linear
+        light, None without high dynamic range; `ms_ssim` is None where the image is too small for it.
     """
     from fastgs.metrics.quality import ms_ssim  # deferred: imports torchmetrics
 
@@ -32,6 +33,8 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         "image": str(image),
         "height": height,
         "width": width,
+        "channels": result.gaussians.channels,
+        "alpha": result.gaussians.alpha,
         "num_gaussians": len(result.gaussians),
         "iterations": result.iterations,
         "init": init,
@@ -41,9 +44,22 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         "loss": loss,
         "psnr_init": result.psnr_init,
         "psnr": result.psnr,
+        "psnr_of": _describe_values(result),
+        "psnr_linear": result.psnr_linear,
         "ms_ssim": ms_ssim(result.image, result.target),
         "seconds_init": result.seconds_init,
         "seconds_fit": result.seconds_fit,
         "history": result.history,
         "fastgs": installed_version(),
     }
+
+
+def _describe_values(result: Result) -> str:
+    """Return which values were fitted, and so compared."""
+    colors = "premultiplied colours and alpha" if result.gaussians.alpha else "colours"
+    picture = result.picture
+    if picture is None:
+        return colors
+    if picture.is_hdr:
+        return f"{colors}, encoded as {picture.transfer}"
+    return f"{colors}, numbers of the file" if picture.profile is not None else f"{colors}, sRGB"
