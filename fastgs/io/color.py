@@ -7,13 +7,17 @@ H.273); or by the gamma and chromaticities of PNG. The latter two are a curve an
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastgs.io.pixels import D65, SRGB, Chromaticities, Encoding, Floats, Pixels, UnsupportedError
+from fastgs.io.pixels import D65, SRGB, Chromaticities, Encoding, Floats, Pixels, UnsupportedError, warn
+from fastgs.io.profiles import COLORSPACES, adaptation_matrix, make_profile, profile_fault, rgb_to_xyz, xy_to_xyz
+from fastgs.io.transfer import WHITE_LUMINANCE, decode_light
 
 # The gamma that PNG files state for sRGB, whose curve has no exact exponent; and the relative difference up to which
 # another gamma means sRGB, too (as in libpng).
@@ -25,9 +29,8 @@ _PRIMARIES = {
     12: (*D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # Display P3
 }
 _EXPONENTS = {**dict.fromkeys((1, 2, 6, 13, 14, 15)), 4: 2.2, 5: 2.8, 8: 1.0}
-_COLORSPACES = {b"GRAY": "gray", b"RGB ": "rgb", b"CMYK": "cmyk"}
-# The Bradford transform from X, Y, Z to the responses of cones, with which ICC profiles adapt white points.
-_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_CURVES = {16: "pq", 18: "hlg"}  # of high dynamic range
+_LINEAR = Encoding(1.0)
 
 
 def file_profile(image: Image.Image) -> bytes | Encoding | None:
@@ -55,38 +58,70 @@ def cicp_profile(primaries: int, transfer: int) -> Encoding | None:
         transfer: Code point of the transfer function.
 
     Raises:
-        UnsupportedError: The code points are of high dynamic range, or rare.
+        UnsupportedError: The code points are rare.
     """
+    if primaries in _PRIMARIES and transfer in _CURVES:
+        return Encoding(None, _PRIMARIES[primaries], _CURVES[transfer])
     if primaries not in _PRIMARIES or transfer not in _EXPONENTS:
-        kind = {16: "PQ (HDR)", 18: "HLG (HDR)"}.get(transfer, f"code points {primaries} and {transfer}")
+        kind = f"code points {primaries} and {transfer}"
         raise UnsupportedError(f"has colours of kind {kind} instead of sRGB; convert it to sRGB")
     encoding = Encoding(_EXPONENTS[transfer], _PRIMARIES[primaries])
     return None if encoding == Encoding() else encoding
 
 
 def changes(profile: bytes | Encoding | None) -> bool:
-    """Tell whether colours with this profile or encoding differ from sRGB."""
-    return not _is_srgb(profile) if isinstance(profile, bytes) else profile is not None
+    """Tell whether colours with this profile or encoding differ from sRGB; those with a damaged profile do not."""
+    if not isinstance(profile, bytes):
+        return profile is not None
+    return profile_fault(profile) is None and _effect(profile) not in ("none", "unknown")
+
+
+def check_profile(pixels: Pixels, name: str) -> Pixels:
+    """Return the image without its ICC profile if that is damaged or belongs to another kind of colours.
+
+    Browsers ignore such profiles as well. A warning (`ImageWarning`) of one line says so.
+
+    Args:
+        pixels: Image as it was read.
+        name: Name of the image, with which the warning begins.
+    """
+    profile = pixels.profile
+    if not isinstance(profile, bytes):
+        return pixels
+    fault = profile_fault(profile)
+    kind, count = COLORSPACES.get(profile[16:20], (None, 0))
+    channels = pixels.colors.shape[2]
+    if fault is None and (kind is None or (count != channels and (kind, channels) != ("rgb", 1))):
+        fault = (
+            f"it is of {profile[16:20].decode('ascii', 'replace').strip()} colours, the image has {channels} channels"
+        )
+    if fault is None and _effect(profile) == "unknown":
+        fault = "it cannot be applied"
+    if fault is None:
+        return pixels
+    warn(name, f"its colour profile is damaged or does not fit ({fault}); the numbers are taken as they are")
+    return replace(pixels, profile=None)
 
 
 @functools.lru_cache(maxsize=16)
-def _is_srgb(profile: bytes) -> bool:
-    """Tell whether an ICC profile is damaged or changes no colour by half a step of 8 bits; pixels stay as they are."""
-    kind = _COLORSPACES.get(profile[16:20])
-    if kind == "cmyk" or kind is None:
-        return False
+def _effect(profile: bytes) -> str:
+    """Return what a profile does to colours: "none" if it changes none by half a step of 8 bits, else "some".
+
+    "unknown" means that the CMS cannot apply it.
+    """
+    kind, count = COLORSPACES.get(profile[16:20], ("", 0))
     steps = np.linspace(0, 1, 9, dtype=np.float32)
-    grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
-    grid = grid[..., :1] if kind == "gray" else grid
-    converted = _transform(grid, profile, kind)
-    return converted is None or bool(np.abs(converted - grid).max() < 0.5 / 255)
+    grid = np.stack(np.meshgrid(*[steps] * 4)[:count], axis=-1).reshape(81, 81, count) if count else None
+    converted = None if grid is None else _transform(grid, profile, kind)
+    if grid is None or converted is None:
+        return "unknown"
+    return "none" if kind != "cmyk" and bool(np.abs(converted - grid).max() < 0.5 / 255) else "some"
 
 
 def to_srgb(pixels: Pixels) -> tuple[Floats, Floats | None]:
-    """Convert the colours of an image to sRGB.
+    """Convert the colours of an image whose profile was checked to sRGB, or to linear light if they are linear.
 
-    An ICC profile of another kind of colours than the image has, or a damaged one, is ignored, as browsers do. Without
-    a profile, CMYK is taken as ideal inks: R = (1 - C)(1 - K), and so on.
+    Without a profile, CMYK is taken as ideal inks: R = (1 - C)(1 - K), and so on.
 
     Returns:
         (H, W, 1 or 3) colours, multiplied by alpha if those of the image were; and alpha, which may be None.
@@ -94,7 +129,9 @@ def to_srgb(pixels: Pixels) -> tuple[Floats, Floats | None]:
     colors, alpha = pixels.colors, pixels.alpha
     associated = alpha if pixels.associated else None
     if pixels.profile is not None:
-        converted = _convert_by_profile(colors if associated is None else _unmultiply(colors, associated), pixels)
+        converted = _convert_by_profile(
+            colors if associated is None else unmultiply(colors, associated, pixels.linear), pixels
+        )
         if converted is not None:
             return (converted if associated is None else converted * associated[..., None]), alpha
     if colors.shape[2] == 4:
@@ -107,43 +144,70 @@ def _convert_by_profile(colors: Floats, pixels: Pixels) -> Floats | None:
     """Convert colours without alpha by the image's profile or encoding; None if it changes nothing or does not fit."""
     profile = pixels.profile
     if isinstance(profile, Encoding):
+        if pixels.linear:
+            light: Floats = np.maximum(_change_primaries(colors, profile), 0)
+            return light
         return _convert_by_encoding(colors, profile) if colors.shape[2] != 4 else None
     assert isinstance(profile, bytes)
-    kind = _COLORSPACES.get(profile[16:20])
-    if kind is None or _is_srgb(profile):
+    if not pixels.linear and _effect(profile) == "none":
         return None
+    kind, _ = COLORSPACES[profile[16:20]]
     if kind == "rgb" and colors.shape[2] == 1:
         colors = np.repeat(colors, 3, axis=2)
-    fits = {"gray": 1, "rgb": 3, "cmyk": 4}[kind] == colors.shape[2]
-    return _transform(colors, profile, kind, pixels.depth) if fits else None
+    return _transform(colors, profile, kind, pixels.depth, pixels.linear)
 
 
 def _convert_by_encoding(colors: Floats, encoding: Encoding) -> Floats:
-    """Convert (H, W, 1 or 3) colours in [0, 1] to sRGB; colours outside its gamut are clipped."""
+    """Convert (H, W, 1 or 3) colours in [0, 1] to sRGB; colours outside its gamut are clipped.
+
+    Those of high dynamic range become linear light with the primaries of sRGB.
+    """
+    if encoding.curve:
+        light = _decode_hlg(colors) if encoding.curve == "hlg" else decode_light(torch.from_numpy(colors), "pq").numpy()
+        visible: Floats = np.maximum(_change_primaries(light, encoding), 0)
+        return visible
     if encoding.exponent is None:
         linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
     else:
         linear = colors**encoding.exponent
-    if encoding.chromaticities != SRGB and colors.shape[2] == 3:
-        places = encoding.chromaticities
-        matrix = np.linalg.inv(_rgb_to_xyz(SRGB)) @ _adaptation_matrix(places[:2]) @ _rgb_to_xyz(places)
-        linear = (linear @ matrix.T).clip(0, 1)
+    linear = _change_primaries(linear, encoding).clip(0, 1)
     shown: NDArray[Any] = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return shown.clip(0, 1).astype(np.float32)
 
 
-def _unmultiply(colors: Floats, alpha: Floats) -> Floats:
-    """Divide (H, W, C) colours by alpha, at most up to 1; where alpha is 0 they stay black."""
-    divided: Floats = np.minimum(colors / np.maximum(alpha, 1e-6)[..., None], 1)
-    return divided
+def _decode_hlg(colors: Floats) -> Floats:
+    """Return the light that a screen of 1000 cd/m2 shows for HLG (ITU-R BT.2100-2, table 5), where 1 is 203 cd/m2."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    values = colors.astype(np.float64)
+    scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
+    luminance = scene @ np.array([0.2627, 0.6780, 0.0593])[:, None] if scene.shape[2] == 3 else scene
+    light: Floats = (1000 / WHITE_LUMINANCE * luminance**0.2 * scene).astype(np.float32)
+    return light
 
 
-def _transform(colors: Floats, profile: bytes, kind: str, depth: int = 16) -> Floats | None:
+def _change_primaries(linear: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
+    """Convert linear (H, W, 1 or 3) colours with the primaries of an encoding to those of sRGB."""
+    places = encoding.chromaticities
+    if places == SRGB or linear.shape[2] != 3:
+        return linear
+    matrix = np.linalg.inv(rgb_to_xyz(SRGB)) @ adaptation_matrix(xy_to_xyz(*places[:2])) @ rgb_to_xyz(places)
+    converted: NDArray[Any] = (linear @ matrix.T).astype(linear.dtype)
+    return converted
+
+
+def unmultiply(colors: Floats, alpha: Floats, unbounded: bool = False) -> Floats:
+    """Divide (H, W, C) colours by alpha, at most up to 1 unless unbounded; where alpha is 0 they stay black."""
+    divided: Floats = colors / np.maximum(alpha, np.float32(1e-6))[..., None]
+    return np.where(alpha[..., None] > 0, divided, 0) if unbounded else np.minimum(divided, 1)
+
+
+def _transform(colors: Floats, profile: bytes, kind: str, depth: int = 16, linear: bool = False) -> Floats | None:
     """Convert (H, W, C) colours in [0, 1] to sRGB (H, W, 3) by an ICC profile; None if the profile is damaged.
 
-    RGB and CMYK of 8 bits are converted as integers: for RGB, LittleCMS then has tables that are accurate to a third
-    of a step and 20 times as fast. Everything else is converted in floating point, except for CMYK of more bits, in
-    integers of 16 bits, since floating-point CMYK is in percent there.
+    The intent is perceptual, with black point compensation. RGB and CMYK of 8 bits are converted as integers: for RGB,
+    LittleCMS then has tables that are accurate to a third of a step and 20 times as fast. Everything else is converted
+    in floating point, except for CMYK of more bits, in integers of 16 bits, since floating-point CMYK is in percent
+    there. If `linear`, colours may exceed 1, and become linear light with the primaries of sRGB.
     """
     import imagecodecs
 
@@ -152,37 +216,22 @@ def _transform(colors: Floats, profile: bytes, kind: str, depth: int = 16) -> Fl
     given = np.ascontiguousarray(colors) if limit == 1 else np.rint(colors * limit).astype(dtype)
     given = given[..., 0] if kind == "gray" else given
     out: type[Any] = np.uint16 if dtype is np.uint8 else np.float32
+    wanted = make_profile(_LINEAR) if linear else imagecodecs.cms_profile("srgb")
     try:
         converted = imagecodecs.cms_transform(
-            given, profile, imagecodecs.cms_profile("srgb"), colorspace=kind, outcolorspace="rgb", outdtype=out
-        )
+            given, profile, wanted, colorspace=kind, outcolorspace="rgb", outdtype=out,
+            intent=imagecodecs.CMS.INTENT.PERCEPTUAL, flags=imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
+        )  # fmt: skip
     except (RuntimeError, ValueError):
         return None
-    scaled: Floats = np.clip(converted.astype(np.float32) / np.float32(65535 if out is np.uint16 else 1), 0, 1)
-    return scaled
-
-
-def _rgb_to_xyz(chromaticities: Chromaticities) -> NDArray[np.float64]:
-    """Return the matrix from linear R, G, B to X, Y, Z, where white has Y = 1."""
-    columns = np.stack([_xy_to_xyz(*chromaticities[index : index + 2]) for index in (2, 4, 6)], axis=1)
-    matrix: NDArray[np.float64] = columns * np.linalg.solve(columns, _xy_to_xyz(*chromaticities[:2]))
-    return matrix
-
-
-def _xy_to_xyz(x: float, y: float) -> NDArray[np.float64]:
-    return np.array([x / y, 1, (1 - x - y) / y])
-
-
-def _adaptation_matrix(white: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return the matrix in X, Y, Z that adapts a white point x, y to D65."""
-    gains = (_BRADFORD @ _xy_to_xyz(*D65)) / (_BRADFORD @ _xy_to_xyz(*white))
-    matrix: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
-    return matrix
+    scaled: Floats = converted.astype(np.float32) / np.float32(65535 if out is np.uint16 else 1)
+    return np.maximum(scaled, 0) if linear else np.clip(scaled, 0, 1)
 
 
 def _is_valid(chromaticities: Chromaticities) -> bool:
     """Tell whether chromaticities span a colour space and can be adapted to D65."""
     if len(chromaticities) != 8 or min(chromaticities[1::2]) <= 0:
         return False
-    columns = np.stack([_xy_to_xyz(*chromaticities[index : index + 2]) for index in (2, 4, 6)])
-    return bool(np.linalg.matrix_rank(columns) == 3 and np.isfinite(_adaptation_matrix(chromaticities[:2])).all())
+    columns = np.stack([xy_to_xyz(*chromaticities[index : index + 2]) for index in (2, 4, 6)])
+    white = xy_to_xyz(*chromaticities[:2])
+    return bool(np.linalg.matrix_rank(columns) == 3 and np.isfinite(adaptation_matrix(white)).all())

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from fastgs.io.color import to_srgb
-from fastgs.io.files import atomic_write
+from fastgs.io.picture import ImageSource as ImageSource
+from fastgs.io.picture import (
+    check_background,
+    check_size,
+    make_picture,
+    read_pixels,
+    read_tensor,
+    resize_and_crop,
+)
+from fastgs.io.pixels import Encoding, Pixels
 from fastgs.io.pixels import ImageError as ImageError
-from fastgs.io.pixels import Pixels, scale_to_unit
-from fastgs.io.reading import read_file, read_image
-
-ImageSource = str | Path | Image.Image | NDArray[Any] | Tensor
+from fastgs.io.writing import write_picture
 
 # Suffixes of the files that `find_images` takes from a folder.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".jp2", ".j2k"})
@@ -51,21 +51,20 @@ def load_image(
         image = load_image("photo.jpg")
         crop = load_image("photo.jpg", size=512)
     """
-    if size is not None and size < 1:
-        raise ImageError(f"size: must be at least 1 pixel, got {size}")
-    if len(background) != 3 or not all(0 <= channel <= 255 for channel in background):
-        raise ImageError(f"background: expected three numbers in [0, 255], got {background}")
+    check_size(size)
+    check_background(background)
     if isinstance(source, Tensor):
-        image = _read_tensor(source)
-    elif isinstance(source, np.ndarray):
-        image = _composite(_read_array(source), background)
-    elif isinstance(source, Image.Image):
-        image = _composite(read_image(source, getattr(source, "filename", "") or "source"), background)
-    elif isinstance(source, str | Path):
-        image = _composite(read_file(source), background)
+        if source.ndim != 3 or len(source) != 3:
+            raise ImageError(
+                f"source: expected a floating-point tensor of shape (3, H, W), got {source.dtype} {tuple(source.shape)}"
+            )
+        values = read_tensor(source)
     else:
-        raise ImageError(f"source: expected a path, PIL image, numpy array or tensor, got {type(source).__name__}")
-    return image if size is None else _resize_and_crop(image, size)
+        pixels, name = read_pixels(source)
+        _refuse_hdr(pixels, name)
+        values = make_picture(pixels, name, background).values
+    values = values if size is None else resize_and_crop(values, size)
+    return values.expand(3, -1, -1).contiguous()
 
 
 def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -101,13 +100,17 @@ def save_image(path: str | Path, image: Tensor) -> None:
     """
     if image.ndim != 3 or len(image) != 3 or image.numel() == 0:
         raise ImageError(f"{path}: cannot write an image of shape {tuple(image.shape)}; give (3, H, W)")
-    if image.isnan().any():
-        raise ImageError(f"{path}: cannot write an image that holds NaN")
-    pixels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    if Image.registered_extensions().get(Path(path).suffix.lower()) not in Image.SAVE:
-        raise ImageError(f"{path}: unknown image suffix {Path(path).suffix!r}; use .png, .jpg, .webp or .tif")
-    with atomic_write(path) as temporary:
-        Image.fromarray(pixels).save(temporary)
+    write_picture(path, image)
+
+
+def _refuse_hdr(pixels: Pixels, name: str) -> None:
+    """Refuse high dynamic range, which no opaque consumer expects."""
+    if isinstance(pixels.profile, Encoding) and pixels.profile.curve:
+        kind = pixels.profile.curve.upper()
+        raise ImageError(f"{name}: has colours of kind {kind} (HDR) instead of sRGB; convert it to sRGB")
+    if pixels.linear:
+        low, high = pixels.colors.min(), pixels.colors.max()
+        raise ImageError(f"{name}: its values must lie in [0, 1] but span [{low:g}, {high:g}]; rescale them")
 
 
 def _list_folder(folder: Path) -> list[Path]:
@@ -123,66 +126,3 @@ def _list_folder(folder: Path) -> list[Path]:
     if not files:
         raise ImageError(f"{folder}: holds no image; expected files that end in {', '.join(sorted(SUFFIXES))}")
     return files
-
-
-def _read_tensor(source: Tensor) -> Tensor:
-    """Check a (3, H, W) tensor in [0, 1], and move it to the CPU as float32."""
-    if source.ndim != 3 or len(source) != 3 or source.numel() == 0 or not source.is_floating_point():
-        raise ImageError(
-            f"source: expected a floating-point tensor of shape (3, H, W), got {source.dtype} {tuple(source.shape)}"
-        )
-    image = source.detach().to("cpu", torch.float32)
-    if not torch.isfinite(image).all():
-        raise ImageError("source: the tensor holds NaN or infinity; give finite values in [0, 1]")
-    low, high = image.aminmax()
-    if low < 0 or high > 1:
-        raise ImageError(f"source: expected values in [0, 1], got [{low:g}, {high:g}]; divide by 255 or clamp first")
-    return image
-
-
-def _read_array(source: NDArray[Any]) -> Pixels:
-    """Check and convert an (H, W) or (H, W, C) array of uint8 or uint16."""
-    values = source[..., None] if source.ndim == 2 else source
-    if values.ndim != 3 or not 1 <= values.shape[2] <= 4 or values.size == 0:
-        raise ImageError(f"source: expected an array of shape (H, W) or (H, W, 1 to 4), got {source.shape}")
-    if source.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"source: expected an array of uint8 or uint16, got {source.dtype}; give floats as a tensor")
-    samples = scale_to_unit(values, 8 * source.dtype.itemsize)
-    if values.shape[2] % 2 == 0:
-        return Pixels(samples[..., :-1], samples[..., -1])
-    return Pixels(samples)
-
-
-def _composite(pixels: Pixels, background: tuple[float, float, float]) -> Tensor:
-    """Convert pixels to a (3, H, W) tensor: in sRGB, gray repeated, composited on the background."""
-    colors, alpha = to_srgb(pixels)
-    image = torch.from_numpy(np.require(colors.transpose(2, 0, 1), requirements=["C", "W"])).expand(3, -1, -1)
-    if alpha is not None:
-        opacity = torch.from_numpy(np.require(alpha, requirements=["C", "W"]))
-        image = image if pixels.associated else image * opacity
-        image = (image + torch.tensor(background).view(3, 1, 1) / 255 * (1 - opacity)).clamp_(0, 1)
-    return image.contiguous()
-
-
-def _resize_and_crop(image: Tensor, size: int) -> Tensor:
-    """Resize the shorter side of an image to `size`, and cut out the centre (3, size, size).
-
-    Sizes and offsets are rounded as in torchvision's Resize and CenterCrop.
-    """
-    _, height, width = image.shape
-    shorter = min(height, width)
-    new_height, new_width = size * height // shorter, size * width // shorter
-    top, left = round((new_height - size) / 2), round((new_width - size) / 2)
-    if shorter == size:
-        return image[:, top : top + size, left : left + size].contiguous()
-    # Only the window is resized: a long thin image could otherwise grow to gigabytes before it is cropped.
-    box = (
-        left * width / new_width,
-        top * height / new_height,
-        (left + size) * width / new_width,
-        (top + size) * height / new_height,
-    )
-    resized = [
-        Image.fromarray(channel).resize((size, size), Image.Resampling.LANCZOS, box=box) for channel in image.numpy()
-    ]
-    return torch.from_numpy(np.stack([np.asarray(channel) for channel in resized])).clamp(0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +12,19 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Chromaticities = tuple[float, ...]  # x, y of white, red, green and blue
 
+# Largest number of channels, and the numbers of channels that may end in alpha: what Gaussians can have.
+MAX_CHANNELS, ALPHA_CHANNELS = 32, (2, 4)
+
 D65 = (0.3127, 0.3290)
 SRGB = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 
 
 class ImageError(ValueError):
     """Image that cannot be used. The message is one line: the file or argument, the fault, and what to do."""
+
+
+class ImageWarning(UserWarning):
+    """Fault of an image that is used all the same. The message is one line: the file, the fault, what was done."""
 
 
 class UnsupportedError(ValueError):
@@ -30,10 +38,12 @@ class Encoding:
     Attributes:
         exponent: Exponent that turns values in [0, 1] into linear light; None for the curve of sRGB.
         chromaticities: x, y of white, red, green and blue.
+        curve: Curve of high dynamic range, "pq" or "hlg" (ITU-R BT.2100), instead of an exponent; else empty.
     """
 
     exponent: float | None = None
     chromaticities: Chromaticities = SRGB
+    curve: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Pixels:
         associated: True if the colours are already multiplied by alpha.
         profile: ICC profile or `Encoding` of the colours; None for sRGB.
         depth: Bits per sample in the file.
+        linear: True for high dynamic range: colours are linear light from 0 up, where 1 is diffuse white.
     """
 
     colors: Floats
@@ -53,6 +64,12 @@ class Pixels:
     associated: bool = False
     profile: bytes | Encoding | None = None
     depth: int = 8
+    linear: bool = False
+
+    @property
+    def is_hdr(self) -> bool:
+        """Return whether the image has high dynamic range: linear light, or an encoding of it."""
+        return self.linear or (isinstance(self.profile, Encoding) and bool(self.profile.curve))
 
     def oriented(self, orientation: int) -> Pixels:
         """Return the image turned and mirrored by an EXIF orientation of 1 to 8; any other number changes nothing."""
@@ -79,6 +96,30 @@ def scale_to_unit(values: NDArray[Any], depth: int) -> Floats:
     if not (low >= 0 and high <= 1):  # written so that NaN fails too
         raise UnsupportedError(f"its values must lie in [0, 1] but span [{low:g}, {high:g}]; rescale them")
     return values.astype(np.float32, copy=False)
+
+
+def scale_light(values: NDArray[Any], depth: int) -> tuple[Floats, bool]:
+    """Scale integers to [0, 1] as `scale_to_unit`; take floats beyond 1 as linear light, if the others are no light.
+
+    Returns:
+        The numbers in float32; and True if they are linear light, the largest of which is above 1.
+
+    Raises:
+        UnsupportedError: A float is NaN or negative infinity, or there are negative ones and none above 1.
+    """
+    if values.dtype.kind != "f":
+        return scale_to_unit(values, depth), False
+    low, high = values.min(), values.max()
+    if np.isnan(low) or low == -np.inf:
+        raise UnsupportedError("holds NaN or negative infinity, which are no colours; replace them by numbers")
+    if high <= 1:
+        return scale_to_unit(values, depth), False
+    return values.astype(np.float32, copy=False), True
+
+
+def warn(name: str, message: str) -> None:
+    """Warn of a fault of an image that is used all the same."""
+    warnings.warn(f"{name}: {message}", ImageWarning, stacklevel=2)
 
 
 def _turn(plane: Floats, orientation: int) -> Floats:
