@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -72,7 +71,7 @@ class Predictor:
 
     def __call__(
         self,
-        image: PictureSource | Sequence[PictureSource],
+        image: PictureSource | list[PictureSource] | tuple[PictureSource, ...],
         num_gaussians: int,
         iterations: int | None = None,
         *,
@@ -135,7 +134,7 @@ class Predictor:
         if networks is None:
             return make_method(INITIALIZERS[self.init], blend)
 
-        def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+        def initialize(image: torch.Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
             return networks.to(image.device).initialize(image, num_gaussians, generator)
 
         return make_method(initialize, blend, networks=networks.children)

@@ -69,8 +69,7 @@ def figure(
 
     score = psnr(image, target)
     target, image = (show(values, gaussians.alpha) for values in (target, image))
-    gaussians, initial = (each and _show_colors(each) for each in (gaussians, initial))
-    assert gaussians is not None
+    gaussians, initial = _show_colors(gaussians), None if initial is None else _show_colors(initial)
     window = _find_crowded_window(gaussians)
     panels: list[Callable[[Axes], None]] = [lambda axes: _draw_input(axes, target, window)]
     if initial is not None and len(initial):

@@ -22,7 +22,7 @@ from fastgs.cli.console import (
 from fastgs.cli.images import add_images, add_seed, add_size, process_images
 from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import DEFAULT_ITERATIONS
-from fastgs.gaussians import Blend
+from fastgs.gaussians import ALPHA_CHANNELS, Blend
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import find_images
 from fastgs.io.picture import Picture, read_picture
@@ -47,8 +47,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "predict",
         help="fit Gaussians to images",
         description="Fit Gaussians to images. For each image, STEM.png (the reconstruction) and STEM.safetensors (the "
-        "Gaussians) go to the output folder; report.json there has one record per image of this run. Gray, transparency "
-        "and depth are kept; high dynamic range and more channels than PNG holds are written as STEM.tif.",
+        "Gaussians) go to the output folder; report.json there has one record per image of this run. Gray and "
+        "transparency are kept; high dynamic range and more channels than PNG holds are written as STEM.tif.",
         allow_abbrev=False,
     )
     add_images(parser)
@@ -71,15 +71,16 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     add("--loss", default="mse", help=f"{', '.join(LOSSES)} (default: mse)")
     behind = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: transparency is kept)"
     add("--background", type=_color, metavar="COLOR", help=behind)
-    add("--keep-profile", action="store_true", help="keep the numbers of the file and its ICC profile (default: convert to sRGB)")
-    add("--bits", type=int, choices=(8, 16, 32), default=8, help="bits per sample of the reconstruction (default: 8; 32 "
-        "is floating point, as TIFF)")  # fmt: skip
+    profile = "keep the numbers of the file and its ICC profile (default: convert to sRGB)"
+    add("--keep-profile", action="store_true", help=profile)
+    bits = "bits per sample of the reconstruction: 8, 16, or 32 for TIFF in floating point (default: 8)"
+    add("--bits", type=int, choices=(8, 16, 32), default=8, help=bits)
     add("--stack", action="store_true", help="fit all images, of one size, as the channels of one set of Gaussians; or "
         "one .npy or TIFF file of bands")  # fmt: skip
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
-    add("-o", "--output", type=Path, default=Path("output"), metavar="DIR", help="folder to write to; with --stack also "
-        "the file of the Gaussians, FILE.safetensors (default: output)")  # fmt: skip
+    folder = "folder to write to; with --stack also the file of the Gaussians, FILE.safetensors (default: output)"
+    add("-o", "--output", type=Path, default=Path("output"), metavar="DIR", help=folder)
     parser.set_defaults(run=lambda arguments: _predict(parser, arguments))
 
 
@@ -186,8 +187,11 @@ def _name_outputs(path: Path, source: _Input, arguments: argparse.Namespace) -> 
 
 
 def _part(picture: Picture, channels: slice) -> Picture:
-    """Return some channels of a picture."""
-    return replace(picture, values=picture.values[channels]) if channels != slice(None) else picture
+    """Return the channels of one image of a stack, whose alpha is a plain channel; the whole picture otherwise."""
+    if channels == slice(None):
+        return picture
+    values = picture.values[channels]
+    return replace(picture, values=values, alpha=picture.range == (0.0, 1.0) and len(values) in ALPHA_CHANNELS)
 
 
 def _write(outputs: list[Path], result: Result, source: _Input, arguments: argparse.Namespace) -> None:

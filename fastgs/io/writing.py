@@ -81,6 +81,23 @@ def write_picture(
         raise ImageError(f"{path}: {error}") from error
 
 
+def choose_suffix(picture: Picture, bits: int = 8) -> str:
+    """Return the suffix of a format that holds a picture without loss beyond the rounding to bits.
+
+    Args:
+        picture: Picture to write.
+        bits: 8, 16 or 32.
+
+    Returns:
+        ".npy" for numbers with a range of their own; ".tif" for high dynamic range, floating point, inks, and numbers
+        of channels that PNG does not hold; else ".png".
+    """
+    if picture.range != (0.0, 1.0):
+        return ".npy"
+    plain = _mode(picture) in ("L", "LA", "RGB", "RGBA")
+    return ".png" if plain and not picture.is_hdr and bits <= 16 else ".tif"
+
+
 def _make_picture(path: str | Path, values: Tensor, alpha: bool, profile: bytes | None, transfer: str) -> Picture:
     """Return a picture of values, or say what is wrong with them."""
     try:

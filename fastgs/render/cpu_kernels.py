@@ -53,9 +53,10 @@ SLACK = np.float32(0.02)
 FRAME = 7
 UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(FRAME)
 
-# Most colour channels that a kernel takes at once: their sums must stay in registers. A kernel is compiled for each
-# number of channels, which is the length of the tuple of zeros that it gets.
-MOST_CHANNELS = 4
+# Most colour channels that a kernel takes at once. A kernel is compiled for each number of channels, which is the length
+# of the tuple of zeros that it gets. Beyond four the sums no longer fit in registers, but reading them from the cache
+# is still cheaper than another evaluation of the weights: 16 channels at once take 0.7 of the time of four times four.
+MOST_CHANNELS = 16
 
 
 def count_planes(channels: int) -> int:
