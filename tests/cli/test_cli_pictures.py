@@ -1,0 +1,145 @@
+"""Tests of `fastgs predict` on pictures of every kind: what comes in comes back with its channels, alpha and depth."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from fastgs.gaussians import Gaussians
+from fastgs.io.picture import read_picture
+
+
+@pytest.fixture
+def predict(run_cli, tmp_path):
+    """Return a function that fits images with few Gaussians, and returns the records of the report."""
+
+    def predict(*arguments, count=200, iterations=40):
+        output = [] if "-o" in arguments else ["-o", tmp_path / "out"]
+        assert run_cli("predict", *arguments, "-k", count, "--iterations", iterations, *output) == 0
+        folder = tmp_path / "out"
+        return json.loads((folder / "report.json").read_text(encoding="utf-8"))
+
+    return predict
+
+
+@pytest.fixture
+def logo(tmp_path):
+    """Return an icon: a disc with soft edges and a half transparent square."""
+    y, x = np.mgrid[:40, :48]
+    alpha = np.clip(17 - np.hypot(x - 24, y - 20), 0, 1)
+    alpha[14:24, 20:30] *= 0.5
+    pixels = np.dstack([np.full_like(alpha, 0.9), x / 48, y / 40, alpha])
+    path = tmp_path / "logo.png"
+    Image.fromarray((255 * pixels).round().astype(np.uint8)).save(path)
+    return path
+
+
+def psnr(a, b):
+    return -10 * np.log10(np.mean((np.asarray(a, float) - np.asarray(b, float)) ** 2) / 255**2)
+
+
+def test_predict_keeps_transparency(predict, logo, tmp_path):
+    (record,) = predict(logo)
+    result = Image.open(tmp_path / "out" / "logo.png")
+    assert result.mode == "RGBA"
+    assert (record["channels"], record["alpha"], record["psnr_of"]) == (4, True, "premultiplied colours and alpha, sRGB")
+    assert record["psnr"] > 35 and record["psnr_linear"] is None
+    assert psnr(np.asarray(result)[..., 3], np.asarray(Image.open(logo))[..., 3]) > 35
+    gaussians = Gaussians.load(tmp_path / "out" / "logo.safetensors")
+    assert (gaussians.channels, gaussians.alpha) == (4, True)
+
+
+def test_transparent_colours_cost_nothing(predict, logo, tmp_path):
+    """Noise under alpha 0 changes nothing."""
+    pixels = np.asarray(Image.open(logo)).copy()
+    noise = np.random.default_rng(0).integers(0, 256, pixels.shape, dtype=np.uint8)
+    pixels[..., :3] = np.where(pixels[..., 3:] == 0, noise[..., :3], pixels[..., :3])
+    Image.fromarray(pixels).save(tmp_path / "noisy.png")
+    first, second = predict(logo, tmp_path / "noisy.png")
+    assert first["psnr"] == second["psnr"]
+
+
+def test_predict_composites_on_a_background(predict, logo, tmp_path):
+    (record,) = predict(logo, "--background", "0,0,255")
+    result = Image.open(tmp_path / "out" / "logo.png")
+    assert result.mode == "RGB" and (record["channels"], record["alpha"]) == (3, False)
+    assert np.abs(np.asarray(result)[0, 0].astype(int) - [0, 0, 255]).max() < 12
+
+
+def test_predict_fits_gray_as_one_channel(predict, photo_file, tmp_path):
+    Image.open(photo_file).convert("L").save(tmp_path / "gray.png")
+    (record,) = predict(tmp_path / "gray.png")
+    assert record["channels"] == 1 and record["psnr_of"] == "colours, sRGB"
+    assert Image.open(tmp_path / "out" / "gray.png").mode == "L"
+
+
+def test_predict_drops_opaque_alpha(predict, photo_file, tmp_path):
+    Image.open(photo_file).convert("RGBA").save(tmp_path / "opaque.png")
+    (record,) = predict(tmp_path / "opaque.png")
+    assert (record["channels"], record["alpha"]) == (3, False)
+
+
+@pytest.mark.parametrize(("bits", "suffix", "dtype"), [(16, ".png", np.uint16), (32, ".tif", np.float32)])
+def test_predict_writes_more_bits(predict, photo_file, tmp_path, bits, suffix, dtype):
+    predict(photo_file, "--bits", bits)
+    path = tmp_path / "out" / f"photo{suffix}"
+    assert read_picture(path).depth == bits
+    if suffix == ".tif":
+        assert tifffile.imread(path).dtype == dtype
+
+
+def test_predict_writes_light_of_high_dynamic_range(predict, photo_pixels, tmp_path):
+    light = (photo_pixels.astype(np.float32) / 255) ** 2.2 * 6
+    tifffile.imwrite(tmp_path / "sun.tif", light, photometric="rgb")
+    (record,) = predict(tmp_path / "sun.tif")
+    result = tifffile.imread(tmp_path / "out" / "sun.tif")
+    assert result.dtype == np.float32 and 3 < result.max() < 12
+    assert record["psnr_of"] == "colours, encoded as pq"
+    assert record["psnr"] > 20 and record["psnr_linear"] > 15
+
+
+def test_predict_fits_a_stack_as_one_set_of_gaussians(predict, photo_file, logo, tmp_path):
+    photo = Image.open(photo_file).resize((48, 40))
+    photo.save(tmp_path / "albedo.png")
+    photo.convert("L").rotate(180).save(tmp_path / "rough.png")
+    out = tmp_path / "out"
+    (record,) = predict(
+        tmp_path / "albedo.png", tmp_path / "rough.png", logo, "--stack", "-o", out / "brick.safetensors", count=400
+    )
+    assert (record["channels"], record["alpha"], record["num_gaussians"]) == (8, False, 400)
+    assert [path.rsplit("/")[-1] for path in record["stack"]] == ["albedo.png", "rough.png", "logo.png"]
+    modes = {name: Image.open(out / f"brick-{name}.png").mode for name in ("albedo", "rough", "logo")}
+    assert modes == {"albedo": "RGB", "rough": "L", "logo": "RGBA"}
+    assert psnr(Image.open(out / "brick-albedo.png"), photo) > 22
+    assert Gaussians.load(out / "brick.safetensors").channels == 8
+
+
+def test_predict_fits_an_array_of_bands(predict, tmp_path):
+    y, x = np.mgrid[:30, :36]
+    bands = np.stack([np.sin(x / (3 + band)) * np.cos(y / 5) for band in range(5)]).astype(np.float32)
+    np.save(tmp_path / "bands.npy", bands)
+    (record,) = predict(tmp_path / "bands.npy", count=500, iterations=100)
+    result = np.load(tmp_path / "out" / "bands.npy")
+    assert record["channels"] == 5 and result.shape == bands.shape
+    assert np.abs(result - bands).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--stack", "--background", "white"], "argument --background: not allowed with argument --stack"),
+        (["-o", "out.safetensors"], "argument -o/--output: names a folder; a file is for --stack"),
+        (["--bits", "12"], "argument --bits: invalid choice: 12"),
+    ],
+)
+def test_predict_refuses_options_that_do_not_go_together(run_cli, photo_file, options, message, capsys):
+    assert run_cli("predict", photo_file, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_stack_of_different_sizes_is_one_line(run_cli, photo_file, logo, tmp_path, error_line):
+    assert run_cli("predict", photo_file, logo, "--stack", "-o", tmp_path / "out") == 1
+    assert error_line().endswith("has 48 x 40 pixels, " + str(photo_file) + " has 64 x 48; the images of a stack need one size")
+    assert not list((tmp_path / "out").iterdir())
