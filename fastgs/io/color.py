@@ -15,8 +15,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastgs.io.pixels import D65, SRGB, Chromaticities, Encoding, Floats, Pixels, UnsupportedError, warn
-from fastgs.io.profiles import COLORSPACES, adaptation_matrix, make_profile, profile_fault, rgb_to_xyz, xy_to_xyz
+from fastgs.io.pixels import D65, SRGB, Encoding, Floats, Pixels, UnsupportedError, warn
+from fastgs.io.profiles import (
+    COLORSPACES,
+    adaptation_matrix,
+    is_valid,
+    make_profile,
+    profile_fault,
+    rgb_to_xyz,
+    xy_to_xyz,
+)
 from fastgs.io.transfer import WHITE_LUMINANCE, decode_light
 
 # The gamma that PNG files state for sRGB, whose curve has no exact exponent; and the relative difference up to which
@@ -44,7 +52,7 @@ def file_profile(image: Image.Image) -> bytes | Encoding | None:
     if "srgb" in info:
         return None
     gamma, chromaticities = info.get("gamma") or GAMMA, tuple(info.get("chromaticity") or SRGB)
-    if np.allclose(chromaticities, SRGB, rtol=0, atol=0.003) or not _is_valid(chromaticities):
+    if np.allclose(chromaticities, SRGB, rtol=0, atol=0.003) or not is_valid(chromaticities):
         chromaticities = SRGB
     encoding = Encoding(None if abs(gamma / GAMMA - 1) < NEAR else 1 / gamma, chromaticities)
     return None if encoding == Encoding() else encoding
@@ -226,12 +234,3 @@ def _transform(colors: Floats, profile: bytes, kind: str, depth: int = 16, linea
         return None
     scaled: Floats = converted.astype(np.float32) / np.float32(65535 if out is np.uint16 else 1)
     return np.maximum(scaled, 0) if linear else np.clip(scaled, 0, 1)
-
-
-def _is_valid(chromaticities: Chromaticities) -> bool:
-    """Tell whether chromaticities span a colour space and can be adapted to D65."""
-    if len(chromaticities) != 8 or min(chromaticities[1::2]) <= 0:
-        return False
-    columns = np.stack([xy_to_xyz(*chromaticities[index : index + 2]) for index in (2, 4, 6)])
-    white = xy_to_xyz(*chromaticities[:2])
-    return bool(np.linalg.matrix_rank(columns) == 3 and np.isfinite(adaptation_matrix(white)).all())

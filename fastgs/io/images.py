@@ -20,8 +20,10 @@ from fastgs.io.pixels import Encoding, Pixels
 from fastgs.io.pixels import ImageError as ImageError
 from fastgs.io.writing import write_picture
 
-# Suffixes of the files that `find_images` takes from a folder.
+# Suffixes of the files that `find_images` takes from a folder; and those that `read_picture` reads besides, for high
+# dynamic range, which `load_image` refuses.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".jp2", ".j2k"})
+PICTURE_SUFFIXES = SUFFIXES | {".hdr", ".exr"}
 
 
 def load_image(
@@ -67,15 +69,16 @@ def load_image(
     return values.expand(3, -1, -1).contiguous()
 
 
-def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+def find_images(paths: str | Path | Iterable[str | Path], suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     """List image files, in the order given.
 
-    A folder gives the files in it that have a suffix of `SUFFIXES` in any case, sorted by name; hidden files and
+    A folder gives the files in it that have one of the suffixes, in any case, sorted by name; hidden files and
     subfolders are left out. Any other path is kept as it is, even one that does not exist: `load_image` reports what
     is wrong with it, and the other images are still read.
 
     Args:
         paths: Path of a file or folder, or several of them.
+        suffixes: Suffixes of the files to take from a folder, in lower case: `SUFFIXES`, or `PICTURE_SUFFIXES`.
 
     Raises:
         ImageError: A folder holds no image or cannot be listed.
@@ -83,7 +86,7 @@ def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(path)
-        found += _list_folder(path) if path.is_dir() else [path]
+        found += _list_folder(path, suffixes) if path.is_dir() else [path]
     return found
 
 
@@ -113,16 +116,16 @@ def _refuse_hdr(pixels: Pixels, name: str) -> None:
         raise ImageError(f"{name}: its values must lie in [0, 1] but span [{low:g}, {high:g}]; rescale them")
 
 
-def _list_folder(folder: Path) -> list[Path]:
+def _list_folder(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     """List the image files of a folder, sorted by name."""
     try:
         files = sorted(
             path
             for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+            if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir()
         )
     except OSError as error:
         raise ImageError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
     if not files:
-        raise ImageError(f"{folder}: holds no image; expected files that end in {', '.join(sorted(SUFFIXES))}")
+        raise ImageError(f"{folder}: holds no image; expected files that end in {', '.join(sorted(suffixes))}")
     return files

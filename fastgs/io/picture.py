@@ -19,7 +19,7 @@ from fastgs.io.profiles import make_profile
 from fastgs.io.reading import read_file, read_image
 from fastgs.io.transfer import PEAKS, check_transfer, choose_transfer, decode_light, encode_light
 
-# Difference in a step of 8 bits up to which three channels of a gray file, converted by a profile, are still gray.
+# Difference of R, G and B up to which a gray file that was converted by a profile is still gray: a step of 8 bits.
 _NEUTRAL = 1 / 255
 
 Background = tuple[float, float, float]
@@ -277,8 +277,7 @@ def make_picture(
     if pixels.is_hdr:
         return _make_hdr(pixels, name, background)
     colors, alpha = (pixels.colors, pixels.alpha) if profile else to_srgb(pixels)
-    if pixels.colors.shape[2] == 1 and np.ptp(colors, axis=2).max() <= _NEUTRAL:
-        colors = colors[..., 1:2] if colors.shape[2] == 3 else colors
+    colors = _keep_gray(colors, pixels)
     if straight and alpha is not None:
         colors = unmultiply(colors, alpha) if pixels.associated else colors
         whole = colors if alpha.min() >= 1 else np.concatenate([colors, alpha[..., None]], axis=2)
@@ -297,16 +296,27 @@ def _set_profile_aside(pixels: Pixels, name: str) -> tuple[Pixels, bytes]:
     return replace(pixels, profile=None), profile
 
 
+def _keep_gray(colors: Floats, pixels: Pixels) -> Floats:
+    """Return one channel of a gray image that a profile has turned into three equal ones."""
+    if pixels.colors.shape[2] == 1 and colors.shape[2] == 3:
+        green = colors[..., 1:2]
+        if (np.ptp(colors, axis=2) <= _NEUTRAL * np.maximum(green[..., 0], 1)).all():
+            return green
+    return colors
+
+
 def _make_hdr(pixels: Pixels, name: str, background: Background | None) -> Picture:
     """Encode light of high dynamic range."""
     light, alpha = to_srgb(pixels)
     if alpha is not None and pixels.associated:
         light = unmultiply(light, alpha, unbounded=True)
+    light = _keep_gray(light, pixels)
     low, high = light.min(), light.max()
     if low < 0:
         warn(name, f"holds negative light (down to {low:g}), which becomes 0; to keep it, read the file as a stack")
-    transfer = choose_transfer(float(high))
-    if high > PEAKS[transfer]:
+    is_encoded = isinstance(pixels.profile, Encoding) and bool(pixels.profile.curve)  # light that ends where "pq" does
+    transfer = "pq" if is_encoded else choose_transfer(float(high))
+    if transfer == "log" and high > PEAKS[transfer]:
         warn(name, f"holds light of up to {high:g}, which becomes {PEAKS[transfer]:g}, the most that is encoded")
     colors = encode_light(torch.from_numpy(np.ascontiguousarray(light)), transfer).numpy()
     return Picture(*_join(colors, alpha, False, background, transfer), pixels.depth, transfer=transfer)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Floats = NDArray[np.float32]
 Chromaticities = tuple[float, ...]  # x, y of white, red, green and blue
@@ -111,10 +112,24 @@ def scale_light(values: NDArray[Any], depth: int) -> tuple[Floats, bool]:
         return scale_to_unit(values, depth), False
     low, high = values.min(), values.max()
     if np.isnan(low) or low == -np.inf:
-        raise UnsupportedError("holds NaN or negative infinity, which are no colours; replace them by numbers")
+        kind = "NaN" if np.isnan(low) else "negative infinity"
+        raise UnsupportedError(f"its values must lie in [0, 1], or be light above that, but hold {kind}; replace it")
     if high <= 1:
         return scale_to_unit(values, depth), False
     return values.astype(np.float32, copy=False), True
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse images with more pixels than Pillow allows, or without pixels.
+
+    Raises:
+        UnsupportedError: The image has no pixels.
+        Image.DecompressionBombError: It has too many.
+    """
+    if width < 1 or height < 1:
+        raise UnsupportedError(f"has no pixels ({width} x {height}); give a larger image")
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
 
 
 def warn(name: str, message: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from fastgs.io.pixels import Pixels, scale_to_unit
@@ -30,13 +33,22 @@ def decode(data: bytes) -> Pixels:
 
 
 def code_points(data: bytes) -> tuple[int, int] | None:
-    """Return the code points (ITU-T H.273) of primaries and transfer function in a PNG file; None without them.
-
-    They are in the chunk cICP, which precedes the pixels.
-    """
-    place = _SIGNATURE
-    while data[place + 4 : place + 8] not in (b"IDAT", b""):
-        if data[place + 4 : place + 8] == b"cICP":
-            return data[place + 8], data[place + 9]
-        place += _CHUNK + int.from_bytes(data[place : place + 4], "big")
+    """Return the code points (ITU-T H.273) of primaries and transfer function in a PNG file; None without them."""
+    for kind, content in _read_chunks(data):
+        if kind == b"cICP" and len(content) >= 2:
+            return content[0], content[1]
     return None
+
+
+def has_damaged_profile(data: bytes, info: dict[Any, Any]) -> bool:
+    """Tell whether a PNG file has an ICC profile that Pillow, which has filled `info`, could not unpack."""
+    return not info.get("icc_profile") and any(kind == b"iCCP" for kind, _ in _read_chunks(data))
+
+
+def _read_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the kind and the content of each chunk in front of the pixels."""
+    place = _SIGNATURE
+    while (kind := data[place + 4 : place + 8]) not in (b"IDAT", b""):
+        length = int.from_bytes(data[place : place + 4], "big")
+        yield kind, data[place + 8 : place + 8 + length]
+        place += _CHUNK + length

@@ -13,7 +13,7 @@ from fastgs.io.pixels import D65, Chromaticities, Encoding
 # Colour spaces of profiles (bytes 16 to 20) that are read: name for the CMS, and number of channels.
 COLORSPACES = {b"GRAY": ("gray", 1), b"RGB ": ("rgb", 3), b"CMYK": ("cmyk", 4)}
 _HEADER, _TAG = 128, 12  # bytes of the header, and of an entry in the list of tags behind it
-_D50 = (0.9642, 1.0, 0.8249)  # X, Y, Z of white in the connection space of profiles
+D50 = (0.9642, 1.0, 0.8249)  # X, Y, Z of white in the connection space of profiles
 # The Bradford transform from X, Y, Z to the responses of cones, with which ICC profiles adapt white points.
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
@@ -54,11 +54,11 @@ def make_profile(encoding: Encoding = Encoding(), gray: bool = False) -> bytes: 
         )
     else:
         curve = struct.pack(">4sIHHi", b"para", 0, 0, 0, _fixed(encoding.exponent))
-    adaptation = adaptation_matrix(xy_to_xyz(*encoding.chromaticities[:2]), np.array(_D50))
+    adaptation = adaptation_matrix(xy_to_xyz(*encoding.chromaticities[:2]), np.array(D50))
     tags = {
         b"desc": _text(name),
         b"cprt": _text("CC0"),
-        b"wtpt": _xyz(np.array(_D50)),
+        b"wtpt": _xyz(np.array(D50)),
         b"chad": b"sf32" + bytes(4) + struct.pack(">9i", *map(_fixed, adaptation.ravel())),
     }
     if gray:
@@ -81,7 +81,7 @@ def _assemble(tags: dict[bytes, bytes], colorspace: bytes) -> bytes:
             body += content + bytes(-len(content) % 4)
     entries = b"".join(name + struct.pack(">II", places[content], len(content)) for name, content in tags.items())
     head = struct.pack(">I4xI4s4s4s", start + len(body), 0x04300000, b"mntr", colorspace, b"XYZ ")
-    head += struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + struct.pack(">3i", *map(_fixed, _D50))
+    head += struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + struct.pack(">3i", *map(_fixed, D50))
     return head.ljust(_HEADER, b"\0") + struct.pack(">I", len(tags)) + entries + body
 
 
@@ -117,3 +117,12 @@ def adaptation_matrix(white: NDArray[np.float64], wanted: NDArray[np.float64] | 
     gains = (_BRADFORD @ target) / (_BRADFORD @ white)
     matrix: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
     return matrix
+
+
+def is_valid(chromaticities: Chromaticities) -> bool:
+    """Tell whether chromaticities span a colour space and can be adapted to D65."""
+    if len(chromaticities) != 8 or min(chromaticities[1::2]) <= 0:
+        return False
+    columns = np.stack([xy_to_xyz(*chromaticities[index : index + 2]) for index in (2, 4, 6)])
+    white = xy_to_xyz(*chromaticities[:2])
+    return bool(np.linalg.matrix_rank(columns) == 3 and np.isfinite(adaptation_matrix(white)).all())

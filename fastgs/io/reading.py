@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import struct
 import threading
 import warnings
 from dataclasses import replace
@@ -14,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from fastgs.io import jpeg2000, png, tiff
+from fastgs.io import avif, bmp, hdr, jpeg, jpeg2000, png, pnm, tiff
 from fastgs.io.color import changes, cicp_profile, file_profile
-from fastgs.io.pixels import Encoding, ImageError, Pixels, UnsupportedError, scale_to_unit
+from fastgs.io.lab import lab_to_srgb
+from fastgs.io.pixels import Encoding, ImageError, Pixels, UnsupportedError, scale_light, scale_to_unit, warn
 
 _EXIF_ORIENTATION = 0x0112
 _GRAY = {"1", "L", "LA", "La"}  # modes of Pillow that are gray
 # Modes of 8 bits to convert to, for gray and for colours, each without and with transparency.
 _GRAY_MODES, _COLOR_MODES = ("L", "LA"), ("RGB", "RGBA")
 # Formats whose bytes tell more than Pillow does: depths, transparency, code points of colours.
-_REREAD = ("PNG", "TIFF", "JPEG2000", "AVIF")
-_NCLX = re.compile(rb"colrnclx(.{4})", re.DOTALL)  # code points in the header of AVIF (ISO/IEC 23008-12)
+_REREAD = ("PNG", "TIFF", "JPEG2000", "AVIF", "BMP")
 
 _open_lock = threading.Lock()
 
@@ -37,20 +35,46 @@ def read_file(path: str | Path) -> Pixels:
             not supported. The message begins with the path.
     """
     try:
-        with open(path, "rb") as file:
-            head = file.read(4)
-        if tiff.is_tiff(head):
-            pixels = _decode_tiff(Path(path).read_bytes())
-            if pixels is not None:
-                return pixels
+        pixels = _read_without_pillow(path)
+        if pixels is not None:
+            return pixels
         # Warning filters belong to the whole process, hence the lock; opening reads no more than the header.
         with _open_lock, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path)
     except Exception as error:
+        pixels = _read_deep_jpeg(path, error)
+        if pixels is not None:
+            return pixels
         raise ImageError(f"{path}: {_explain(path, error)}") from error
     with image:
         return read_image(image, str(path))
+
+
+def _read_deep_jpeg(path: str | Path, error: Exception) -> Pixels | None:
+    """Read a JPEG file of 12 bits after Pillow has failed with this error; None if it is no such file."""
+    if not isinstance(error, UnidentifiedImageError):
+        return None
+    data = Path(path).read_bytes()
+    try:
+        return jpeg.decode(data) if jpeg.is_deep(data) else None
+    except Exception as failure:
+        raise ImageError(f"{path}: {_explain(path, failure)}") from failure
+
+
+def _read_without_pillow(path: str | Path) -> Pixels | None:
+    """Read a file of a format that Pillow does not know or misreads; None for any other file."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    if hdr.is_exr(head):
+        return hdr.read_exr(path)
+    if hdr.is_radiance(head):
+        return hdr.read_radiance(Path(path).read_bytes())
+    if tiff.is_tiff(head):
+        return _decode_tiff(Path(path).read_bytes())
+    if pnm.is_deep(head):
+        return pnm.decode(Path(path).read_bytes())
+    return None
 
 
 def read_image(image: Image.Image, name: str) -> Pixels:
@@ -78,9 +102,14 @@ def read_image(image: Image.Image, name: str) -> Pixels:
             return jpeg2000.decode(data)
         if data is not None and image.format == "PNG" and png.is_deep(data):
             pixels = png.decode(data)
+        elif data is not None and image.format == "AVIF" and avif.read_depth(data) > 8:
+            pixels = avif.decode(data)
         else:
             pixels = _decode_with_pillow(image)
-        return replace(pixels, profile=_find_profile(image, data)).oriented(_read_orientation(image))
+        if data is not None and image.format == "PNG" and png.has_damaged_profile(data, image.info):
+            warn(name, "its colour profile is damaged (it cannot be unpacked); the numbers are taken as they are")
+        profile = None if image.mode == "LAB" else _find_profile(image, data)
+        return replace(pixels, profile=profile).oriented(_read_orientation(image))
     except ImageError:
         raise
     except Exception as error:  # damaged bytes make decoders raise nearly anything, from SyntaxError to IndexError
@@ -135,8 +164,9 @@ def _find_profile(image: Image.Image, data: bytes | None) -> bytes | Encoding | 
     if data is not None and image.format == "PNG":
         points = png.code_points(data)
     elif data is not None and image.format == "AVIF" and not image.info.get("icc_profile"):
-        found = _NCLX.search(data)
-        points = None if found is None else struct.unpack(">HH", found[1])
+        points = avif.code_points(data)
+    elif data is not None and image.format == "BMP":
+        return bmp.read_profile(data)
     return file_profile(image) if points is None else cicp_profile(*points)
 
 
@@ -156,7 +186,9 @@ def _decode_with_pillow(image: Image.Image) -> Pixels:
     if image.mode == "CMYK":
         return Pixels(scale_to_unit(np.asarray(image), 8))
     if image.mode == "LAB":
-        raise UnsupportedError("has colours of kind CIELab; convert it to RGB")
+        whole = np.asarray(image)  # a and b as signed bytes
+        lab = np.concatenate([whole[..., :1] * (100 / 255), np.ascontiguousarray(whole[..., 1:]).view(np.int8)], axis=2)
+        return Pixels(lab_to_srgb(lab))
     modes = _GRAY_MODES if image.mode in _GRAY else _COLOR_MODES
     values = scale_to_unit(np.atleast_3d(np.asarray(image.convert(modes[image.has_transparency_data]))), 8)
     if image.has_transparency_data:
@@ -171,10 +203,10 @@ def _convert_deep_gray(image: Image.Image) -> Pixels:
         raise UnsupportedError(
             f"its values must lie in [0, 65535] but span [{values.min():g}, {values.max():g}]; rescale them"
         )
-    gray = scale_to_unit(values if image.mode == "F" else values.astype(np.uint16), 16)
+    gray, linear = scale_light(values if image.mode == "F" else values.astype(np.uint16), 16)
     transparent = image.info.get("transparency")  # one gray value that is transparent
     alpha = None if transparent is None else (values != transparent).astype(np.float32)
-    return Pixels(gray[..., None], alpha, depth=16)
+    return Pixels(gray[..., None], alpha, depth=32 if image.mode == "F" else 16, linear=linear)
 
 
 def _explain(path: str | Path, error: Exception) -> str:

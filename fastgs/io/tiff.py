@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fastgs.io.pixels import Floats, Pixels, UnsupportedError, scale_to_unit
+from fastgs.io.lab import lab_to_srgb
+from fastgs.io.pixels import Floats, Pixels, UnsupportedError, check_pixels, scale_light, scale_to_unit
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
-_COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
+_COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _LAB: 3, _ICC_LAB: 3}
 # Compressions (tag 259).
 _FAX, _OLD_JPEG = (2, 3, 4), 6
 _JPEG, _JPEG_2000 = 7, 34712
@@ -49,7 +49,7 @@ def decode(data: bytes) -> tuple[Pixels, int] | None:
         better: fax, old JPEG and YCbCr.
 
     Raises:
-        UnsupportedError: The file is not gray, RGB, palette or CMYK, or the meaning of its numbers is unknown.
+        UnsupportedError: The file is not gray, RGB, palette, CMYK or Lab, or the meaning of its numbers is unknown.
         Image.DecompressionBombError: The image has more pixels than Pillow allows.
         ValueError: The file ends before its pixels do.
     """
@@ -73,21 +73,19 @@ def decode(data: bytes) -> tuple[Pixels, int] | None:
 
 def _check_size(page: Any) -> None:
     """Refuse images with more pixels than Pillow allows, without pixels, or of three dimensions."""
-    pixels = page.imagewidth * page.imagelength
-    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError
+    check_pixels(page.imagewidth, page.imagelength)
     if page.imagedepth > 1:
         raise UnsupportedError(f"is a volume of {page.imagedepth} slices; save one of them")
-    if not pixels:
-        raise UnsupportedError(f"has no pixels ({page.imagewidth} x {page.imagelength}); give a larger image")
 
 
 def _check_kind(page: Any, photometric: int) -> None:
     """Refuse colours, kinds of numbers, depths, compressions and numbers of channels that are not read."""
     if photometric not in _COLORS:
         name = getattr(page.photometric, "name", str(photometric))
-        raise UnsupportedError(f"has colours of kind {name} instead of gray, RGB, palette or CMYK; {_ADVICE}")
-    if int(page.sampleformat) in _SIGNED:
+        raise UnsupportedError(f"has colours of kind {name} instead of gray, RGB, palette, CMYK or Lab; {_ADVICE}")
+    if photometric in (_LAB, _ICC_LAB) and (page.bitspersample not in (8, 16) or page.dtype.kind not in "ui"):
+        raise UnsupportedError(f"has Lab colours of {page.bitspersample} bits; {_ADVICE}")
+    if int(page.sampleformat) in _SIGNED and photometric not in (_LAB, _ICC_LAB):
         raise UnsupportedError(f"holds signed integers, which do not say what is white; {_ADVICE}")
     if int(page.sampleformat) in _COMPLEX:
         raise UnsupportedError("holds complex numbers; save their absolute values in [0, 1]")
@@ -132,16 +130,35 @@ def _interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
     depth, count = page.bitspersample, _COLORS[photometric]
     place = _find_alpha(page, channels.shape[2] - count)
     associated = place is not None and _list_extras(page)[place : place + 1] == (_ASSOCIATED,)
-    if associated and photometric in (_WHITE_IS_ZERO, _PALETTE):
+    if associated and photometric in (_WHITE_IS_ZERO, _PALETTE, _LAB, _ICC_LAB):
         raise UnsupportedError(f"multiplies {page.photometric.name} by alpha, which cannot be undone; {_ADVICE}")
+    linear = False
     if photometric == _PALETTE:
         colors, source_depth = _look_up(page.colormap, channels[..., 0]), 16
+    elif photometric in (_LAB, _ICC_LAB):
+        colors, source_depth = _convert_lab(channels[..., :3], photometric == _LAB), depth
+    elif photometric in (_BLACK_IS_ZERO, _RGB):
+        (colors, linear), source_depth = scale_light(channels[..., :count], depth), depth
     else:
         colors, source_depth = scale_to_unit(channels[..., :count], depth), depth
     if photometric == _WHITE_IS_ZERO:
         colors = 1 - colors
     alpha = None if place is None else scale_to_unit(channels[..., count + place], depth)
-    return Pixels(colors, alpha, associated, page.iccprofile, source_depth)
+    profile = None if photometric in (_LAB, _ICC_LAB) else page.iccprofile
+    return Pixels(colors, alpha, associated, profile, source_depth, linear)
+
+
+def _convert_lab(samples: NDArray[Any], signed: bool) -> Floats:
+    """Convert Lab of 8 or 16 bits to sRGB: a and b are signed (TIFF 6.0, section 23), or begin at -128 (ICC).
+
+    L of 100 is the largest number, except for ICC of 16 bits, where it is 65280.
+    """
+    size = samples.dtype.itemsize
+    whole = samples.view(f"u{size}").astype(np.float64)
+    steps = 256 ** (size - 1)  # in a unit of a and b
+    light = whole[..., :1] * (100 / (256**size - 1 if signed or size == 1 else 65280))
+    colors = np.ascontiguousarray(samples[..., 1:]).view(f"i{size}").astype(np.float64) / steps
+    return lab_to_srgb(np.concatenate([light, colors if signed else whole[..., 1:] / steps - 128], axis=2))
 
 
 def _list_extras(page: Any) -> tuple[int, ...]:

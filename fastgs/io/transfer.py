@@ -35,7 +35,7 @@ _KNEE = 1024.0
 
 def choose_transfer(peak: float) -> str:
     """Return the encoding of high dynamic range for a picture whose brightest light is `peak`."""
-    return "pq" if peak <= PEAKS["pq"] else "log"
+    return "pq" if peak <= PEAKS["pq"] * (1 + 1e-6) else "log"  # as float32 rounds
 
 
 def encode_light(light: Tensor, transfer: str) -> Tensor:

@@ -143,6 +143,8 @@ def _choose_writer(path: str | Path, picture: Picture, bits: int) -> _Writer:
         raise ImageError(f"{path}: {suffix} holds no transparency; use .png, or composite on a background")
     if picture.profile is not None and format not in _WITH_PROFILE:
         raise ImageError(f"{path}: {suffix} holds no colour profile; use .png or .tif")
+    if format == "WEBP" and picture.profile is not None and picture.profile[16:20] == b"GRAY":
+        raise ImageError(f"{path}: {suffix} has no gray, which the profile is for; use .png or .tif")
     return _write_deep_png if bits == 16 else _write_with_pillow
 
 
@@ -192,7 +194,7 @@ def _write_with_pillow(path: Path, picture: Picture, samples: Tensor, bits: int)
         options["pnginfo"] = info = PngImagePlugin.PngInfo()
         info.add(b"sRGB", b"\0")  # perceptual intent
     elif picture.profile is not None or format in ("JPEG", "WEBP"):  # AVIF and JPEG 2000 state sRGB themselves
-        options["icc_profile"] = _profile_of(picture)
+        options["icc_profile"] = make_profile() if format == "WEBP" and not picture.profile else _profile_of(picture)
     image = Image.fromarray(pixels if pixels.shape[2] > 1 else pixels[..., 0], _mode(picture))
     image.save(path, **options)
 
@@ -235,8 +237,9 @@ def _write_tiff(path: Path, picture: Picture, samples: Tensor, bits: int) -> Non
     else:
         pixels = samples.permute(1, 2, 0).numpy() if bits == 32 else _quantize(samples, bits)
     layout = "contig" if pixels.shape[2] > 1 else None
+    pixels = np.ascontiguousarray(pixels if layout else pixels[..., 0])
     tifffile.imwrite(
-        path, np.ascontiguousarray(pixels), photometric=photometric, planarconfig=layout, extrasamples=extras,
+        path, pixels, photometric=photometric, planarconfig=layout, extrasamples=extras,
         compression="adobe_deflate", iccprofile=profile, metadata=None, software=False,
     )  # fmt: skip
 
