@@ -218,7 +218,9 @@ def tiff_files():
             if extra == ASSOCIATED:
                 colors = colors / np.where(alpha == 0, 1, alpha)[..., None]
             order, planar = "MI"[(index + extra) % 2] * 2, extra == ASSOCIATED
-            data = tiff(values, depth, RGB if count == 3 else BLACK_IS_ZERO, order=order, planar=planar, extras=(extra,))
+            data = tiff(
+                values, depth, RGB if count == 3 else BLACK_IS_ZERO, order=order, planar=planar, extras=(extra,)
+            )
             name = f"tiff_alpha{extra}_{kind}{depth}_{count}_{order}.tif"
             yield PictureFile(name, data, colors, alpha, depth, tolerance)
 

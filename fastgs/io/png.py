@@ -24,12 +24,26 @@ def decode(data: bytes) -> Pixels:
     """Decode a PNG file. Gray stays gray, and a transparent colour (tRNS) is matched at the depth of the file."""
     import imagecodecs
 
-    values = imagecodecs.png_decode(data)  # gray below 8 bits is scaled to 8, as libpng does
+    values = imagecodecs.png_decode(_without_comments(data))  # gray below 8 bits is scaled to 8, as libpng does
     values = values[..., None] if values.ndim == 2 else values
     samples = scale_to_unit(values, 8 * values.dtype.itemsize)
     color = samples.shape[2] - (samples.shape[2] + 1) % 2
     alpha = None if color == samples.shape[2] else np.ascontiguousarray(samples[..., -1])
     return Pixels(samples[..., :color], alpha, depth=data[_DEPTH])
+
+
+def _without_comments(data: bytes) -> bytes:
+    """Return a PNG file without the chunks in front of the pixels that decoding does not need.
+
+    libpng would print what it thinks of them.
+    """
+    start = place = _SIGNATURE
+    needed = data[:start]
+    for kind, content in _read_chunks(data):
+        place += _CHUNK + len(content)
+        needed += data[start:place] if kind in (b"IHDR", b"PLTE", b"tRNS") else b""
+        start = place
+    return needed + data[start:]
 
 
 def code_points(data: bytes) -> tuple[int, int] | None:

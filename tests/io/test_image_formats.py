@@ -214,8 +214,7 @@ def test_tiff_compressions_of_pillow_are_read(tmp_path, mode, compression):
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({262: ("H", [8])}, "has colours of kind CIELAB instead of gray, RGB, palette or CMYK; convert it"),
-        ({262: ("H", [32803])}, "has colours of kind CFA instead of"),
+        ({262: ("H", [32803])}, "has colours of kind CFA instead of gray, RGB, palette, CMYK or Lab; convert it"),
         ({339: ("H", [2] * 3)}, "holds signed integers, which do not say what is white; convert it"),
         ({339: ("H", [6] * 3)}, ""),
         ({258: ("H", [8, 8, 16])}, "has samples of (8, 8, 16) bits, which are not read; convert it"),
@@ -352,12 +351,6 @@ def test_formats_of_8_bits_are_read(tmp_path, suffix):
         assert_loads(tmp_path / f"p.{suffix}", wanted, (0.01 if suffix == "webp" else 1.5) / 255)
 
 
-def test_jpeg_of_12_bits_is_refused(tmp_path):
-    data = imagecodecs.jpeg8_encode(random_samples(12, 3), bitspersample=12)
-    with pytest.raises(ImageError, match=r"deep\.jpg: is not an image that Pillow can read.*; convert it to 8-bit PNG"):
-        load_image(save_bytes(tmp_path, "deep.jpg", data))
-
-
 SRGB_PRIMARIES = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 P3_PRIMARIES = ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06))
 SWAPPED = (SRGB_PRIMARIES[1], SRGB_PRIMARIES[0], SRGB_PRIMARIES[2])
@@ -424,15 +417,14 @@ def test_icc_profiles_are_applied(tmp_path, primaries, gamma):
     assert_loads(save_bytes(tmp_path, "deep.jp2", jp2), in_srgb(deep[..., :3] / 65535, primaries, gamma), exact)
 
 
+@pytest.mark.filterwarnings("ignore::fastgs.io.pixels.ImageWarning")
 def test_icc_profiles_that_change_nothing_or_do_not_fit_are_ignored(tmp_path):
     values = random_samples(8, 3)
     exact = torch.from_numpy(values.astype(np.float32) / np.float32(255)).permute(2, 0, 1)
-    for icc in (imagecodecs.cms_profile("srgb"), b"junk" * 50, profile(P3_PRIMARIES, 2.2)[:200]):
+    gray = imagecodecs.cms_profile("gray", whitepoint=(*D65, 1.0), gamma=1.0)
+    for icc in (imagecodecs.cms_profile("srgb"), b"junk" * 50, profile(P3_PRIMARIES, 2.2)[:200], gray):
         Image.fromarray(values).save(tmp_path / "p.png", icc_profile=icc)
         assert torch.equal(load_image(tmp_path / "p.png"), exact)
-    gray = imagecodecs.cms_profile("gray", whitepoint=(*D65, 1.0), gamma=1.0)
-    Image.fromarray(values).save(tmp_path / "p.png", icc_profile=gray)
-    assert torch.equal(load_image(tmp_path / "p.png"), exact)
 
 
 def test_icc_profiles_of_gray_images_are_applied(tmp_path):
@@ -535,11 +527,6 @@ def test_read_bytes_takes_plain_photos_only(tmp_path):
     assert read_bytes(save_bytes(tmp_path, "plain.tif", tiff(values, 8, RGB))) is None
 
 
-def test_lab_is_refused():
-    with pytest.raises(ImageError, match="source: has colours of kind CIELab; convert it to RGB"):
-        load_image(Image.new("LAB", (4, 4)))
-
-
 @pytest.mark.skipif(not ODD.is_dir(), reason="needs shared/data/odd")
 def test_unusual_files_match_expected_pixels():
     """The files were found in the wild or resemble such files; their pixels were computed by other programs."""
@@ -549,6 +536,7 @@ def test_unusual_files_match_expected_pixels():
             assert np.abs(image - wanted).max() <= 1 / 65535, name
 
 
+@pytest.mark.filterwarnings("ignore::fastgs.io.pixels.ImageWarning")
 def test_damaged_files_give_an_image_or_an_image_error(tmp_path):
     """Change random bytes; the message must be one line that begins with the path."""
     random = np.random.default_rng(0)

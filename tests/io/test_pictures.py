@@ -54,7 +54,9 @@ def test_keep_profile_keeps_numbers_and_profile(tmp_path, name):
         lossy = suffix in ("webp", "avif")
         written = tmp_path / f"kept.{suffix}"
         if suffix == "webp" and picture.channels == 1:
-            with pytest.raises(ImageError, match=r"kept\.webp: \.webp has no gray, which the profile is for; use \.png"):
+            with pytest.raises(
+                ImageError, match=r"kept\.webp: \.webp has no gray, which the profile is for; use \.png"
+            ):
                 write_picture(written, picture)
             continue
         write_picture(written, picture, bits=8 if lossy else 16)
