@@ -30,7 +30,11 @@ def add_size(parser: Parser) -> None:
 
 
 def process_images(
-    parser: Parser, given: Sequence[str], name_outputs: Callable[[Path], list[Path]], process: Process
+    parser: Parser,
+    given: Sequence[str],
+    name_outputs: Callable[[Path], list[Path]],
+    process: Process,
+    together: str | None = None,
 ) -> int:
     """Process every image that can be, and say which could not.
 
@@ -40,6 +44,8 @@ def process_images(
         name_outputs: Callable that gives the files which an image is written to; none may be an input, or the output of
             another image.
         process: Callable that processes one image.
+        together: Name of all images as one subject, which is processed once, with the path of the first; by default
+            each is processed alone.
 
     Returns:
         The exit code.
@@ -51,9 +57,12 @@ def process_images(
             paths += find_images(each)
     inputs = identities(paths)
     written: dict[Path, Path] = {}
-    for index, path in enumerate(paths, start=1):
-        label = path.name if len(paths) == 1 else f"{path.name} ({index} of {len(paths)})"
-        with reporting(path, failures):
+    if together is not None and failures:
+        return FAILED
+    chosen = paths if together is None else paths[:1]
+    for index, path in enumerate(chosen, start=1):
+        label = together or (path.name if len(chosen) == 1 else f"{path.name} ({index} of {len(chosen)})")
+        with reporting(together or path, failures):
             outputs = name_outputs(path)
             check_outputs(outputs, inputs, written)
             line = process(path, outputs, label, failures)

@@ -116,10 +116,11 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
         records.append(record)
         with reporting(folder / "report.json", failures):
             write_records(folder / "report.json", records)
-        return _format_line(path, outputs[0], result, arguments.target_psnr)
+        output = outputs[len(source.parts)] if arguments.stack else outputs[0]
+        subject = f"{len(source.names)} images" if len(source.names) > 1 else str(path)
+        return _format_line(subject, output, result, arguments.target_psnr)
 
-    given = arguments.images[:1] if arguments.stack else arguments.images
-    return process_images(parser, given, read, process)
+    return process_images(parser, arguments.images, read, process, together="stack" if arguments.stack else None)
 
 
 @dataclass(frozen=True)
@@ -220,10 +221,10 @@ def _write(outputs: list[Path], result: Result, source: _Input, arguments: argpa
             raise
 
 
-def _format_line(path: Path, output: Path, result: Result, target_psnr: float | None) -> str:
+def _format_line(subject: str, output: Path, result: Result, target_psnr: float | None) -> str:
     """Return the line about an image that is done."""
     seconds = result.seconds_init + result.seconds_fit
-    line = f"{path} -> {output}  {result.psnr:.2f} dB  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
+    line = f"{subject} -> {output}  {result.psnr:.2f} dB  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
     if target_psnr is not None and result.psnr < target_psnr:
         line += f"  (below the target of {target_psnr:g} dB)"
     return line

@@ -145,3 +145,22 @@ def test_stack_of_different_sizes_is_one_line(run_cli, photo_file, logo, tmp_pat
     sizes = f"has 48 x 40 pixels, {photo_file} has 64 x 48"
     assert error_line().endswith(f"{sizes}; the images of a stack need one size")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_stack_takes_the_images_of_a_folder(predict, photo_pixels, tmp_path):
+    (tmp_path / "brick").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(photo_pixels).save(tmp_path / "brick" / f"{name}.png")
+    (record,) = predict(tmp_path / "brick", "--stack")
+    assert record["channels"] == 6
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a-stack-a.png",
+        "a-stack-b.png",
+        "a-stack.safetensors",
+        "report.json",
+    ]
+
+
+def test_missing_image_of_a_stack_is_one_line(run_cli, photo_file, tmp_path, error_line):
+    assert run_cli("predict", photo_file, tmp_path / "none.png", "--stack", "-o", tmp_path / "out") == 1
+    assert error_line() == f"fastgs: error: stack: {tmp_path / 'none.png'}: no such file; check the name"
