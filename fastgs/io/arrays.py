@@ -92,7 +92,9 @@ def _check_shape(array: NDArray[np.generic], name: str) -> None:
     """Refuse shapes other than (C, H, W) with C from 1 to 32, and more pixels than Pillow allows."""
     shape = (1, *array.shape) if array.ndim == 2 else array.shape
     if len(shape) != 3 or 0 in shape or shape[0] > MAX_CHANNELS:
-        turn = "; move its last axis to the front" if array.ndim == 3 and 0 < array.shape[2] <= MAX_CHANNELS else ""
+        turn = (
+            "; move its last axis to the front" if array.ndim == 3 and 0 < array.shape[2] < min(array.shape[:2]) else ""
+        )
         raise ImageError(f"{name}: expected an array of shape (1 to {MAX_CHANNELS}, H, W), got {array.shape}{turn}")
     if Image.MAX_IMAGE_PIXELS is not None and shape[1] * shape[2] > Image.MAX_IMAGE_PIXELS:
         raise ImageError(

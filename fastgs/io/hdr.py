@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from fastgs.io.pixels import SRGB, Encoding, Floats, Pixels, UnsupportedError, check_pixels
+from fastgs.io.pixels import SRGB, Encoding, Floats, Pixels, UnsupportedError, check_light, check_pixels
 from fastgs.io.profiles import is_valid
 
+LIBRARY = "OpenEXR"  # of the extra `fastgs[hdr]`
 _RGBE = b"32-bit_rle_rgbe"
 _RESOLUTION = re.compile(rb"(([-+])[XY]) (\d+) (([-+])[XY]) (\d+)")
 
@@ -51,7 +52,7 @@ def read_radiance(data: bytes) -> Pixels:
         raise UnsupportedError(f"has colours of kind {kind.decode('ascii', 'replace')}; convert it to RGBE or EXR")
     rows, columns = int(axes[3]), int(axes[6])
     check_pixels(columns, rows)
-    light = np.empty((rows, columns, 3), np.float32)
+    light: Floats = np.empty((rows, columns, 3), np.float32)
     imagecodecs.rgbe_decode(body, header=False, rle=True, out=light)
     # Rows come first in the file. Usual are "-Y height +X width": from the top down, from left to right.
     light = light[:: 1 if axes[1] in (b"-Y", b"+X") else -1, :: 1 if axes[4] in (b"+X", b"-Y") else -1]
@@ -99,8 +100,7 @@ def read_exr(path: str | Path) -> Pixels:
     if any(plane.dtype.kind != "f" for plane in planes):
         raise UnsupportedError("holds integers instead of light; save floats")
     light = np.stack(planes, axis=2).astype(np.float32)
-    if np.isnan(light).any() or (light == -np.inf).any():
-        raise UnsupportedError("holds NaN or negative infinity, which are no light; replace them by numbers")
+    check_light(light)
     alpha = channels["A"].pixels.astype(np.float32).clip(0, 1) if "A" in channels else None
     stated = tuple(float(each) for each in file.header().get("chromaticities", ()))
     depth = 8 * planes[0].dtype.itemsize
@@ -119,15 +119,16 @@ def write_radiance(path: Path, light: Floats, alpha: bool) -> None:
     brightest = colors.max(axis=2, keepdims=True)
     # The library cuts mantissas of 8 bits off instead of rounding them.
     _, exponent = np.frexp(brightest)
+    exponent += np.rint(np.ldexp(brightest, 8 - exponent)) > 255
     step = np.ldexp(np.float32(1), exponent - 8)
-    rounded = np.where(brightest > 0, np.minimum(np.rint(colors / step), 255) * step, 0).astype(np.float32)
+    rounded = np.where(brightest > 0, np.rint(colors / step) * step, 0).astype(np.float32)
     path.write_bytes(imagecodecs.rgbe_encode(np.ascontiguousarray(rounded)))
 
 
 def _import_openexr() -> Any:
     """Import the library for EXR files, which is optional."""
     try:
-        return importlib.import_module("OpenEXR")
+        return importlib.import_module(LIBRARY)
     except ImportError as error:
         raise UnsupportedError("EXR needs the library OpenEXR; run pip install 'fastgs[hdr]'") from error
 

@@ -110,13 +110,22 @@ def scale_light(values: NDArray[Any], depth: int) -> tuple[Floats, bool]:
     """
     if values.dtype.kind != "f":
         return scale_to_unit(values, depth), False
-    low, high = values.min(), values.max()
+    check_light(values)
+    if values.max() <= 1:
+        return scale_to_unit(values, depth), False
+    return values.astype(np.float32, copy=False), True
+
+
+def check_light(values: NDArray[Any]) -> None:
+    """Refuse floats that are no light.
+
+    Raises:
+        UnsupportedError: One is NaN or negative infinity.
+    """
+    low = values.min()
     if np.isnan(low) or low == -np.inf:
         kind = "NaN" if np.isnan(low) else "negative infinity"
         raise UnsupportedError(f"its values must lie in [0, 1], or be light above that, but hold {kind}; replace it")
-    if high <= 1:
-        return scale_to_unit(values, depth), False
-    return values.astype(np.float32, copy=False), True
 
 
 def check_pixels(width: int, height: int) -> None:
