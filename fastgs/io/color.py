@@ -171,7 +171,7 @@ def _convert_by_encoding(colors: Floats, encoding: Encoding) -> Floats:
     Those of high dynamic range become linear light with the primaries of sRGB.
     """
     if encoding.curve:
-        light = _decode_hlg(colors) if encoding.curve == "hlg" else decode_light(torch.from_numpy(colors), "pq").numpy()
+        light = _decode_hlg(colors) if encoding.curve == "hlg" else _decode_pq(colors)
         visible: Floats = np.maximum(_change_primaries(light, encoding), 0)
         return visible
     if encoding.exponent is None:
@@ -181,6 +181,12 @@ def _convert_by_encoding(colors: Floats, encoding: Encoding) -> Floats:
     linear = _change_primaries(linear, encoding).clip(0, 1)
     shown: NDArray[Any] = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return shown.clip(0, 1).astype(np.float32)
+
+
+def _decode_pq(colors: Floats) -> Floats:
+    """Return the light that a screen shows for PQ (ITU-R BT.2100-2, table 4), where 1 is 203 cd/m2."""
+    light: Floats = decode_light(torch.from_numpy(np.require(colors, requirements=["C", "W"])), "pq").numpy()
+    return light
 
 
 def _decode_hlg(colors: Floats) -> Floats:

@@ -318,7 +318,7 @@ def _make_hdr(pixels: Pixels, name: str, background: Background | None) -> Pictu
     transfer = "pq" if is_encoded else choose_transfer(float(high))
     if transfer == "log" and high > PEAKS[transfer]:
         warn(name, f"holds light of up to {high:g}, which becomes {PEAKS[transfer]:g}, the most that is encoded")
-    colors = encode_light(torch.from_numpy(np.ascontiguousarray(light)), transfer).numpy()
+    colors = encode_light(_to_tensor(light), transfer).numpy()
     return Picture(*_join(colors, alpha, False, background, transfer), pixels.depth, transfer=transfer)
 
 
