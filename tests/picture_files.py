@@ -361,6 +361,15 @@ def other_files():
         color = channels - 1 + channels % 2
         alpha = shown[..., color] if channels % 2 == 0 else None
         yield PictureFile(f"jpeg2000_{bits}_{channels}.jp2", data, shown[..., :color], alpha, bits)
+    values = samples(12, 3)
+    data = imagecodecs.jpeg2k_encode(values, level=0, reversible=True, bitspersample=12, mct=False)
+    enumerated = b"colr\x01\0\0" + struct.pack(">I", 16)
+    assert enumerated in data
+    luma, blue, red = np.moveaxis(values.astype(float), 2, 0)
+    blue, red = blue - 2048, red - 2048
+    shown = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=2)
+    data = data.replace(enumerated, enumerated[:-1] + b"\x12")
+    yield PictureFile("jpeg2000_sycc.jp2", data, (shown / 4095).clip(0, 1), None, 12)
     values = samples(8, 4)
     Image.fromarray(values).save(buffer := io.BytesIO(), "WEBP", lossless=True, exact=True)
     yield PictureFile("lossless.webp", buffer.getvalue(), values[..., :3] / 255, values[..., 3] / 255)

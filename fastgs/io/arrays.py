@@ -12,9 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from fastgs.io.pixels import MAX_CHANNELS, ImageError, scale_to_unit
-from fastgs.io.tiff import is_tiff
+from fastgs.io.tiff import check_size, check_whole, is_decoded, is_tiff
 
 Limits = tuple[float, float]
+
+_BLACK_IS_ZERO, _RGB = 1, 2  # kinds of colours in TIFF (tag 262)
+_SIGNED = 2  # format of samples (tag 339)
 
 
 def is_array_file(path: str | Path) -> bool:
@@ -110,7 +113,7 @@ def read_tiff_array(path: str | Path, limits: Limits | None = None) -> tuple[Ten
         for images of one to four channels unless limits are given.
 
     Raises:
-        ImageError: The bands cannot be read or scaled, or there are more than 32 of them.
+        ImageError: The bands cannot be scaled, or there are more than 32 of them.
     """
     import tifffile
 
@@ -119,7 +122,7 @@ def read_tiff_array(path: str | Path, limits: Limits | None = None) -> tuple[Ten
             if not is_tiff(file.read(4)):
                 return None
         with tifffile.TiffFile(path) as file:
-            array = _read_bands(file, limits is not None)
+            array = _read_bands(file, Path(path).stat().st_size, limits is not None)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Exception:  # `read_picture` will say what is wrong
@@ -127,20 +130,28 @@ def read_tiff_array(path: str | Path, limits: Limits | None = None) -> tuple[Ten
     return None if array is None else scale_array(array, str(path), limits)
 
 
-def _read_bands(file: Any, any_image: bool) -> NDArray[np.generic] | None:
-    """Return the bands (C, H, W) of an open TIFF file; None if it holds an image that is read as colours."""
-    page, series = file.pages[0], file.series[0]
-    pages = len(series.pages)
-    colors = {1: 1, 2: 3}.get(int(page.photometric), 1)
-    plain = pages == 1 and (page.samplesperpixel <= colors or bool(page.extrasamples and page.extrasamples[0] > 0))
-    plain = plain and page.sampleformat in (1, 3)
-    if plain and not any_image:
+def _read_bands(file: Any, length: int, any_image: bool) -> NDArray[np.generic] | None:
+    """Return the bands (C, H, W) of an open TIFF file of so many bytes; None if it is an image, read as colours.
+
+    Raises:
+        ImageError: There are too many bands.
+        ValueError: A band is not whole, or would be decoded wrongly.
+    """
+    page, pages = file.pages[0], file.series[0].pages
+    colors = {_BLACK_IS_ZERO: 1, _RGB: 3}.get(int(page.photometric), 1)
+    has_alpha = bool(page.extrasamples) and page.extrasamples[0] > 0
+    is_image = len(pages) == 1 and (page.samplesperpixel <= colors or has_alpha) and page.sampleformat != _SIGNED
+    if is_image and not any_image:
         return None
-    bands = pages * page.samplesperpixel
-    if bands > MAX_CHANNELS:
-        raise ImageError(f"has {bands} bands, the most is {MAX_CHANNELS}; leave out some")
-    if (Image.MAX_IMAGE_PIXELS or page.imagewidth * page.imagelength) < page.imagewidth * page.imagelength:
-        raise ImageError(f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels; shrink it")
-    layers = [each.asarray().reshape(each.shaped) for each in series.pages]  # (planes, 1, H, W, samples)
-    joined = [layer[:, 0].transpose(0, 3, 1, 2).reshape(-1, *layer.shape[2:4]) for layer in layers]
-    return np.concatenate(joined)
+    count = len(pages) * page.samplesperpixel
+    if count > MAX_CHANNELS:
+        raise ImageError(f"has {count} bands, the most is {MAX_CHANNELS}; leave out some")
+    bands = []
+    for each in pages:
+        check_size(each)
+        check_whole(each, length)
+        if not is_decoded(each):
+            raise ValueError("is compressed in another way than those that are read")
+        layer = each.asarray().reshape(each.shaped)  # (planes, 1, H, W, samples)
+        bands.append(layer[:, 0].transpose(0, 3, 1, 2).reshape(-1, *layer.shape[2:4]))
+    return np.concatenate(bands)

@@ -7,15 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fastgs.io.compositing import check_background, check_size, resize_and_crop
 from fastgs.io.picture import ImageSource as ImageSource
-from fastgs.io.picture import (
-    check_background,
-    check_size,
-    make_picture,
-    read_pixels,
-    read_tensor,
-    resize_and_crop,
-)
+from fastgs.io.picture import make_picture, read_pixels, read_tensor
 from fastgs.io.pixels import Encoding, Pixels
 from fastgs.io.pixels import ImageError as ImageError
 from fastgs.io.writing import write_picture

@@ -5,10 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from fastgs.io.pixels import Pixels, UnsupportedError, scale_to_unit
+import numpy as np
+
+from fastgs.io.pixels import Floats, Pixels, UnsupportedError, scale_to_unit
 
 _SIZ = b"\xff\x4f\xff\x51"  # the markers SOC and SIZ, with which a codestream begins
-_CMYK, _SRGB, _GRAY = 12, 16, 17  # enumerated colour spaces; a bare codestream has none
+_CMYK, _SRGB, _GRAY, _SYCC = 12, 16, 17, 18  # enumerated colour spaces; a bare codestream has none
 _OPACITY, _PREMULTIPLIED = 1, 2  # types of a channel in the box cdef; 0 is colour
 _ADVICE = "convert it to PNG"
 
@@ -38,7 +40,21 @@ def decode(data: bytes) -> Pixels:
     if palette:
         depth, profile = 8 * values.dtype.itemsize, None  # both have been applied
     alpha = scale_to_unit(values[..., channels], depth) if kind in (_OPACITY, _PREMULTIPLIED) else None
-    return Pixels(scale_to_unit(values[..., :channels], depth), alpha, kind == _PREMULTIPLIED, profile, depth)
+    colors = scale_to_unit(values[..., :channels], depth)
+    if enumerated == _SYCC and channels == 3:
+        if kind == _PREMULTIPLIED:
+            raise UnsupportedError(f"multiplies sYCC by alpha, which cannot be undone; {_ADVICE}")
+        colors = _convert_sycc(colors, depth)
+    return Pixels(colors, alpha, kind == _PREMULTIPLIED, profile, depth)
+
+
+def _convert_sycc(colors: Floats, depth: int) -> Floats:
+    """Convert sYCC (IEC 61966-2-1, annex F: the matrix of BT.601, chroma around the middle of the numbers) to sRGB."""
+    middle = np.float32(2 ** (depth - 1) / (2**depth - 1))
+    luma, blue, red = colors[..., 0], colors[..., 1] - middle, colors[..., 2] - middle
+    converted = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=2)
+    clipped: Floats = converted.clip(0, 1).astype(np.float32)
+    return clipped
 
 
 def _read_boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
@@ -81,7 +97,7 @@ def _read_colors(boxes: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes | 
             (enumerated,) = struct.unpack_from(">I", content, 3)
         elif content[0] == 2 and profile is None:
             profile = content[3:]
-    if enumerated not in (None, _CMYK, _SRGB, _GRAY):
+    if enumerated not in (None, _CMYK, _SRGB, _GRAY, _SYCC):
         raise UnsupportedError(f"has colours of kind {enumerated} instead of sRGB; {_ADVICE}")
     return (_CMYK if profile and profile[16:20] == b"CMYK" else enumerated), profile
 

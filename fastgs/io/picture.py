@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fastgs.io.arrays import is_array_file, read_array_file
+from fastgs.io.arrays import is_array_file, read_array_file, read_tiff_array
 from fastgs.io.color import check_profile, to_srgb, unmultiply
+from fastgs.io.compositing import Background as Background
+from fastgs.io.compositing import check_background as check_background
+from fastgs.io.compositing import check_size, join_channels, lay_over, resize_and_crop, to_tensor
 from fastgs.io.pixels import ALPHA_CHANNELS, MAX_CHANNELS, Encoding, Floats, ImageError, Pixels, scale_to_unit, warn
 from fastgs.io.profiles import make_profile
 from fastgs.io.reading import read_file, read_image
@@ -21,8 +24,6 @@ from fastgs.io.transfer import PEAKS, check_transfer, choose_transfer, decode_li
 
 # Difference of R, G and B up to which a gray file that was converted by a profile is still gray: a step of 8 bits.
 _NEUTRAL = 1 / 255
-
-Background = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ class Picture:
         if not self.alpha:
             return self
         colors, opacity = self.values[:-1], self.values[-1:]
-        return replace(self, values=_lay_over(colors, opacity, background, self.transfer), alpha=False)
+        return replace(self, values=lay_over(colors, opacity, background, self.transfer), alpha=False)
 
 
 # What images are read from.
@@ -158,7 +159,8 @@ def read_picture(
     Args:
         source: Path of a file; a PIL image; an (H, W) or (H, W, C) array of uint8 or uint16 with C = 1 (gray), 2 (gray,
             alpha), 3 (RGB) or 4 (RGB, alpha); a (C, H, W) floating-point tensor in [0, 1] with C from 1 to 32, which is
-            taken as it is; or a `Picture`, likewise. An .npy file holds (C, H, W), see `fastgs.io.stack.read_stack`.
+            taken as it is; or a `Picture`, likewise. An .npy file, and a TIFF file of bands or of signed integers, hold
+            (C, H, W) numbers, see `fastgs.io.stack.read_stack`.
         size: Side in pixels of a centre crop, or None for the whole image. The shorter side is first resized to it
             (Lanczos, in floating point, aspect kept), as the papers do; if it has that length, it is only cropped.
         background: R, G, B in [0, 255] that transparent pixels are composited on; None to keep the transparency.
@@ -219,26 +221,6 @@ def read_tensor(source: Tensor) -> Tensor:
     return image
 
 
-def check_size(size: int | None) -> None:
-    """Check the side of a crop.
-
-    Raises:
-        ImageError: It is below 1.
-    """
-    if size is not None and size < 1:
-        raise ImageError(f"size: must be at least 1 pixel, got {size}")
-
-
-def check_background(background: Background) -> None:
-    """Check a colour.
-
-    Raises:
-        ImageError: It is not three numbers in [0, 255].
-    """
-    if len(background) != 3 or not all(0 <= channel <= 255 for channel in background):
-        raise ImageError(f"background: expected three numbers in [0, 255], got {background}")
-
-
 def _read(source: PictureSource, background: Background | None, keep_profile: bool) -> Picture:
     """Read an image of any source in its own size."""
     if isinstance(source, Picture):
@@ -249,7 +231,13 @@ def _read(source: PictureSource, background: Background | None, keep_profile: bo
     if isinstance(source, str | Path) and is_array_file(source):
         values, depth, limits = read_array_file(source)
         return Picture(values, depth=depth, range=limits)
-    return make_picture(*read_pixels(source), background, keep_profile)
+    try:
+        return make_picture(*read_pixels(source), background, keep_profile)
+    except ImageError:
+        array = read_tiff_array(source) if isinstance(source, str | Path) else None
+        if array is None:
+            raise
+        return Picture(array[0], depth=array[1], range=array[2])
 
 
 def make_picture(
@@ -281,8 +269,8 @@ def make_picture(
     if straight and alpha is not None:
         colors = unmultiply(colors, alpha) if pixels.associated else colors
         whole = colors if alpha.min() >= 1 else np.concatenate([colors, alpha[..., None]], axis=2)
-        return Picture(_to_tensor(whole.transpose(2, 0, 1)).contiguous(), False, pixels.depth, profile)
-    return Picture(*_join(colors, alpha, pixels.associated, background), pixels.depth, profile)
+        return Picture(to_tensor(whole.transpose(2, 0, 1)).contiguous(), False, pixels.depth, profile)
+    return Picture(*join_channels(colors, alpha, pixels.associated, background), pixels.depth, profile)
 
 
 def _set_profile_aside(pixels: Pixels, name: str) -> tuple[Pixels, bytes]:
@@ -318,8 +306,8 @@ def _make_hdr(pixels: Pixels, name: str, background: Background | None) -> Pictu
     transfer = "pq" if is_encoded else choose_transfer(float(high))
     if transfer == "log" and high > PEAKS[transfer]:
         warn(name, f"holds light of up to {high:g}, which becomes {PEAKS[transfer]:g}, the most that is encoded")
-    colors = encode_light(_to_tensor(light), transfer).numpy()
-    return Picture(*_join(colors, alpha, False, background, transfer), pixels.depth, transfer=transfer)
+    colors = encode_light(to_tensor(light), transfer).numpy()
+    return Picture(*join_channels(colors, alpha, False, background, transfer), pixels.depth, transfer=transfer)
 
 
 def _read_array(source: NDArray[Any]) -> Pixels:
@@ -334,58 +322,3 @@ def _read_array(source: NDArray[Any]) -> Pixels:
     if values.shape[2] % 2 == 0:
         return Pixels(samples[..., :-1], samples[..., -1], depth=depth)
     return Pixels(samples, depth=depth)
-
-
-def _join(
-    colors: Floats, alpha: Floats | None, associated: bool, background: Background | None, transfer: str = "srgb"
-) -> tuple[Tensor, bool]:
-    """Return (C, H, W) values of (H, W, C) colours, and whether they end in alpha."""
-    values = _to_tensor(colors.transpose(2, 0, 1))
-    if alpha is None or alpha.min() >= 1:
-        return values.contiguous(), False
-    opacity = _to_tensor(alpha)[None]
-    values = values if associated else values * opacity
-    if background is not None:
-        return _lay_over(values, opacity, background, transfer), False
-    return torch.cat([torch.minimum(values, opacity), opacity]), True
-
-
-def _lay_over(colors: Tensor, opacity: Tensor, background: Background, transfer: str = "srgb") -> Tensor:
-    """Lay premultiplied colours (1 or 3, H, W) over a background; gray stays gray on gray."""
-    behind = torch.tensor(background, dtype=torch.float32).view(3, 1, 1) / 255
-    if transfer != "srgb":
-        behind = encode_light(decode_light(behind, "srgb"), transfer)
-    if len(colors) == 1 and len(set(background)) == 1:
-        behind = behind[:1]
-    return (colors + behind.to(colors) * (1 - opacity)).clamp_(0, 1)
-
-
-def _to_tensor(array: Floats) -> Tensor:
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
-
-
-def resize_and_crop(image: Tensor, size: int, alpha: bool = False) -> Tensor:
-    """Resize the shorter side of an image to `size`, and cut out the centre (C, size, size).
-
-    Sizes and offsets are rounded as in torchvision's Resize and CenterCrop.
-    """
-    _, height, width = image.shape
-    shorter = min(height, width)
-    new_height, new_width = size * height // shorter, size * width // shorter
-    top, left = round((new_height - size) / 2), round((new_width - size) / 2)
-    if shorter == size:
-        return image[:, top : top + size, left : left + size].contiguous()
-    # Only the window is resized: a long thin image could otherwise grow to gigabytes before it is cropped.
-    box = (
-        left * width / new_width,
-        top * height / new_height,
-        (left + size) * width / new_width,
-        (top + size) * height / new_height,
-    )
-    resized = [
-        Image.fromarray(channel).resize((size, size), Image.Resampling.LANCZOS, box=box) for channel in image.numpy()
-    ]
-    values = torch.from_numpy(np.stack([np.asarray(channel) for channel in resized])).clamp(0, 1)
-    if alpha:  # the overshoot at edges must not make colours exceed their alpha
-        values[:-1] = torch.minimum(values[:-1], values[-1:])
-    return values

@@ -58,20 +58,20 @@ def decode(data: bytes) -> tuple[Pixels, int] | None:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
         assert isinstance(page, tifffile.TiffPage)
-        _check_size(page)
+        check_size(page)
         photometric = int(page.photometric)
         if int(page.compression) in (*_FAX, _OLD_JPEG) or photometric == _YCBCR:
             if page.bitspersample not in (1, 8):
                 raise UnsupportedError(f"has YCbCr colours of {page.bitspersample} bits; {_ADVICE}")
             return None
         _check_kind(page, photometric)
-        _check_whole(page, len(data))
+        check_whole(page, len(data))
         values = page.asarray().reshape(page.shaped)
         orientation = page.tags.valueof(_ORIENTATION, 1)
         return _interpret(page, photometric, values), orientation
 
 
-def _check_size(page: Any) -> None:
+def check_size(page: Any) -> None:
     """Refuse images with more pixels than Pillow allows, without pixels, or of three dimensions."""
     check_pixels(page.imagewidth, page.imagelength)
     if page.imagedepth > 1:
@@ -86,12 +86,14 @@ def _check_kind(page: Any, photometric: int) -> None:
     if photometric in (_LAB, _ICC_LAB) and (page.bitspersample not in (8, 16) or page.dtype.kind not in "ui"):
         raise UnsupportedError(f"has Lab colours of {page.bitspersample} bits; {_ADVICE}")
     if int(page.sampleformat) in _SIGNED and photometric not in (_LAB, _ICC_LAB):
-        raise UnsupportedError(f"holds signed integers, which do not say what is white; {_ADVICE}")
+        raise UnsupportedError(
+            f"holds signed integers, which do not say what is white; {_ADVICE}, or read it as a stack"
+        )
     if int(page.sampleformat) in _COMPLEX:
         raise UnsupportedError("holds complex numbers; save their absolute values in [0, 1]")
     if page.dtype is None or page.bitspersample not in _DEPTHS.get(page.dtype.kind, ()):
         raise UnsupportedError(f"has samples of {page.bitspersample} bits, which are not read; {_ADVICE}")
-    if not _is_decoded(page):
+    if not is_decoded(page):
         name = getattr(page.compression, "name", str(page.compression))
         raise UnsupportedError(f"is compressed by {name} at {page.bitspersample} bits; use LZW or deflate")
     if photometric == _CMYK and page.tags.valueof(_INK_SET, 1) != 1:
@@ -100,7 +102,7 @@ def _check_kind(page: Any, photometric: int) -> None:
         raise UnsupportedError(f"has {page.samplesperpixel} channels; {_ADVICE}")
 
 
-def _is_decoded(page: Any) -> bool:
+def is_decoded(page: Any) -> bool:
     """Tell whether the compression is decoded correctly at the depth of the file."""
     compression = int(page.compression)
     if compression == _JPEG:
@@ -110,7 +112,7 @@ def _is_decoded(page: Any) -> bool:
     return compression in _COMPRESSIONS
 
 
-def _check_whole(page: Any, length: int) -> None:
+def check_whole(page: Any, length: int) -> None:
     """Refuse a file that ends before its pixels do, where tifffile would fill in zeros.
 
     Raises:
@@ -175,7 +177,9 @@ def _find_alpha(page: Any, count: int) -> int | None:
         if kind in (_ASSOCIATED, _UNASSOCIATED):
             return place
     if count > 1 and int(page.photometric) != _RGB:
-        raise UnsupportedError(f"has {page.samplesperpixel} channels without a meaning; save one or three of them")
+        raise UnsupportedError(
+            f"has {page.samplesperpixel} channels without a meaning; read it as a stack, or save one or three of them"
+        )
     return None
 
 

@@ -86,7 +86,7 @@ def test_padded_profile_is_applied_without_a_warning(tmp_path):
 def test_conversion_equals_that_of_pillow(tmp_path, kind):
     """Compare with perceptual intent and black point compensation."""
     corners = np.random.default_rng(0).uniform(0.2, 0.8, (16, 3))
-    corners[0] = 1  # paper; the darkest corner is no black, and so is stretched
+    corners[0], corners[1::2] = 1, 0  # paper, and black: releases of LittleCMS do not agree where no ink is black
     icc = {
         "wide": WIDE,
         "swapped": profile_of((SRGB[1], SRGB[0], SRGB[2]), 1.8),

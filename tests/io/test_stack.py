@@ -126,6 +126,21 @@ def test_read_picture_reads_npy(tmp_path):
     assert np.abs(picture.values[0].numpy() * 65535 - array).max() < 0.01
 
 
+@pytest.mark.parametrize(("dtype", "bands"), [("u2", 6), ("i2", 1), ("i4", 3), ("f4", 5)])
+def test_read_picture_reads_tiff_of_bands(tmp_path, dtype, bands):
+    array = (np.random.default_rng(0).random((19, 21, bands)) * 1000).astype(dtype)
+    array = array[..., 0] if bands == 1 else array
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", planarconfig="contig" if bands > 1 else None)
+    picture = read_picture(tmp_path / "a.tif")
+    assert picture.channels == bands and not picture.alpha
+    assert picture.range == ((0, 65535) if dtype == "u2" else (array.min(), array.max()))
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[:-100])
+    for load in (read_picture, lambda path: read_stack([path])):
+        with pytest.raises(ImageError, match=r"a\.tif: "):
+            load(tmp_path / "a.tif")
+
+
 def test_one_image_file_is_read_as_an_image(textures, tmp_path):
     assert read_stack(textures[:1])[0].channels == 3
     tifffile.imwrite(tmp_path / "rgb.tif", samples(16, 3), photometric="rgb")
