@@ -46,7 +46,7 @@ def read_array_file(path: str | Path, limits: Limits | None = None) -> tuple[Ten
             raise ValueError("it is an archive of arrays")
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file; check the name") from error
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # damaged headers raise nearly anything, from SyntaxError to TokenError
         reason = " ".join(str(error).split())[:200]
         raise ImageError(f"{path}: is not a whole .npy file of numbers ({reason}); save it with numpy.save") from error
     return scale_array(array, str(path), limits)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from fastgs.io import hdr
 from fastgs.io.files import atomic_write
 from fastgs.io.picture import Picture
 from fastgs.io.pixels import Encoding, ImageError, UnsupportedError
+from fastgs.io.png import pack_chunk
 from fastgs.io.profiles import COLORSPACES, make_profile
 
 # Formats of Pillow that hold alpha, and those that hold an ICC profile.
@@ -206,17 +206,12 @@ def _write_deep_png(path: Path, picture: Picture, samples: Tensor, bits: int) ->
     pixels = _quantize(samples, bits)
     data = imagecodecs.png_encode(pixels if pixels.shape[2] > 1 else pixels[..., 0])
     if picture.is_hdr:
-        tag = _chunk(b"cICP", _PQ_CODE_POINTS)
+        tag = pack_chunk(b"cICP", _PQ_CODE_POINTS)
     elif picture.profile is not None:
-        tag = _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.profile))
+        tag = pack_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.profile))
     else:
-        tag = _chunk(b"sRGB", b"\0")
+        tag = pack_chunk(b"sRGB", b"\0")
     path.write_bytes(data[:_AFTER_HEADER] + tag + data[_AFTER_HEADER:])
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    """Return a chunk of a PNG file."""
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def _write_tiff(path: Path, picture: Picture, samples: Tensor, bits: int) -> None:

@@ -16,7 +16,7 @@ FILES = {each.name: each for each in picture_files()}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_picture_file_is_read_as_computed(tmp_path, name):
+def test_picture_file_is_read_as_computed(tmp_path, name, capfd):
     file = FILES[name]
     picture = read(tmp_path, file)
     assert tuple(picture.values.shape) == file.values.shape
@@ -24,6 +24,7 @@ def test_picture_file_is_read_as_computed(tmp_path, name):
     assert (picture.alpha, picture.depth, picture.transfer) == (file.alpha is not None, file.depth, file.transfer)
     assert picture.profile is None
     assert difference(picture.values, file.values) <= file.tolerance
+    assert capfd.readouterr() == ("", "")  # decoders print nothing
 
 
 @pytest.mark.parametrize("name", FILES)
