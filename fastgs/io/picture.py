@@ -207,10 +207,12 @@ def read_tensor(source: Tensor) -> Tensor:
     Raises:
         ImageError: The shape, the dtype or a value is wrong.
     """
-    if source.ndim != 3 or not 1 <= len(source) <= MAX_CHANNELS or not source.numel() or not source.is_floating_point():
+    shape = tuple(source.shape)
+    if len(shape) != 3 or 0 in shape or shape[0] > MAX_CHANNELS or not source.is_floating_point():
+        turn = "; move its last axis to the front" if len(shape) == 3 and 0 < shape[2] < min(shape[:2]) else ""
         raise ImageError(
             f"source: expected a floating-point tensor of shape (1 to {MAX_CHANNELS}, H, W), "
-            f"got {source.dtype} {tuple(source.shape)}"
+            f"got {source.dtype} {shape}{turn}"
         )
     image = source.detach().to("cpu", torch.float32)
     if not torch.isfinite(image).all():

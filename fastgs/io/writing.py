@@ -19,6 +19,7 @@ from fastgs.io.picture import Picture
 from fastgs.io.pixels import Encoding, ImageError, UnsupportedError
 from fastgs.io.png import pack_chunk
 from fastgs.io.profiles import COLORSPACES, make_profile
+from fastgs.io.transfer import decode_light
 
 # Formats of Pillow that hold alpha, and those that hold an ICC profile.
 _WITH_ALPHA = ("PNG", "WEBP", "AVIF", "JPEG2000")
@@ -248,8 +249,6 @@ def _write_array(path: Path, picture: Picture, samples: Tensor, bits: int) -> No
 
 def _to_light(picture: Picture, samples: Tensor) -> NDArray[np.float32]:
     """Return (H, W, C) linear light of straight colours, and alpha as it is."""
-    from fastgs.io.transfer import decode_light
-
     count = picture.channels - picture.alpha
     light = torch.cat([decode_light(samples[:count], picture.transfer), samples[count:]])
     return light.permute(1, 2, 0).numpy()

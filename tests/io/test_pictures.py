@@ -161,6 +161,11 @@ def test_picture_refuses_what_does_not_fit():
         (torch.full((3, 2, 2), torch.nan), "source: the tensor holds NaN or infinity; give finite values in [0, 1]"),
         (torch.full((3, 2, 2), 255.0), "source: expected values in [0, 1], got [255, 255]; divide by 255 or clamp"),
         (torch.zeros(33, 2, 2), "source: expected a floating-point tensor of shape (1 to 32, H, W), got torch.float32"),
+        (
+            torch.zeros(48, 64, 3),
+            "source: expected a floating-point tensor of shape (1 to 32, H, W), got torch.float32 "
+            "(48, 64, 3); move its last axis to the front",
+        ),
         (torch.zeros(2, 2), "source: expected a floating-point tensor of shape (1 to 32, H, W), got torch.float32"),
         (np.zeros((2, 2, 5), np.uint8), "source: expected an array of shape (H, W) or (H, W, 1 to 4), got (2, 2, 5)"),
         (np.zeros((2, 2, 3)), "source: expected an array of uint8 or uint16, got float64; give floats as a tensor"),
