@@ -152,7 +152,7 @@ def test_predictor_on_gpu_matches_cpu(init, tolerance):
         (torch.full((3, 4, 4), math.nan), "source: the tensor holds NaN or infinity"),
         (torch.full((3, 4, 4), math.inf), "source: the tensor holds NaN or infinity"),
         (torch.full((3, 4, 4), 255.0), r"source: expected values in \[0, 1\]"),
-        (torch.zeros(4, 4, 3), r"source: expected a floating-point tensor of shape \(3, H, W\)"),
+        (torch.zeros(48, 64, 3), r"source: expected a floating-point tensor of shape \(1 to 32, H, W\)"),
         (np.zeros((4, 4, 7), np.uint8), "source: expected an array of shape"),
         ("nowhere.png", "nowhere.png: no such file"),
         (None, "source: expected a path"),

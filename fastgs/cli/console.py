@@ -6,15 +6,17 @@ import argparse
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from torch import OutOfMemoryError
 
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.fitting.options import DEFAULT_ITERATIONS
+from fastgs.io.pixels import ImageWarning
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -38,6 +40,28 @@ def one_line(text: str) -> str:
 def say_error(text: str) -> None:
     """Print one line on stderr."""
     print(f"fastgs: error: {one_line(text)}", file=sys.stderr)
+
+
+def say_warning(text: str) -> None:
+    """Print one line on stderr about something that is not as it should be, and is done nevertheless."""
+    print(f"fastgs: warning: {one_line(text)}", file=sys.stderr)
+
+
+@contextmanager
+def showing_warnings() -> Iterator[None]:
+    """Print warnings about images as one line each, instead of with their place in the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ImageWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *arguments: Any, **options: Any) -> None:
+            if issubclass(category, ImageWarning):
+                say_warning(str(message))
+            else:
+                usual(message, category, *arguments, **options)
+
+        warnings.showwarning = show
+        yield
 
 
 def identities(paths: Iterable[Path]) -> set[tuple[int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
-from fastgs.io.images import SUFFIXES, find_images
+from fastgs.io.images import PICTURE_SUFFIXES, find_images
 
 # Path, output files, label for the progress bar, failures -> line that is printed.
 Process = Callable[[Path, list[Path], str, Failures], str]
@@ -14,7 +14,7 @@ Process = Callable[[Path, list[Path], str, Failures], str]
 
 def add_images(parser: Parser) -> None:
     """Declare the images, as positional arguments."""
-    suffixes = " ".join(sorted(SUFFIXES))
+    suffixes = " ".join(sorted(PICTURE_SUFFIXES))
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=f"image files, or folders of {suffixes}")
 
 
@@ -54,7 +54,7 @@ def process_images(
     paths: list[Path] = []
     for each in given:
         with reporting(Path(each), failures):
-            paths += find_images(each)
+            paths += find_images(each, PICTURE_SUFFIXES)
     inputs = identities(paths)
     written: dict[Path, Path] = {}
     if together is not None and failures:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fastgs.cli import decode, download, encode, evaluate, info, predict, splats, table
-from fastgs.cli.console import INTERRUPTED, Parser
+from fastgs.cli.console import INTERRUPTED, Parser, say_warning, showing_warnings
 from fastgs.io.version import installed_version
 from fastgs.runtime.plugins import load_plugins
 
@@ -24,10 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be text
     for problem in load_plugins():
-        print(f"fastgs: warning: {problem}", file=sys.stderr)
+        say_warning(problem)
     try:
         arguments = _parser().parse_args(argv)
-        return int(arguments.run(arguments))
+        with showing_warnings():
+            return int(arguments.run(arguments))
     except SystemExit as stop:  # argparse's way of ending after --help and errors
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:

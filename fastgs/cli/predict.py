@@ -24,7 +24,7 @@ from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.gaussians import ALPHA_CHANNELS, Blend
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.io.images import find_images
+from fastgs.io.images import PICTURE_SUFFIXES, find_images
 from fastgs.io.picture import Picture, read_picture
 from fastgs.io.records import write_records
 from fastgs.io.stack import read_stack
@@ -94,7 +94,7 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
 
     def read(path: Path) -> list[Path]:
         pictures.clear()
-        sources = find_images(arguments.images) if arguments.stack else [path]
+        sources = find_images(arguments.images, PICTURE_SUFFIXES) if arguments.stack else [path]
         pictures[path] = _read(sources, arguments)
         return _name_outputs(path, pictures[path], arguments)
 

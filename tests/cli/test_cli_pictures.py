@@ -164,3 +164,11 @@ def test_stack_takes_the_images_of_a_folder(predict, photo_pixels, tmp_path):
 def test_missing_image_of_a_stack_is_one_line(run_cli, photo_file, tmp_path, error_line):
     assert run_cli("predict", photo_file, tmp_path / "none.png", "--stack", "-o", tmp_path / "out") == 1
     assert error_line() == f"fastgs: error: stack: {tmp_path / 'none.png'}: no such file; check the name"
+
+
+def test_damaged_profile_is_a_warning_of_one_line(run_cli, photo_file, tmp_path, capsys):
+    image = Image.open(photo_file)
+    image.save(tmp_path / "bad.png", icc_profile=b"no profile" * 20)
+    assert run_cli("predict", tmp_path / "bad.png", "-k", 20, "--iterations", 2, "-o", tmp_path / "out") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fastgs: warning: {tmp_path / 'bad.png'}: its colour profile is damaged")
