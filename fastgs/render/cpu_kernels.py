@@ -53,9 +53,9 @@ SLACK = np.float32(0.02)
 FRAME = 7
 UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(FRAME)
 
-# Largest number of colour channels that a kernel takes at once. A kernel is compiled for each number, which is
-# the length of the tuple of zeros that it gets. Beyond four the sums do not fit in registers, but reading them from the cache is
-# still cheaper than evaluating the weights again (benchmarks/LOG.md, "Channels").
+# Largest number of colour channels that a kernel takes at once. A kernel is compiled for each number of channels: it is
+# the length of the tuple of zeros that it gets. Beyond four the sums do not fit in registers, but reading them from the
+# cache is still cheaper than evaluating the weights again (benchmarks/LOG.md, "Channels").
 MOST_CHANNELS = 16
 
 
