@@ -26,7 +26,7 @@ def set_components(
         network: Autoencoder, whose other parts stay as they are.
         dataset: Training images; if it turns them, the components are those of turned images, too.
         sets: Function that returns the (B, K, C) sets in [-1, 1] that the network is given of a batch.
-        rendered: Differentiable function that returns the (B, 3, H, W) pictures of such sets.
+        rendered: Differentiable function that returns the (B, D, H, W) pictures, of D channels, of such sets.
     """
     if not any(isinstance(part, PrincipalAutoencoder) for part in network.parts):
         return
@@ -63,7 +63,7 @@ def sensitivities(sets: Tensor, rendered: Callable[[Tensor], Tensor], generator:
 
     Args:
         sets: (N, K, C) sets in [-1, 1].
-        rendered: Differentiable function that returns the (N, 3, H, W) pictures of sets.
+        rendered: Differentiable function that returns the (N, D, H, W) pictures, of D channels, of sets.
         generator: Source of the noise, on the CPU.
 
     Returns:

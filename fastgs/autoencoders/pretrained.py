@@ -11,10 +11,17 @@ from torch import Tensor
 
 from fastgs.autoencoders.networks import NETWORKS, Autoencoder, SingleAutoencoder, SplitAutoencoder
 from fastgs.fitting.parametrization import Attributes
-from fastgs.gaussians import CHANNELS as COLORS
+from fastgs.gaussians import CHANNELS as RGB
 from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.render import rasterize
-from fastgs.splats.channels import CHANNELS, Normalization, Parameters, from_channels, grid_shape, to_channels
+from fastgs.splats.channels import (
+    GEOMETRY_CHANNELS,
+    Normalization,
+    Parameters,
+    from_channels,
+    grid_shape,
+    to_channels,
+)
 
 Content = Literal["splats", "pixels"]
 Images = Attributes | Tensor
@@ -30,8 +37,9 @@ BATCH = 256
 class TrainedAutoencoder:
     """Autoencoder with the meaning of its numbers: maps N images to latents and back.
 
-    If the content is "splats", images are `Attributes`, (N, K, 2), (N, K, 2), (N, K), (N, K, 3), with the units of
-    `Gaussians`. If it is "pixels", they are (N, 3, H, W) floats in [0, 1]. All are on the device of the network.
+    If the content is "splats", images are `Attributes`, (N, K, 2), (N, K, 2), (N, K), (N, K, D), with the units of
+    `Gaussians`. If it is "pixels", they are (N, D, H, W) floats in [0, 1]. D is the number of channels of the images,
+    alpha included, by which colours are multiplied. All are on the device of the network.
 
     Attributes:
         content: "splats" or "pixels".
@@ -59,7 +67,7 @@ class TrainedAutoencoder:
             if type(side) is not int or side < 1:
                 raise ValueError(f"{name}: expected an integer of at least 1, got {side!r}")
         network, elements = self.network, self.network.rows * self.network.columns
-        expected = set_shape(self.content, elements, self.height, self.width)
+        expected = set_shape(self.content, elements, self.height, self.width, self.colors)
         if (network.rows, network.columns, network.channels) != expected:
             raise ValueError(
                 f"network: expected rows, columns and channels of {expected} for {self.content} of {self.height} x "
@@ -72,6 +80,11 @@ class TrainedAutoencoder:
         return None if self.normalization is None else self.normalization.parameters
 
     @property
+    def colors(self) -> int:
+        """Number D of channels of the images."""
+        return self.network.channels if self.normalization is None else self.normalization.colors
+
+    @property
     def num_gaussians(self) -> int | None:
         """Number K of Gaussians of each image; None for pixels."""
         return None if self.normalization is None else self.network.rows * self.network.columns
@@ -81,7 +94,7 @@ class TrainedAutoencoder:
         """Return the (N, latent) numbers of N images.
 
         Raises:
-            ValueError: The images have another content, number of Gaussians or size than the network.
+            ValueError: The images have another content, size, or number of Gaussians or channels than the network.
         """
         return torch.cat([self.network.encode(part) for part in torch.split(self.normalized(images), BATCH)])
 
@@ -92,7 +105,7 @@ class TrainedAutoencoder:
 
     @torch.no_grad()
     def reconstruct(self, images: Images) -> Tensor:
-        """Return the (N, 3, H, W) pictures, not clamped, of N images that were encoded and decoded."""
+        """Return the (N, D, H, W) pictures, not clamped, of N images that were encoded and decoded."""
         latents = torch.split(self.encode(images), BATCH)
         return torch.cat([self.rendered(self.restored(self.network.decode(part))) for part in latents])
 
@@ -100,16 +113,20 @@ class TrainedAutoencoder:
         """Return images as (N, K, C) sets in [-1, 1].
 
         Raises:
-            ValueError: The images have another content, number of Gaussians or size than the network.
+            ValueError: The images have another content, size, or number of Gaussians or channels than the network.
         """
         if self.normalization is not None:
             elements = self.network.rows * self.network.columns
             if not isinstance(images, Attributes) or images.means.shape[1:] != (elements, 2):
                 raise ValueError(f"images: expected {elements} Gaussians each, got {_describe(images)}")
+            if images.colors.shape[-1] != self.colors:
+                raise ValueError(
+                    f"images: expected Gaussians of {self.colors} colour channels, got {images.colors.shape[-1]}"
+                )
             channels = to_channels(images, self.normalization.parameters, self.height, self.width)
             return self.normalization.normalized(channels)
-        if not isinstance(images, Tensor) or images.shape[1:] != (COLORS, self.height, self.width):
-            expected = f"(N, {COLORS}, {self.height}, {self.width})"
+        if not isinstance(images, Tensor) or images.shape[1:] != (self.colors, self.height, self.width):
+            expected = f"(N, {self.colors}, {self.height}, {self.width})"
             raise ValueError(f"images: expected pixels {expected}, got {_describe(images)}")
         return pixel_sets(images)
 
@@ -118,10 +135,10 @@ class TrainedAutoencoder:
         if self.normalization is not None:
             channels = self.normalization.channels(sets)
             return from_channels(channels, self.normalization.parameters, self.height, self.width)
-        return ((sets + 1) / 2).transpose(1, 2).reshape(len(sets), COLORS, self.height, self.width)
+        return ((sets + 1) / 2).transpose(1, 2).reshape(len(sets), self.colors, self.height, self.width)
 
     def rendered(self, images: Images) -> Tensor:
-        """Return the (N, 3, H, W) pictures of Gaussians, or the pixels as they are; differentiable."""
+        """Return the (N, D, H, W) pictures of Gaussians, or the pixels as they are; differentiable."""
         if isinstance(images, Tensor):
             return images
         count, elements, _ = images.means.shape
@@ -134,19 +151,26 @@ class TrainedAutoencoder:
         )
 
 
-def set_shape(content: Content, num_gaussians: int, height: int, width: int) -> tuple[int, int, int]:
+def set_shape(content: Content, num_gaussians: int, height: int, width: int, colors: int = RGB) -> tuple[int, int, int]:
     """Return rows, columns and channels of the set that a network is given of an image.
+
+    Args:
+        content: "splats" or "pixels".
+        num_gaussians: Number K of Gaussians of the image.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        colors: Number of channels of the image.
 
     Raises:
         ValueError: The Gaussians make no grid (see `fastgs.splats.channels.grid_shape`).
     """
     if content == "pixels":
-        return height, width, COLORS
-    return *grid_shape(num_gaussians, height, width), len(CHANNELS["plain"])
+        return height, width, colors
+    return *grid_shape(num_gaussians, height, width), GEOMETRY_CHANNELS + colors
 
 
 def pixel_sets(pixels: Tensor) -> Tensor:
-    """Return (N, 3, H, W) pixels in [0, 1] as (N, H W, 3) sets in [-1, 1]."""
+    """Return (N, D, H, W) pixels in [0, 1] as (N, H W, D) sets in [-1, 1]."""
     return pixels.flatten(2).transpose(1, 2) * 2 - 1
 
 

@@ -78,7 +78,7 @@ def _read_inputs(parser: Parser, arguments: argparse.Namespace) -> tuple[Dataset
     height, width = dataset.height, dataset.width
     coders = [splat_coder(dataset.index, height, width)]
     if dataset.index.labels:
-        coders.append(pixel_coder(height, width))
+        coders.append(pixel_coder(height, width, dataset.index.settings.colors))
     for path in arguments.autoencoders:
         try:
             coders.append(load_coder(path, dataset.index, height, width))

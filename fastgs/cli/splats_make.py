@@ -24,6 +24,7 @@ from fastgs.cli.download import locate
 from fastgs.cli.images import add_seed
 from fastgs.data.datasets import DATASETS
 from fastgs.predictor import check_arguments
+from fastgs.splats.channels import COLORS
 from fastgs.splats.making import INITS, ITERATIONS, SHARD_SIZE, Progress, check_folder, make
 from fastgs.splats.shards import Settings
 from fastgs.splats.sources import Source, find_sources, listing
@@ -49,6 +50,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "crop the centre (default: 32)")  # fmt: skip
     sizes.add_argument("--full-size", action="store_true", help="keep the size of the images")
     add("--crops", type=int, metavar="N", help="instead of resizing, cut N squares of --size anywhere in each image")
+    add("--channels", choices=tuple(COLORS), default="rgb", help="channels of the images, to which each is converted; "
+        "without alpha, transparent pixels are composited on white (default: rgb)")  # fmt: skip
     add_seed(parser)
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: one per core)")
     add("--shard-size", type=int, default=SHARD_SIZE, metavar="N", help="images per file; a run that was broken off "
@@ -141,4 +144,5 @@ def _settings(arguments: argparse.Namespace, sources: Sequence[Source]) -> Setti
         crops=arguments.crops,
         shard_size=arguments.shard_size,
         sources=listing(sources),
+        channels=arguments.channels,
     )

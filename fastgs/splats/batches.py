@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -128,7 +128,8 @@ def fit_items(settings: Settings, batch: Batch) -> Part:
         part.hashes.extend([source.sha256()] * len(members))
         try:
             numbers = random_numbers(settings.seed, "crops", place)
-            windows = cut_windows(source.read(), settings.size, settings.crops, numbers)
+            image = source.read(settings.channels)
+            windows = cut_windows(image, settings.size, settings.crops, numbers, settings.alpha)
         except ImageError as error:
             part.failures.extend(Failure(number, str(error)) for number, _ in members)
         else:
@@ -158,7 +159,8 @@ def _fit(settings: Settings, ready: Sequence[_Ready]) -> list[Fitted]:
     for target, (_, item, _) in zip(targets, ready, strict=True):
         seed = int(random_numbers(settings.seed, "starts", item.place, item.crop).integers(2**63))
         generator = torch.Generator().manual_seed(seed)
-        starts.append(INITIALIZERS[settings.initialization](target, settings.num_gaussians, generator))
+        start = INITIALIZERS[settings.initialization](target, settings.num_gaussians, generator)
+        starts.append(replace(start, alpha=settings.alpha))
     result = fit_batch(targets, starts, settings.iterations)
     return [_describe(*each) for each in zip(ready, result.gaussians, result.psnrs, strict=True)]
 

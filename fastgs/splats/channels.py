@@ -1,6 +1,7 @@
 """Channels: Gaussians as arrays of numbers for networks, and the range of these numbers.
 
-There are two parametrizations of the same K Gaussians, both of shape (N, K, 8):
+There are two parametrizations of the same K Gaussians, both of shape (N, K, C), with C = 8 for RGB: five channels of
+geometry, and one for each channel of the images (see `COLORS`).
 
 - "plain": centre as a fraction of the canvas, logarithms of both scales, angle, colour. Equal Gaussians can have
   different channels (axes swapped, angle turned by half a circle), and the channels jump where an ellipse becomes a
@@ -24,19 +25,61 @@ from torch import Tensor
 
 from fastgs.data.symmetry import turn_image
 from fastgs.fitting.parametrization import Attributes
+from fastgs.gaussians import CHANNELS as RGB
+from fastgs.gaussians import MAX_CHANNELS
 
 Parameters = Literal["plain", "anchored"]
+Channels = Literal["rgb", "gray", "rgba", "gray-alpha"]
 
-CHANNELS: dict[Parameters, tuple[str, ...]] = {
-    "plain": ("x", "y", "log_scale_1", "log_scale_2", "rotation", "red", "green", "blue"),
-    "anchored": ("offset_x", "offset_y", "size", "stretch_p", "stretch_q", "red", "green", "blue"),
+# Channels of the images of a dataset. Alpha is the last one, and the others are multiplied by it.
+COLORS: dict[Channels, tuple[str, ...]] = {
+    "rgb": ("red", "green", "blue"),
+    "gray": ("gray",),
+    "rgba": ("red", "green", "blue", "alpha"),
+    "gray-alpha": ("gray", "alpha"),
 }
 
-# Channels of each attribute, for autoencoders with one network per attribute.
-ATTRIBUTES: dict[Parameters, dict[str, slice]] = {
-    "plain": {"means": slice(0, 2), "scales": slice(2, 4), "rotations": slice(4, 5), "colors": slice(5, 8)},
-    "anchored": {"means": slice(0, 2), "covariances": slice(2, 5), "colors": slice(5, 8)},
+# Channels of a Gaussian but its colour.
+GEOMETRY: dict[Parameters, tuple[str, ...]] = {
+    "plain": ("x", "y", "log_scale_1", "log_scale_2", "rotation"),
+    "anchored": ("offset_x", "offset_y", "size", "stretch_p", "stretch_q"),
 }
+GEOMETRY_CHANNELS = 5
+
+
+def channel_names(parameters: Parameters, colors: int = RGB) -> tuple[str, ...]:
+    """Return the names of the channels of a Gaussian.
+
+    Args:
+        parameters: Parametrization.
+        colors: Number of channels of the images, from 1 to 32. Numbers that no entry of `COLORS` has are named
+            "color_1", "color_2", ...
+    """
+    numbered = tuple(f"color_{number}" for number in range(1, colors + 1))
+    return GEOMETRY[parameters] + next((names for names in COLORS.values() if len(names) == colors), numbered)
+
+
+def attribute_slices(parameters: Parameters, colors: int = RGB) -> dict[str, slice]:
+    """Return the channels of each attribute, for autoencoders with one network per attribute.
+
+    Args:
+        parameters: Parametrization.
+        colors: Number of channels of the images.
+    """
+    last = slice(GEOMETRY_CHANNELS, GEOMETRY_CHANNELS + colors)
+    if parameters == "plain":
+        return {"means": slice(0, 2), "scales": slice(2, 4), "rotations": slice(4, 5), "colors": last}
+    return {"means": slice(0, 2), "covariances": slice(2, GEOMETRY_CHANNELS), "colors": last}
+
+
+def channels_of(colors: int) -> Channels | None:
+    """Return the kind of images that have a number of channels; None if there is no such kind in `COLORS`."""
+    return next((name for name, names in COLORS.items() if len(names) == colors), None)
+
+
+# Names of the channels, and channels of each attribute, of RGB images.
+CHANNELS: dict[Parameters, tuple[str, ...]] = {name: channel_names(name) for name in GEOMETRY}
+ATTRIBUTES: dict[Parameters, dict[str, slice]] = {name: attribute_slices(name) for name in GEOMETRY}
 
 # Fraction of the values of a channel that lie beyond its range on either side, and are clamped to its end.
 TAIL = 1e-3
@@ -61,10 +104,10 @@ def grid_shape(num_gaussians: int, height: int, width: int) -> tuple[int, int]:
 
 
 def to_channels(gaussians: Attributes, parameters: Parameters, height: int, width: int) -> Tensor:
-    """Return the (N, K, 8) channels of the Gaussians of N images on canvases of one size.
+    """Return the (N, K, C) channels of the Gaussians of N images on canvases of one size, C five more than the images'.
 
     Args:
-        gaussians: Attributes of shapes (N, K, 2), (N, K, 2), (N, K) and (N, K, 3), in the units of `Gaussians`.
+        gaussians: Attributes of shapes (N, K, 2), (N, K, 2), (N, K) and (N, K, C - 5), in the units of `Gaussians`.
         parameters: Parametrization.
         height: Height of the canvases in pixels.
         width: Width of the canvases in pixels.
@@ -86,7 +129,8 @@ def to_channels(gaussians: Attributes, parameters: Parameters, height: int, widt
 
 def from_channels(channels: Tensor, parameters: Parameters, height: int, width: int) -> Attributes:
     """Return the Gaussians of channels: the inverse of `to_channels` up to the order of axes, differentiable."""
-    position, ellipse, colors = channels[..., :2], channels[..., 2:5], channels[..., 5:]
+    position, ellipse = channels[..., :2], channels[..., 2:GEOMETRY_CHANNELS]
+    colors = channels[..., GEOMETRY_CHANNELS:]
     if parameters == "plain":
         means = position * channels.new_tensor([width, height])
         return Attributes(means, ellipse[..., :2].exp(), ellipse[..., 2], colors)
@@ -101,7 +145,7 @@ def turn_gaussians(gaussians: Attributes, symmetry: int, height: int, width: int
     """Mirror and turn the Gaussians of N images, as `turn_image` does the images, and put them in the order of cells.
 
     Args:
-        gaussians: Attributes of shapes (N, K, 2), (N, K, 2), (N, K) and (N, K, 3), in the order of the cells of a grid.
+        gaussians: Attributes of shapes (N, K, 2), (N, K, 2), (N, K) and (N, K, C), in the order of the cells of a grid.
         symmetry: Number from 0 to 7, as for `fastgs.data.symmetry.turn_image`.
         height: Height of the canvases in pixels; equal to the width if x and y are swapped.
         width: Width of the canvases in pixels.
@@ -143,10 +187,10 @@ class Normalization:
 
     Attributes:
         parameters: Parametrization that the channels belong to.
-        low: (8,) lower ends of the ranges.
-        high: (8,) upper ends of the ranges.
-        mean: (8,) means of the values, for information.
-        std: (8,) standard deviations of the values, for information.
+        low: (C,) lower ends of the ranges.
+        high: (C,) upper ends of the ranges.
+        mean: (C,) means of the values, for information.
+        std: (C,) standard deviations of the values, for information.
     """
 
     parameters: Parameters
@@ -155,9 +199,14 @@ class Normalization:
     mean: Tensor
     std: Tensor
 
+    @property
+    def colors(self) -> int:
+        """Number of channels of the images, which is C less the five channels of geometry."""
+        return len(self.low) - GEOMETRY_CHANNELS
+
     @classmethod
     def from_values(cls, channels: Tensor, parameters: Parameters) -> Normalization:
-        """Return the range of (N, K, 8) channels; a fraction `TAIL` of the values lies beyond it on either side."""
+        """Return the range of (N, K, C) channels; a fraction `TAIL` of the values lies beyond it on either side."""
         values = channels.flatten(0, -2).double()
         order = values.sort(dim=0).values
         tail = int(TAIL * (len(order) - 1))
@@ -170,7 +219,7 @@ class Normalization:
         )
 
     def normalized(self, channels: Tensor) -> Tensor:
-        """Map (..., 8) channels to [-1, 1]; values beyond the range are clamped."""
+        """Map (..., C) channels to [-1, 1]; values beyond the range are clamped."""
         low, high = self.low.to(channels), self.high.to(channels)
         return (2 * (channels - low) / (high - low) - 1).clamp(-1, 1)
 
@@ -197,7 +246,9 @@ class Normalization:
             tensors = [torch.tensor(item[name], dtype=torch.float32) for name in ("low", "high", "mean", "std")]
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(improper) from error
-        if any(each.shape != (len(CHANNELS[parameters]),) or not each.isfinite().all() for each in tensors):
+        sizes = {tuple(each.shape) for each in tensors}
+        known = {(GEOMETRY_CHANNELS + colors,) for colors in range(1, MAX_CHANNELS + 1)}
+        if len(sizes) > 1 or not sizes <= known or not all(each.isfinite().all() for each in tensors):
             raise ValueError(improper)
         if not (tensors[0] < tensors[1]).all():
             raise ValueError(f"{parameters}: a channel has no range")

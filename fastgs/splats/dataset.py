@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from fastgs.data.symmetry import turn_image
 from fastgs.fitting.parametrization import Attributes
-from fastgs.splats.channels import Parameters, grid_shape, to_channels, turn_gaussians
+from fastgs.gaussians import Gaussians
+from fastgs.splats.channels import COLORS, Parameters, grid_shape, to_channels, turn_gaussians
 from fastgs.splats.index import Split, load_splats, read_index
 
 Layout = Literal["set", "flat", "image"]
@@ -27,9 +28,10 @@ class SplatSample(NamedTuple):
     """An image and its Gaussians.
 
     Attributes:
-        inputs: Channels of the Gaussians, normalized to [-1, 1]: (K, C) as a set, (K C,) flat, (C, rows, columns) as an
-            image.
-        pixels: (3, H, W) float32 in [0, 1].
+        inputs: Channels of the Gaussians, C = 5 + D, normalized to [-1, 1]: (K, C) as a set, (K C,) flat, (C, rows,
+            columns) as an image.
+        pixels: (D, H, W) float32 in [0, 1], D being the number of channels of the images; with alpha, colours are
+            multiplied by it.
         label: Number of the class; -1 without classes.
     """
 
@@ -43,7 +45,7 @@ class SplatBatch(NamedTuple):
 
     Attributes:
         inputs: (B, K, C) normalized channels of Gaussians.
-        pixels: (B, 3, H, W) float32 in [0, 1].
+        pixels: (B, D, H, W) float32 in [0, 1], as in `SplatSample`.
         labels: (B,) int64, numbers of the classes; -1 without classes.
     """
 
@@ -75,7 +77,8 @@ class SplatDataset(Dataset[SplatSample]):
 
     Attributes:
         attributes: Attributes of the Gaussians of all images, as fitted; (N, K, ...).
-        pixels: (N, 3, H, W) uint8.
+        pixels: (N, D, H, W) uint8, D being the number of channels of the images.
+        channels: Channels of the images, a name in `fastgs.splats.channels.COLORS`.
         normalization: Range of the channels over the train split.
         entries: Entries of the images in the index.
         labels: Names of the classes.
@@ -114,6 +117,7 @@ class SplatDataset(Dataset[SplatSample]):
         self.entries = splats.entries
         self.normalization = index.normalizations[parameters]
         self.pixels = splats.pixels
+        self.channels = index.channels
         self.height, self.width = self.pixels.shape[-2:]
         self.attributes = splats.attributes
         self.turn = turn
@@ -131,8 +135,23 @@ class SplatDataset(Dataset[SplatSample]):
         """Number K of Gaussians of each image."""
         return self.attributes.means.shape[1]
 
+    @property
+    def colors(self) -> int:
+        """Number D of channels of the images, alpha included."""
+        return len(COLORS[self.channels])
+
     def __len__(self) -> int:
         return len(self.entries)
+
+    def gaussians(self, index: int) -> Gaussians:
+        """Return the Gaussians of an image as they were fitted.
+
+        Args:
+            index: Index of the image.
+        """
+        alpha = COLORS[self.channels][-1] == "alpha"
+        attributes = Attributes(*(each[index] for each in self.attributes))
+        return Gaussians(*attributes, height=self.height, width=self.width, alpha=alpha)
 
     @override
     def __getitem__(self, key: tuple[int, int] | int) -> SplatSample:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_type_hints
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.files import atomic_write, parse_json
-from fastgs.splats.channels import Normalization, Parameters
-from fastgs.splats.shards import FORMAT, VERSION, Row, Settings, attribute_shapes, read_shard
+from fastgs.splats.channels import Channels, Normalization, Parameters
+from fastgs.splats.shards import FORMAT, VERSION, VERSIONS, Row, Settings, attribute_shapes, read_shard
 
 Split = Literal["train", "val", "test"]
 
@@ -101,6 +101,11 @@ class Index:
         return self.settings.seed
 
     @property
+    def channels(self) -> Channels:
+        """Channels of the images, a name in `fastgs.splats.channels.COLORS`."""
+        return self.settings.channels
+
+    @property
     def size(self) -> int | None:
         """Side of all images in pixels; None if they differ in size or are not square."""
         sizes = {side for entry in self.entries for side in (entry.height, entry.width)}
@@ -111,9 +116,10 @@ class Splats(NamedTuple):
     """Images and their Gaussians, in the order of the index.
 
     Attributes:
-        attributes: Attributes of shapes (N, K, 2), (N, K, 2), (N, K) and (N, K, 3), float32, in the units of
+        attributes: Attributes of shapes (N, K, 2), (N, K, 2), (N, K) and (N, K, C), float32, in the units of
             `Gaussians`.
-        pixels: (N, 3, H, W) uint8, or a list of (3, h, w) where the sizes differ.
+        pixels: (N, C, H, W) uint8, or a list of (C, h, w) where the sizes differ; with alpha, colours are multiplied by
+            it.
         entries: Entries of the images in the index.
     """
 
@@ -130,8 +136,8 @@ def write_index(folder: Path, index: Index) -> None:
     """
     head = {
         "format": FORMAT,
-        "version": VERSION,
-        "settings": asdict(index.settings),
+        "version": index.settings.version,
+        "settings": index.settings.as_json(),
         "labels": index.labels,
         "normalizations": {name: each.as_json() for name, each in index.normalizations.items()},
         "shards": index.shards,
@@ -167,9 +173,9 @@ def read_index(folder: str | Path) -> Index:
         raise ValueError(f"{path}: is damaged or no JSON ({error}); delete it, and make the dataset again") from error
     if not isinstance(item, dict) or item.get("format") != FORMAT:
         raise ValueError(f"{path}: is no index of a dataset (not written by fastgs); name another folder")
-    if item.get("version") != VERSION:
+    if item.get("version") not in VERSIONS:
         raise ValueError(
-            f"{path}: is of version {item.get('version')!r}, and this fastgs reads version {VERSION!r}; make the "
+            f"{path}: is of version {item.get('version')!r}, and this fastgs reads up to version {VERSION!r}; make the "
             "dataset again"
         )
     try:
@@ -202,7 +208,10 @@ def _parse_index(item: dict[str, Any]) -> Index:
             or min(entry.row, entry.height - 1, entry.width - 1) < 0
         ):
             raise ValueError(f"entry {number} is improper")
-    return Index(Settings.from_json(item["settings"]), labels, entries, normalizations, shards)
+    settings = Settings.from_json(item["settings"], item["version"])
+    if any(each.colors != settings.colors for each in normalizations.values()):
+        raise ValueError(f"has normalizations of other channels than {settings.channels}")
+    return Index(settings, labels, entries, normalizations, shards)
 
 
 def load_splats(folder: str | Path, split: Split | None = None) -> Splats:
@@ -223,7 +232,7 @@ def load_splats(folder: str | Path, split: Split | None = None) -> Splats:
     if not wanted:
         raise ValueError(f"{folder}: has no images for {split or 'anything'}; make the dataset of more images")
     # The tensors are filled shard by shard, so that at most one shard is in memory twice.
-    attributes = Attributes(*(torch.empty(each) for each in attribute_shapes(len(wanted), index.num_gaussians)))
+    attributes = Attributes(*(torch.empty(each) for each in attribute_shapes(len(wanted), index.settings)))
     pixels: list[Tensor] = []
     entries: list[Entry] = []
     for name, group in groupby(wanted, key=lambda entry: entry.shard):

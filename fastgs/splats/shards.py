@@ -1,9 +1,12 @@
 """Shards of a dataset: safetensors files of some images and the Gaussians that were fitted to them.
 
-The tensors are means (n, K, 2), scales (n, K, 2), rotations (n, K) and colors (n, K, 3) as in `Gaussians`, float32;
-sizes (n, 2) int32, heights and widths; and pixels uint8, those of all images one after the other, each (3, height,
-width). The metadata hold the settings, a hash of the sources, and a checksum of everything, since a file can be damaged
-where safetensors does not notice it.
+The tensors are means (n, K, 2), scales (n, K, 2), rotations (n, K) and colors (n, K, C) as in `Gaussians`, float32;
+sizes (n, 2) int32, heights and widths; and pixels uint8, those of all images one after the other, each (C, height,
+width). C and its meaning are those of `Settings.channels`; with alpha, colours are multiplied by it, in pixels, too.
+The metadata hold the settings, a hash of the sources, and a checksum of everything, since a file can be damaged where
+safetensors does not notice it.
+
+Files of version 1 are RGB, and their settings do not name channels; files of version 2 have other channels.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ import torch
 from torch import Tensor
 
 from fastgs.fitting.parametrization import Attributes
-from fastgs.gaussians import CHANNELS
 from fastgs.io.files import atomic_write, parse_json, sorted_header
+from fastgs.splats.channels import COLORS, Channels
 
 FORMAT = "fastgs.splats"
-VERSION = "1"
+RGB_VERSION, VERSION = VERSIONS = ("1", "2")
 
 
 class DamagedError(ValueError):
@@ -44,6 +47,7 @@ class Settings:
         crops: Number of crops from each source; None for one image, which is resized or whole.
         shard_size: Number of images in a shard.
         sources: SHA-256 of the list of sources.
+        channels: Channels of the images, a name in `fastgs.splats.channels.COLORS`.
     """
 
     num_gaussians: int
@@ -54,13 +58,40 @@ class Settings:
     crops: int | None
     shard_size: int
     sources: str
+    channels: Channels = "rgb"
+
+    @property
+    def colors(self) -> int:
+        """Number C of channels of the images, alpha included."""
+        return len(COLORS[self.channels])
+
+    @property
+    def alpha(self) -> bool:
+        """True if the last channel of the images is alpha."""
+        return COLORS[self.channels][-1] == "alpha"
+
+    @property
+    def version(self) -> str:
+        """Version of files with these settings."""
+        return RGB_VERSION if self.channels == "rgb" else VERSION
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings by name, as files hold them."""
+        item = asdict(self)
+        if self.version == RGB_VERSION:
+            del item["channels"]
+        return item
 
     @classmethod
-    def from_json(cls, item: Any) -> Settings:
-        """Return the settings of a dictionary that `asdict` made.
+    def from_json(cls, item: Any, version: str) -> Settings:
+        """Return the settings of a dictionary that `as_json` made.
+
+        Args:
+            item: Settings by name.
+            version: Version of the file.
 
         Raises:
-            ValueError: A setting is missing or has another type.
+            ValueError: A setting is missing, has another type, or does not fit the version.
         """
         try:
             settings = cls(**item)
@@ -68,9 +99,11 @@ class Settings:
             raise ValueError("has no proper settings") from error
         optional = {"size", "crops"}
         for name, value in asdict(settings).items():
-            kind = str if name in ("initialization", "sources") else int
+            kind = str if name in ("initialization", "sources", "channels") else int
             if not isinstance(value, kind) and not (value is None and name in optional):
                 raise ValueError(f"has an improper {name}")
+        if settings.channels not in COLORS or settings.version != version:
+            raise ValueError(f"has channels {settings.channels!r}, which version {version!r} does not have")
         return settings
 
 
@@ -136,9 +169,10 @@ class Content(NamedTuple):
     pixels: Tensor
 
     def images(self, rows: list[Row]) -> list[Tensor]:
-        """Return the pixels as n images (3, h, w)."""
-        parts = torch.split(self.pixels, [CHANNELS * row.height * row.width for row in rows])
-        return [part.view(CHANNELS, row.height, row.width) for part, row in zip(parts, rows, strict=True)]
+        """Return the pixels as n images (C, h, w)."""
+        colors = self.attributes.colors.shape[-1]
+        parts = torch.split(self.pixels, [colors * row.height * row.width for row in rows])
+        return [part.view(colors, row.height, row.width) for part, row in zip(parts, rows, strict=True)]
 
 
 def write_shard(
@@ -156,8 +190,8 @@ def write_shard(
     }
     metadata = {
         "format": FORMAT,
-        "version": VERSION,
-        "settings": json.dumps(asdict(settings)),
+        "version": settings.version,
+        "settings": json.dumps(settings.as_json()),
         "contents": contents,
         "rows": json.dumps(rows),
         "failures": json.dumps(failures),
@@ -200,10 +234,10 @@ def read_shard(path: Path) -> tuple[Header, Content]:
     return header, Content(Attributes(*(tensors[name] for name in Attributes._fields)), tensors["pixels"])
 
 
-def attribute_shapes(images: int, num_gaussians: int) -> list[tuple[int, ...]]:
+def attribute_shapes(images: int, settings: Settings) -> list[tuple[int, ...]]:
     """Return the shapes of the four attributes of the Gaussians of some images, in the order of `Attributes`."""
-    count = (images, num_gaussians)
-    return [(*count, 2), (*count, 2), count, (*count, CHANNELS)]
+    count = (images, settings.num_gaussians)
+    return [(*count, 2), (*count, 2), count, (*count, settings.colors)]
 
 
 def _check_tensors(header: Header, tensors: dict[str, Tensor], path: Path) -> None:
@@ -212,8 +246,8 @@ def _check_tensors(header: Header, tensors: dict[str, Tensor], path: Path) -> No
     Raises:
         DamagedError: A tensor has another shape or type, or is missing.
     """
-    shapes = attribute_shapes(len(header.rows), header.settings.num_gaussians)
-    pixels = (CHANNELS * sum(row.height * row.width for row in header.rows),)
+    shapes = attribute_shapes(len(header.rows), header.settings)
+    pixels = (header.settings.colors * sum(row.height * row.width for row in header.rows),)
     for name, shape in zip((*Attributes._fields, "pixels"), (*shapes, pixels), strict=True):
         dtype = torch.uint8 if name == "pixels" else torch.float32
         if name not in tensors or (tensors[name].shape, tensors[name].dtype) != (shape, dtype):
@@ -246,10 +280,11 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
     """
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: is no shard of a dataset (not written by fastgs)")
-    if metadata.get("version") != VERSION:
-        raise ValueError(f"{path}: is of version {metadata.get('version')!r}; this fastgs reads version {VERSION!r}")
+    version = metadata.get("version")
+    if version not in VERSIONS:
+        raise ValueError(f"{path}: is of version {version!r}; this fastgs reads up to version {VERSION!r}")
     try:
-        settings = Settings.from_json(parse_json(metadata["settings"]))
+        settings = Settings.from_json(parse_json(metadata["settings"]), version)
         rows = [Row(*row) for row in parse_json(metadata["rows"])]
         if not all(type(each) is int and each >= 0 for row in rows for each in row[:5]):
             raise ValueError("has improper rows")

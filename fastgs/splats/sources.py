@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from fastgs.io.images import SUFFIXES, ImageError, find_images, load_image
+from fastgs.io.images import SUFFIXES, ImageError, ImageSource, find_images, load_image
+from fastgs.io.picture import read_picture, resize_and_crop
+from fastgs.splats.channels import COLORS, Channels
+
+# Weights of red, green and blue in gray: those of ITU-R BT.601, which Pillow and JPEG use.
+LUMA = (0.299, 0.587, 0.114)
 
 # Name of the folder in which torchvision keeps CIFAR-10; its parent is recognized by it.
 CIFAR10 = "cifar-10-batches-py"
@@ -37,14 +42,17 @@ class Source:
     label: str | None = None
     split: Literal["train", "test"] | None = None
 
-    def read(self) -> Tensor:
-        """Read the image as (3, H, W) float32 in [0, 1].
+    def read(self, channels: Channels = "rgb") -> Tensor:
+        """Read the image as (C, H, W) float32 in [0, 1], see `load_channels`.
+
+        Args:
+            channels: Channels to read.
 
         Raises:
             ImageError: The file cannot be read; the message is the reason alone.
         """
         try:
-            return load_image(self.path)
+            return load_channels(self._content(), channels)
         except ImageError as error:
             raise ImageError(str(error).removeprefix(f"{self.path}: ")) from error
 
@@ -54,6 +62,10 @@ class Source:
             return hashlib.sha256(self.path.read_bytes()).hexdigest()
         except OSError:
             return ""
+
+    def _content(self) -> ImageSource:
+        """Return what the image is read from."""
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -67,16 +79,47 @@ class Cifar10Source(Source):
     number: int = 0
 
     @override
-    def read(self) -> Tensor:
-        return load_image(self._pixels())
-
-    @override
     def sha256(self) -> str:
         # The hash of the pixels alone, as a file has thousands of images.
-        return hashlib.sha256(self._pixels().tobytes()).hexdigest()
+        return hashlib.sha256(self._content().tobytes()).hexdigest()
 
-    def _pixels(self) -> Any:
+    @override
+    def _content(self) -> Any:
         return _load_cifar10(self.path, self.split == "train").data[self.number]
+
+
+def load_channels(source: ImageSource, channels: Channels) -> Tensor:
+    """Read an image with certain channels, whatever it has itself.
+
+    Args:
+        source: Path of a file, or another source that `fastgs.io.images.load_image` reads.
+        channels: Channels to read. RGB becomes gray by the weights of BT.601, and gray becomes three equal channels.
+            Without alpha, transparent pixels are composited on white; with it, opaque images have alpha 1.
+
+    Returns:
+        (C, H, W) float32 in [0, 1]; with alpha, the colours are multiplied by it.
+
+    Raises:
+        ImageError: The image cannot be read, has high dynamic range, or has other channels than colours.
+    """
+    if channels == "rgb":
+        return load_image(source)
+    names = COLORS[channels]
+    keeps_alpha = names[-1] == "alpha"
+    picture = read_picture(source, background=None if keeps_alpha else (255, 255, 255))
+    values = picture.values[:-1] if picture.alpha else picture.values
+    if picture.is_hdr:
+        raise ImageError("has high dynamic range, which a dataset cannot hold; convert it to sRGB")
+    if len(values) not in (1, 3) or picture.range != (0.0, 1.0):
+        raise ImageError(f"has {picture.channels} channels that are not gray or RGB; convert it to PNG")
+    if names[0] == "gray" and len(values) == 3:
+        values = (values * values.new_tensor(LUMA).view(3, 1, 1)).sum(0, keepdim=True)
+    elif names[0] == "red":
+        values = values.expand(3, -1, -1)
+    if not keeps_alpha:
+        return values.contiguous()
+    opacity = picture.values[-1:] if picture.alpha else torch.ones_like(values[:1])
+    return torch.cat([torch.minimum(values, opacity), opacity])
 
 
 def find_sources(path: Path) -> Sequence[Source]:
@@ -162,7 +205,7 @@ class Window(NamedTuple):
     Attributes:
         top: First row in the source, in pixels of the resized source if it was resized.
         left: First column in the source, likewise.
-        pixels: (3, h, w) uint8.
+        pixels: (C, h, w) uint8.
     """
 
     top: int
@@ -170,16 +213,19 @@ class Window(NamedTuple):
     pixels: Tensor
 
 
-def cut_windows(image: Tensor, size: int | None, crops: int | None, generator: np.random.Generator) -> list[Window]:
+def cut_windows(
+    image: Tensor, size: int | None, crops: int | None, generator: np.random.Generator, alpha: bool = False
+) -> list[Window]:
     """Cut the images of a dataset from a source.
 
     Args:
-        image: (3, H, W) in [0, 1].
+        image: (C, H, W) in [0, 1].
         size: Side in pixels of the square that is cut: the centre of the image, after its shorter side is resized to
             this; None takes the whole image.
         crops: Number of different squares that are cut from anywhere in the image, which is then not resized; None
             cuts one from the centre.
         generator: Random generator of their places.
+        alpha: True if the last channel is alpha, and the others are multiplied by it.
 
     Raises:
         ImageError: The image is too small for the crops; the message is the reason alone.
@@ -188,9 +234,9 @@ def cut_windows(image: Tensor, size: int | None, crops: int | None, generator: n
     if size is None:
         return [Window(0, 0, _to_bytes(image))]
     if crops is None:
-        # The place where load_image cuts.
+        # The place where resize_and_crop cuts.
         top, left = (round((size * extent // min(height, width) - size) / 2) for extent in (height, width))
-        return [Window(top, left, _to_bytes(load_image(image, size)))]
+        return [Window(top, left, _to_bytes(resize_and_crop(image, size, alpha)))]
     rows, columns = (max(0, extent - size + 1) for extent in (height, width))
     if rows * columns < crops:
         raise ImageError(

@@ -16,7 +16,7 @@ from fastgs.autoencoders.networks import Model, WeightInit, build_autoencoder
 from fastgs.autoencoders.pretrained import Content, TrainedAutoencoder, pixel_sets, save_autoencoder, set_shape
 from fastgs.metrics.quality import psnr
 from fastgs.splats import SplatBatch, SplatDataModule
-from fastgs.splats.channels import ATTRIBUTES
+from fastgs.splats.channels import attribute_slices
 from fastgs.training.base import Schedule, TrainedStage
 
 # Smallest mean squared error in the loss (100 dB): images below it are not improved.
@@ -29,7 +29,7 @@ class AutoencoderStage(TrainedStage):
     The loss is `parameter_weight` times the mean squared error of the normalized parameters, plus `rendering_weight`
     times the mean over images of the logarithm of the mean squared error of the rendered image, compared with the
     original pixels (as in the mean PSNR). If the content is pixels, they are the parameters, and the image needs no
-    rendering.
+    rendering. Images have the channels of the dataset, for which the network is built.
 
     The stage logs `val/psnr`, the mean over images of the PSNR in dB of the rendered image, and `val/parameter_mse`; in
     a test, the same for the test images.
@@ -38,7 +38,7 @@ class AutoencoderStage(TrainedStage):
         model: Kind of network, a name in `fastgs.autoencoders.networks.NETWORKS`.
         content: "splats", or as a baseline "pixels".
         per_attribute: Use a network of its own for each attribute of the Gaussians (see
-            `fastgs.splats.channels.ATTRIBUTES`); they share the latents.
+            `fastgs.splats.channels.attribute_slices`); they share the latents.
         latent, width, dropout, batch_norm, weight_init: Arguments of
             `fastgs.autoencoders.base.SingleAutoencoder`.
         parameter_weight: Weight of the loss of parameters; 0 leaves it out.
@@ -98,12 +98,13 @@ class AutoencoderStage(TrainedStage):
         dataset = next(iter(data.datasets.values()))
         height, width = dataset.height, dataset.width
         try:
-            rows, columns, channels = set_shape(self.content, dataset.num_gaussians, height, width)
+            rows, columns, channels = set_shape(self.content, dataset.num_gaussians, height, width, dataset.colors)
         except ValueError as error:
             raise ValueError(f"data.folder: {error}") from error
         groups = [channels]
         if self.per_attribute:
-            groups = [part.stop - part.start for part in ATTRIBUTES[dataset.normalization.parameters].values()]
+            slices = attribute_slices(dataset.normalization.parameters, dataset.colors)
+            groups = [part.stop - part.start for part in slices.values()]
         try:
             self.network = build_autoencoder(
                 self.model, groups, self.latent, rows=rows, columns=columns, **self.options
@@ -149,7 +150,7 @@ class AutoencoderStage(TrainedStage):
         return batch.inputs if self.content == "splats" else pixel_sets(batch.pixels)
 
     def rendered(self, sets: Tensor) -> Tensor:
-        """Return the (B, 3, H, W) images, not clamped, of sets that the network is given or returns; differentiable."""
+        """Return the (B, D, H, W) images, not clamped, of sets that the network is given or returns; differentiable."""
         return self.autoencoder.rendered(self.autoencoder.restored(sets))
 
     def _measure(self, batch: SplatBatch, name: str) -> None:

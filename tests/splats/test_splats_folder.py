@@ -159,7 +159,9 @@ def change_entry(**values):
 BAD_INDICES = [
     (lambda item: [], "is no index of a dataset"),
     (change(format="fastgs.weights"), "is no index of a dataset"),
-    (change(version="2"), "is of version '2', and this fastgs reads version '1'"),
+    (change(version="3"), "is of version '3', and this fastgs reads up to version '2'"),
+    (change(version="2"), "has channels 'rgb', which version '2' does not have"),
+    (change(version=["2"]), "is of version .'2'., and this fastgs reads up to version '2'"),
     (lambda item: {key: value for key, value in item.items() if key != "labels"}, "has other fields"),
     (change(labels=[1, 2]), "has improper labels or shards"),
     (change(settings={}), "has no proper settings"),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from fastgs.evaluation.autoencoders.records import PIXELS, SPLATS
+from fastgs.gaussians import CHANNELS as RGB
 from fastgs.gaussians import Gaussians
 from fastgs.io.files import parse_json
 from fastgs.io.weights import without_suffix
 from fastgs.render import render_batch
-from fastgs.splats.channels import Parameters, from_channels, to_channels
+from fastgs.splats.channels import Parameters, channels_of, from_channels, to_channels
 from fastgs.splats.index import Index, Splats
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Coder(NamedTuple):
         name: Name of the autoencoder, as in `AutoencoderTask`.
         sha256: SHA-256 of its weights, as in `AutoencoderTask`.
         encode: Function from n images of a dataset to (n, D) codes.
-        decode: Function from (n, D) codes to (n, 3, H, W) images, not clamped.
+        decode: Function from (n, D) codes to (n, C, H, W) images, not clamped.
         facts: Fields of `AutoencoderRecord` that describe it.
     """
 
@@ -72,18 +73,19 @@ def splat_coder(index: Index, height: int, width: int) -> Coder:
     )
 
 
-def pixel_coder(height: int, width: int) -> Coder:
+def pixel_coder(height: int, width: int, colors: int = RGB) -> Coder:
     """Return the coder that keeps the pixels themselves, so that the probe can be compared with one on pixels.
 
     Args:
         height: Height of the images in pixels.
         width: Width of the images in pixels.
+        colors: Number of channels of the images.
     """
     return Coder(
         PIXELS,
         None,
         lambda splats: pixels(splats).flatten(1),
-        lambda codes: codes.view(-1, 3, height, width),
+        lambda codes: codes.view(-1, colors, height, width),
         {**_NO_FACTS, "content": PIXELS},
     )
 
@@ -134,7 +136,7 @@ def load_coder(path: Path, index: Index, height: int, width: int) -> Coder:
 
 
 def pixels(splats: Splats) -> Tensor:
-    """Return the (N, 3, H, W) original images in [0, 1], which have one size."""
+    """Return the (N, C, H, W) original images in [0, 1], which have one size."""
     assert isinstance(splats.pixels, Tensor)
     return splats.pixels / 255
 
@@ -157,6 +159,9 @@ def _check_fit(autoencoder: TrainedAutoencoder, path: Path, index: Index, height
             f"{path}: is for images of {autoencoder.height} x {autoencoder.width} pixels, and the dataset's have "
             f"{height} x {width}; name others"
         )
+    if autoencoder.colors != index.settings.colors:
+        kind = channels_of(autoencoder.colors) or f"{autoencoder.colors}-channel"
+        raise ValueError(f"{path}: is for {kind} images, and the dataset's are {index.channels}; name others")
     if autoencoder.num_gaussians not in (None, index.num_gaussians):
         raise ValueError(
             f"{path}: is for {autoencoder.num_gaussians} Gaussians, and the dataset's images have "

@@ -23,7 +23,7 @@ from fastgs.fitting.parametrization import Attributes
 from fastgs.io.version import installed_version
 from fastgs.metrics.quality import MIN_SSIM_SIZE, psnr, ssim
 from fastgs.runtime import threads
-from fastgs.splats.channels import CHANNELS
+from fastgs.splats.channels import GEOMETRY_CHANNELS
 from fastgs.splats.index import INDEX, Splats, Split, load_splats, read_index
 
 BATCH = 256  # images that are coded at a time
@@ -111,7 +111,7 @@ def measure(dataset: Dataset, coder: Coder, progress: Progress | None = None) ->
     return AutoencoderRecord(
         **vars(dataset.task(coder)),
         **coder.facts,
-        **_count_bytes(coder.facts["latent"], count, dataset.height, dataset.width),
+        **_count_bytes(dataset, coder.facts["latent"]),
         num_gaussians=count,
         psnr=statistics.fmean(scores.psnrs),
         psnr_std=statistics.pstdev(scores.psnrs),
@@ -163,9 +163,11 @@ def _score(dataset: Dataset, coder: Coder, progress: Progress | None) -> _Scores
     return scores
 
 
-def _count_bytes(latent: int | None, num_gaussians: int, height: int, width: int) -> dict[str, Any]:
+def _count_bytes(dataset: Dataset, latent: int | None) -> dict[str, Any]:
     """Return the fields of a record with the bytes of code, Gaussians and pixels, and their ratios."""
-    splats, image = _FLOAT32 * len(CHANNELS["plain"]) * num_gaussians, 3 * height * width
+    colors = dataset.index.settings.colors
+    splats = _FLOAT32 * (GEOMETRY_CHANNELS + colors) * dataset.index.num_gaussians
+    image = colors * dataset.height * dataset.width
     sizes: dict[str, Any] = {"bytes_latent": None, "compression_image": None, "compression_splats": None}
     if latent is not None:
         code = _FLOAT32 * latent

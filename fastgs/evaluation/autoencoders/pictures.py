@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from fastgs.evaluation.autoencoders.coders import Coder, pixels
 from fastgs.evaluation.autoencoders.measure import Dataset
@@ -33,4 +34,13 @@ def draw_grid(dataset: Dataset, members: Sequence[tuple[Coder, AutoencoderRecord
         if coder.name != PIXELS:
             # The PSNR comes first because a long name is cut at the edge of the picture.
             panels.append((f"{record.psnr:.2f} dB, {coder.name}", coder.decode(coder.encode(shown))))
-    return strip(panels)
+    alpha = dataset.index.settings.alpha
+    return strip([(title, _to_rgb(pictures, alpha)) for title, pictures in panels])
+
+
+def _to_rgb(pictures: Tensor, alpha: bool) -> Tensor:
+    """Return (N, C, H, W) pictures as RGB, on white where they have premultiplied alpha."""
+    pictures = pictures.clamp(0, 1)
+    if alpha:
+        pictures = pictures[:, :-1] + 1 - pictures[:, -1:]
+    return pictures.expand(-1, 3, -1, -1)
