@@ -132,6 +132,19 @@ def test_crops_are_different_squares_of_the_full_size_image(tmp_path, capsys):
     assert len({(entry.source, entry.split) for entry in splats.entries}) == 3
 
 
+def test_gray_dataset_has_one_channel(photos, made, tmp_path, capsys):
+    """Files that cannot be read are reported as of RGB, and a folder of other channels is refused."""
+    out = tmp_path / "out"
+    assert make(photos, *QUICK, "--shard-size", 3, "--channels", "gray", "--output", out) == 1
+    assert capsys.readouterr().err.count(f"{photos / 'cup' / '1.jpg'}: is not an image that Pillow can read") == 1
+    gray, rgb = load_splats(out), load_splats(made)
+    assert gray.pixels.shape == (7, 1, 16, 16) and gray.attributes.colors.shape == (7, 64, 1)
+    expected = (rgb.pixels.double() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
+    torch.testing.assert_close(gray.pixels.double(), expected, atol=1, rtol=0)
+    assert make(photos, *QUICK, "--shard-size", 3, "--output", out) == 2
+    assert f"argument --output: {out}: holds another dataset (channels gray, not rgb)" in capsys.readouterr().err
+
+
 def test_splits_have_their_proportions():
     def draw(count, split=None, seed=0):
         return draw_splits([Source(str(number), Path(str(number)), None, split) for number in range(count)], seed)
@@ -271,6 +284,7 @@ def test_progress_is_shown_on_a_terminal(photos, tmp_path, capsys, monkeypatch):
         (("--workers", 0), "argument --workers: must be at least 1, got 0"),
         (("--crops", 2, "--full-size"), "argument --crops: not allowed with argument --full-size"),
         (("--init", "learned"), "argument --init: invalid choice: 'learned'"),
+        (("--channels", "cmyk"), "argument --channels: invalid choice: 'cmyk'"),
     ],
 )
 def test_wrong_option_is_one_line(photos, tmp_path, capsys, arguments, line):
