@@ -15,7 +15,7 @@ from typing_extensions import override
 from fastgs.data.symmetry import turn_image
 from fastgs.fitting.parametrization import Attributes
 from fastgs.gaussians import Gaussians
-from fastgs.splats.channels import COLORS, Parameters, grid_shape, to_channels, turn_gaussians
+from fastgs.splats.channels import Parameters, grid_shape, to_channels, turn_gaussians
 from fastgs.splats.index import Split, load_splats, read_index
 
 Layout = Literal["set", "flat", "image"]
@@ -79,6 +79,8 @@ class SplatDataset(Dataset[SplatSample]):
         attributes: Attributes of the Gaussians of all images, as fitted; (N, K, ...).
         pixels: (N, D, H, W) uint8, D being the number of channels of the images.
         channels: Channels of the images, a name in `fastgs.splats.channels.COLORS`.
+        colors: Their number D, alpha included.
+        alpha: True if the last of them is alpha.
         normalization: Range of the channels over the train split.
         entries: Entries of the images in the index.
         labels: Names of the classes.
@@ -118,6 +120,7 @@ class SplatDataset(Dataset[SplatSample]):
         self.normalization = index.normalizations[parameters]
         self.pixels = splats.pixels
         self.channels = index.channels
+        self.colors, self.alpha = index.settings.colors, index.settings.alpha
         self.height, self.width = self.pixels.shape[-2:]
         self.attributes = splats.attributes
         self.turn = turn
@@ -135,11 +138,6 @@ class SplatDataset(Dataset[SplatSample]):
         """Number K of Gaussians of each image."""
         return self.attributes.means.shape[1]
 
-    @property
-    def colors(self) -> int:
-        """Number D of channels of the images, alpha included."""
-        return len(COLORS[self.channels])
-
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -149,9 +147,8 @@ class SplatDataset(Dataset[SplatSample]):
         Args:
             index: Index of the image.
         """
-        alpha = COLORS[self.channels][-1] == "alpha"
         attributes = Attributes(*(each[index] for each in self.attributes))
-        return Gaussians(*attributes, height=self.height, width=self.width, alpha=alpha)
+        return Gaussians(*attributes, height=self.height, width=self.width, alpha=self.alpha)
 
     @override
     def __getitem__(self, key: tuple[int, int] | int) -> SplatSample:
