@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from fastgs.io.compositing import resize_and_crop
 from fastgs.io.images import SUFFIXES, ImageError, ImageSource, find_images, load_image
-from fastgs.io.picture import read_picture, resize_and_crop
+from fastgs.io.picture import read_picture
 from fastgs.splats.channels import COLORS, Channels
 
 # Weights of red, green and blue in gray: those of ITU-R BT.601, which Pillow and JPEG use.
