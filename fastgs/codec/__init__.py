@@ -6,16 +6,18 @@ from torch import Tensor
 
 from fastgs.codec import fastgs as ours
 from fastgs.codec import gaussianimage, gaussianimage_plus
+from fastgs.codec.channels import Channels
 from fastgs.codec.frame import CODES, FIRST_PRIVATE_CODE, LAST_CODE, MAX_SIDE, FormatError, Frame, read_frame
 from fastgs.codec.rate import RateError, encode_to_psnr, encode_to_size
-from fastgs.codec.scheme import Encoded, Scheme
+from fastgs.codec.scheme import Encoded, EncodeOptions, Scheme
 from fastgs.fitting.fit import Callback
-from fastgs.gaussians import Gaussians
+from fastgs.gaussians import CHANNELS, Gaussians
 from fastgs.runtime.registry import Registry
 
 __all__ = [
     "MAX_BPP",
     "SCHEMES",
+    "Channels",
     "Encoded",
     "FormatError",
     "Frame",
@@ -31,7 +33,7 @@ SCHEMES: Registry[Scheme] = Registry("scheme")
 for _scheme in (ours.SCHEME, gaussianimage.SCHEME, gaussianimage_plus.SCHEME):
     SCHEMES.register(_scheme.name, _scheme)
 
-# Bits per pixel of an image of three bytes; no file of Gaussians is worth more.
+# Bits per pixel of an RGB image of 8 bits, and as many for each channel of others; no file of Gaussians is worth more.
 MAX_BPP = 24.0
 
 
@@ -54,6 +56,7 @@ def register_scheme(scheme: Scheme, code: int) -> None:
 def encode(
     image: Tensor,
     *,
+    alpha: bool = False,
     scheme: str = "fastgs",
     bpp: float | None = None,
     target_psnr: float | None = None,
@@ -65,7 +68,9 @@ def encode(
     """Fit an image and write it as a .fgs file; exactly one of bpp, target_psnr and num_gaussians says how large.
 
     Args:
-        image: (C, H, W) in [0, 1].
+        image: (C, H, W) in [0, 1], with C from 1 to 32; the published schemes take RGB only.
+        alpha: True if the last channel is opacity and the other ones are multiplied by it (C = 2 or 4). An image that
+            is opaque everywhere is written, and comes back, without alpha.
         scheme: Name in `SCHEMES`.
         bpp: Bits per pixel of the whole file: at most as many, and at least 97 % of them.
         target_psnr: PSNR in dB that the decoded image has at least.
@@ -76,7 +81,8 @@ def encode(
 
     Raises:
         RateError: The image has no such file.
-        ValueError: The scheme is unknown, not exactly one size is given, or it is not positive.
+        ValueError: The scheme is unknown or has no files of such channels, not exactly one size is given, or it is not
+            positive.
 
     Example:
         data = encode(image, bpp=0.3).data
@@ -92,13 +98,18 @@ def encode(
         raise ValueError(f"{name}: must be positive and finite, got {value}")
     if max(image.shape[1:]) > MAX_SIDE:
         raise ValueError(f"image: a side of a file's canvas is at most {MAX_SIDE} pixels, got {tuple(image.shape[1:])}")
+    if Channels(len(image), alpha).alpha and bool((image[-1] == 1).all()):
+        image, alpha = image[:-1], False
+    options: EncodeOptions = {"iterations": iterations, "seed": seed, "callback": callback}
+    if alpha:
+        options["alpha"] = True
     if bpp is not None:
-        size = int(min(bpp, MAX_BPP) * image[0].numel() / 8)
-        return encode_to_size(coder, image, size, iterations=iterations, seed=seed, callback=callback)
+        size = int(min(bpp, MAX_BPP / CHANNELS * len(image)) * image[0].numel() / 8)
+        return encode_to_size(coder, image, size, **options)
     if target_psnr is not None:
-        return encode_to_psnr(coder, image, target_psnr, iterations=iterations, seed=seed, callback=callback)
+        return encode_to_psnr(coder, image, target_psnr, **options)
     assert num_gaussians is not None
-    return coder.encode(image, num_gaussians, iterations=iterations, seed=seed, callback=callback)
+    return coder.encode(image, num_gaussians, **options)
 
 
 def decode(data: bytes, partial: bool = False) -> Gaussians:

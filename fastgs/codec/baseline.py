@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastgs.codec.channels import Channels
 from fastgs.codec.entropy import decode_histogram, encode_histogram
 from fastgs.codec.frame import FormatError, Frame, write_frame
 from fastgs.codec.quantization_aware import ATTRIBUTES, Quantized, Tuned, tune
@@ -54,12 +55,16 @@ class Baseline:
         image: Tensor,
         num_gaussians: int,
         *,
+        alpha: bool = False,
         iterations: int | None = None,
         seed: int = 0,
         target_bytes: int | None = None,
         callback: Callback | None = None,
     ) -> Encoded:
-        """Fit an image and write it; the sizes of symbols are fixed, so `target_bytes` changes nothing."""
+        """Fit an RGB image and write it; the sizes of symbols are fixed, so `target_bytes` changes nothing."""
+        channels = Channels(image.shape[0], alpha)
+        if not channels.are_rgb:
+            raise ValueError(f"scheme: {self.name!r} is published for RGB only, got {channels}; use 'fastgs'")
         if not 1 <= num_gaussians <= MAX_GAUSSIANS:
             raise ValueError(f"num_gaussians: must be from 1 to {MAX_GAUSSIANS}, got {num_gaussians}")
         published = self.iterations
@@ -160,6 +165,8 @@ class Baseline:
         """Read the layer; raise FormatError if it is damaged."""
         if not frame.whole:
             raise FormatError("is cut, and has a single layer")
+        if not frame.channels.are_rgb:
+            raise FormatError(f"is damaged ({frame.channels} in a scheme of RGB only)")
         if len(frame.layers) != 1:
             raise FormatError(f"is damaged ({len(frame.layers)} layers instead of 1)")
         (layer,) = frame.layers

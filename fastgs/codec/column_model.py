@@ -13,8 +13,9 @@ from fastgs.codec.contexts import CLASSES, FRACTION
 from fastgs.codec.entropy import Decoder, Encoder, IntArray, Table, bell, least_of
 from fastgs.codec.frame import FormatError
 
-# Kinds of contexts: the spread of the neighbours' symbols, the area, or the density of the neighbours.
-BY_SPREAD, BY_AREA, BY_DENSITY = range(3)
+# Kinds of contexts: the spread of the neighbours' symbols, the symbol of the first column, or the density of the
+# neighbours.
+BY_SPREAD, BY_FIRST, BY_DENSITY = range(3)
 
 _WIDTHS = [(4 + n % 4) / 4 * 2.0 ** (n // 4 - 2) for n in range(48)]
 _TAILS = 4
@@ -73,7 +74,7 @@ class Model:
         width: Index into a table of widths, four per octave, from 1 / 4.
         tail: Shape of the distribution, from 0 (heavy tails) to 3 (light).
         reach: Half octave of the bound of the residuals.
-        context: Kind of the context that the classes are of, `BY_SPREAD`, `BY_AREA` or `BY_DENSITY`.
+        context: Kind of the context that the classes are of, `BY_SPREAD`, `BY_FIRST` or `BY_DENSITY`.
         gain: Steps of `width` from one class to the next, from -5 to 5.
     """
 

@@ -10,8 +10,9 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from fastgs.codec.channels import Channels
 from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
-from fastgs.codec.layer import MAX_GAUSSIANS, bit_breakdown, decode_layers, encode_layers
+from fastgs.codec.layer import bit_breakdown, decode_layers, encode_layers, most_gaussians
 from fastgs.codec.rdo import search
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import dequantize
@@ -51,31 +52,33 @@ class Fastgs:
         image: Tensor,
         num_gaussians: int,
         *,
+        alpha: bool = False,
         iterations: int | None = None,
         seed: int = 0,
         target_bytes: int | None = None,
         callback: Callback | None = None,
     ) -> Encoded:
         """Fit an image and write it."""
-        if not 1 <= num_gaussians <= MAX_GAUSSIANS:
-            raise ValueError(f"num_gaussians: must be from 1 to {MAX_GAUSSIANS}, got {num_gaussians}")
+        most = most_gaussians(Channels(image.shape[0], alpha))
+        if not 1 <= num_gaussians <= most:
+            raise ValueError(f"num_gaussians: must be from 1 to {most}, got {num_gaussians}")
         iterations = self.iterations if iterations is None else iterations
         method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config())
-        result = method(image, num_gaussians, FitOptions(iterations), seed=seed, callback=callback)
+        result = method(image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback)
         data = _fill(image, result.gaussians, target_bytes)
         return Encoded(data, self.decode(read_frame(data)).to(image.device), result.history)
 
     def decode(self, frame: Frame) -> Gaussians:
         """Read Gaussians, on the CPU; raise FormatError if a layer is damaged."""
         canvas = frame.height, frame.width
-        gaussians = dequantize(decode_layers(frame.layers, canvas), *canvas)
+        gaussians = dequantize(decode_layers(frame.layers, canvas, frame.channels), *canvas, frame.channels)
         return gaussians if frame.whole else _fill_holes(gaussians)
 
     def bit_breakdown(self, frame: Frame) -> dict[str, int]:
         """Return the bits of the file by attribute; raise FormatError if a layer is damaged."""
         canvas = frame.height, frame.width
         bits: dict[str, float] = {}
-        for layer in bit_breakdown(frame.layers, canvas):
+        for layer in bit_breakdown(frame.layers, canvas, frame.channels):
             for name, value in layer.items():
                 bits[name] = bits.get(name, 0) + value
         rounded = {name: round(value) for name, value in bits.items() if name != "header"}
@@ -91,12 +94,12 @@ def _rates(iterations: int) -> LearningRates:
 
 def _fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None) -> bytes:
     """Write a file of at most `target_bytes` bytes, if that can be done with these Gaussians."""
-    coarseness = 1.0
+    coarseness, channels = 1.0, Channels(gaussians.channels, gaussians.alpha)
     best: bytes | None = None
     for _ in range(TRIALS):
         layers = search(image, gaussians, coarseness).layers
         canvas = gaussians.height, gaussians.width
-        data = write_frame(Frame(Fastgs.name, *canvas, encode_layers(layers, canvas)))
+        data = write_frame(Frame(Fastgs.name, *canvas, encode_layers(layers, canvas, channels), channels=channels))
         if target_bytes is None:
             return data
         if best is None or len(best) > target_bytes or len(best) < len(data) <= target_bytes:

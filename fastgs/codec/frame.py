@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
+from fastgs.codec.channels import RGB, Channels
 from fastgs.runtime.registry import Registry
 
 MAGIC = b"FGS"
-VERSION = 1
+VERSION = 2  # of files of anything but RGB; those of RGB are of version 1
+_ALPHA = 128  # added to the number of channels if the last one is alpha
 
 # Code of each scheme in the header. Codes from 128 to 255 are for schemes outside this package.
 CODES: Registry[int] = Registry("scheme code", {"fastgs": 0, "gaussianimage": 1, "gaussianimage-plus": 2})
@@ -32,6 +34,7 @@ class Frame:
         width: Width of the canvas in pixels, from 1 to `MAX_SIDE`.
         layers: Data of the scheme, the most important first; at most `MAX_LAYERS`.
         whole: False if the file was cut and layers are missing.
+        channels: Channels of the image, by default RGB.
 
     Raises:
         ValueError: A value is out of range.
@@ -42,6 +45,7 @@ class Frame:
     width: int
     layers: list[bytes]
     whole: bool = True
+    channels: Channels = RGB
 
     def __post_init__(self) -> None:
         CODES.check("scheme", self.scheme)
@@ -54,7 +58,9 @@ class Frame:
 
 def write_frame(frame: Frame) -> bytes:
     """Return the bytes of a file."""
-    header = MAGIC + bytes([VERSION, CODES[frame.scheme]])
+    channels, code = frame.channels, CODES[frame.scheme]
+    kind = [1, code] if channels.are_rgb else [2, code, channels.count + _ALPHA * channels.alpha]
+    header = MAGIC + bytes(kind)
     header += b"".join(map(varint, (frame.width, frame.height, len(frame.layers))))
     parts = [header, _checksum(header)]
     for layer in frame.layers:
@@ -79,6 +85,7 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     if version > VERSION:
         raise FormatError(f"is of version {version}, and this fastgs reads up to version {VERSION}; update fastgs")
     code = file.take(1)[0]
+    kind = file.take(1)[0] if version == 2 else RGB.count
     width, height, count = (file.varint() for _ in range(3))
     if file.take(2) != _checksum(data[: file.place - 2]):
         raise FormatError("is damaged (the checksum of its header differs)")
@@ -86,6 +93,7 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
         raise FormatError(f"is of a scheme (code {code}) that is not registered; install the package that wrote it")
     if version < 1 or code not in CODES.values() or not (min(width, height) >= 1 and max(width, height) <= MAX_SIDE):
         raise FormatError("is damaged (its header makes no sense)")
+    channels = _read_channels(kind, version)
     if count > MAX_LAYERS:
         raise FormatError(f"is damaged ({count} layers)")
     layers: list[bytes] = []
@@ -101,7 +109,18 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     if file.place < len(data) and len(layers) == count:
         raise FormatError(f"is damaged ({len(data) - file.place} bytes follow its end)")
     scheme = next(name for name, known in CODES.items() if known == code)
-    return Frame(scheme, height, width, layers, len(layers) == count)
+    return Frame(scheme, height, width, layers, len(layers) == count, channels)
+
+
+def _read_channels(kind: int, version: int) -> Channels:
+    """Return the channels of a file of a version that its header tells in a byte."""
+    try:
+        channels = Channels(kind % _ALPHA, kind >= _ALPHA)
+    except ValueError as error:
+        raise FormatError(f"is damaged ({error})") from error
+    if channels.are_rgb != (version == 1):
+        raise FormatError("is damaged (a file of RGB is of version 1)")
+    return channels
 
 
 class _CutError(FormatError):

@@ -5,132 +5,163 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgs.codec import hilbert
+from fastgs.codec.attributes import fit_attributes, read_attributes, write_attributes
+from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.column_model import BY_DENSITY, BY_SPREAD, Model, read_model, write_model
 from fastgs.codec.columns import fit_models, read_columns, write_columns
-from fastgs.codec.contexts import levels, weighted
+from fastgs.codec.contexts import levels
 from fastgs.codec.entropy import Decoder, Encoder, IntArray, half_octaves, least_of
 from fastgs.codec.frame import FormatError
-from fastgs.codec.symbols import AREA, COLUMNS, Layer, Steps
+from fastgs.codec.symbols import AREA, GEOMETRY, Layer, Steps
+from fastgs.gaussians import CHANNELS
 
 # Limits of the format, which a reader enforces.
-MAX_GAUSSIANS = 1 << 22  # in a layer
+MAX_GAUSSIANS = 1 << 22  # in a layer of an image of up to three channels, and fewer the more channels there are
 MAX_SYMBOL = (1 << 14) - 1  # by magnitude, except for positions
-MAX_COLOR = 5_000.0  # by magnitude, of luma and chroma
+MAX_COLOR = 5_000.0  # by magnitude, of any column of colours
 _SCALES = (0.01, 1_000_000.0)  # pixels
 # Twice the logarithms of these; literals, so that every machine has the same.
 _LOG_SCALES = (-9.210340, 27.631022)
-_MAX_PER_BYTE = 16  # Gaussians per byte of a payload, so that no small file causes much work
+# Gaussians of up to three channels per byte of a payload, so that no small file causes much work.
+_MAX_PER_BYTE = 16
 
-# Models that those of the first layer are written as differences to: of the gaps, then of the columns behind x and y.
-_INITIAL_MODELS = (
-    Model(18, 4, 9, 3, 10, BY_SPREAD, 0),
-    Model(18, 14, 16, 2, 10, BY_DENSITY, 0),
-    Model(0, 8, 15, 2, 10, BY_SPREAD, 0),
-    Model(0, 8, 15, 2, 10, BY_SPREAD, 0),
-    Model(22, 2, 22, 2, 13, BY_SPREAD, 0),
-    Model(0, 8, 11, 1, 10, BY_SPREAD, 1),
-    Model(0, 8, 8, 0, 10, BY_SPREAD, 1),
-)
-# Entries of the bit breakdown for the columns behind x and y.
-_ATTRIBUTES = ("area", "shape", "shape", "luma", "chroma", "chroma")
+# Models that those of the first layer are written as differences to.
+_GAPS = Model(18, 4, 9, 3, 10, BY_SPREAD, 0)
+_AREA = Model(18, 14, 16, 2, 10, BY_DENSITY, 0)
+_SHAPE = Model(0, 8, 15, 2, 10, BY_SPREAD, 0)
+_LUMA = Model(22, 2, 22, 2, 13, BY_SPREAD, 0)
+_CHROMA = (Model(0, 8, 11, 1, 10, BY_SPREAD, 1), Model(0, 8, 8, 0, 10, BY_SPREAD, 1))
+_ALPHA = Model(22, 8, 22, 2, 13, BY_SPREAD, 0)
+_MIXED = Model(0, 8, 15, 1, 12, BY_SPREAD, 0)
 
 
-def encode_layers(layers: Sequence[Layer], canvas: tuple[int, int]) -> list[bytes]:
+def encode_layers(layers: Sequence[Layer], canvas: tuple[int, int], channels: Channels = RGB) -> list[bytes]:
     """Return the payload of each layer.
 
     Args:
         layers: Layers, the most important first. Their Gaussians come back in another order, that of a curve over the
             canvas.
         canvas: Height and width in pixels.
+        channels: Channels of the image.
 
     Raises:
         ValueError: A symbol is out of range, or the value that it stands for is.
     """
     payloads: list[bytes] = []
-    models: Sequence[Model] = _INITIAL_MODELS
+    models: Sequence[Model] = _make_initial_models(channels)
     for number, layer in enumerate(layers):
-        data, models = _encode_layer(layer, canvas, layers[:number], models)
+        data, models = _encode_layer(layer, canvas, channels, layers[:number], models)
         payloads.append(data)
     return payloads
 
 
-def decode_layers(payloads: Sequence[bytes], canvas: tuple[int, int]) -> list[Layer]:
+def decode_layers(payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels = RGB) -> list[Layer]:
     """Return the layers that `encode_layers` wrote, given all of its payloads or the first few.
 
     Raises:
         FormatError: No encoder writes such bytes.
     """
-    return [layer for layer, _ in _decode_each(payloads, canvas, counts=False)]
+    return [layer for layer, _ in _decode_each(payloads, canvas, channels, counts=False)]
 
 
-def bit_breakdown(payloads: Sequence[bytes], canvas: tuple[int, int]) -> list[dict[str, float]]:
+def bit_breakdown(
+    payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels = RGB
+) -> list[dict[str, float]]:
     """Return the bits of each payload by attribute; their sum is the size of the payload.
 
-    The attributes are "header", "positions", "area", "shape", "luma" and "chroma".
+    The attributes are "header", "positions", "area", "shape", and those of `Channels.attributes`.
 
     Raises:
         FormatError: No encoder writes such bytes.
     """
-    return [bits for _, bits in _decode_each(payloads, canvas, counts=True)]
+    return [bits for _, bits in _decode_each(payloads, canvas, channels, counts=True)]
+
+
+def _make_initial_models(channels: Channels) -> list[Model]:
+    """Return the models before the first layer, of the gaps and of the columns behind x and y."""
+    chroma = iter(_CHROMA)
+    of_attribute = {"alpha": _ALPHA, "luma": _LUMA, "channels": _MIXED}
+    colors = [next(chroma) if name == "chroma" else of_attribute[name] for name in channels.attributes]
+    return [_GAPS, _AREA, _SHAPE, _SHAPE, *colors]
+
+
+def most_gaussians(channels: Channels, size: int = MAX_GAUSSIANS) -> int:
+    """Return the largest number of Gaussians in a layer, or in a payload of `size` bytes."""
+    return min(MAX_GAUSSIANS, _MAX_PER_BYTE * size) * CHANNELS // max(channels.count, CHANNELS)
+
+
+def _least_size(count: int, channels: Channels) -> int:
+    """Return the least number of bytes of a payload with so many Gaussians."""
+    return -(-count * max(channels.count, CHANNELS) // (_MAX_PER_BYTE * CHANNELS))
 
 
 def _encode_layer(
-    layer: Layer, canvas: tuple[int, int], before: Sequence[Layer], models_before: Sequence[Model]
+    layer: Layer,
+    canvas: tuple[int, int],
+    channels: Channels,
+    before: Sequence[Layer],
+    models_before: Sequence[Model],
 ) -> tuple[bytes, Sequence[Model]]:
     """Return the payload of a layer and its models."""
-    symbols, along = _sort_along_curve(layer, canvas)
+    symbols, along = _sort_along_curve(layer, canvas, channels)
     magnitudes, rest, lengths = half_octaves(np.diff(along, prepend=0))
-    gaps, values = magnitudes[None], np.ascontiguousarray(symbols[AREA:])
-    parts = levels(len(along))
-    near = weighted(parts, symbols[0], symbols[1], layer.steps.position)
-    models = fit_models(gaps, parts, models_before[:1]) + fit_models(values, near, models_before[1:])
+    gaps, parts, position = magnitudes[None], levels(len(along)), layer.steps.position
+    models = fit_models(gaps, parts, models_before[:1])
+    models += fit_attributes(symbols, position, channels, models_before[1:])
     encoder = Encoder()
-    _write_header(encoder, layer, before)
+    _write_header(encoder, layer, channels, before)
     for model, model_before in zip(models, models_before, strict=True):
         write_model(encoder, model, model_before)
     write_columns(encoder, gaps, parts, models[:1])
     for length in np.unique(lengths):
         encoder.raw(rest[lengths == length], int(length))
-    write_columns(encoder, values, near, models[1:])
-    data = encoder.finish()
-    return data + bytes(max(0, -(-len(along) // _MAX_PER_BYTE) - len(data))), models
+    write_attributes(encoder, symbols, position, channels, models[1:])
+    return encoder.finish().ljust(_least_size(len(along), channels), b"\0"), models
 
 
 def _decode_each(
-    payloads: Sequence[bytes], canvas: tuple[int, int], counts: bool
+    payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels, counts: bool
 ) -> Iterator[tuple[Layer, dict[str, float]]]:
     """Yield each layer and its bits by attribute, which mean something only if they are counted."""
     layers: list[Layer] = []
-    models: Sequence[Model] = _INITIAL_MODELS
+    models: Sequence[Model] = _make_initial_models(channels)
     for data in payloads:
-        layer, models, bits = _decode_layer(Decoder(data, counts), len(data), canvas, layers, models)
+        layer, models, bits = _decode_layer(Decoder(data, counts), len(data), canvas, channels, layers, models)
         layers.append(layer)
         yield layer, bits
 
 
 def _decode_layer(
-    decoder: Decoder, size: int, canvas: tuple[int, int], before: Sequence[Layer], models_before: Sequence[Model]
+    decoder: Decoder,
+    size: int,
+    canvas: tuple[int, int],
+    channels: Channels,
+    before: Sequence[Layer],
+    models_before: Sequence[Model],
 ) -> tuple[Layer, Sequence[Model], dict[str, float]]:
     """Return a layer, its models and its bits by attribute, from a payload of `size` bytes."""
-    count, steps = _read_header(decoder, before)
-    if count > min(MAX_GAUSSIANS, _MAX_PER_BYTE * size):
+    count = decoder.number()
+    if count > most_gaussians(channels, size):
         raise FormatError(f"is damaged ({count} Gaussians in {size} bytes)")
+    steps, mixing = _read_header(decoder, channels, before)
     models = [read_model(decoder, model) for model in models_before]
-    parts, begin = levels(count), decoder.bits
-    (magnitudes,), _ = read_columns(decoder, count, parts, models[:1])
+    begin = decoder.bits
+    (magnitudes,), _ = read_columns(decoder, count, levels(count), models[:1])
     x, y = _read_positions(decoder, magnitudes, canvas, steps)
-    bits = dict.fromkeys(("header", "positions", *_ATTRIBUTES), 0.0)
+    attributes = ("area", "shape", "shape", *channels.attributes)
+    bits = dict.fromkeys(("header", "positions", *attributes), 0.0)
     bits["positions"] = decoder.bits - begin
-    values, of_columns = read_columns(decoder, count, weighted(parts, x, y, steps.position), models[1:])
-    for name, of_column in zip(_ATTRIBUTES, of_columns, strict=True):
+    values, of_columns = read_attributes(decoder, x, y, steps.position, channels, models[1:])
+    for name, of_column in zip(attributes, of_columns, strict=True):
         bits[name] += of_column
     bits["header"] = 8 * size - sum(bits.values())
     if np.abs(values).max(initial=0) > MAX_SYMBOL:
         raise FormatError("is damaged (a symbol is out of range)")
-    layer = Layer(np.column_stack([x, y, *values]).astype(np.int32), steps)
-    problem = _find_problem(layer)
+    layer = Layer(np.column_stack([x, y, *values]).astype(np.int32), steps, mixing)
+    problem = _find_problem(layer, channels)
     if problem:
         raise FormatError(f"is damaged ({problem})")
     return layer, models, bits
@@ -163,21 +194,23 @@ def _size_grid(canvas: tuple[int, int], steps: Steps) -> tuple[int, int]:
     return int(width * pixel) + 1, int(height * pixel) + 1
 
 
-def _sort_along_curve(layer: Layer, canvas: tuple[int, int]) -> tuple[IntArray, IntArray]:
-    """Return the columns of a layer, (8, N), in the order of the curve, and the distances along it, (N,).
+def _sort_along_curve(layer: Layer, canvas: tuple[int, int], channels: Channels) -> tuple[IntArray, IntArray]:
+    """Return the columns of a layer, (5 + C, N), in the order of the curve, and the distances along it, (N,).
 
     Raises:
         ValueError: A symbol is out of range, or the value that it stands for is.
     """
     symbols = np.ascontiguousarray(layer.symbols.T.astype(np.int64))
     columns, rows = _size_grid(canvas, layer.steps)
-    if symbols.shape[1] > MAX_GAUSSIANS:
-        raise ValueError(f"symbols: at most {MAX_GAUSSIANS} Gaussians, got {symbols.shape[1]}")
-    bounds = [(0, columns - 1), (0, rows - 1)] + [(-MAX_SYMBOL, MAX_SYMBOL)] * 6
-    for name, (low, high), values in zip(COLUMNS, bounds, symbols, strict=True):
+    most = most_gaussians(channels)
+    if symbols.shape[1] > most:
+        raise ValueError(f"symbols: at most {most} Gaussians of {channels}, got {symbols.shape[1]}")
+    names = (*GEOMETRY, *channels.attributes)
+    bounds = [(0, columns - 1), (0, rows - 1)] + [(-MAX_SYMBOL, MAX_SYMBOL)] * (len(names) - AREA)
+    for name, (low, high), values in zip(names, bounds, symbols, strict=True):
         if values.min(initial=low) < low or values.max(initial=high) > high:
             raise ValueError(f"{name}: symbols must be from {low} to {high}, got {values.min()} to {values.max()}")
-    problem = _find_problem(layer)
+    problem = _find_problem(layer, channels)
     if problem:
         raise ValueError(f"symbols: {problem}")
     along = hilbert.index(symbols[0], symbols[1], hilbert.order_for(columns, rows))
@@ -185,9 +218,9 @@ def _sort_along_curve(layer: Layer, canvas: tuple[int, int]) -> tuple[IntArray, 
     return symbols[:, order], along[order]
 
 
-def _find_problem(layer: Layer) -> str:
+def _find_problem(layer: Layer, channels: Channels) -> str:
     """Return what is wrong with the Gaussians that the symbols of a layer stand for; empty if nothing is."""
-    area, u, v, *color = (layer.symbols * layer.steps.columns()).T[AREA:]
+    area, u, v, *color = (layer.symbols * layer.steps.columns(channels)).T[AREA:]
     # Twice the logarithms of the scales are area +- ratio.
     room = np.minimum(_LOG_SCALES[1] - area, area - _LOG_SCALES[0])
     if room.min(initial=0) < 0 or (u * u + v * v > room * room).any():
@@ -197,27 +230,40 @@ def _find_problem(layer: Layer) -> str:
     return ""
 
 
-def _write_header(encoder: Encoder, layer: Layer, before: Sequence[Layer]) -> None:
-    """Write the number of Gaussians, and the steps unless they are those of the layer before."""
+def _list_units(channels: Channels) -> list[str]:
+    """Return the names of the steps that a header has as floating-point numbers, in their order."""
+    return ["area", "shape", "luma", *(name for name in ("chroma", "alpha") if name in channels.attributes)]
+
+
+def _write_header(encoder: Encoder, layer: Layer, channels: Channels, before: Sequence[Layer]) -> None:
+    """Write the number of Gaussians, the steps unless they are those of the layer before, and the first mixing."""
     encoder.number(len(layer.symbols))
     same = bool(before) and before[-1].steps == layer.steps
     if before:
         encoder.raw(np.array([same]), 1)
     if not same:
-        steps = layer.steps
-        encoder.raw(np.array([steps.position + 3]), 4)
-        units = np.array([steps.area, steps.shape, steps.luma, steps.chroma], np.float16)
+        encoder.raw(np.array([layer.steps.position + 3]), 4)
+        units = np.array([getattr(layer.steps, name) for name in _list_units(channels)], np.float16)
         encoder.raw(units.view(np.uint16).astype(np.int64), 16)
+    if channels.are_mixed and not before:
+        encoder.raw(np.array([layer.mixing is not None]), 1)
+        if layer.mixing is not None:
+            encoder.raw(layer.mixing.view(np.uint8).astype(np.int64).ravel(), 8)
 
 
-def _read_header(decoder: Decoder, before: Sequence[Layer]) -> tuple[int, Steps]:
-    """Return the number of Gaussians and the steps."""
-    count = decoder.number()
+def _read_header(
+    decoder: Decoder, channels: Channels, before: Sequence[Layer]
+) -> tuple[Steps, NDArray[np.int8] | None]:
+    """Return the steps and the mixing, behind the number of Gaussians."""
     if before and decoder.raw(1, 1)[0]:
-        return count, before[-1].steps
-    position = int(decoder.raw(1, 4)[0]) - 3
-    units = decoder.raw(4, 16).astype(np.uint16).view(np.float16).astype(np.float64)
+        return before[-1].steps, before[-1].mixing
+    position, names = int(decoder.raw(1, 4)[0]) - 3, _list_units(channels)
+    units = decoder.raw(len(names), 16).astype(np.uint16).view(np.float16).astype(np.float64)
     try:
-        return count, Steps(position, *units.tolist())
+        steps = Steps(position, **dict(zip(names, units.tolist(), strict=True)))
     except ValueError as error:
         raise FormatError(f"is damaged ({error})") from error
+    if before or not channels.are_mixed or not decoder.raw(1, 1)[0]:
+        return steps, before[-1].mixing if before else None
+    side = channels.count
+    return steps, decoder.raw(side * side, 8).astype(np.uint8).view(np.int8).reshape(side, side)

@@ -6,9 +6,10 @@ import math
 from functools import partial
 
 from torch import Tensor
+from typing_extensions import Unpack
 
-from fastgs.codec.scheme import Encoded, Scheme
-from fastgs.fitting.fit import Callback
+from fastgs.codec.channels import Channels
+from fastgs.codec.scheme import Encoded, EncodeOptions, Scheme
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
 
@@ -31,10 +32,7 @@ def encode_to_size(
     scheme: Scheme,
     image: Tensor,
     size: int,
-    *,
-    iterations: int | None = None,
-    seed: int = 0,
-    callback: Callback | None = None,
+    **options: Unpack[EncodeOptions],
 ) -> Encoded:
     """Encode an image into the largest file of at most so many bytes, and at least of 97 % of them.
 
@@ -42,15 +40,14 @@ def encode_to_size(
         scheme: Scheme that encodes; several runs may be needed.
         image: (C, H, W) in [0, 1].
         size: Size of the file in bytes.
-        iterations: Number of steps of each run, by default that of the scheme.
-        seed: Random seed.
-        callback: Callable that gets every new entry of the history of a run.
+        options: Further arguments of `Scheme.encode` of every run.
 
     Raises:
         RateError: So few bytes hold no Gaussian.
     """
-    encode = partial(scheme.encode, image, iterations=iterations, seed=seed, target_bytes=size, callback=callback)
-    count = min(max(1, round(8 * size / scheme.bits)), image[0].numel())
+    encode = partial(scheme.encode, image, target_bytes=size, **options)
+    bits = scheme.bits * Channels(len(image)).relative_bits
+    count = min(max(1, round(8 * size / bits)), image[0].numel())
     tried: dict[int, Encoded] = {}
     for _ in range(TRIALS):
         tried[count] = encoded = encode(count)
@@ -81,10 +78,7 @@ def encode_to_psnr(
     scheme: Scheme,
     image: Tensor,
     target: float,
-    *,
-    iterations: int | None = None,
-    seed: int = 0,
-    callback: Callback | None = None,
+    **options: Unpack[EncodeOptions],
 ) -> Encoded:
     """Encode an image into a small file with at least this PSNR.
 
@@ -92,9 +86,7 @@ def encode_to_psnr(
         scheme: Scheme that encodes; several runs may be needed.
         image: (C, H, W) in [0, 1].
         target: PSNR in dB of the decoded image.
-        iterations: Number of steps of each run, by default that of the scheme.
-        seed: Random seed.
-        callback: Callable that gets every new entry of the history of a run.
+        options: Further arguments of `Scheme.encode` of every run.
 
     Raises:
         RateError: No file reached it, with as many Gaussians as pixels.
@@ -103,7 +95,7 @@ def encode_to_psnr(
     points: list[tuple[float, float, Encoded]] = []  # log2 of the count, PSNR
     count = max(1, round(DENSITY * pixels))
     for _ in range(TRIALS):
-        encoded = scheme.encode(image, count, iterations=iterations, seed=seed, callback=callback)
+        encoded = scheme.encode(image, count, **options)
         quality = psnr(render(encoded.gaussians), image)
         points.append((math.log2(count), quality, encoded))
         if target <= quality <= target + PSNR_TOLERANCE:

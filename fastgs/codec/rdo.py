@@ -22,8 +22,12 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from fastgs.codec import rdo_kernels
-from fastgs.codec.symbols import AREA, BASIS, Layer, Steps, values
-from fastgs.gaussians import MIN_SCALE, Gaussians
+from fastgs.codec.channels import RGB, Channels
+from fastgs.codec.flags import find_colored
+from fastgs.codec.layer import MAX_SYMBOL
+from fastgs.codec.mixing import find_mixing, to_basis
+from fastgs.codec.symbols import AREA, COLOR, Layer, Steps, values
+from fastgs.gaussians import CHANNELS, MIN_SCALE, Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
 from fastgs.render.cpu_kernels import EPS
@@ -39,15 +43,16 @@ LEAST = 300  # Gaussians from which the headers of several layers are worth thei
 class StepRule:
     """Steps of the symbols of a layer; benchmarks/LOG.md, section "Codec", tells how the values were found.
 
-    The steps `position` to `chroma` are those of Gaussians of mean size where the fit has `psnr`. A larger error allows
-    larger steps, and so do smaller Gaussians for their colours, as the same bits describe fewer pixels.
+    The steps `position` to `alpha` are those of RGB Gaussians of mean size where the fit has `psnr`. A larger error
+    allows larger steps, and so do smaller Gaussians for their colours, as the same bits describe fewer pixels.
 
     Attributes:
         position: Step of x and y in pixels, before it is rounded to a power of two.
         area: Step of the logarithm of the area.
         shape: Step of the two components of the shape.
-        luma: Step of luma.
+        luma: Step of luma, or of channels of no known meaning.
         chroma: Step of both chroma components.
+        alpha: Step of alpha.
         psnr: PSNR in dB of the fit that these steps are for.
         by_error: Power of the root mean square error that all steps are proportional to.
         position_by_size: Power of the mean size of a layer's Gaussians that their steps of x and y are proportional to.
@@ -59,6 +64,7 @@ class StepRule:
     shape: float = 0.2
     luma: float = 0.035
     chroma: float = 0.035
+    alpha: float = 0.05
     psnr: float = 34.5
     by_error: float = 0.6
     position_by_size: float = 0.5
@@ -77,7 +83,8 @@ PRICE = 2.0
 WORTH = 0.2
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
-MIDDLE = 512  # largest symbol by magnitude, except for positions
+MIDDLE = 512  # largest symbol by magnitude, except for positions, unless steps are too fine for that
+_CLIPPED = 0.01  # share of the Gaussians from which larger symbols are more than outliers
 _BLUR = 2.0  # standard deviation in symbols by which histograms are smoothed
 _FLOOR = 1e-3  # added to smoothed counts, so that every symbol has a price
 
@@ -104,44 +111,48 @@ def search(
     """Round fitted Gaussians to the symbols that are worth their bits.
 
     Args:
-        target: (3, H, W) image in [0, 1].
+        target: (C, H, W) image in [0, 1].
         gaussians: K Gaussians under the normalized rule, fitted to the target.
         coarseness: Factor of all steps except those of positions, which are powers of two.
         sweeps: Number of times that each Gaussian is moved.
     """
-    rows = _take_values(gaussians)
+    channels = Channels(gaussians.channels, gaussians.alpha)
+    mixing = find_mixing(gaussians) if channels.are_mixed else None
+    transform = channels.basis if mixing is None else np.linalg.inv(to_basis(mixing)).T
+    rows = _take_values(gaussians, transform)
     layers = _assign_layers(rows[:, AREA])
     error_factor = 10 ** (STEPS.by_error * (STEPS.psnr - psnr(render(gaussians), target)) / 20)
-    steps = layer_steps(rows[:, AREA], layers, coarseness, error_factor)
-    units = np.stack([each.columns() for each in steps])
-    symbols = _round_to_symbols(rows, units[layers], (gaussians.height, gaussians.width))
+    steps = layer_steps(rows[:, AREA], layers, coarseness, error_factor, channels)
+    units = np.stack([each.columns(channels) for each in steps])
+    symbols, middle = _round_to_symbols(rows, units[layers], (gaussians.height, gaussians.width))
 
-    image = np.einsum("ij,jhw->ihw", BASIS, target.detach().cpu().double().numpy())
+    image = np.einsum("ij,jhw->ihw", transform, target.detach().cpu().double().numpy())
     goal = np.ascontiguousarray(image, np.float32)
     numerator, weight = np.zeros_like(goal), np.zeros_like(goal[0])
-    alive = np.ones(len(rows), bool)
+    alive, zeros = np.ones(len(rows), bool), rdo_kernels.make_zeros(channels.count)
     generator = np.random.default_rng(0)  # of the order in which Gaussians are moved: the same file every time
     position_bits = _price_position(goal[0].size, units[layers])
     for number in range(sweeps + 1):
-        error = _rebuild_sums(numerator, weight, goal, symbols, units[layers], alive)
+        error = _rebuild_sums(numerator, weight, goal, (symbols * units[layers])[alive], zeros)
         if number == sweeps or not alive.any():
             break
-        bits = _price_symbols(symbols, layers, alive, len(units))
-        total = sum(_sum_bits(bits, symbols, layers, alive)) + alive.sum() * (position_bits - CONTEXT_BITS)
+        prices = _price_symbols(symbols, layers, alive, len(units), middle, channels)
+        total = sum(_sum_bits(prices, symbols, layers, alive)) + alive.sum() * (position_bits - CONTEXT_BITS)
         order = generator.permutation(np.flatnonzero(alive))
         price = PRICE * error / total
         rdo_kernels.sweep(
-            numerator, weight, goal, symbols, units, layers, bits, position_bits, price, WORTH * price, order, alive
+            *(numerator, weight, goal, symbols, units, layers, prices.symbols, prices.flags, position_bits),
+            *(price, WORTH * price, order, alive, zeros),
         )
     kept = [symbols[alive & (layers == number)].astype(np.int32) for number in range(len(units))]
-    return Found([Layer(each, step) for each, step in zip(kept, steps, strict=True)], error)
+    return Found([Layer(each, step, mixing) for each, step in zip(kept, steps, strict=True)], error)
 
 
-def _take_values(gaussians: Gaussians) -> NDArray[np.float64]:
-    """Return the (K, 8) values to round, with centres on the canvas and axes of bounded length."""
+def _take_values(gaussians: Gaussians, transform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (K, 5 + C) values to round, with centres on the canvas and axes of bounded length."""
     # Needles that leave the canvas may be of any length.
     longest = REACH * max(gaussians.height, gaussians.width)
-    rows = values(replace(gaussians, scales=gaussians.scales.clamp(MIN_SCALE, longest)))
+    rows = values(replace(gaussians, scales=gaussians.scales.clamp(MIN_SCALE, longest)), transform)
     rows[:, :2] = rows[:, :2].clip(0, [gaussians.width, gaussians.height])
     return rows
 
@@ -156,7 +167,11 @@ def _assign_layers(areas: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def layer_steps(
-    areas: NDArray[np.float64], layers: NDArray[np.int64], coarseness: float, error_factor: float
+    areas: NDArray[np.float64],
+    layers: NDArray[np.int64],
+    coarseness: float,
+    error_factor: float,
+    channels: Channels = RGB,
 ) -> list[Steps]:
     """Return the steps of each layer, by the mean size of its Gaussians.
 
@@ -165,33 +180,44 @@ def layer_steps(
         layers: (K,) number of the layer of each.
         coarseness: Factor of all steps except those of positions.
         error_factor: Factor of all steps.
+        channels: Channels of the image.
     """
+    # A bit is worth an error in proportion to the error of all channels over all bits, and an error of the shape is one
+    # in all channels.
+    error_factor *= channels.relative_bits**-0.5
+    by_channels = math.sqrt(channels.count / CHANNELS)
     factor = coarseness * error_factor
     steps = []
     for number in range(layers.max(initial=0) + 1):
         members = areas[layers == number]
         size = math.exp(0.5 * (members.mean() - areas.mean())) if len(members) else 1.0
         position = STEPS.position * error_factor * size**STEPS.position_by_size
-        color = factor * size**STEPS.color_by_size
+        color = factor * by_channels * size**STEPS.color_by_size
         steps.append(
             Steps(
                 position=min(6, max(-3, round(-math.log2(position)))),
                 area=STEPS.area * factor,
                 shape=STEPS.shape * factor,
                 luma=STEPS.luma * color,
-                chroma=STEPS.chroma * color,
+                chroma=STEPS.chroma * color if "chroma" in channels.attributes else None,
+                alpha=STEPS.alpha * color if channels.alpha else None,
             )
         )
     return steps
 
 
-def _round_to_symbols(rows: NDArray[np.float64], units: NDArray[np.float64], canvas: tuple[int, int]) -> Symbols:
-    """Return (K, 8) symbols within the limits of the search."""
-    symbols = np.rint(rows / units).astype(np.int64)
-    symbols[:, 2:] = symbols[:, 2:].clip(-MIDDLE, MIDDLE)
+def _round_to_symbols(
+    rows: NDArray[np.float64], units: NDArray[np.float64], canvas: tuple[int, int]
+) -> tuple[Symbols, int]:
+    """Return (K, 5 + C) symbols within the limits of the search, and the largest one except for positions."""
+    symbols, middle = np.rint(rows / units).astype(np.int64), MIDDLE
+    largest = np.abs(symbols[:, AREA:]).max(1, initial=0)
+    while middle < MAX_SYMBOL and (largest > middle).mean() > _CLIPPED:
+        middle = min(2 * middle, MAX_SYMBOL)
+    symbols[:, AREA:] = symbols[:, AREA:].clip(-middle, middle)
     last = np.floor(np.array(canvas[::-1]) / units[:, :2]).astype(np.int64)
     symbols[:, :2] = np.minimum(symbols[:, :2], last)
-    return symbols
+    return symbols, middle
 
 
 def _price_position(pixels: int, units: NDArray[np.float64]) -> float:
@@ -204,37 +230,66 @@ def _rebuild_sums(
     numerator: NDArray[np.float32],
     weight: NDArray[np.float32],
     target: NDArray[np.float32],
-    symbols: Symbols,
-    units: NDArray[np.float64],
-    alive: NDArray[np.bool_],
+    rows: NDArray[np.float64],
+    zeros: tuple[np.float32, ...],
 ) -> float:
-    """Sum all Gaussians anew, free of the rounding errors of many updates, and return the squared error."""
+    """Sum Gaussians anew, free of the rounding errors of many updates, and return the squared error."""
     numerator[:], weight[:] = 0, 0
-    for row in (symbols * units)[alive]:
-        rdo_kernels.add(numerator, weight, row, 1.0)
+    for row in rows:
+        rdo_kernels.add(numerator, weight, row, 1.0, zeros)
     error = target - numerator / (weight + EPS)
     return float(np.square(error, dtype=np.float64).sum())
 
 
+@dataclass(frozen=True)
+class _Prices:
+    """Bits of symbols by the histograms of what there is.
+
+    Attributes:
+        symbols: (L, 5 + C, S) bits of each symbol by the smoothed histogram of its column, those of symbol 0 in the
+            middle; 0 for positions.
+        flags: (L, 2) bits of the flag that a Gaussian has no colour, infinite without alpha, and that it has one.
+    """
+
+    symbols: NDArray[np.float64]
+    flags: NDArray[np.float64]
+
+
 def _price_symbols(
-    symbols: Symbols, layers: NDArray[np.int64], alive: NDArray[np.bool_], count: int
-) -> NDArray[np.float64]:
-    """Return the (L, 8, S) bits of each symbol by the smoothed histogram of its column; 0 for positions."""
-    bits = np.zeros((count, symbols.shape[1], 2 * MIDDLE + 1))
+    symbols: Symbols,
+    layers: NDArray[np.int64],
+    alive: NDArray[np.bool_],
+    count: int,
+    middle: int,
+    channels: Channels,
+) -> _Prices:
+    """Return the bits of each symbol from -middle to middle in each of the L layers."""
+    bits = np.zeros((count, symbols.shape[1], 2 * middle + 1))
+    flags = np.tile([np.inf, 0.0], (count, 1))
+    colored = find_colored(symbols[:, COLOR:].T)
     for layer in range(count):
-        members = symbols[alive & (layers == layer)]
+        members = alive & (layers == layer)
+        colors = members
+        if channels.alpha:
+            numbers = np.bincount(colored[members], minlength=2) + 0.5
+            flags[layer] = -np.log2(numbers / numbers.sum())
+            colors = members & colored
         for column in range(AREA, symbols.shape[1]):
-            counts = np.bincount(members[:, column] + MIDDLE, minlength=2 * MIDDLE + 1)
+            chosen = symbols[members if column < COLOR else colors, column]
+            counts = np.bincount(chosen + middle, minlength=2 * middle + 1)
             smooth = gaussian_filter1d(counts.astype(float), _BLUR, mode="constant") + _FLOOR
             bits[layer, column] = -np.log2(smooth / smooth.sum())
-    return bits
+    return _Prices(bits, flags)
 
 
 def _sum_bits(
-    bits: NDArray[np.float64], symbols: Symbols, layers: NDArray[np.int64], alive: NDArray[np.bool_]
+    prices: _Prices, symbols: Symbols, layers: NDArray[np.int64], alive: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Return the (A,) bits of each of the A Gaussians that are kept, without those of its position."""
-    columns = np.arange(AREA, symbols.shape[1])
-    picked = bits[layers[alive][:, None], columns, symbols[alive][:, AREA:] + MIDDLE]
-    total: NDArray[np.float64] = picked.sum(1)
+    columns, middle = np.arange(AREA, symbols.shape[1]), prices.symbols.shape[2] // 2
+    picked = prices.symbols[layers[alive][:, None], columns, symbols[alive][:, AREA:] + middle]
+    without, with_color = prices.flags[layers[alive]].T
+    flagged = np.isfinite(without) & ~find_colored(symbols[alive, COLOR:].T)
+    picked[flagged, COLOR - AREA :] = 0
+    total: NDArray[np.float64] = picked.sum(1) + np.where(flagged, without, with_color)
     return total

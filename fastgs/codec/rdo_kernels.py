@@ -1,7 +1,8 @@
 """Numba kernels of the search: one Gaussian at a time is taken out of the image, moved, and put back.
 
-Images are kept as the two sums of the normalized rule, `numerator` (3, H, W) and `weight` (H, W), in the colour basis
-of symbols.py. With a Gaussian taken out, which leaves N and W, and put back elsewhere with weights w and colour c,
+Images are kept as the two sums of the normalized rule, `numerator` (C, H, W) and `weight` (H, W), in the colour basis
+of symbols.py. Kernels are compiled for each number of channels C, the length of the tuple of zeros that they get. With
+a Gaussian taken out, which leaves N and W, and put back elsewhere with weights w and colour c,
 
     I = (N + w c) / (W + w + EPSILON) = I_w + k c,    k = w / (W + w + EPSILON)
 
@@ -14,9 +15,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba.cpython.unsafe.tuple import tuple_setitem
 
-from fastgs.codec.symbols import AREA, LUMA, U, V, X, Y
-from fastgs.gaussians import CHANNELS, MIN_SCALE
+from fastgs.codec.symbols import AREA, COLOR, U, V, X, Y
+from fastgs.gaussians import MIN_SCALE
 from fastgs.render.cpu_kernels import CUTOFF2, E1, E2, E3, E4, E5, EPS, FADE_SLOPE, HALF, ONE, SLACK, ZERO
 from fastgs.render.reference import CUTOFF
 from fastgs.runtime.jit import fast_jit, jit
@@ -25,9 +27,14 @@ from fastgs.runtime.jit import fast_jit, jit
 THINNEST = 2 * math.log(MIN_SCALE)
 WIDEST = 2 * math.log(1e4)
 
-# Places of the sums over pixels of a trial: of k^2; of k times the error without the colour, for each channel; and of
-# the difference of the squared error without the colour from that without the Gaussian.
-SQUARE, PULL, REST = 0, 1, 4
+# Places of the sums over pixels of a trial: of k^2; of the difference of the squared error without the colour from that
+# without the Gaussian; and, from the last place on, of k times the error without the colour, for each channel.
+SQUARE, REST, PULL = 0, 1, 2
+
+
+def make_zeros(channels: int) -> tuple[np.float32, ...]:
+    """Return the tuple that tells kernels the number of channels."""
+    return (ZERO,) * channels
 
 
 @fast_jit
@@ -78,11 +85,13 @@ def _span_rows(y, reach, height):
 
 
 @fast_jit
-def add(numerator, weight, values, sign):
-    """Add a Gaussian of values (8,) to the sums, or take it out with sign -1."""
+def add(numerator, weight, values, sign, zeros):
+    """Add a Gaussian of values (5 + C,) to the sums, or take it out with sign -1; `zeros` is a tuple of C zeros."""
     height, width = weight.shape
     x, y = np.float32(values[X]), np.float32(values[Y])
-    c0, c1, c2 = np.float32(values[LUMA]), np.float32(values[LUMA + 1]), np.float32(values[LUMA + 2])
+    color = zeros
+    for channel in range(len(zeros)):
+        color = tuple_setitem(color, channel, np.float32(values[COLOR + channel]))
     signed = np.float32(sign)
     ux, uy, vx, vy, slope, half, reach = _make_frame(values[AREA], values[U], values[V])
     top, bottom = _span_rows(y, reach, height)
@@ -92,24 +101,18 @@ def add(numerator, weight, values, sign):
         if first >= last:
             continue
         sums = weight[row, first:last]
-        plane0, plane1, plane2 = (
-            numerator[0, row, first:last],
-            numerator[1, row, first:last],
-            numerator[2, row, first:last],
-        )
         for i in range(last - first):
             dx = np.float32(first + i) + HALF - x
             a, b = ux * dx + uy * dy, vx * dx + vy * dy
             w = signed * _weight(a * a + b * b)
             sums[i] += w
-            plane0[i] += w * c0
-            plane1[i] += w * c1
-            plane2[i] += w * c2
+            for channel in range(len(zeros)):
+                numerator[channel, row, first + i] += w * color[channel]
 
 
 @fast_jit
-def _sum_trial(numerator, weight, target, values, sums):
-    """Fill `sums` (5,) for a Gaussian of values (8,) that is not in the image, whatever its colour."""
+def _sum_trial(numerator, weight, target, values, sums, zeros):
+    """Fill `sums` (2 + C,) for a Gaussian of values (5 + C,) that is not in the image, whatever its colour."""
     height, width = weight.shape
     x, y = np.float32(values[X]), np.float32(values[Y])
     ux, uy, vx, vy, slope, half, reach = _make_frame(values[AREA], values[U], values[V])
@@ -121,9 +124,7 @@ def _sum_trial(numerator, weight, target, values, sums):
         if first >= last:
             continue
         others = weight[row, first:last]
-        n0, n1, n2 = numerator[0, row, first:last], numerator[1, row, first:last], numerator[2, row, first:last]
-        t0, t1, t2 = target[0, row, first:last], target[1, row, first:last], target[2, row, first:last]
-        square, pull0, pull1, pull2, rest = ZERO, ZERO, ZERO, ZERO, ZERO
+        square, rest, pull = ZERO, ZERO, zeros
         for i in range(last - first):
             dx = np.float32(first + i) + HALF - x
             a, b = ux * dx + uy * dy, vx * dx + vy * dy
@@ -131,50 +132,71 @@ def _sum_trial(numerator, weight, target, values, sums):
             before = max(others[i], ZERO) + EPS
             inverse, inverse_before = ONE / (before + w), ONE / before
             k = w * inverse
-            e0, e1, e2 = t0[i] - n0[i] * inverse, t1[i] - n1[i] * inverse, t2[i] - n2[i] * inverse
-            o0, o1, o2 = (
-                t0[i] - n0[i] * inverse_before,
-                t1[i] - n1[i] * inverse_before,
-                t2[i] - n2[i] * inverse_before,
-            )
             square += k * k
-            pull0 += k * e0
-            pull1 += k * e1
-            pull2 += k * e2
-            rest += e0 * e0 + e1 * e1 + e2 * e2 - o0 * o0 - o1 * o1 - o2 * o2
+            change = ZERO
+            for channel in range(len(zeros)):
+                error = target[channel, row, first + i] - numerator[channel, row, first + i] * inverse
+                pull = tuple_setitem(pull, channel, pull[channel] + k * error)
+                change += error * error
+            for channel in range(len(zeros)):
+                error = target[channel, row, first + i] - numerator[channel, row, first + i] * inverse_before
+                change -= error * error
+            rest += change
         sums[SQUARE] += square
-        sums[PULL] += pull0
-        sums[PULL + 1] += pull1
-        sums[PULL + 2] += pull2
         sums[REST] += rest
+        for channel in range(len(zeros)):
+            sums[PULL + channel] += pull[channel]
 
 
 @jit
-def _find_cost(numerator, weight, target, symbols, steps, bits, price, values, sums, colors):
-    """Return error plus price of a Gaussian with the best of all colours, which is written to `colors` (3,).
+def _find_symbol(sums, channel, step, bits, price):
+    """Return the error plus price of the best symbol of a channel, and the symbol; bits are those of its column."""
+    middle = len(bits) // 2
+    nearest = round(sums[PULL + channel] / max(sums[SQUARE], 1e-9) / step)
+    least, best = math.inf, 0
+    for symbol in range(nearest - 1, nearest + 2):
+        bounded = min(max(symbol, -middle), middle)
+        color = bounded * step
+        error = sums[SQUARE] * color * color - 2 * color * sums[PULL + channel]
+        cost = error + price * bits[bounded + middle]
+        if cost < least:
+            least, best = cost, bounded
+    return least, best
+
+
+@jit
+def _find_cost(
+    numerator, weight, target, symbols, steps, bits, flags, price, values, sums, colors, zeros
+):  # fmt: skip
+    """Return error plus price of a Gaussian with the best of all colours, which is written to `colors` (C,).
 
     The error is the difference that the Gaussian makes to the squared error.
     """
-    for column in range(LUMA):
+    for column in range(COLOR):
         values[column] = symbols[column] * steps[column]
-    _sum_trial(numerator, weight, target, values, sums)
+    _sum_trial(numerator, weight, target, values, sums, zeros)
     middle = bits.shape[1] // 2
     total = sums[REST]
-    for column in range(AREA, LUMA):
+    for column in range(AREA, COLOR):
         total += price * bits[column, symbols[column] + middle]
-    for channel in range(CHANNELS):
-        step = steps[LUMA + channel]
+    without_color = total + price * flags[0]
+    for channel in range(len(zeros)):
+        step = steps[COLOR + channel]
         nearest = round(sums[PULL + channel] / max(sums[SQUARE], 1e-9) / step)
         least = math.inf
         for symbol in range(nearest - 1, nearest + 2):
             bounded = min(max(symbol, -middle), middle)
             color = bounded * step
             error = sums[SQUARE] * color * color - 2 * color * sums[PULL + channel]
-            cost = error + price * bits[LUMA + channel, bounded + middle]
+            cost = error + price * bits[COLOR + channel, bounded + middle]
             if cost < least:
                 least = cost
                 colors[channel] = bounded
         total += least
+    total += price * flags[1]
+    if without_color < total:
+        colors[:] = 0
+        return without_color
     return total
 
 
@@ -190,50 +212,72 @@ def _is_allowed(symbols, column, steps, canvas, middle):
 
 
 @jit
-def sweep(numerator, weight, target, symbols, steps, layers, bits, place, price, worth, order, alive):
+def sweep(
+    numerator, weight, target, symbols, steps, layers, bits, flags, place, price, worth, order, alive, zeros
+):  # fmt: skip
     """Move each Gaussian once along each of its symbols where error plus price falls; drop those not worth their bits.
 
     Args:
-        numerator: (3, H, W) weighted sum of the colours of all Gaussians; updated.
+        numerator: (C, H, W) weighted sum of the colours of all Gaussians; updated.
         weight: (H, W) sum of their weights; updated.
-        target: (3, H, W) image in the basis of colours.
-        symbols: (K, 8) symbols; updated.
-        steps: (L, 8) units of the symbols of each layer.
+        target: (C, H, W) image in the basis of colours.
+        symbols: (K, 5 + C) symbols; updated.
+        steps: (L, 5 + C) units of the symbols of each layer.
         layers: (K,) number of the layer of each Gaussian.
-        bits: (L, 8, S) bits of the symbols, those of symbol 0 in the middle.
+        bits: (L, 5 + C, S) bits of the symbols, those of symbol 0 in the middle.
+        flags: (L, 2) bits of the flag that a Gaussian has no colour, whose symbols are all 0 and take no bits then, and
+            that it has one; the former are infinite if a file has no such flags.
         place: Bits of a position.
         price: Squared error that a bit is worth.
         worth: Squared error that each bit of a Gaussian must save for the Gaussian to stay.
         order: Indices of the Gaussians, in the order in which they are moved.
         alive: (K,) mask of the Gaussians that are in the image; updated.
+        zeros: C zeros, as `make_zeros` returns.
     """
-    values, sums = np.zeros(8), np.zeros(5)
-    colors, best = np.zeros(CHANNELS, np.int64), np.zeros(CHANNELS, np.int64)
+    columns = COLOR + len(zeros)
+    values, sums = np.zeros(columns), np.zeros(PULL + len(zeros))
+    colors, best = np.zeros(len(zeros), np.int64), np.zeros(len(zeros), np.int64)
     canvas = weight.shape
     for k in order:
-        moved, unit, column_bits = symbols[k], steps[layers[k]], bits[layers[k]]
+        moved, unit, column_bits, flag_bits = symbols[k], steps[layers[k]], bits[layers[k]], flags[layers[k]]
         middle = column_bits.shape[1] // 2
-        for column in range(8):
+        for column in range(columns):
             values[column] = moved[column] * unit[column]
-        add(numerator, weight, values, -1.0)
-        least = _find_cost(numerator, weight, target, moved, unit, column_bits, price, values, sums, best)
-        for column in range(LUMA):
+        add(numerator, weight, values, -1.0, zeros)
+        least = _find_cost(
+            numerator, weight, target, moved, unit, column_bits, flag_bits, price, values, sums, best, zeros
+        )
+        for column in range(COLOR):
             for direction in (-1, 1):
                 moved[column] += direction
                 if _is_allowed(moved, column, unit, canvas, middle):
-                    cost = _find_cost(numerator, weight, target, moved, unit, column_bits, price, values, sums, colors)
+                    cost = _find_cost(
+                        numerator, weight, target, moved, unit, column_bits, flag_bits, price, values, sums, colors,
+                        zeros,
+                    )  # fmt: skip
                     if cost < least:
                         least = cost
                         best[:] = colors
                         break
                 moved[column] -= direction
-        moved[LUMA:] = best
-        written = place
-        for column in range(AREA, 8):
-            written += column_bits[column, moved[column] + middle]
+        moved[COLOR:] = best
+        written = _count_bits(moved, column_bits, flag_bits, place)
         if price * (written - place) - least < worth * written:
             alive[k] = False
             continue
-        for column in range(8):
+        for column in range(columns):
             values[column] = moved[column] * unit[column]
-        add(numerator, weight, values, 1.0)
+        add(numerator, weight, values, 1.0, zeros)
+
+
+@jit
+def _count_bits(symbols, bits, flags, place):
+    """Return the bits of a Gaussian."""
+    middle, end = bits.shape[1] // 2, len(symbols)
+    colored = math.isinf(flags[0])
+    for column in range(COLOR, end):
+        colored |= symbols[column] != 0
+    total = place + (flags[1] if colored else flags[0])
+    for column in range(AREA, end if colored else COLOR):
+        total += bits[column, symbols[column] + middle]
+    return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from torch import Tensor
 
@@ -28,6 +28,15 @@ class Encoded:
     gaussians: Gaussians
     history: list[HistoryEntry]
     bits_analytic: int | None = None
+
+
+class EncodeOptions(TypedDict, total=False):
+    """Arguments of `Scheme.encode` that a search for a size or a quality passes on as they are."""
+
+    alpha: bool
+    iterations: int | None
+    seed: int
+    callback: Callback | None
 
 
 class Scheme(Protocol):
@@ -56,6 +65,7 @@ class Scheme(Protocol):
         image: Tensor,
         num_gaussians: int,
         *,
+        alpha: bool = False,
         iterations: int | None = None,
         seed: int = 0,
         target_bytes: int | None = None,
@@ -66,13 +76,16 @@ class Scheme(Protocol):
         Args:
             image: (C, H, W) in [0, 1].
             num_gaussians: K, at least 1; the file has no more.
+            alpha: True if the last channel is opacity and the other ones are multiplied by it (C = 2 or 4). It is only
+                given where it is true.
             iterations: Number of steps of all fits together; by default that of the scheme.
             seed: Random seed.
             target_bytes: Size that the file should fill, for schemes that can; it may still be larger, or smaller.
             callback: Callable that gets every new entry of the history.
 
         Raises:
-            ValueError: An argument is out of range, or a fit cannot be made, see `fastgs.fitting.fit.fit`.
+            ValueError: An argument is out of range, the scheme has no files of such channels, or a fit cannot be made,
+                see `fastgs.fitting.fit.fit`.
         """
 
     def decode(self, frame: Frame) -> Gaussians:

@@ -1,0 +1,104 @@
+"""Columns of symbols behind x and y, in the order in which they are coded: shapes and colours, and what alpha changes.
+
+Where there is alpha, many Gaussians have no colour: all symbols of it are 0. Shapes of all Gaussians come first, then a
+flag for each that tells whether it has a colour, and then the colours of those that have one, as if there were no other
+Gaussians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fastgs.codec.channels import Channels
+from fastgs.codec.column_model import Model
+from fastgs.codec.columns import fit_models, read_columns, write_columns
+from fastgs.codec.contexts import Level, levels, weighted
+from fastgs.codec.entropy import Decoder, Encoder, IntArray
+from fastgs.codec.flags import find_colored, read_flags, write_flags
+from fastgs.codec.symbols import AREA, COLOR, X, Y
+
+_SHAPES = COLOR - AREA  # number of columns of shapes
+
+
+def relate(x: IntArray, y: IntArray, position: int) -> list[Level]:
+    """Return the levels of Gaussians, with neighbours that are weighted by how near they are.
+
+    Args:
+        x: (N,) first coordinates, in the order of the curve, in units of `2 ** -position` pixels.
+        y: (N,) second coordinates.
+        position: Exponent of the unit of positions, as in `Steps`.
+    """
+    return weighted(levels(len(x)), x, y, position)
+
+
+def fit_attributes(symbols: IntArray, position: int, channels: Channels, before: Sequence[Model]) -> list[Model]:
+    """Return the models with which the columns behind x and y take the fewest bits.
+
+    Args:
+        symbols: (5 + C, N) symbols of all columns, in the order of the curve.
+        position: Exponent of the unit of positions, as in `Steps`.
+        channels: Channels of the image.
+        before: Models of the 3 + C columns in the layer before.
+    """
+    near = relate(symbols[X], symbols[Y], position)
+    if not channels.alpha:
+        return fit_models(symbols[AREA:], near, before)
+    colors, parts = _select_colored(symbols, position)
+    shapes = fit_models(symbols[AREA:COLOR], near, before[:_SHAPES])
+    return shapes + fit_models(colors, parts, before[_SHAPES:], by_alpha=True)
+
+
+def write_attributes(
+    encoder: Encoder, symbols: IntArray, position: int, channels: Channels, models: Sequence[Model]
+) -> None:
+    """Write the columns behind x and y.
+
+    Args:
+        encoder: Encoder to write to.
+        symbols: (5 + C, N) symbols of all columns, in the order of the curve.
+        position: Exponent of the unit of positions, as in `Steps`.
+        channels: Channels of the image.
+        models: Models of the 3 + C columns.
+    """
+    near = relate(symbols[X], symbols[Y], position)
+    if not channels.alpha:
+        write_columns(encoder, symbols[AREA:], near, models)
+        return
+    write_columns(encoder, symbols[AREA:COLOR], near, models[:_SHAPES])
+    write_flags(encoder, find_colored(symbols[COLOR:]), near)
+    colors, parts = _select_colored(symbols, position)
+    write_columns(encoder, colors, parts, models[_SHAPES:], by_alpha=True)
+
+
+def read_attributes(
+    decoder: Decoder, x: IntArray, y: IntArray, position: int, channels: Channels, models: Sequence[Model]
+) -> tuple[IntArray, list[float]]:
+    """Read what `write_attributes` wrote, given the (N,) positions.
+
+    Returns:
+        (3 + C, N) symbols, and the bits of each column, which are 0 where the decoder does not count them; those of
+        the flags count for alpha.
+
+    Raises:
+        FormatError: No encoder writes such bytes.
+    """
+    near = relate(x, y, position)
+    if not channels.alpha:
+        return read_columns(decoder, len(x), near, models)
+    shapes, bits = read_columns(decoder, len(x), near, models[:_SHAPES])
+    begin = decoder.bits
+    colored = read_flags(decoder, len(x), near)
+    of_flags = decoder.bits - begin
+    parts = relate(x[colored], y[colored], position)
+    some, (of_alpha, *of_others) = read_columns(decoder, int(colored.sum()), parts, models[_SHAPES:], by_alpha=True)
+    colors = np.zeros((channels.count, len(x)), np.int64)
+    colors[:, colored] = some
+    return np.concatenate([shapes, colors]), [*bits, of_flags + of_alpha, *of_others]
+
+
+def _select_colored(symbols: IntArray, position: int) -> tuple[IntArray, list[Level]]:
+    """Return the colours, (C, n), of the n Gaussians that have one, and the levels of these."""
+    colored = symbols[:, find_colored(symbols[COLOR:])]
+    return np.ascontiguousarray(colored[COLOR:]), relate(colored[X], colored[Y], position)
