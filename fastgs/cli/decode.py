@@ -13,7 +13,8 @@ from fastgs.cli.coding import output_folder, read_fgs
 from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
 from fastgs.codec import FormatError, decode
 from fastgs.gaussians import Gaussians
-from fastgs.io.images import save_image
+from fastgs.io.picture import Picture
+from fastgs.io.writing import choose_suffix, write_picture
 from fastgs.render import render
 
 MAX_PIXELS = 89_478_485  # largest image that `load_image` reads, the default of PIL.Image.MAX_IMAGE_PIXELS
@@ -24,7 +25,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser(
         "decode",
         help="draw .fgs files",
-        description="Draw .fgs files as images of 8 bits, at any size.",
+        description="Draw .fgs files as images, at any size, with their transparency.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -32,6 +33,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     add("-o", "--output", type=Path, required=True, metavar="PATH", help="the image to write, such as FILE.png, for "
         "one file; or a folder, for STEM.png of each file")  # fmt: skip
     add("--scale", type=float, default=1.0, metavar="S", help="factor of both sides of the canvas (default: 1)")
+    bits = "bits per sample: 8, 16, or 32 for TIFF in floating point (default: 8)"
+    add("--bits", type=int, choices=(8, 16, 32), default=8, help=bits)
     add("--partial", action="store_true", help="take files that are cut short, too, for a coarse image")
     parser.set_defaults(run=lambda arguments: _decode(parser, arguments))
 
@@ -48,27 +51,29 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     written: dict[Path, Path] = {}
     for path in files:
         with reporting(path, failures):
-            output = arguments.output if folder is None else folder / f"{path.stem}.png"
+            data = read_fgs(path)
+            start = time.perf_counter()
+            gaussians = _decode_gaussians(data, arguments.partial)
+            picture = _draw(gaussians, arguments.scale)
+            seconds = time.perf_counter() - start
+            suffix = choose_suffix(picture, arguments.bits)
+            output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
             check_outputs([output], inputs, written)
-            line = _decode_file(path, output, arguments)
+            write_picture(output, picture, bits=arguments.bits)
+            size = f"{picture.width} x {picture.height}"
+            line = f"{path} -> {output}  {size}  {len(gaussians)} Gaussians  {seconds:.2f} s"
             written[output] = path
             with reporting("standard output", failures):
                 announce(line)
     return FAILED if failures else 0
 
 
-def _decode_file(path: Path, output: Path, arguments: argparse.Namespace) -> str:
-    """Draw one file and return the line that reports it."""
-    data = read_fgs(path)
-    start = time.perf_counter()
-    gaussians = _decode_gaussians(data, arguments.partial)
-    height, width = _scale_canvas(gaussians, arguments.scale)
+def _draw(gaussians: Gaussians, scale: float) -> Picture:
+    """Render Gaussians at a factor of the size of their canvas."""
+    height, width = _scale_canvas(gaussians, scale)
     # Antialiasing takes about as many samples as the canvas has pixels.
     antialias = gaussians.height * gaussians.width <= MAX_PIXELS
-    image = render(gaussians, height, width, antialias=antialias)
-    seconds = time.perf_counter() - start
-    save_image(output, image)
-    return f"{path} -> {output}  {width} x {height}  {len(gaussians)} Gaussians  {seconds:.2f} s"
+    return Picture(render(gaussians, height, width, antialias=antialias), gaussians.alpha)
 
 
 def _decode_gaussians(data: bytes, partial: bool) -> Gaussians:

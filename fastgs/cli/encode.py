@@ -14,11 +14,12 @@ from fastgs.cli.console import (
     fit_progress,
     wrong_argument,
 )
-from fastgs.cli.images import add_images, add_seed, add_size, process_images
+from fastgs.cli.images import add_background, add_images, add_seed, add_size, process_images
 from fastgs.codec import MAX_BPP, SCHEMES, decode, encode
 from fastgs.codec import fastgs as ours
 from fastgs.io.files import atomic_write
-from fastgs.io.images import load_image
+from fastgs.io.picture import Picture, read_picture
+from fastgs.io.pixels import ImageError
 from fastgs.metrics.quality import psnr
 from fastgs.predictor import check_arguments
 from fastgs.render import render
@@ -30,7 +31,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "encode",
         help="write images as .fgs files",
         description="Fit Gaussians to images and write them as .fgs files, of a given size, quality or number of "
-        "Gaussians. A size or a quality takes several fits.",
+        "Gaussians. A size or a quality takes several fits. Gray and transparency are kept; the PSNR is then that of "
+        "gray, or of premultiplied colours and alpha.",
         allow_abbrev=False,
     )
     add_images(parser)
@@ -47,6 +49,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     add("--iterations", type=int, metavar="N", help=f"number of steps of each fit (default: {steps})")
     add_seed(parser)
     add_size(parser)
+    add_background(parser)
     parser.set_defaults(run=lambda arguments: _encode(parser, arguments))
 
 
@@ -81,12 +84,14 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
 
 def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Namespace) -> str:
     """Write the file of one image; return the line about it."""
-    image = load_image(path, arguments.size)
+    picture = _read(path, arguments)
+    image = picture.values
     iterations = SCHEMES[arguments.scheme].iterations if arguments.iterations is None else arguments.iterations
     start = time.perf_counter()
     with fit_progress(label, iterations, None) as callback:
         data = encode(
             image,
+            alpha=picture.alpha,
             scheme=arguments.scheme,
             bpp=arguments.bpp,
             target_psnr=arguments.target_psnr,
@@ -105,3 +110,16 @@ def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Name
         f"{path} -> {output}  {len(data)} bytes  {bpp:.4f} bpp  {quality:.2f} dB  {len(gaussians)} Gaussians  "
         f"{seconds:.1f} s"
     )
+
+
+def _read(path: Path, arguments: argparse.Namespace) -> Picture:
+    """Read an image that a file can hold.
+
+    Raises:
+        ImageError: The image cannot be read, or has high dynamic range or numbers with a range of their own.
+    """
+    picture = read_picture(path, arguments.size, arguments.background)
+    if picture.is_hdr or picture.range != (0.0, 1.0):
+        kind = "high dynamic range" if picture.is_hdr else "numbers with a range of their own"
+        raise ImageError(f"{path}: has {kind}, which .fgs files do not keep; use fastgs predict")
+    return picture

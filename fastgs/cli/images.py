@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from PIL import ImageColor
 
 from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
 from fastgs.io.images import PICTURE_SUFFIXES, find_images
@@ -27,6 +30,12 @@ def add_size(parser: Parser) -> None:
     """Declare --size."""
     help = "shorter side to N pixels, then centre crop (default: size of the image)"
     parser.add_argument("--size", type=int, metavar="N", help=help)
+
+
+def add_background(parser: Parser) -> None:
+    """Declare --background."""
+    help = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: transparency is kept)"
+    parser.add_argument("--background", type=_color, metavar="COLOR", help=help)
 
 
 def process_images(
@@ -70,3 +79,11 @@ def process_images(
             with reporting("standard output", failures):
                 announce(line)
     return FAILED if failures else 0
+
+
+def _color(text: str) -> tuple[float, ...]:
+    """Parse a colour name, #RRGGBB or R,G,B into R, G, B; their range is checked with the other options."""
+    try:
+        return ImageColor.getrgb(f"rgb({text})" if text[:1].isdigit() else text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a colour name, #RRGGBB or R,G,B, got {text!r}") from error

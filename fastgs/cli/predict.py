@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from PIL import ImageColor
-
 from fastgs.cli.console import (
     Failures,
     Parser,
@@ -19,7 +17,7 @@ from fastgs.cli.console import (
     reporting,
     wrong_argument,
 )
-from fastgs.cli.images import add_images, add_seed, add_size, process_images
+from fastgs.cli.images import add_background, add_images, add_seed, add_size, process_images
 from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.gaussians import ALPHA_CHANNELS, Blend
@@ -69,8 +67,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
     add_size(parser)
     add("--blend", default="normalized", help=f"{' or '.join(get_args(Blend))} (default: normalized)")
     add("--loss", default="mse", help=f"{', '.join(LOSSES)} (default: mse)")
-    behind = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: transparency is kept)"
-    add("--background", type=_color, metavar="COLOR", help=behind)
+    add_background(parser)
     profile = "keep the numbers of the file and its ICC profile (default: convert to sRGB)"
     add("--keep-profile", action="store_true", help=profile)
     bits = "bits per sample of the reconstruction: 8, 16, or 32 for TIFF in floating point (default: 8)"
@@ -228,11 +225,3 @@ def _format_line(subject: str, output: Path, result: Result, target_psnr: float 
     if target_psnr is not None and result.psnr < target_psnr:
         line += f"  (below the target of {target_psnr:g} dB)"
     return line
-
-
-def _color(text: str) -> tuple[float, ...]:
-    """Parse a colour name, #RRGGBB or R,G,B into R, G, B; their range is checked with the other options."""
-    try:
-        return ImageColor.getrgb(f"rgb({text})" if text[:1].isdigit() else text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a colour name, #RRGGBB or R,G,B, got {text!r}") from error

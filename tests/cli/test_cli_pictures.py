@@ -172,3 +172,31 @@ def test_damaged_profile_is_a_warning_of_one_line(run_cli, photo_file, tmp_path,
     assert run_cli("predict", tmp_path / "bad.png", "-k", 20, "--iterations", 2, "-o", tmp_path / "out") == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"fastgs: warning: {tmp_path / 'bad.png'}: its colour profile is damaged")
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
+def test_encode_and_decode_keep_the_mode(run_cli, logo, tmp_path, mode, channels, capsys):
+    Image.open(logo).convert(mode).save(tmp_path / "icon.png")
+    file, result = tmp_path / "icon.fgs", tmp_path / "back.png"
+    assert run_cli("encode", tmp_path / "icon.png", "-k", 120, "--iterations", 60, "-o", file) == 0
+    assert run_cli("decode", file, "-o", result) == 0
+    capsys.readouterr()
+    assert run_cli("info", file, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["channels"], facts["alpha"]) == (channels, mode in ("LA", "RGBA"))
+    assert Image.open(result).mode == mode
+    given, found = read_picture(tmp_path / "icon.png").values, read_picture(result).values
+    assert -10 * (given - found).square().mean().log10() > 22
+
+
+def test_encode_refuses_high_dynamic_range_in_one_line(run_cli, photo_pixels, tmp_path, error_line):
+    tifffile.imwrite(tmp_path / "sun.tif", photo_pixels.astype(np.float32) / 50, photometric="rgb")
+    assert run_cli("encode", tmp_path / "sun.tif", "-k", 20, "-o", tmp_path / "sun.fgs") == 1
+    assert error_line().endswith("has high dynamic range, which .fgs files do not keep; use fastgs predict")
+    assert not (tmp_path / "sun.fgs").exists()
+
+
+def test_decode_writes_sixteen_bits(run_cli, photo_file, tmp_path):
+    assert run_cli("encode", photo_file, "-k", 60, "--iterations", 20, "-o", tmp_path / "a.fgs") == 0
+    assert run_cli("decode", tmp_path / "a.fgs", "-o", tmp_path / "a.png", "--bits", 16) == 0
+    assert read_picture(tmp_path / "a.png").depth == 16
