@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from picture_files import picture_files
 from PIL import Image
 
 from fastgs.gaussians import Gaussians
 from fastgs.io.picture import read_picture
+from fastgs.io.writing import choose_suffix
 
 
 @pytest.fixture
@@ -200,3 +202,46 @@ def test_decode_writes_sixteen_bits(run_cli, photo_file, tmp_path):
     assert run_cli("encode", photo_file, "-k", 60, "--iterations", 20, "-o", tmp_path / "a.fgs") == 0
     assert run_cli("decode", tmp_path / "a.fgs", "-o", tmp_path / "a.png", "--bits", 16) == 0
     assert read_picture(tmp_path / "a.png").depth == 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder of files of every depth, alpha, profile, byte order and layout."""
+    folder = tmp_path_factory.mktemp("files")
+    for number, each in enumerate(picture_files()):
+        (folder / f"{number:03}-{each.name}").write_bytes(each.data)
+    return folder
+
+
+def check_kind(given, path):
+    """Check that a file has the kind, the size and the profile that a picture is written with."""
+    result = read_picture(path, keep_profile=given.profile is not None)
+    assert result.values.shape == given.values.shape, path.name
+    assert (result.alpha, result.is_hdr) == (given.alpha, given.is_hdr), path.name
+    if path.suffix == ".png":
+        with Image.open(path) as image:
+            assert image.mode == {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[given.channels], path.name
+            assert image.info.get("icc_profile") or "srgb" in image.info, path.name
+
+
+@pytest.mark.filterwarnings("ignore::fastgs.io.pixels.ImageWarning")
+def test_every_file_comes_back_through_predict(run_cli, folder, tmp_path):
+    files = sorted(folder.iterdir())
+    assert len(files) >= 40
+    options = ["-k", 40, "--iterations", 10, "-o", tmp_path, "--init", "grid"]
+    assert run_cli("predict", *files, *options) == 0
+    for path in files:
+        given = read_picture(path)
+        check_kind(given, tmp_path / f"{path.stem}{choose_suffix(given)}")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::fastgs.io.pixels.ImageWarning")
+def test_every_file_comes_back_through_encode_and_decode(run_cli, folder, tmp_path):
+    files = [path for path in sorted(folder.iterdir()) if not read_picture(path).is_hdr]
+    assert len(files) >= 40
+    (tmp_path / "back").mkdir()
+    assert run_cli("encode", *files, "-k", 40, "--iterations", 5, "-o", tmp_path) == 0
+    assert run_cli("decode", *sorted(tmp_path.glob("*.fgs")), "-o", tmp_path / "back") == 0
+    for path in files:
+        check_kind(read_picture(path), tmp_path / "back" / f"{path.stem}.png")
