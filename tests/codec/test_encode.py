@@ -62,7 +62,7 @@ class FakeSearch:
     def __init__(self, monkeypatch, size):
         self.tried = []
         monkeypatch.setattr(scheme, "search", self.search)
-        monkeypatch.setattr(scheme, "encode_layers", lambda layers, canvas: [bytes(size(self.tried[-1]))])
+        monkeypatch.setattr(scheme, "encode_layers", lambda layers, canvas, channels: [bytes(size(self.tried[-1]))])
         monkeypatch.setattr(scheme, "write_frame", lambda frame: frame.layers[0])
 
     def search(self, image, gaussians, coarseness):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from layer_data import sample_file
 
+from fastgs.codec.channels import Channels
 from fastgs.codec.frame import CODES, MAGIC, VERSION, FormatError, Frame, read_frame, write_frame
 
 
@@ -14,7 +15,21 @@ def test_frame_round_trip(scheme, layers):
     frame = Frame(scheme, 65535, 1, layers)
     data = write_frame(frame)
     assert read_frame(data) == frame and read_frame(data, partial=True) == frame
+    assert data[:4] == MAGIC + bytes([1])
+
+
+@pytest.mark.parametrize(("count", "alpha"), [(1, False), (2, True), (2, False), (4, True), (4, False), (32, False)])
+def test_frame_of_other_channels_is_of_version_2(count, alpha):
+    frame = Frame("fastgs", 3, 5, [b"a"], channels=Channels(count, alpha))
+    data = write_frame(frame)
+    assert read_frame(data) == frame
     assert data[:4] == MAGIC + bytes([VERSION])
+
+
+@pytest.mark.parametrize(("count", "alpha"), [(0, False), (33, False), (3, True), (1, True)])
+def test_channels_refuse_what_files_cannot_hold(count, alpha):
+    with pytest.raises(ValueError, match=r"^(channels|alpha): "):
+        Channels(count, alpha)
 
 
 def test_frame_adds_few_bytes_to_its_layers():
@@ -41,7 +56,7 @@ def test_partial_frame_has_the_whole_layers_of_a_prefix():
     [
         (lambda data: b"", "not a .fgs file"),
         (lambda data: b"\x89PNG" + data[4:], "not a .fgs file"),
-        (lambda data: data[:3] + bytes([VERSION + 1]) + data[4:], "version 2.*update fastgs"),
+        (lambda data: data[:3] + bytes([VERSION + 1]) + data[4:], "version 3.*update fastgs"),
         (lambda data: data[:9], "cut short"),
         (lambda data: data[:-1], "cut short"),
         (lambda data: data + b"?", "1 bytes follow"),

@@ -12,7 +12,7 @@ from layer_data import STEPS
 from fastgs.codec import rdo_kernels
 from fastgs.codec.layer import encode_layers
 from fastgs.codec.rdo import PRICE, layer_steps, search
-from fastgs.codec.symbols import LUMA, Layer, dequantize
+from fastgs.codec.symbols import COLOR, Layer, dequantize
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
@@ -81,7 +81,7 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch):
     """The price of a bit is `PRICE` times error over bits, and these bits are about those of the file."""
     prices = []
     sweep = rdo_kernels.sweep
-    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[8]) or sweep(*arguments))
+    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[9]) or sweep(*arguments))
     search(astronaut, fitted, sweeps=1)
     rounded = search(astronaut, fitted, sweeps=0)
     bits = PRICE * rounded.error / prices[0]
@@ -89,6 +89,7 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch):
 
 
 CANVAS, UNITS = (24, 60), STEPS.columns()[None]
+ZEROS = rdo_kernels.make_zeros(3)
 EXACT = [
     [12, 20, 16, 3, 0, 30, 2, 0],
     [40, 8, 14, 0, 4, 10, 0, 3],
@@ -102,7 +103,7 @@ def make_sums(symbols):
     """Return numerator and weight of all Gaussians, with which a sweep starts, and their image."""
     numerator, weight = np.zeros((3, *CANVAS), np.float32), np.zeros(CANVAS, np.float32)
     for row in symbols * UNITS:
-        rdo_kernels.add(numerator, weight, row, 1.0)
+        rdo_kernels.add(numerator, weight, row, 1.0, ZEROS)
     return numerator, weight, numerator / (weight + np.float32(EPSILON))
 
 
@@ -111,20 +112,23 @@ def sweep_one(symbols, number, target, bits, price):
     numerator, weight, _ = make_sums(symbols)
     layers, alive = np.zeros(len(symbols), np.int64), np.ones(len(symbols), bool)
     order = np.full(10, number)
-    rdo_kernels.sweep(numerator, weight, target, symbols, UNITS, layers, bits, 0.0, price, 0.0, order, alive)
+    flags = np.array([[np.inf, 0.0]])  # none
+    rdo_kernels.sweep(
+        numerator, weight, target, symbols, UNITS, layers, bits, flags, 0.0, price, 0.0, order, alive, ZEROS
+    )
 
 
 def test_sweep_reduces_the_error_of_moved_symbols():
     """Bits are free, the symbol is off by two in either direction, in any column, anywhere on a wide canvas."""
     exact = np.array(EXACT)
     target = make_sums(exact)[2]
-    for number, column, away in product(range(len(exact)), range(LUMA), (-2, 2)):
+    for number, column, away in product(range(len(exact)), range(COLOR), (-2, 2)):
         symbols = exact.copy()
         symbols[number, column] += away
         before = np.square(make_sums(symbols)[2] - target).sum()
         sweep_one(symbols, number, target, np.zeros((1, 8, 1025)), 0.0)
         assert np.square(make_sums(symbols)[2] - target).sum() < 0.4 * before
-        assert (symbols[:, LUMA:] == exact[:, LUMA:]).all()
+        assert (symbols[:, COLOR:] == exact[:, COLOR:]).all()
 
 
 def test_rounding_keeps_positions_on_a_wide_canvas():
@@ -136,10 +140,10 @@ def test_rounding_keeps_positions_on_a_wide_canvas():
 @pytest.mark.parametrize("cheap", [-1, 1])
 def test_sweep_finds_cheaper_colours_beside_the_best(cheap):
     symbols, bits = np.array(EXACT[:1]), np.ones((1, 8, 1025))
-    for column in range(LUMA, 8):
+    for column in range(COLOR, 8):
         bits[0, column, 512 + EXACT[0][column] + cheap] = 0
     sweep_one(symbols, 0, make_sums(symbols)[2], bits, 1e3)
-    assert (symbols[0, LUMA:] - EXACT[0][LUMA:]).tolist() == [cheap] * 3
+    assert (symbols[0, COLOR:] - EXACT[0][COLOR:]).tolist() == [cheap] * 3
 
 
 @pytest.mark.parametrize(
@@ -183,5 +187,5 @@ def test_search_bounds_axes_and_positions_off_the_canvas(astronaut, seeded):
     found = search(astronaut, gaussians)
     assert math.isfinite(found.error)
     for layer in found.layers:
-        assert (np.abs(layer.symbols[:, LUMA:]) <= 512).all()
+        assert (np.abs(layer.symbols[:, COLOR:]) <= 512).all()
         assert (layer.symbols[:, :2] >= 0).all() and (layer.symbols[:, :2] * 2.0**-layer.steps.position <= 128).all()

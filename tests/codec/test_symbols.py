@@ -7,7 +7,8 @@ import pytest
 import torch
 from layer_data import STEPS
 
-from fastgs.codec.symbols import BASIS, Layer, Steps, dequantize, values
+from fastgs.codec.channels import BASIS
+from fastgs.codec.symbols import Layer, Steps, dequantize, values
 from fastgs.gaussians import Gaussians
 from fastgs.render import render
 
