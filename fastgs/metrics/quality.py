@@ -1,6 +1,6 @@
 """Similarity of two images: PSNR, SSIM, MS-SSIM, and the SSIM loss.
 
-The scores (`psnr`, `ssim`, `ms_ssim`) are computed on floating-point RGB images clamped to [0, 1], without rounding to
+The scores (`psnr`, `ssim`, `ms_ssim`) are computed on floating-point images clamped to [0, 1], without rounding to
 8 bits and without gradients. SSIM and MS-SSIM of images of more than 1536 pixels a side are means over tiles. Both are
 torchmetrics' definitions; for SSIM of float32 on the CPU there are kernels in ssim_kernels.py. torchmetrics takes
 seconds to import, so it is imported where it is used.
@@ -39,14 +39,14 @@ def psnr(image: Tensor, target: Tensor) -> float:
     The MSE is summed in float32, in pairs, and is taken as at least 1e-10, so that identical images give 100 dB.
 
     Args:
-        image: (3, H, W), clamped to [0, 1] and not rounded.
-        target: (3, H, W), clamped to [0, 1] and not rounded.
+        image: (C, H, W), clamped to [0, 1] and not rounded.
+        target: (C, H, W), clamped to [0, 1] and not rounded.
 
     Returns:
         At most 100; NaN if an image holds NaN.
 
     Raises:
-        ValueError: The shapes differ or are not (3, H, W).
+        ValueError: The shapes differ or are not (C, H, W).
     """
     image, target = _clamp(image, target)
     mse = functional.mse_loss(image, target).item()
@@ -61,11 +61,11 @@ def ssim(image: Tensor, target: Tensor) -> float:
     mean over pixels and channels.
 
     Args:
-        image: (3, H, W), clamped to [0, 1].
-        target: (3, H, W), clamped to [0, 1].
+        image: (C, H, W), clamped to [0, 1].
+        target: (C, H, W), clamped to [0, 1].
 
     Raises:
-        ValueError: The shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
+        ValueError: The shapes differ or are not (C, H, W), or the shorter side is under 6 pixels.
     """
     return _mean_over_tiles(lambda a, b: 1 - ssim_loss(a, b).item(), *_clamp(image, target))
 
@@ -77,14 +77,14 @@ def ms_ssim(image: Tensor, target: Tensor) -> float | None:
     Scales and weights are the five of the paper, with the window of `ssim`; negative terms count as 0.
 
     Args:
-        image: (3, H, W), clamped to [0, 1].
-        target: (3, H, W), clamped to [0, 1].
+        image: (C, H, W), clamped to [0, 1].
+        target: (C, H, W), clamped to [0, 1].
 
     Returns:
         The score, or None if the shorter side is under 176 pixels, where five scales do not fit.
 
     Raises:
-        ValueError: The shapes differ or are not (3, H, W).
+        ValueError: The shapes differ or are not (C, H, W).
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
@@ -102,11 +102,11 @@ def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
     """Return `1 - SSIM` as a differentiable scalar; unlike in `ssim`, the images are not clamped, so gradients pass.
 
     Args:
-        image: (3, H, W).
-        target: (3, H, W).
+        image: (C, H, W).
+        target: (C, H, W).
 
     Raises:
-        ValueError: The shapes differ or are not (3, H, W), or the shorter side is under 6 pixels.
+        ValueError: The shapes differ or are not (C, H, W), or the shorter side is under 6 pixels.
     """
     _check(image, target)
     if min(image.shape[1:]) < MIN_SSIM_SIZE:
@@ -182,7 +182,7 @@ def _clamp(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check(image: Tensor, target: Tensor) -> None:
-    """Refuse shapes other than two equal (3, H, W); some of them would broadcast."""
+    """Refuse shapes other than two equal (C, H, W); some of them would broadcast."""
     if image.ndim != 3 or image.shape != target.shape or image.numel() == 0:
         raise ValueError(
             f"expected two images of one shape (C, H, W), got {tuple(image.shape)} and {tuple(target.shape)}"

@@ -182,10 +182,19 @@ def test_tiles_are_weighted_by_their_area(monkeypatch, metric, largest, shape, e
 def test_measures_refuse_other_shapes(metric):
     image = torch.rand(3, 8, 8)
     for other in (image[:, :1], image[:1], image[None], torch.rand(3, 0, 8)):
-        with pytest.raises(ValueError, match=r"expected two images of shape \(3, H, W\)"):
+        with pytest.raises(ValueError, match=r"expected two images of one shape \(C, H, W\)"):
             metric(other, image)
     with pytest.raises(ValueError, match="expected two images"):
-        metric(image[:1], image[:1])
+        metric(image[0], image[0])
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim, ssim_loss])
+def test_measures_of_equal_channels_are_those_of_one(metric):
+    a, b = torch.rand(2, 1, 40, 50, generator=torch.Generator().manual_seed(0))
+    wanted = float(metric(a, b))
+    for channels in (2, 3, 7):
+        found = float(metric(a.expand(channels, -1, -1).contiguous(), b.expand(channels, -1, -1).contiguous()))
+        assert found == pytest.approx(wanted, abs=1e-5)
 
 
 def test_ssim_refuses_tiny_images():
