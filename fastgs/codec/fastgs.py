@@ -28,7 +28,8 @@ from fastgs.render import render
 COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
 TRIALS = 8  # number of factors that are tried at most
 FULL = 0.972  # share of the bytes that is enough
-BITS_OF_COARSENESS = 5.5  # bits that a Gaussian costs less where steps are twice as coarse, about
+# Bits that a Gaussian costs less where steps are twice as coarse, about; one more for each channel.
+BITS_OF_COARSENESS = 2.5
 
 # A long memory of gradients and large steps of colours overshoot: their gain in a fit is lost, and more, in rounding.
 LONGEST_MEMORY = 10.0
@@ -108,7 +109,7 @@ def _fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None) -> byte
             break
         spare = 8 * (0.5 * (1 + FULL) * target_bytes - len(data)) / max(1, sum(len(layer.symbols) for layer in layers))
         before = coarseness
-        coarseness = min(COARSEST, max(FINEST, coarseness * 2 ** (-spare / BITS_OF_COARSENESS)))
+        coarseness = min(COARSEST, max(FINEST, coarseness * 2 ** (-spare / (BITS_OF_COARSENESS + channels.count))))
         if coarseness == before:
             break
     assert best is not None

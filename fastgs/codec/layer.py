@@ -28,14 +28,23 @@ _LOG_SCALES = (-9.210340, 27.631022)
 # Gaussians of up to three channels per byte of a payload, so that no small file causes much work.
 _MAX_PER_BYTE = 16
 
-# Models that those of the first layer are written as differences to.
+# Models that those of the first layer are written as differences to: of gaps and shapes, of the columns of colours by
+# their attribute, and of the columns of colours with alpha.
 _GAPS = Model(18, 4, 9, 3, 10, BY_SPREAD, 0)
-_AREA = Model(18, 14, 16, 2, 10, BY_DENSITY, 0)
-_SHAPE = Model(0, 8, 15, 2, 10, BY_SPREAD, 0)
+_SHAPES = (
+    Model(18, 14, 16, 2, 10, BY_DENSITY, 0),
+    Model(0, 8, 15, 2, 10, BY_SPREAD, 0),
+    Model(0, 8, 15, 2, 10, BY_SPREAD, 0),
+)
 _LUMA = Model(22, 2, 22, 2, 13, BY_SPREAD, 0)
 _CHROMA = (Model(0, 8, 11, 1, 10, BY_SPREAD, 1), Model(0, 8, 8, 0, 10, BY_SPREAD, 1))
-_ALPHA = Model(22, 8, 22, 2, 13, BY_SPREAD, 0)
-_MIXED = Model(0, 8, 15, 1, 12, BY_SPREAD, 0)
+_CHANNEL = Model(0, 6, 14, 1, 9, BY_SPREAD, 1)
+_WITH_ALPHA = (
+    Model(60, 2, 12, 0, 12, BY_SPREAD, 4),
+    Model(60, 16, 20, 0, 13, BY_SPREAD, 2),
+    Model(0, 16, 17, 0, 11, BY_SPREAD, 2),
+    Model(0, 16, 13, 0, 9, BY_SPREAD, 2),
+)
 
 
 def encode_layers(layers: Sequence[Layer], canvas: tuple[int, int], channels: Channels = RGB) -> list[bytes]:
@@ -82,10 +91,13 @@ def bit_breakdown(
 
 def _make_initial_models(channels: Channels) -> list[Model]:
     """Return the models before the first layer, of the gaps and of the columns behind x and y."""
-    chroma = iter(_CHROMA)
-    of_attribute = {"alpha": _ALPHA, "luma": _LUMA, "channels": _MIXED}
-    colors = [next(chroma) if name == "chroma" else of_attribute[name] for name in channels.attributes]
-    return [_GAPS, _AREA, _SHAPE, _SHAPE, *colors]
+    if channels.alpha:
+        colors = _WITH_ALPHA[: channels.count]
+    elif channels.are_mixed:
+        colors = (_CHANNEL,) * channels.count
+    else:
+        colors = (_LUMA, *_CHROMA)[: channels.count]
+    return [_GAPS, *_SHAPES, *colors]
 
 
 def most_gaussians(channels: Channels, size: int = MAX_GAUSSIANS) -> int:

@@ -127,9 +127,11 @@ def search(
     symbols, middle = _round_to_symbols(rows, units[layers], (gaussians.height, gaussians.width))
 
     image = np.einsum("ij,jhw->ihw", transform, target.detach().cpu().double().numpy())
-    goal = np.ascontiguousarray(image, np.float32)
+    planes, zeros = rdo_kernels.split_channels(channels.count)
+    goal = np.zeros((planes, *image.shape[1:]), np.float32)
+    goal[: channels.count] = image
     numerator, weight = np.zeros_like(goal), np.zeros_like(goal[0])
-    alive, zeros = np.ones(len(rows), bool), rdo_kernels.make_zeros(channels.count)
+    alive = np.ones(len(rows), bool)
     generator = np.random.default_rng(0)  # of the order in which Gaussians are moved: the same file every time
     position_bits = _price_position(goal[0].size, units[layers])
     for number in range(sweeps + 1):
@@ -235,7 +237,7 @@ def _rebuild_sums(
 ) -> float:
     """Sum Gaussians anew, free of the rounding errors of many updates, and return the squared error."""
     numerator[:], weight[:] = 0, 0
-    for row in rows:
+    for row in np.pad(rows, [(0, 0), (0, COLOR + len(target) - rows.shape[1])]):
         rdo_kernels.add(numerator, weight, row, 1.0, zeros)
     error = target - numerator / (weight + EPS)
     return float(np.square(error, dtype=np.float64).sum())

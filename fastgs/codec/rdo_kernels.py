@@ -1,13 +1,16 @@
 """Numba kernels of the search: one Gaussian at a time is taken out of the image, moved, and put back.
 
-Images are kept as the two sums of the normalized rule, `numerator` (C, H, W) and `weight` (H, W), in the colour basis
-of symbols.py. Kernels are compiled for each number of channels C, the length of the tuple of zeros that they get. With
-a Gaussian taken out, which leaves N and W, and put back elsewhere with weights w and colour c,
+Images are kept as the two sums of the normalized rule, `numerator` (P, H, W) and `weight` (H, W), in the basis of
+colours. With a Gaussian taken out, which leaves N and W, and put back elsewhere with weights w and colour c,
 
     I = (N + w c) / (W + w + EPSILON) = I_w + k c,    k = w / (W + w + EPSILON)
 
 so that the squared error is a parabola in c: one pass over the pixels that it covers gives the best colour, and the
 error of every other one.
+
+Channels are taken in groups, each in a pass of its own over the pixels. A kernel is compiled for each size of a group,
+which is the length of the tuple of zeros that it gets, so the sums of a group are in registers. For groups of one size
+there are P planes for C channels, the last ones of which may be 0.
 """
 
 from __future__ import annotations
@@ -27,14 +30,19 @@ from fastgs.runtime.jit import fast_jit, jit
 THINNEST = 2 * math.log(MIN_SCALE)
 WIDEST = 2 * math.log(1e4)
 
+# Most channels in a group: numba unrolls no loops over ten and more, which then take ten times as long.
+MOST_CHANNELS = 8
+
 # Places of the sums over pixels of a trial: of k^2; of the difference of the squared error without the colour from that
 # without the Gaussian; and, from the last place on, of k times the error without the colour, for each channel.
 SQUARE, REST, PULL = 0, 1, 2
 
 
-def make_zeros(channels: int) -> tuple[np.float32, ...]:
-    """Return the tuple that tells kernels the number of channels."""
-    return (ZERO,) * channels
+def split_channels(channels: int) -> tuple[int, tuple[np.float32, ...]]:
+    """Return the number of planes P for C channels, and the tuple of zeros that tells kernels the size of a group."""
+    groups = -(-channels // MOST_CHANNELS)
+    size = -(-channels // groups)
+    return groups * size, (ZERO,) * size
 
 
 @fast_jit
@@ -86,82 +94,72 @@ def _span_rows(y, reach, height):
 
 @fast_jit
 def add(numerator, weight, values, sign, zeros):
-    """Add a Gaussian of values (5 + C,) to the sums, or take it out with sign -1; `zeros` is a tuple of C zeros."""
+    """Add a Gaussian of values (5 + P,) to the sums, or take it out with sign -1."""
     height, width = weight.shape
     x, y = np.float32(values[X]), np.float32(values[Y])
-    color = zeros
-    for channel in range(len(zeros)):
-        color = tuple_setitem(color, channel, np.float32(values[COLOR + channel]))
     signed = np.float32(sign)
     ux, uy, vx, vy, slope, half, reach = _make_frame(values[AREA], values[U], values[V])
     top, bottom = _span_rows(y, reach, height)
-    for row in range(top, bottom):
-        dy = np.float32(row) + HALF - y
-        first, last = _span_columns(x, dy, slope, half, reach, width)
-        if first >= last:
-            continue
-        sums = weight[row, first:last]
-        for i in range(last - first):
-            dx = np.float32(first + i) + HALF - x
-            a, b = ux * dx + uy * dy, vx * dx + vy * dy
-            w = signed * _weight(a * a + b * b)
-            sums[i] += w
-            for channel in range(len(zeros)):
-                numerator[channel, row, first + i] += w * color[channel]
+    for start in range(0, len(numerator), len(zeros)):
+        color = zeros
+        for each in range(len(zeros)):
+            color = tuple_setitem(color, each, np.float32(values[COLOR + start + each]))
+        for row in range(top, bottom):
+            dy = np.float32(row) + HALF - y
+            first, last = _span_columns(x, dy, slope, half, reach, width)
+            if first >= last:
+                continue
+            sums = weight[row, first:last]
+            for i in range(last - first):
+                dx = np.float32(first + i) + HALF - x
+                a, b = ux * dx + uy * dy, vx * dx + vy * dy
+                w = signed * _weight(a * a + b * b)
+                if start == 0:
+                    sums[i] += w
+                for each in range(len(zeros)):
+                    numerator[start + each, row, first + i] += w * color[each]
 
 
 @fast_jit
 def _sum_trial(numerator, weight, target, values, sums, zeros):
-    """Fill `sums` (2 + C,) for a Gaussian of values (5 + C,) that is not in the image, whatever its colour."""
+    """Fill `sums` (2 + P,) for a Gaussian of values (5 + P,) that is not in the image, whatever its colour."""
     height, width = weight.shape
     x, y = np.float32(values[X]), np.float32(values[Y])
     ux, uy, vx, vy, slope, half, reach = _make_frame(values[AREA], values[U], values[V])
     top, bottom = _span_rows(y, reach, height)
     sums[:] = 0.0
-    for row in range(top, bottom):
-        dy = np.float32(row) + HALF - y
-        first, last = _span_columns(x, dy, slope, half, reach, width)
-        if first >= last:
-            continue
-        others = weight[row, first:last]
-        square, rest, pull = ZERO, ZERO, zeros
-        for i in range(last - first):
-            dx = np.float32(first + i) + HALF - x
-            a, b = ux * dx + uy * dy, vx * dx + vy * dy
-            w = _weight(a * a + b * b)
-            before = max(others[i], ZERO) + EPS
-            inverse, inverse_before = ONE / (before + w), ONE / before
-            k = w * inverse
-            square += k * k
-            change = ZERO
-            for channel in range(len(zeros)):
-                error = target[channel, row, first + i] - numerator[channel, row, first + i] * inverse
-                pull = tuple_setitem(pull, channel, pull[channel] + k * error)
-                change += error * error
-            for channel in range(len(zeros)):
-                error = target[channel, row, first + i] - numerator[channel, row, first + i] * inverse_before
-                change -= error * error
-            rest += change
-        sums[SQUARE] += square
-        sums[REST] += rest
-        for channel in range(len(zeros)):
-            sums[PULL + channel] += pull[channel]
-
-
-@jit
-def _find_symbol(sums, channel, step, bits, price):
-    """Return the error plus price of the best symbol of a channel, and the symbol; bits are those of its column."""
-    middle = len(bits) // 2
-    nearest = round(sums[PULL + channel] / max(sums[SQUARE], 1e-9) / step)
-    least, best = math.inf, 0
-    for symbol in range(nearest - 1, nearest + 2):
-        bounded = min(max(symbol, -middle), middle)
-        color = bounded * step
-        error = sums[SQUARE] * color * color - 2 * color * sums[PULL + channel]
-        cost = error + price * bits[bounded + middle]
-        if cost < least:
-            least, best = cost, bounded
-    return least, best
+    for start in range(0, len(target), len(zeros)):
+        for row in range(top, bottom):
+            dy = np.float32(row) + HALF - y
+            first, last = _span_columns(x, dy, slope, half, reach, width)
+            if first >= last:
+                continue
+            others = weight[row, first:last]
+            square, rest, pull = ZERO, ZERO, zeros
+            for i in range(last - first):
+                dx = np.float32(first + i) + HALF - x
+                a, b = ux * dx + uy * dy, vx * dx + vy * dy
+                w = _weight(a * a + b * b)
+                before = max(others[i], ZERO) + EPS
+                inverse, inverse_before = ONE / (before + w), ONE / before
+                k = w * inverse
+                square += k * k
+                change = ZERO
+                for each in range(len(zeros)):
+                    plane = start + each
+                    error = target[plane, row, first + i] - numerator[plane, row, first + i] * inverse
+                    pull = tuple_setitem(pull, each, pull[each] + k * error)
+                    change += error * error
+                for each in range(len(zeros)):
+                    plane = start + each
+                    error = target[plane, row, first + i] - numerator[plane, row, first + i] * inverse_before
+                    change -= error * error
+                rest += change
+            if start == 0:
+                sums[SQUARE] += square
+            sums[REST] += rest
+            for each in range(len(zeros)):
+                sums[PULL + start + each] += pull[each]
 
 
 @jit
@@ -180,7 +178,7 @@ def _find_cost(
     for column in range(AREA, COLOR):
         total += price * bits[column, symbols[column] + middle]
     without_color = total + price * flags[0]
-    for channel in range(len(zeros)):
+    for channel in range(len(colors)):
         step = steps[COLOR + channel]
         nearest = round(sums[PULL + channel] / max(sums[SQUARE], 1e-9) / step)
         least = math.inf
@@ -218,9 +216,9 @@ def sweep(
     """Move each Gaussian once along each of its symbols where error plus price falls; drop those not worth their bits.
 
     Args:
-        numerator: (C, H, W) weighted sum of the colours of all Gaussians; updated.
+        numerator: (P, H, W) weighted sum of the colours of all Gaussians, with planes of 0 behind the C channels; updated.
         weight: (H, W) sum of their weights; updated.
-        target: (C, H, W) image in the basis of colours.
+        target: (P, H, W) image in the basis of colours, with planes of 0 behind the C channels.
         symbols: (K, 5 + C) symbols; updated.
         steps: (L, 5 + C) units of the symbols of each layer.
         layers: (K,) number of the layer of each Gaussian.
@@ -232,12 +230,11 @@ def sweep(
         worth: Squared error that each bit of a Gaussian must save for the Gaussian to stay.
         order: Indices of the Gaussians, in the order in which they are moved.
         alive: (K,) mask of the Gaussians that are in the image; updated.
-        zeros: C zeros, as `make_zeros` returns.
+        zeros: Zeros, one for each channel of a group, from `split_channels`.
     """
-    columns = COLOR + len(zeros)
-    values, sums = np.zeros(columns), np.zeros(PULL + len(zeros))
-    colors, best = np.zeros(len(zeros), np.int64), np.zeros(len(zeros), np.int64)
-    canvas = weight.shape
+    columns, canvas = symbols.shape[1], weight.shape
+    values, sums = np.zeros(COLOR + len(target)), np.zeros(PULL + len(target))
+    colors, best = np.zeros(columns - COLOR, np.int64), np.zeros(columns - COLOR, np.int64)
     for k in order:
         moved, unit, column_bits, flag_bits = symbols[k], steps[layers[k]], bits[layers[k]], flags[layers[k]]
         middle = column_bits.shape[1] // 2
