@@ -57,8 +57,10 @@ def encode_layers(layers: Sequence[Layer], canvas: tuple[int, int], channels: Ch
         channels: Channels of the image.
 
     Raises:
-        ValueError: A symbol is out of range, or the value that it stands for is.
+        ValueError: A symbol is out of range, or the value that it stands for is; or layers differ in their mixing.
     """
+    if any(not np.array_equal(layer.mixing, layers[0].mixing) for layer in layers):  # type: ignore[arg-type]
+        raise ValueError("mixing: must be the same for all layers")
     payloads: list[bytes] = []
     models: Sequence[Model] = _make_initial_models(channels)
     for number, layer in enumerate(layers):

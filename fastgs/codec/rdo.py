@@ -84,7 +84,7 @@ WORTH = 0.2
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
 MIDDLE = 512  # largest symbol by magnitude, except for positions, unless steps are too fine for that
-_CLIPPED = 0.01  # share of the Gaussians from which larger symbols are more than outliers
+_CLIPPED = 0.001  # share of the Gaussians from which larger symbols are more than outliers
 _BLUR = 2.0  # standard deviation in symbols by which histograms are smoothed
 _FLOOR = 1e-3  # added to smoothed counts, so that every symbol has a price
 

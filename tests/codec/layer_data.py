@@ -1,9 +1,12 @@
 """Layers of symbols for the tests of files."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.frame import Frame, write_frame
 from fastgs.codec.layer import decode_layers, encode_layers
 from fastgs.codec.symbols import Layer, Steps
@@ -11,6 +14,36 @@ from fastgs.codec.symbols import Layer, Steps
 GOLDEN = Path(__file__).parents[1] / "golden"
 STEPS = Steps(position=1, area=0.2, shape=0.2, luma=0.035, chroma=0.05)
 CANVAS = (60, 90)
+# Kinds of files of version 2 by the names of their golden files.
+KINDS = {
+    "gray": Channels(1),
+    "gray-alpha": Channels(2, alpha=True),
+    "rgba": Channels(4, alpha=True),
+    "channels": Channels(5),
+}
+
+
+def steps_of(channels: Channels, steps=STEPS) -> Steps:
+    """Return steps of the attributes that there are."""
+    chroma = steps.chroma if "chroma" in channels.attributes else None
+    return replace(steps, chroma=chroma, alpha=0.0625 if channels.alpha else None)
+
+
+def random_layer_of(channels: Channels, count: int, seed=0) -> Layer:
+    """Make a layer of any kind: a third of the Gaussians with alpha have no colour, and channels are mixed."""
+    shapes = random_layer(count, seed=seed).symbols[:, :5]
+    rng = np.random.default_rng(seed + 1000)
+    place = shapes[:, :1] / 180 + shapes[:, 1:2] / 120
+    slow = 12 + 8 * np.sin(3 * place + rng.normal(0, 2, channels.count)) * rng.uniform(-1, 1, channels.count)
+    colors = np.rint(slow + rng.standard_t(4, (count, channels.count)))
+    if channels.alpha:
+        colors[:, 0] = rng.choice([16, 16, 17, 9], count)
+        colors[rng.random(count) < 1 / 3] = 0
+    mixing = None
+    if channels.are_mixed:
+        mixing = np.rint(127 * np.linalg.qr(np.random.default_rng(0).normal(size=(channels.count,) * 2))[0])
+        mixing = mixing.astype(np.int8)
+    return Layer(np.column_stack([shapes, colors]).astype(np.int32), steps_of(channels), mixing)
 
 
 def random_layer(count: int, canvas=CANVAS, steps=STEPS, seed=0) -> Layer:
@@ -25,11 +58,12 @@ def random_layer(count: int, canvas=CANVAS, steps=STEPS, seed=0) -> Layer:
     return Layer(symbols.astype(np.int32), steps)
 
 
-def sample_file(seed=0, count=60) -> bytes:
+def sample_file(seed=0, count=60, channels=RGB) -> bytes:
     """Make a file of three layers."""
     rng = np.random.default_rng(seed)
-    layers = [random_layer(int(rng.integers(0, count)), seed=seed + 10 * number) for number in range(3)]
-    return write_frame(Frame("fastgs", *CANVAS, encode_layers(layers, CANVAS)))
+    make = random_layer if channels.are_rgb else partial(random_layer_of, channels)
+    layers = [make(int(rng.integers(0, count)), seed=seed + 10 * number) for number in range(3)]
+    return write_frame(Frame("fastgs", *CANVAS, encode_layers(layers, CANVAS, channels), channels=channels))
 
 
 def assert_same_layers(layers, decoded) -> None:
@@ -37,11 +71,11 @@ def assert_same_layers(layers, decoded) -> None:
     assert len(layers) == len(decoded)
     for expected, layer in zip(layers, decoded, strict=True):
         assert sorted(expected.symbols.tolist()) == sorted(layer.symbols.tolist()) and expected.steps == layer.steps
-        assert layer.symbols.dtype == np.int32
+        assert layer.symbols.dtype == np.int32 and np.array_equal(expected.mixing, layer.mixing)
 
 
-def assert_round_trip(layers, canvas=CANVAS) -> list[bytes]:
+def assert_round_trip(layers, canvas=CANVAS, channels=RGB) -> list[bytes]:
     """Check that encoded layers decode to the same Gaussians, and return the payloads."""
-    payloads = encode_layers(layers, canvas)
-    assert_same_layers(layers, decode_layers(payloads, canvas))
+    payloads = encode_layers(layers, canvas, channels)
+    assert_same_layers(layers, decode_layers(payloads, canvas, channels))
     return payloads

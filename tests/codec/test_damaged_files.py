@@ -4,8 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from layer_data import sample_file
+from layer_data import KINDS, sample_file
 
+from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.frame import MAGIC, VERSION, FormatError, Frame, read_frame, write_frame
 from fastgs.codec.layer import decode_layers
 from fastgs.codec.symbols import dequantize
@@ -37,29 +38,29 @@ def damage(data: bytes, kind: int, rng: np.random.Generator) -> bytes:
     if kind == 2:
         return rng.bytes(int(rng.integers(0, 300)))
     if kind == 3:
-        return MAGIC + bytes([VERSION]) + rng.bytes(int(rng.integers(0, 300)))
+        return MAGIC + bytes([rng.integers(1, VERSION + 1)]) + rng.bytes(int(rng.integers(0, 300)))
     frame = read_frame(data)
     layers = [mutate(layer, rng) if rng.random() < 0.5 else layer for layer in frame.layers]
     if kind == 4:
         layers[rng.integers(len(layers))] = rng.bytes(int(rng.integers(0, 300)))
     side = rng.choice([1, 60, 65535], 2).tolist()
-    return write_frame(Frame("fastgs", *side, layers))
+    return write_frame(Frame("fastgs", *side, layers, channels=frame.channels))
 
 
-def decode_damaged(count: int, seed: int, files: int = 20) -> int:
+def decode_damaged(count: int, seed: int, files: int = 20, channels=RGB) -> int:
     """Decode damaged files, check the messages, and return how many decode nevertheless."""
     rng = np.random.default_rng(seed)
-    samples = [sample_file(seed) for seed in range(files)]
+    samples = [sample_file(seed, channels=channels) for seed in range(files)]
     decoded, lines = 0, set()
     for number in range(count):
         data = damage(samples[number % files], number % 8, rng)
         try:
             frame = read_frame(data, partial=bool(number % 2))
-            layers = decode_layers(frame.layers, (frame.height, frame.width))
+            layers = decode_layers(frame.layers, (frame.height, frame.width), frame.channels)
         except FormatError as error:
             lines.add(str(error))
         else:
-            dequantize(layers, frame.height, frame.width)  # checks the Gaussians
+            dequantize(layers, frame.height, frame.width, frame.channels)  # checks the Gaussians
             decoded += 1
     assert all(line and "\n" not in line for line in lines)
     return decoded
@@ -69,15 +70,22 @@ def test_damaged_files_decode_or_raise_format_error():
     assert decode_damaged(600, seed=0) > 30
 
 
-def test_damaged_files_take_little_memory():
+@pytest.mark.parametrize("name", KINDS)
+def test_damaged_files_of_version_2_decode_or_raise_format_error(name):
+    assert decode_damaged(200, seed=3, files=8, channels=KINDS[name]) > 8
+
+
+@pytest.mark.parametrize("channels", [RGB, *KINDS.values(), Channels(32)], ids=str)
+def test_damaged_files_take_little_memory(channels):
     tracemalloc.start()
     try:
-        decode_damaged(30, seed=2, files=3)
+        decode_damaged(30, seed=2, files=3, channels=channels)
         assert tracemalloc.get_traced_memory()[1] < 300e6
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.slow
-def test_very_many_damaged_files_decode_or_raise_format_error():
-    assert decode_damaged(10_000, seed=1) > 1000
+@pytest.mark.parametrize("channels", [RGB, *KINDS.values()], ids=str)
+def test_very_many_damaged_files_decode_or_raise_format_error(channels):
+    assert decode_damaged(10_000, seed=1, channels=channels) > 600

@@ -3,12 +3,33 @@
 import json
 
 import numpy as np
-from layer_data import CANVAS, GOLDEN, STEPS, assert_same_layers
+import pytest
+from layer_data import CANVAS, GOLDEN, KINDS, STEPS, assert_same_layers
 
 from fastgs.codec.entropy import encode_histogram
 from fastgs.codec.frame import read_frame
 from fastgs.codec.layer import decode_layers, encode_layers
-from fastgs.codec.symbols import Layer, dequantize
+from fastgs.codec.symbols import Layer, Steps, dequantize
+
+
+def compute_rgba(symbols, steps, _mixing):
+    alpha, luma, chroma1, chroma2 = symbols
+    luma, chroma1, chroma2 = (
+        luma * steps.luma / 3**0.5,
+        chroma1 * steps.chroma / 2**0.5,
+        chroma2 * steps.chroma / 6**0.5,
+    )
+    red, green, blue = luma + chroma1 + chroma2, luma - 2 * chroma2, luma - chroma1 + chroma2
+    return np.stack([red, green, blue, alpha * steps.alpha], axis=1)
+
+
+# Colours by the equations of FORMAT.md.
+COLORS = {
+    "gray": lambda symbols, steps, _: symbols.T * steps.luma,
+    "gray-alpha": lambda symbols, steps, _: np.stack([symbols[1] * steps.luma, symbols[0] * steps.alpha], axis=1),
+    "rgba": compute_rgba,
+    "channels": lambda symbols, steps, mixing: symbols.T * steps.luma @ mixing / 127,
+}
 
 
 def test_golden_photo_decodes_to_its_symbols():
@@ -17,9 +38,28 @@ def test_golden_photo_decodes_to_its_symbols():
     assert (frame.scheme, frame.height, frame.width) == ("fastgs", expected["height"], expected["width"])
     layers = decode_layers(frame.layers, (frame.height, frame.width))
     assert [layer.symbols.tolist() for layer in layers] == [layer["symbols"] for layer in expected["layers"]]
-    assert [{name: value for name, value in vars(layer.steps).items() if value is not None} for layer in layers] == [
-        layer["steps"] for layer in expected["layers"]
-    ]
+    assert [layer.steps for layer in layers] == [Steps(**layer["steps"]) for layer in expected["layers"]]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_golden_file_of_version_2_decodes_to_its_symbols(name):
+    """The file was made by `write_frame` of `encode_layers` of `random_layer_of(KINDS[name], 14, 3)` and `24, 4`."""
+    frame = read_frame((GOLDEN / f"{name}.fgs").read_bytes())
+    expected = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    canvas, channels = (expected["height"], expected["width"]), frame.channels
+    assert ("fastgs", *canvas, expected["channels"], expected["alpha"]) == (
+        *(frame.scheme, frame.height, frame.width),
+        *(channels.count, channels.alpha),
+    )
+    layers = decode_layers(frame.layers, canvas, channels)
+    assert [layer.symbols.tolist() for layer in layers] == [layer["symbols"] for layer in expected["layers"]]
+    assert [layer.steps for layer in layers] == [Steps(**layer["steps"]) for layer in expected["layers"]]
+    assert all(np.array_equal(layer.mixing, expected["mixing"]) for layer in layers)
+    assert encode_layers(layers, canvas, channels) == frame.layers
+    gaussians = dequantize(layers, *canvas, channels)
+    assert gaussians.alpha == channels.alpha
+    colors = np.concatenate([COLORS[name](layer.symbols[:, 5:].T, layer.steps, layer.mixing) for layer in layers])
+    np.testing.assert_allclose(gaussians.colors.numpy(), colors, rtol=0, atol=1e-5)
 
 
 def make_waves(count: int, number: int) -> Layer:

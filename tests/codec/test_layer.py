@@ -2,8 +2,18 @@
 
 import numpy as np
 import pytest
-from layer_data import CANVAS, STEPS, assert_round_trip, assert_same_layers, random_layer
+from layer_data import (
+    CANVAS,
+    KINDS,
+    STEPS,
+    assert_round_trip,
+    assert_same_layers,
+    random_layer,
+    random_layer_of,
+    steps_of,
+)
 
+from fastgs.codec.channels import Channels
 from fastgs.codec.entropy import Encoder
 from fastgs.codec.frame import FormatError
 from fastgs.codec.layer import MAX_GAUSSIANS, MAX_SYMBOL, bit_breakdown, decode_layers, encode_layers
@@ -57,10 +67,78 @@ def test_decoder_refuses_more_gaussians_than_any_layer_has():
         decode_layers([encoder.finish().ljust(300_000, b"\0")], CANVAS)
 
 
+OTHER_KINDS = [*KINDS.values(), Channels(2), Channels(4), Channels(32)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 33, 400])
+@pytest.mark.parametrize("channels", OTHER_KINDS, ids=str)
+def test_round_trip_of_other_channels(channels, count):
+    layers = [random_layer_of(channels, each, seed=each) for each in (count, count // 2, 3)]
+    assert_round_trip(layers, channels=channels)
+    for layer in layers:
+        layer.symbols[:, 5:] = 0  # no Gaussian has a colour
+    assert_round_trip(layers, channels=channels)
+
+
+@pytest.mark.parametrize("channels", OTHER_KINDS, ids=str)
+def test_bit_breakdown_of_other_channels_adds_up(channels):
+    layers = [random_layer_of(channels, count, seed=count) for count in (0, 10, 400)]
+    payloads = encode_layers(layers, CANVAS, channels)
+    for bits, data in zip(bit_breakdown(payloads, CANVAS, channels), payloads, strict=True):
+        assert set(bits) == {"header", "positions", "area", "shape", *channels.attributes}
+        assert sum(bits.values()) == pytest.approx(8 * len(data))
+        assert min(bits.values()) >= 0
+
+
+def test_layers_of_one_image_share_their_mixing():
+    channels = KINDS["channels"]
+    first, other = (random_layer_of(channels, 9, seed=seed) for seed in range(2))
+    other.mixing[0, 0] += 1
+    with pytest.raises(ValueError, match=r"^mixing: must be the same"):
+        encode_layers([first, other], CANVAS, channels)
+    plain = [Layer(layer.symbols, layer.steps) for layer in (first, other)]
+    assert_round_trip(plain, channels=channels)
+
+
+@pytest.mark.parametrize(("count", "least"), [(1, 313), (3, 313), (6, 625), (32, 3334)])
+def test_payload_grows_with_channels(count, least):
+    """The work of a reader is bounded by the bytes of a file, whatever the number of channels."""
+    channels = Channels(count)
+    symbols = np.repeat(random_layer_of(channels, 1).symbols, 5000, axis=0)
+    (data,) = encode_layers([Layer(symbols, steps_of(channels))], CANVAS, channels)
+    assert len(data) >= least
+    with pytest.raises(FormatError, match=r"^is damaged \(5000 Gaussians in \d+ bytes\)$"):
+        decode_layers([data[: least - 1]], CANVAS, channels)
+
+
+def test_gaussians_without_colour_take_about_a_bit_for_it():
+    channels = KINDS["rgba"]
+    layer = random_layer_of(channels, 2000)
+    layer.symbols[:1000, 5:] = 0
+    bits = bit_breakdown(encode_layers([layer], CANVAS, channels), CANVAS, channels)[0]
+    colored = Layer(layer.symbols[layer.symbols[:, 5:].any(1)], layer.steps)
+    alone = bit_breakdown(encode_layers([colored], CANVAS, channels), CANVAS, channels)[0]
+    more = sum(bits[name] - alone[name] for name in ("alpha", "luma", "chroma"))
+    assert 0 < more < 1.02 * 2000 + 50
+
+
+def test_colours_are_predicted_from_neighbours_of_other_alpha():
+    """A surface of one colour, fading in and out, takes hardly any bits for its luma."""
+    channels = KINDS["gray-alpha"]
+    layer = random_layer_of(channels, 1500)
+    alpha = np.random.default_rng(0).integers(10, 40, 1500)
+    layer.symbols[:, 5], layer.symbols[:, 6] = alpha, 2 * alpha
+    faded = bit_breakdown(encode_layers([layer], CANVAS, channels), CANVAS, channels)[0]["luma"]
+    layer.symbols[:, 6] = np.random.default_rng(1).permutation(2 * alpha)
+    assert faded < 0.5 * bit_breakdown(encode_layers([layer], CANVAS, channels), CANVAS, channels)[0]["luma"]
+
+
 def test_round_trip_of_extreme_symbols():
     symbols = np.random.default_rng(0).choice([-MAX_SYMBOL, MAX_SYMBOL], (100, 8))
     symbols[:, :2] = 0
     assert_round_trip([Layer(symbols.astype(np.int32), Steps(0, 2**-20, 2**-20, 2**-20, 2**-20))])
+    symbols = np.column_stack([symbols, symbols[:, 7]]).astype(np.int32)
+    assert_round_trip([Layer(symbols, Steps(0, *[2**-20] * 5))], channels=KINDS["rgba"])
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,14 @@ import torch
 from layer_data import STEPS
 
 from fastgs.codec import rdo_kernels
+from fastgs.codec.channels import Channels
 from fastgs.codec.layer import encode_layers
 from fastgs.codec.rdo import PRICE, layer_steps, search
 from fastgs.codec.symbols import COLOR, Layer, dequantize
+from fastgs.fitting.fit import fit
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
+from fastgs.initializers import INITIALIZERS
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
 from fastgs.render.reference import EPSILON
@@ -35,6 +39,59 @@ def test_search_recovers_most_of_what_rounding_loses(astronaut, fitted):
     assert lost > 1.5 and left < 0.5 * lost
     # Its own error is that of the image that a decoder draws.
     assert found.error == pytest.approx(error(dequantize(found.layers, *canvas), astronaut), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def fit_channels(photo, seeded):
+    """Return a function that makes an image of some channels and Gaussians fitted to it."""
+
+    def make(channels, count=300):
+        planes = torch.cat([photo, photo.flip(1), photo.flip(2), 1 - photo])[: channels.count].clone()
+        if channels.alpha:
+            planes[-1] = 20 - torch.hypot(
+                *torch.meshgrid(torch.arange(-24.0, 24), torch.arange(-32.0, 32), indexing="ij")
+            )
+            planes[-1].clamp_(0, 1)
+            planes[:-1] *= planes[-1]
+        start = replace(INITIALIZERS["curvature"](planes, count, seeded()), alpha=channels.alpha)
+        return planes, fit(planes, start, FitOptions(60)).gaussians
+
+    return make
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 9, 11])
+def test_search_of_any_number_of_channels_knows_its_error(fit_channels, count):
+    """Nine and eleven channels are two groups, and the latter has a plane of 0."""
+    channels = Channels(count)
+    target, gaussians = fit_channels(channels)
+    rounded, found = (search(target, gaussians, sweeps=sweeps) for sweeps in (0, 5))
+    decoded = dequantize(found.layers, gaussians.height, gaussians.width, channels)
+    mixed = found.layers[0].mixing is not None
+    assert mixed == (count in (2, 4, 5))  # for the bytes of nine, 300 Gaussians are too few
+    # Rounding to bytes makes matrices not quite orthonormal.
+    assert found.error == pytest.approx(error(decoded, target), rel=0.02 if mixed else 1e-3)
+    assert found.error < 0.8 * rounded.error
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_search_takes_the_colour_of_gaussians_where_an_image_is_transparent(fit_channels, count):
+    channels = Channels(count, alpha=True)
+    target, gaussians = fit_channels(channels)
+    found = search(target, gaussians)
+    decoded = dequantize(found.layers, gaussians.height, gaussians.width, channels)
+    assert found.error == pytest.approx(error(decoded, target), rel=1e-3)
+    radius = torch.hypot(*(decoded.means - torch.tensor([32.0, 24.0])).T)
+    clear = (decoded.colors == 0).all(1)
+    assert clear.sum() > 10 and radius[clear].min() > 18
+
+
+def test_search_holds_the_fine_steps_of_a_small_error(random_gaussians):
+    """Symbols of colours are larger than 512 then."""
+    gaussians = random_gaussians(200)
+    target = render(gaussians)
+    layers = search(target, gaussians, sweeps=3).layers
+    assert max(np.abs(layer.symbols[:, COLOR:]).max() for layer in layers) > 600
+    assert psnr(render(dequantize(layers, gaussians.height, gaussians.width)), target) > 50
 
 
 def test_search_keeps_gaussians_that_symbols_give_exactly(fitted):
@@ -89,7 +146,7 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch):
 
 
 CANVAS, UNITS = (24, 60), STEPS.columns()[None]
-ZEROS = rdo_kernels.make_zeros(3)
+_, ZEROS = rdo_kernels.split_channels(3)
 EXACT = [
     [12, 20, 16, 3, 0, 30, 2, 0],
     [40, 8, 14, 0, 4, 10, 0, 3],
