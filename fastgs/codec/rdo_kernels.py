@@ -216,7 +216,8 @@ def sweep(
     """Move each Gaussian once along each of its symbols where error plus price falls; drop those not worth their bits.
 
     Args:
-        numerator: (P, H, W) weighted sum of the colours of all Gaussians, with planes of 0 behind the C channels; updated.
+        numerator: (P, H, W) weighted sum of the colours of all Gaussians, with planes of 0 behind the C channels;
+            updated.
         weight: (H, W) sum of their weights; updated.
         target: (P, H, W) image in the basis of colours, with planes of 0 behind the C channels.
         symbols: (K, 5 + C) symbols; updated.
