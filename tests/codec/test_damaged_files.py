@@ -88,4 +88,4 @@ def test_damaged_files_take_little_memory(channels):
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [RGB, *KINDS.values()], ids=str)
 def test_very_many_damaged_files_decode_or_raise_format_error(channels):
-    assert decode_damaged(10_000, seed=1, channels=channels) > 600
+    assert decode_damaged(10_000 if channels == RGB else 1_000, seed=1, channels=channels) > 60
