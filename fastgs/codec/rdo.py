@@ -214,7 +214,7 @@ def _round_to_symbols(
     """Return (K, 5 + C) symbols within the limits of the search, and the largest one except for positions."""
     symbols, middle = np.rint(rows / units).astype(np.int64), MIDDLE
     largest = np.abs(symbols[:, AREA:]).max(1, initial=0)
-    while middle < MAX_SYMBOL and (largest > middle).mean() > _CLIPPED:
+    while middle < MAX_SYMBOL and np.count_nonzero(largest > middle) > _CLIPPED * len(rows):
         middle = min(2 * middle, MAX_SYMBOL)
     symbols[:, AREA:] = symbols[:, AREA:].clip(-middle, middle)
     last = np.floor(np.array(canvas[::-1]) / units[:, :2]).astype(np.int64)
