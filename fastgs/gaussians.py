@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from fastgs.io.files import atomic_write, sorted_header
+from fastgs.io.pixels import ALPHA_CHANNELS, MAX_CHANNELS
 
 Blend = Literal["normalized", "sum"]
 
-# Number of colour channels of an RGB image, and the largest number that Gaussians may have.
+# Number of colour channels of an RGB image.
 CHANNELS = 3
-MAX_CHANNELS = 32
-# Numbers of channels that may end in alpha: gray or RGB before it.
-ALPHA_CHANNELS = (2, 4)
 # Smallest standard deviation in pixels that a heuristic, a network or a fit gives a Gaussian. A thinner one falls
 # between the pixel centres: it sees no pixel and costs nothing at the fitted size, but shows as a hairline in a larger
 # image.

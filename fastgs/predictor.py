@@ -168,13 +168,10 @@ def check_arguments(
     size: int | None = None,
     blend: str = "normalized",
     background: Background | None = None,
-    iterations: int | None = None,
-    seconds: float | None = None,
-    target_psnr: float | None = None,
-    loss: str | Loss = "mse",
-    backend: Backend = "auto",
 ) -> None:
-    """Check what does not depend on the image, so that a mistake shows before any work is done.
+    """Check what depends neither on the image nor on the fit, so that a mistake shows before any work is done.
+
+    `FitOptions` checks the options of the fit when it is made.
 
     Raises:
         ValueError: An argument of `Predictor.__call__` has the wrong type or range; the message begins with its name.
@@ -189,4 +186,3 @@ def check_arguments(
         raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {blend!r}")
     if background is not None:
         check_background(background)
-    FitOptions(iterations, seconds, target_psnr, loss, backend)

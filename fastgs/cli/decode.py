@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from fastgs.cli.coding import output_folder, read_fgs
-from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
+from fastgs.cli.console import Failures, Parser
+from fastgs.cli.images import Job, process_files
 from fastgs.codec import FormatError, decode
 from fastgs.gaussians import Gaussians
 from fastgs.io.picture import Picture
@@ -46,26 +47,25 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     files: list[Path] = arguments.files
     suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
     folder = output_folder(parser, arguments.output, len(files) > 1, suffixes)
-    failures = Failures(parser)
-    inputs = identities(files)
-    written: dict[Path, Path] = {}
-    for path in files:
-        with reporting(path, failures):
-            data = read_fgs(path)
-            start = time.perf_counter()
-            gaussians = _decode_gaussians(data, arguments.partial)
-            picture = _draw(gaussians, arguments.scale)
-            seconds = time.perf_counter() - start
-            suffix = choose_suffix(picture, arguments.bits)
-            output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
-            check_outputs([output], inputs, written)
+
+    def plan(paths: list[Path], label: str, failures: Failures) -> Job:
+        (path,) = paths
+        data = read_fgs(path)
+        start = time.perf_counter()
+        gaussians = _decode_gaussians(data, arguments.partial)
+        picture = _draw(gaussians, arguments.scale)
+        seconds = time.perf_counter() - start
+        suffix = choose_suffix(picture, arguments.bits)
+        output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
+
+        def run() -> str:
             write_picture(output, picture, bits=arguments.bits)
             size = f"{picture.width} x {picture.height}"
-            line = f"{path} -> {output}  {size}  {len(gaussians)} Gaussians  {seconds:.2f} s"
-            written[output] = path
-            with reporting("standard output", failures):
-                announce(line)
-    return FAILED if failures else 0
+            return f"{path} -> {output}  {size}  {len(gaussians)} Gaussians  {seconds:.2f} s"
+
+        return Job([output], run)
+
+    return process_files([[path] for path in files], plan, Failures(parser))
 
 
 def _draw(gaussians: Gaussians, scale: float) -> Picture:

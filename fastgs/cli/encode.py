@@ -14,9 +14,10 @@ from fastgs.cli.console import (
     fit_progress,
     wrong_argument,
 )
-from fastgs.cli.images import add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.images import Job, add_background, add_images, add_seed, add_size, process_images
 from fastgs.codec import MAX_BPP, SCHEMES, decode, encode
-from fastgs.codec import fastgs as ours
+from fastgs.codec.fastgs import SCHEME as DEFAULT_SCHEME
+from fastgs.fitting.options import FitOptions
 from fastgs.io.files import atomic_write
 from fastgs.io.picture import Picture, read_picture
 from fastgs.io.pixels import ImageError
@@ -44,7 +45,7 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "3%% of them if that can be")  # fmt: skip
     sizes.add_argument("--target-psnr", type=float, metavar="DB", help="a small file of at least this PSNR in dB")
     sizes.add_argument("-k", "--num-gaussians", type=int, metavar="K", help="how many Gaussians, at most")
-    add("--scheme", default=ours.SCHEME.name, help=f"{', '.join(SCHEMES)} (default: {ours.SCHEME.name})")
+    add("--scheme", default=DEFAULT_SCHEME.name, help=f"{', '.join(SCHEMES)} (default: {DEFAULT_SCHEME.name})")
     steps = ", ".join(f"{scheme.iterations:,} of {scheme.name}" for scheme in SCHEMES.values())
     add("--iterations", type=int, metavar="N", help=f"number of steps of each fit (default: {steps})")
     add_seed(parser)
@@ -59,13 +60,12 @@ def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
     several = len(arguments.images) > 1 or Path(arguments.images[0]).is_dir()
     folder = output_folder(parser, arguments.output, several, [".fgs"])
 
-    def name_outputs(path: Path) -> list[Path]:
-        return [arguments.output if folder is None else folder / f"{path.stem}.fgs"]
+    def plan(paths: list[Path], label: str, failures: Failures) -> Job:
+        (path,) = paths
+        output = arguments.output if folder is None else folder / f"{path.stem}.fgs"
+        return Job([output], lambda: _encode_image(path, output, label, arguments))
 
-    def process(path: Path, outputs: list[Path], label: str, failures: Failures) -> str:
-        return _encode_image(path, outputs[0], label, arguments)
-
-    return process_images(parser, arguments.images, name_outputs, process)
+    return process_images(parser, arguments.images, plan)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -77,7 +77,8 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
     count = 1 if arguments.num_gaussians is None else arguments.num_gaussians
     try:
         SCHEMES.check("scheme", arguments.scheme)
-        check_arguments(num_gaussians=count, iterations=arguments.iterations, seed=arguments.seed, size=arguments.size)
+        check_arguments(num_gaussians=count, seed=arguments.seed, size=arguments.size)
+        FitOptions(arguments.iterations)
     except ValueError as error:
         wrong_argument(parser, error)
 

@@ -24,6 +24,7 @@ from fastgs.evaluation.harness import ImageRecordT, ImageTaskT, RecordFile, meas
 from fastgs.evaluation.methods.measure import measure as measure_method
 from fastgs.evaluation.methods.records import Budget, MethodRecord, MethodTask
 from fastgs.evaluation.records import ImageRecord
+from fastgs.fitting.options import FitOptions
 from fastgs.io.images import find_images
 from fastgs.methods import METHODS
 from fastgs.predictor import check_arguments
@@ -176,7 +177,7 @@ def _check_shared_options(parser: Parser, arguments: argparse.Namespace) -> None
     try:
         check_arguments(num_gaussians=1, seed=arguments.seed, size=arguments.size)
         for iterations in arguments.iterations or []:
-            check_arguments(num_gaussians=1, iterations=iterations)
+            FitOptions(iterations)
     except ValueError as error:
         wrong_argument(parser, error)
 
@@ -196,7 +197,7 @@ def _check_method_options(parser: Parser, arguments: argparse.Namespace) -> None
         for count in arguments.num_gaussians:
             check_arguments(num_gaussians=count)
         for seconds in arguments.seconds or []:
-            check_arguments(num_gaussians=1, seconds=seconds)
+            FitOptions(seconds=seconds)
     except ValueError as error:
         wrong_argument(parser, error)
 

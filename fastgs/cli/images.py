@@ -1,18 +1,32 @@
-"""Options and the loop of the subcommands that take images: each one that can be processed is, failures are listed."""
+"""Options and the loop of subcommands that take files: each one that can be processed is, failures are listed."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import ImageColor
 
 from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
 from fastgs.io.images import PICTURE_SUFFIXES, find_images
 
-# Path, output files, label for the progress bar, failures -> line that is printed.
-Process = Callable[[Path, list[Path], str, Failures], str]
+
+class Job(NamedTuple):
+    """Work on input files, ready to be done.
+
+    Attributes:
+        outputs: Files to write; none may be an input, or the output of other work.
+        run: Callable that does the work and returns the line to print.
+    """
+
+    outputs: list[Path]
+    run: Callable[[], str]
+
+
+# Input files, label for the progress bar, failures -> work on them.
+Plan = Callable[[list[Path], str, Failures], Job]
 
 
 def add_images(parser: Parser) -> None:
@@ -38,23 +52,14 @@ def add_background(parser: Parser) -> None:
     parser.add_argument("--background", type=_color, metavar="COLOR", help=help)
 
 
-def process_images(
-    parser: Parser,
-    given: Sequence[str],
-    name_outputs: Callable[[Path], list[Path]],
-    process: Process,
-    together: str | None = None,
-) -> int:
+def process_images(parser: Parser, given: Sequence[str], plan: Plan, together: str | None = None) -> int:
     """Process every image that can be, and say which could not.
 
     Args:
         parser: Parser of the subcommand.
         given: Image files and folders.
-        name_outputs: Callable that gives the files which an image is written to; none may be an input, or the output of
-            another image.
-        process: Callable that processes one image.
-        together: Name of all images as one subject, which is processed once, with the path of the first; by default
-            each is processed alone.
+        plan: Callable that prepares the work on one image, or on all of them.
+        together: Name of all images as one subject, which is processed once; by default each is processed alone.
 
     Returns:
         The exit code.
@@ -64,18 +69,32 @@ def process_images(
     for each in given:
         with reporting(Path(each), failures):
             paths += find_images(each, PICTURE_SUFFIXES)
-    inputs = identities(paths)
+    if together is None:
+        return process_files([[path] for path in paths], plan, failures)
+    return FAILED if failures else process_files([paths], plan, failures, together)
+
+
+def process_files(groups: Sequence[list[Path]], plan: Plan, failures: Failures, subject: str | None = None) -> int:
+    """Do the work on every group of input files that it can be done on, and say on which it could not.
+
+    Args:
+        groups: Files that are processed together.
+        plan: Callable that prepares the work on a group.
+        failures: List of what failed, also before.
+        subject: Name of a group in messages; by default the path of its first file.
+
+    Returns:
+        The exit code.
+    """
+    inputs = identities(path for group in groups for path in group)
     written: dict[Path, Path] = {}
-    if together is not None and failures:
-        return FAILED
-    chosen = paths if together is None else paths[:1]
-    for index, path in enumerate(chosen, start=1):
-        label = together or (path.name if len(chosen) == 1 else f"{path.name} ({index} of {len(chosen)})")
-        with reporting(together or path, failures):
-            outputs = name_outputs(path)
-            check_outputs(outputs, inputs, written)
-            line = process(path, outputs, label, failures)
-            written |= dict.fromkeys(outputs, path)
+    for index, group in enumerate(groups, start=1):
+        label = group[0].name if len(groups) == 1 else f"{group[0].name} ({index} of {len(groups)})"
+        with reporting(subject or group[0], failures):
+            job = plan(group, subject or label, failures)
+            check_outputs(job.outputs, inputs, written)
+            line = job.run()
+            written |= dict.fromkeys(job.outputs, group[0])
             with reporting("standard output", failures):
                 announce(line)
     return FAILED if failures else 0

@@ -7,7 +7,7 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from fastgs.cli.console import (
     Failures,
@@ -17,13 +17,13 @@ from fastgs.cli.console import (
     reporting,
     wrong_argument,
 )
-from fastgs.cli.images import add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.images import Job, add_background, add_images, add_seed, add_size, process_images
 from fastgs.fitting.losses import LOSSES
-from fastgs.fitting.options import DEFAULT_ITERATIONS
-from fastgs.gaussians import ALPHA_CHANNELS, Blend
+from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
+from fastgs.gaussians import Blend
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.io.images import PICTURE_SUFFIXES, find_images
 from fastgs.io.picture import Picture, read_picture
+from fastgs.io.pixels import ALPHA_CHANNELS
 from fastgs.io.records import write_records
 from fastgs.io.stack import read_stack
 from fastgs.io.writing import choose_suffix, write_picture
@@ -32,11 +32,9 @@ from fastgs.methods.report import Record, describe
 from fastgs.predictor import Predictor, Result, check_arguments, check_init
 from fastgs.render import Backend
 
-# Options that `Predictor.__call__` takes under the same name.
-_FIT_OPTIONS = (
-    *("num_gaussians", "iterations", "seconds", "target_psnr", "seed", "size"),
-    *("blend", "loss", "background", "backend"),
-)
+# Options of the image and of the fit that `Predictor.__call__` takes under the same name.
+_IMAGE_OPTIONS = ("num_gaussians", "seed", "size", "blend", "background")
+_FIT_OPTIONS = ("iterations", "seconds", "target_psnr", "loss", "backend")
 
 
 def declare(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -83,41 +81,40 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
     """Fit every image that can be, and keep the report up to date."""
-    options = {name: getattr(arguments, name) for name in _FIT_OPTIONS}
-    predictor = _check_usage(parser, arguments, options)
+    predictor = _check_usage(parser, arguments)
+    taken = ("num_gaussians", "seed", "blend", *_FIT_OPTIONS)  # the picture has its size and background already
+    options = {name: getattr(arguments, name) for name in taken}
     folder = arguments.output.parent if _names_file(arguments) else arguments.output
     records: list[Record] = []
-    pictures: dict[Path, _Input] = {}
 
-    def read(path: Path) -> list[Path]:
-        pictures.clear()
-        sources = find_images(arguments.images, PICTURE_SUFFIXES) if arguments.stack else [path]
-        pictures[path] = _read(sources, arguments)
-        return _name_outputs(path, pictures[path], arguments)
+    def plan(paths: list[Path], label: str, failures: Failures) -> Job:
+        source = _read(paths, arguments)
+        outputs = _name_outputs(source, arguments)
 
-    def process(path: Path, outputs: list[Path], label: str, failures: Failures) -> str:
-        source = pictures.pop(path)
-        with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
-            result = predictor(source.picture, **options, callback=callback)
-            record = describe(
-                result,
-                image=path,
-                init=predictor.init,
-                weights=predictor.weights,
-                seed=arguments.seed,
-                loss=arguments.loss,
-            )
-            if arguments.stack:
-                record["stack"] = [str(each) for each in source.names]
-            _write(outputs, result, source, arguments)
-        records.append(record)
-        with reporting(folder / "report.json", failures):
-            write_records(folder / "report.json", records)
-        output = outputs[len(source.parts)] if arguments.stack else outputs[0]
-        subject = f"{len(source.names)} images" if len(source.names) > 1 else str(path)
-        return _format_line(subject, output, result, arguments.target_psnr)
+        def run() -> str:
+            with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
+                result = predictor(source.picture, **options, callback=callback)
+                record = describe(
+                    result,
+                    image=paths[0],
+                    init=predictor.init,
+                    weights=predictor.weights,
+                    seed=arguments.seed,
+                    loss=arguments.loss,
+                )
+                if arguments.stack:
+                    record["stack"] = [str(each) for each in paths]
+                _write(outputs, result, source, arguments)
+            records.append(record)
+            with reporting(folder / "report.json", failures):
+                write_records(folder / "report.json", records)
+            output = outputs[len(source.parts)] if arguments.stack else outputs[0]
+            subject = f"{len(paths)} images" if len(paths) > 1 else str(paths[0])
+            return _format_line(subject, output, result, arguments.target_psnr)
 
-    return process_images(parser, arguments.images, read, process, together="stack" if arguments.stack else None)
+        return Job(outputs, run)
+
+    return process_images(parser, arguments.images, plan, "stack" if arguments.stack else None)
 
 
 @dataclass(frozen=True)
@@ -144,11 +141,12 @@ def _read(paths: list[Path], arguments: argparse.Namespace) -> _Input:
     return _Input(picture, paths, [slice(None)])
 
 
-def _check_usage(parser: Parser, arguments: argparse.Namespace, options: dict[str, Any]) -> Predictor:
+def _check_usage(parser: Parser, arguments: argparse.Namespace) -> Predictor:
     """Make the output folder and the predictor, or end with one line about the first wrong option."""
     try:
         check_init(arguments.init, arguments.weights)
-        check_arguments(**options)
+        check_arguments(**{name: getattr(arguments, name) for name in _IMAGE_OPTIONS})
+        FitOptions(**{name: getattr(arguments, name) for name in _FIT_OPTIONS})
     except ValueError as error:
         wrong_argument(parser, error)
     try:
@@ -168,13 +166,13 @@ def _names_file(arguments: argparse.Namespace) -> bool:
     return bool(arguments.stack and arguments.output.suffix == ".safetensors")
 
 
-def _name_outputs(path: Path, source: _Input, arguments: argparse.Namespace) -> list[Path]:
+def _name_outputs(source: _Input, arguments: argparse.Namespace) -> list[Path]:
     """Return the files of an image: Gaussians, one reconstruction of each image, and, if asked for, the figure."""
-    stem, folder = path.stem, arguments.output
+    stem, folder = source.names[0].stem, arguments.output
     if _names_file(arguments):
         stem, folder = arguments.output.stem, arguments.output.parent
     elif arguments.stack:
-        stem = f"{path.stem}-stack"
+        stem = f"{stem}-stack"
     names = [f"{stem}-{each.stem}" for each in source.names] if arguments.stack else [stem]
     images = [
         f"{name}{choose_suffix(_part(source.picture, channels), arguments.bits)}"

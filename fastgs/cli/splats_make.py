@@ -23,6 +23,7 @@ from fastgs.cli.console import (
 from fastgs.cli.download import locate
 from fastgs.cli.images import add_seed
 from fastgs.data.datasets import DATASETS
+from fastgs.fitting.options import FitOptions
 from fastgs.predictor import check_arguments
 from fastgs.splats.channels import COLORS
 from fastgs.splats.making import INITS, ITERATIONS, SHARD_SIZE, Progress, check_folder, make
@@ -126,9 +127,9 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             wrong_argument(parser, ValueError(f"{name}: must be at least 1, got {value}"))
-    options = ("num_gaussians", "iterations", "seed", "size")
     try:
-        check_arguments(**{name: getattr(arguments, name) for name in options})
+        check_arguments(num_gaussians=arguments.num_gaussians, seed=arguments.seed, size=arguments.size)
+        FitOptions(arguments.iterations)
     except ValueError as error:
         wrong_argument(parser, error)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fastgs.codec import fastgs as ours
-from fastgs.codec import gaussianimage, gaussianimage_plus
+from fastgs.codec import fastgs, gaussianimage, gaussianimage_plus
 from fastgs.codec.channels import Channels
 from fastgs.codec.frame import CODES, FIRST_PRIVATE_CODE, LAST_CODE, MAX_SIDE, FormatError, Frame, read_frame
 from fastgs.codec.rate import RateError, encode_to_psnr, encode_to_size
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 SCHEMES: Registry[Scheme] = Registry("scheme")
-for _scheme in (ours.SCHEME, gaussianimage.SCHEME, gaussianimage_plus.SCHEME):
+for _scheme in (fastgs.SCHEME, gaussianimage.SCHEME, gaussianimage_plus.SCHEME):
     SCHEMES.register(_scheme.name, _scheme)
 
 # Bits per pixel of an RGB image of 8 bits, and as many for each channel of others; no file of Gaussians is worth more.

@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgs.gaussians import ALPHA_CHANNELS, CHANNELS, MAX_CHANNELS
+from fastgs.gaussians import CHANNELS
+from fastgs.io.pixels import ALPHA_CHANNELS, MAX_CHANNELS
 
 # The rows are the basis of RGB colours: luma and two components of chroma.
 BASIS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])

@@ -14,6 +14,7 @@ Floats = NDArray[np.float32]
 Chromaticities = tuple[float, ...]  # x, y of white, red, green and blue
 
 # Largest number of channels, and the numbers of channels that may end in alpha: what Gaussians can have.
+# Largest number of channels of a picture and of Gaussians; numbers that may end in alpha: gray or RGB before it.
 MAX_CHANNELS, ALPHA_CHANNELS = 32, (2, 4)
 
 D65 = (0.3127, 0.3290)

@@ -1,7 +1,8 @@
 """GaussianImage (Zhang et al., ECCV 2024, arXiv 2403.08551): random Gaussians that add up, and a long run of Adan.
 
 Constants are those of github.com/Xinjie-Q/GaussianImage: gaussianimage_cholesky.py, gaussianimage_rs.py and train.py.
-Its kernel cuts a Gaussian off at 3 standard deviations or a weight of 1/255; ours fades it out between 3 and 3.5.
+Its kernel cuts a Gaussian off at 3 standard deviations or a weight of 1/255; this rasterizer fades it out between 3 and
+3.5.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from torch import Tensor
 from fastgs.data.symmetry import turn_image
 from fastgs.fitting.parametrization import Attributes
 from fastgs.gaussians import CHANNELS as RGB
-from fastgs.gaussians import MAX_CHANNELS
+from fastgs.io.pixels import MAX_CHANNELS
 
 Parameters = Literal["plain", "anchored"]
 Channels = Literal["rgb", "gray", "rgba", "gray-alpha"]

@@ -17,7 +17,7 @@ from fastgs.autoencoders.pretrained import Content, TrainedAutoencoder, pixel_se
 from fastgs.metrics.quality import psnr
 from fastgs.splats import SplatBatch, SplatDataModule
 from fastgs.splats.channels import attribute_slices
-from fastgs.training.base import Schedule, TrainedStage
+from fastgs.training.base import TrainedStage
 
 # Smallest mean squared error in the loss (100 dB): images below it are not improved.
 MIN_ERROR = 1e-10
@@ -43,7 +43,7 @@ class AutoencoderStage(TrainedStage):
             `fastgs.autoencoders.base.SingleAutoencoder`.
         parameter_weight: Weight of the loss of parameters; 0 leaves it out.
         rendering_weight: Weight of the loss of renderings; 0 leaves it out.
-        learning_rate, weight_decay, warmup_steps, schedule: Arguments of `TrainedStage`.
+        learning_rate, weight_decay, warmup_steps: Arguments of `TrainedStage`.
 
     Raises:
         ValueError: An argument is out of range; those of the network are checked when a run is set up. One line.
@@ -67,9 +67,8 @@ class AutoencoderStage(TrainedStage):
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-4,
         warmup_steps: int = 100,
-        schedule: Schedule = "cosine",
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup_steps, schedule)
+        super().__init__(learning_rate, weight_decay, warmup_steps)
         for name, weight in {"parameter_weight": parameter_weight, "rendering_weight": rendering_weight}.items():
             if weight < 0:
                 raise ValueError(f"model.{name}: must be at least 0, got {weight}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import lightning
 import torch
@@ -18,8 +18,6 @@ from fastgs.fitting.options import FitOptions
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.film import MAX_GAUSSIANS, REFERENCE_PIXELS
 from fastgs.models.pretrained import save_weights
-
-Schedule = Literal["cosine", "constant"]
 
 # Fewest Gaussians at 512 x 512 that a training image gets.
 MIN_GAUSSIANS = 2_500
@@ -51,13 +49,12 @@ def relative_entropy(log_densities: Tensor) -> Tensor:
 
 
 class TrainedStage(lightning.LightningModule):
-    """Base of all stages that learn: AdamW with a linear warm-up and a schedule over the whole run; exported weights.
+    """Base of all stages that learn: AdamW with a linear warm-up and a cosine decay to a hundredth; exported weights.
 
     Args:
         learning_rate: Learning rate at its peak.
         weight_decay: Weight decay of AdamW.
         warmup_steps: Optimizer steps in which the learning rate rises linearly.
-        schedule: Course of the learning rate after the rise: "cosine" decays to a hundredth, "constant" stays.
 
     Attributes:
         DATA: Class of the data module that the stage is trained on.
@@ -65,14 +62,11 @@ class TrainedStage(lightning.LightningModule):
 
     DATA: ClassVar[type[lightning.LightningDataModule]]
 
-    def __init__(
-        self, learning_rate: float, weight_decay: float, warmup_steps: int, schedule: Schedule = "cosine"
-    ) -> None:
+    def __init__(self, learning_rate: float, weight_decay: float, warmup_steps: int) -> None:
         super().__init__()
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
-        self.schedule: Schedule = schedule
 
     def export(self, path: Path, training: dict[str, Any]) -> None:
         """Write the weights as PATH.safetensors and PATH.json, with a record of the training.
@@ -116,8 +110,6 @@ class TrainedStage(lightning.LightningModule):
 
         def factor(step: int) -> float:
             rise = (step + 1) / (self.warmup_steps + 1)
-            if self.schedule == "constant":
-                return min(1.0, rise)
             progress = min(1.0, max(0, step - self.warmup_steps) / max(1, total - self.warmup_steps))
             return min(1.0, rise) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 

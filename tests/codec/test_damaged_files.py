@@ -67,7 +67,7 @@ def decode_damaged(count: int, seed: int, files: int = 20, channels=RGB) -> int:
 
 
 def test_damaged_files_decode_or_raise_format_error():
-    assert decode_damaged(600, seed=0) > 30
+    assert decode_damaged(2000, seed=0) > 100
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -88,4 +88,5 @@ def test_damaged_files_take_little_memory(channels):
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [RGB, *KINDS.values()], ids=str)
 def test_very_many_damaged_files_decode_or_raise_format_error(channels):
-    assert decode_damaged(10_000 if channels == RGB else 1_000, seed=1, channels=channels) > 60
+    count = 10_000 if channels == RGB else 1_000
+    assert decode_damaged(count, seed=1, channels=channels) > 0.1 * count
