@@ -39,7 +39,8 @@ START, END = "<!-- results: written by benchmarks/quality/report.py -->", "<!-- 
 # JSON files that programs in benchmarks/ wrote; the others are records of `fastgs evaluate`.
 PROGRAMS = (
     *("quality", "ablations", "sizes", "oracles"),
-    *("training", "rasterizer", "memory", "decoding", "splats"),
+    *("alpha", "stacks"),
+    *("training", "rasterizer", "channels", "memory", "decoding", "splats"),
 )
 # Table of the README: at most eight methods, one variant of each that was published, after one budget.
 README_METHODS = (
@@ -165,9 +166,14 @@ def main() -> None:
             tables.splats_table(results["splats"]).markdown(),
             *autoencoders_blocks(autoencoders),
         ],
+        "Transparency and more channels": [
+            tables.icons_table(results["alpha"]).markdown(),
+            tables.stacks_table(results["stacks"]).markdown(),
+        ],
         "Speed and memory": [
             tables.training_table(results["training"]).markdown(),
             tables.rasterizer_table(results["rasterizer"]).markdown(),
+            tables.channels_table(results["channels"]).markdown(),
             tables.describe_memory(results["memory"]),
         ],
         "Machines": [tables.describe_machines(results)],

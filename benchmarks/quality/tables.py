@@ -157,6 +157,50 @@ def splats_table(content: Content) -> Table:
     )
 
 
+def icons_table(content: Content) -> Table:
+    """Return icons with transparency as .fgs and WebP files."""
+    rows = [
+        [
+            record["icon"],
+            f"{record['side']} x {record['side']}",
+            f"{record['bpp']:g}",
+            *(f"{record[kind]['psnr']:.2f} ({record[kind]['bytes']:,})" for kind in ("fgs", "webp")),
+        ]
+        for record in content["records"]
+    ]
+    title = "Icons with transparency: PSNR in dB of premultiplied colours and alpha, and bytes of the file"
+    return Table(title, ["icon", "pixels", "bpp", ".fgs", "lossy WebP with alpha"], rows)
+
+
+def stacks_table(content: Content) -> Table:
+    """Return stacks of textures against one fit for each texture."""
+    settings = content["settings"]
+    parts = [name for name in content["records"][0] if name == "psnr" or name.startswith("psnr of ")]
+    rows = [
+        [record["image"], *(f"{record[part]['stack']:.2f} / {record[part]['separate']:.2f}" for part in parts)]
+        for record in content["records"]
+    ]
+    title = (
+        f"Nine channels of a material made of a photo, {settings['size']} x {settings['size']}: PSNR in dB of one set of "
+        f"{settings['num_gaussians']:,} Gaussians / of three sets with as many parameters together"
+    )
+    return Table(title, ["photo", "all", *(part.removeprefix("psnr of ") for part in parts[1:])], rows)
+
+
+def channels_table(content: Content) -> Table:
+    """Return the time of an iteration by the number of channels."""
+    settings = content["settings"]
+    rows = [
+        [str(record["channels"]), f"{record['milliseconds']:.1f}", f"{record['relative_to_rgb']:.2f}"]
+        for record in content["records"]
+    ]
+    title = (
+        f"An iteration of a fit by the number of channels, {settings['size']} x {settings['size']}, "
+        f"K = {settings['num_gaussians']:,}"
+    )
+    return Table(title, ["channels", "ms", "relative to RGB"], rows)
+
+
 def describe_memory(content: Content) -> str:
     """Return a line with the peaks of memory of the whole command."""
     peaks = [
