@@ -12,7 +12,8 @@ from matplotlib.collections import EllipseCollection
 from PIL import Image
 
 from fastgs.gaussians import Gaussians
-from fastgs.visualize import MAX_ELLIPSES, centres_image, density_image, error_image, figure, save_figure, strip
+from fastgs.visualize import centres_image, density_image, error_image, figure, save_figure, strip
+from fastgs.visualize.figure import MAX_ELLIPSES
 
 HEIGHT, WIDTH = 24, 36
 

@@ -181,8 +181,8 @@ def stacks_table(content: Content) -> Table:
         for record in content["records"]
     ]
     title = (
-        f"Nine channels of a material made of a photo, {settings['size']} x {settings['size']}: PSNR in dB of one set of "
-        f"{settings['num_gaussians']:,} Gaussians / of three sets with as many parameters together"
+        f"Nine channels of a material made of a photo, {settings['size']} x {settings['size']}: PSNR in dB of one set "
+        f"of {settings['num_gaussians']:,} Gaussians / of three sets with as many parameters together"
     )
     return Table(title, ["photo", "all", *(part.removeprefix("psnr of ") for part in parts[1:])], rows)
 

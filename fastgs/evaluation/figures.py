@@ -1,6 +1,6 @@
 """Figures of records: panels side by side, one style for each name, and one legend.
 
-As in visualize.py, pyplot is not used, and matplotlib is imported where it is needed.
+As in visualize/, pyplot is not used, and matplotlib is imported where it is needed.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from picture_files import picture_files
+from picture_files import P3, picture_files, profile_of
 from PIL import Image
 
 from fastgs.gaussians import Gaussians
@@ -166,6 +166,32 @@ def test_stack_takes_the_images_of_a_folder(predict, photo_pixels, tmp_path):
 def test_missing_image_of_a_stack_is_one_line(run_cli, photo_file, tmp_path, error_line):
     assert run_cli("predict", photo_file, tmp_path / "none.png", "--stack", "-o", tmp_path / "out") == 1
     assert error_line() == f"fastgs: error: stack: {tmp_path / 'none.png'}: no such file; check the name"
+
+
+def test_predict_keeps_the_profile_of_the_file(predict, photo_file, tmp_path):
+    profile = profile_of(P3, 1.8)
+    Image.open(photo_file).save(tmp_path / "wide.png", icc_profile=profile)
+    (record,) = predict(tmp_path / "wide.png", "--keep-profile")
+    result = Image.open(tmp_path / "out" / "wide.png")
+    assert result.info["icc_profile"] == profile
+    assert psnr(result, Image.open(photo_file)) > 22  # the numbers of the file, not converted
+    assert record["psnr_of"] == "colours, numbers of the file"
+
+
+def test_stack_of_too_many_channels_is_one_line(run_cli, photo_file, tmp_path, error_line):
+    assert run_cli("predict", *[photo_file] * 11, "--stack", "-o", tmp_path / "out") == 1
+    assert error_line() == "fastgs: error: stack: has 33 channels, the most is 32; leave out some images"
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_light_that_is_no_number_is_one_line(run_cli, photo_pixels, tmp_path, error_line, value):
+    light = photo_pixels.astype(np.float32) / 50
+    light[3, 4, 1] = value
+    tifffile.imwrite(tmp_path / "sun.tif", light, photometric="rgb")
+    assert run_cli("predict", tmp_path / "sun.tif", "-k", 20, "-o", tmp_path / "out") == 1
+    assert error_line().startswith(f"fastgs: error: {tmp_path / 'sun.tif'}: ")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_damaged_profile_is_a_warning_of_one_line(run_cli, photo_file, tmp_path, capsys):
