@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import seeds
 import torch
 
 if not torch.cuda.is_available():
@@ -26,7 +27,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def seeded():
     """Return a function that makes a generator from a seed."""
-    return lambda seed=0: torch.Generator().manual_seed(seed)
+    return seeds.seeded
 
 
 @pytest.fixture(scope="session")

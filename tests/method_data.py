@@ -3,6 +3,7 @@
 import numpy as np
 import skimage.data
 import torch
+from seeds import seeded
 
 from fastgs.fitting.fit import fit
 from fastgs.fitting.options import FitOptions
@@ -17,10 +18,6 @@ def photo():
     """Return a (3, HEIGHT, WIDTH) image in [0, 1]."""
     pixels = skimage.data.chelsea()[100 : 100 + HEIGHT, 150 : 150 + WIDTH]
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def some_gaussians(count=20, blend="sum", seed=0):

@@ -4,15 +4,12 @@ import copy
 import functools
 
 import torch
+from seeds import seeded
 
 from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.models.feed_forward import LearnedInitializer
 
 SMALL = {"encoder": "tu-resnet10t", "depth": 2, "width": 8, "blocks": 1}
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def random_sets(*shape, seed=0):

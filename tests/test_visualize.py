@@ -18,7 +18,7 @@ from fastgs.visualize.figure import MAX_ELLIPSES
 HEIGHT, WIDTH = 24, 36
 
 
-def random_gaussians(count: int, height: int = HEIGHT, width: int = WIDTH) -> Gaussians:
+def bright_gaussians(count: int, height: int = HEIGHT, width: int = WIDTH) -> Gaussians:
     generator = torch.Generator().manual_seed(0)
     means = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
     scales = 0.5 + torch.rand(count, 2, generator=generator)
@@ -36,7 +36,7 @@ def panel_titles(drawing) -> list[str]:
 
 
 def test_figure_has_the_panels_of_its_arguments(target):
-    gaussians = random_gaussians(50)
+    gaussians = bright_gaussians(50)
     image = (target + 0.1).clamp(0, 1).requires_grad_()
     history = [(0, 0.5, 20.0), (10, 1.0, 25.0)]
     full = panel_titles(figure(target, image, gaussians, gaussians, history))
@@ -52,7 +52,7 @@ def test_figure_has_the_panels_of_its_arguments(target):
     assert full[0] == "Input, 36 × 24" and full[4].startswith("Reconstruction, K = 50, 2") and full[4].endswith(" dB")
     assert len(panel_titles(figure(target, image, gaussians))) == 4
     assert len(panel_titles(figure(target, image, gaussians, history=history[:1]))) == 5
-    assert len(panel_titles(figure(target, image, random_gaussians(0), random_gaussians(0)))) == 5
+    assert len(panel_titles(figure(target, image, bright_gaussians(0), bright_gaussians(0)))) == 5
 
 
 def test_figure_draws_ellipses_rotated_from_x_towards_y_down():
@@ -80,7 +80,7 @@ def test_figure_draws_ellipses_rotated_from_x_towards_y_down():
 
 
 def test_figure_shows_the_most_crowded_part_of_many_gaussians():
-    crowd, rest = random_gaussians(MAX_ELLIPSES, 20, 30), random_gaussians(MAX_ELLIPSES, 200, 300)
+    crowd, rest = bright_gaussians(MAX_ELLIPSES, 20, 30), bright_gaussians(MAX_ELLIPSES, 200, 300)
     means = torch.cat([crowd.means + torch.tensor([250.0, 20]), rest.means])
     both = [torch.cat([getattr(crowd, name), getattr(rest, name)]) for name in ("scales", "rotations", "colors")]
     target = torch.rand(3, 200, 300)
@@ -99,14 +99,14 @@ def test_figure_shows_the_most_crowded_part_of_many_gaussians():
 def test_error_panel_shows_the_mean_over_channels(target):
     image = target.clone()
     image[0] = (target[0] + 0.5) % 1
-    panel = figure(target, image, random_gaussians(5)).axes[-1]
+    panel = figure(target, image, bright_gaussians(5)).axes[-1]
     np.testing.assert_allclose(panel.images[0].get_array(), 0.5 / 3, atol=1e-6)
     assert panel.get_title("left") == "Absolute error, mean 0.167"
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf"])
 def test_save_figure_writes_one_file(tmp_path, target, suffix):
-    gaussians = random_gaussians(20)
+    gaussians = bright_gaussians(20)
     path = tmp_path / f"fit.{suffix}"
     save_figure(path, target, target, gaussians, gaussians, [(0, 0.1, 20.0)])
     assert list(tmp_path.iterdir()) == [path]
@@ -128,7 +128,7 @@ def test_plain_pictures_mark_the_right_pixels(target):
     assert error.shape == target.shape and error.mean(0).argmax() == 5 * WIDTH + 7
     assert (error.mean(0) < 0.01).sum() == HEIGHT * WIDTH - 1
 
-    gaussians = random_gaussians(2)
+    gaussians = bright_gaussians(2)
     gaussians.means[:] = torch.tensor([[7.9, 5.1], [-3.0, 5.0]])  # x, y; the second left the canvas
     centres = centres_image(gaussians, target)
     dimmed = 0.35 * target.mean(0)
@@ -149,9 +149,9 @@ def test_strip_resizes_pictures_and_writes_titles(side, shown):
 
 def test_save_figure_leaves_no_file_when_it_fails(tmp_path, target):
     with pytest.raises(ValueError, match="not supported"):
-        save_figure(tmp_path / "fit.nonsense", target, target, random_gaussians(5))
+        save_figure(tmp_path / "fit.nonsense", target, target, bright_gaussians(5))
     with pytest.raises(ValueError, match="expected two images"):
-        save_figure(tmp_path / "fit.png", target, target[:, 1:], random_gaussians(5))
+        save_figure(tmp_path / "fit.png", target, target[:, 1:], bright_gaussians(5))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from networks import random_sets, seeded
+from networks import random_sets
+from seeds import seeded
 
 from fastgs.autoencoders.components import sensitivities, set_components
 from fastgs.autoencoders.networks import ConvAutoencoder, PrincipalAutoencoder

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from method_data import HEIGHT, WIDTH, photo, seeded, some_gaussians
+from method_data import HEIGHT, WIDTH, photo, some_gaussians
+from seeds import seeded
 
 from fastgs.fitting import covariance
 from fastgs.render import rasterize, reference

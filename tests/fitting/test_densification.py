@@ -10,6 +10,7 @@ import torch
 from against_reference import gaussians_and_target
 from optional import skip_without_kernels
 from scipy.stats import spearmanr
+from seeds import seeded
 
 from fastgs.fitting.adam import BetaSchedule, weights
 from fastgs.fitting.densification import DENSITY, LAST, SHARE, Edit, Relocation, place, removal_errors
@@ -23,10 +24,6 @@ from fastgs.initializers.from_density import gaussians_at
 from fastgs.render import render
 
 NAMES = ("means", "scales", "rotations", "colors")
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from method_data import HEIGHT, WIDTH, Still, canvas, counts_over_a_run, photo, seeded, some_gaussians
+from method_data import HEIGHT, WIDTH, Still, canvas, counts_over_a_run, photo, some_gaussians
+from seeds import seeded
 from torch.nn import functional
 
 from fastgs.fitting import covariance

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from method_data import HEIGHT, WIDTH, Still, counts_over_a_run, photo, seeded, some_gaussians
+from method_data import HEIGHT, WIDTH, Still, counts_over_a_run, photo, some_gaussians
+from seeds import seeded
 
 from fastgs.methods import METHODS, image_gs
 from fastgs.metrics.quality import ssim_loss

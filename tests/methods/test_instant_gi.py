@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from method_data import HEIGHT, WIDTH, canvas, photo, seeded
+from method_data import HEIGHT, WIDTH, canvas, photo
+from seeds import seeded
 
 from fastgs.methods import instant_gi
 from fastgs.render import rasterize

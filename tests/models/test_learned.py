@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from networks import attribute_network, disturbed, initializer, position_network, seeded
+from networks import attribute_network, disturbed, initializer, position_network
+from seeds import seeded
 
 from fastgs.gaussians import MIN_SCALE
 from fastgs.initializers import curvature

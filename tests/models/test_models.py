@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from networks import SMALL, attribute_network, disturbed, position_network, seeded
+from networks import SMALL, attribute_network, disturbed, position_network
+from seeds import seeded
 
 from fastgs.gaussians import Gaussians
 from fastgs.models import AttributeNetwork, FiLM, PositionNetwork, correct, density_condition

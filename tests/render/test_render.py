@@ -17,7 +17,7 @@ BACKENDS = pytest.mark.parametrize(
 )
 
 
-def random_gaussians(count, height=11, width=13, seed=0, dtype=torch.float64, blend="normalized"):
+def double_gaussians(count, height=11, width=13, seed=0, dtype=torch.float64, blend="normalized"):
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape):
@@ -90,7 +90,7 @@ def test_weights_fade_from_3_to_3_5_standard_deviations(backend, dtype, toleranc
 @pytest.mark.parametrize("blend", BLENDS)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 1), (5, 6)])
 def test_render_of_no_gaussians_is_black(backend, dtype, tolerance, blend, height, width):
-    nothing = random_gaussians(0, height, width, dtype=dtype)
+    nothing = double_gaussians(0, height, width, dtype=dtype)
     nothing = replace(nothing, colors=nothing.colors.requires_grad_())
     image = render(nothing, blend=blend, backend=backend)
     assert torch.equal(image, torch.zeros(3, height, width, dtype=dtype))
@@ -101,7 +101,7 @@ def test_render_of_no_gaussians_is_black(backend, dtype, tolerance, blend, heigh
 def test_gaussians_outside_the_canvas_reach_into_it(backend, dtype, tolerance):
     """With a Gaussian beyond each border, the image is a window of one that is rendered with a margin."""
     means = torch.tensor([[-4.0, 5.0], [14.0, 3.0], [6.0, -2.5], [3.0, 13.0], [500.0, 5.0]], dtype=torch.float64)
-    gaussians = replace(random_gaussians(5, 9, 11), means=means, scales=torch.full((5, 2), 3.0, dtype=torch.float64))
+    gaussians = replace(double_gaussians(5, 9, 11), means=means, scales=torch.full((5, 2), 3.0, dtype=torch.float64))
     shifted = replace(gaussians, means=means + torch.tensor([8, 7]), height=9 + 14, width=11 + 16)
     image, larger = (render(each.to(dtype), backend=backend) for each in (gaussians, shifted))
     assert (image > 0).any()
@@ -113,7 +113,7 @@ def test_gaussians_outside_the_canvas_reach_into_it(backend, dtype, tolerance):
 @BACKENDS
 def test_normalized_blend_of_one_colour_is_that_colour(backend, dtype, tolerance):
     """Only EPSILON mixes it with black, whatever the sum of weights."""
-    gaussians = random_gaussians(300)
+    gaussians = double_gaussians(300)
     color = torch.tensor([0.9, 0.4, 0.1], dtype=torch.float64)
     gaussians = replace(gaussians, colors=color.repeat(300, 1))
     image = render(gaussians.to(dtype), backend=backend).double()
@@ -125,7 +125,7 @@ def test_normalized_blend_of_one_colour_is_that_colour(backend, dtype, tolerance
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
 def test_render_does_not_depend_on_the_order(backend, dtype, tolerance, blend):
-    gaussians = random_gaussians(60, dtype=dtype)
+    gaussians = double_gaussians(60, dtype=dtype)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
     shuffled = replace(gaussians, **{name: getattr(gaussians, name)[order] for name in TENSORS})
     images = [render(each, blend=blend, backend=backend) for each in (gaussians, shuffled)]
@@ -137,7 +137,7 @@ def test_render_does_not_depend_on_the_order(backend, dtype, tolerance, blend):
 @pytest.mark.parametrize(("down", "across"), [(3, 3), (1, 5), (5, 3)])
 def test_larger_images_sample_the_same_function(backend, dtype, tolerance, blend, down, across):
     """In an odd number of finer pixels, the middle one has the centre of the coarse pixel."""
-    gaussians = random_gaussians(40, dtype=dtype)
+    gaussians = double_gaussians(40, dtype=dtype)
     fine = render(gaussians, 11 * down, 13 * across, blend, backend)
     middle = fine[:, down // 2 :: down, across // 2 :: across]
     torch.testing.assert_close(middle, render(gaussians, blend=blend, backend=backend), rtol=0, atol=10 * tolerance)
@@ -147,7 +147,7 @@ def test_larger_images_sample_the_same_function(backend, dtype, tolerance, blend
 @pytest.mark.parametrize(("height", "width"), [(22, 26), (5, 7), (1, 1), (100, 130)])
 def test_other_sizes_scale_the_gaussians(backend, dtype, tolerance, height, width):
     """Rendering at (h, w) equals stretching the canvas, by two different factors."""
-    gaussians = replace(random_gaussians(40), rotations=torch.zeros(40, dtype=torch.float64))
+    gaussians = replace(double_gaussians(40), rotations=torch.zeros(40, dtype=torch.float64))
     stretch = torch.tensor([width / 13, height / 11], dtype=torch.float64)
     stretched = replace(
         gaussians, means=gaussians.means * stretch, scales=gaussians.scales * stretch, height=height, width=width
@@ -158,7 +158,7 @@ def test_other_sizes_scale_the_gaussians(backend, dtype, tolerance, height, widt
 
 @BACKENDS
 def test_antialias_averages_over_each_pixel(backend, dtype, tolerance):
-    gaussians = random_gaussians(40, 12, 20, dtype=dtype)
+    gaussians = double_gaussians(40, 12, 20, dtype=dtype)
     image = render(gaussians, 4, 5, backend=backend, antialias=True)
     mean = render(gaussians, backend=backend).view(3, 4, 3, 5, 4).mean((2, 4))
     torch.testing.assert_close(image, mean, rtol=0, atol=max(tolerance, 1e-12))
@@ -169,7 +169,7 @@ def test_antialias_averages_over_each_pixel(backend, dtype, tolerance):
 
 def test_antialias_samples_at_least_as_densely_as_the_canvas():
     """A pixel has 3 x 4 samples for 12 rows on 5 and 20 columns on 6; in a batch, the finest canvas sets the number."""
-    one, other = random_gaussians(40, 12, 20), random_gaussians(40, 25, 7)
+    one, other = double_gaussians(40, 12, 20), double_gaussians(40, 25, 7)
     for batch, rows, columns in (([one], 3, 4), ([other], 5, 2), ([other, one], 5, 4)):
         fine = render_batch(batch, 5 * rows, 6 * columns)
         mean = fine.view(len(batch), 3, 5, rows, 6, columns).mean((3, 5))
@@ -179,7 +179,7 @@ def test_antialias_samples_at_least_as_densely_as_the_canvas():
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
 def test_render_batch_equals_render_of_each(backend, dtype, tolerance, blend):
-    batch = [random_gaussians(count, seed=count, dtype=dtype, blend=blend) for count in (5, 0, 1, 70, 0)]
+    batch = [double_gaussians(count, seed=count, dtype=dtype, blend=blend) for count in (5, 0, 1, 70, 0)]
     images = render_batch(batch, backend=backend)
     assert images.shape == (5, 3, 11, 13)
     for image, gaussians in zip(images, batch, strict=True):
@@ -188,21 +188,21 @@ def test_render_batch_equals_render_of_each(backend, dtype, tolerance, blend):
 
 @BACKENDS
 def test_render_batch_takes_different_canvases_with_a_size(backend, dtype, tolerance):
-    batch = [random_gaussians(20, 11, 13, dtype=dtype), random_gaussians(30, 40, 9, dtype=dtype)]
+    batch = [double_gaussians(20, 11, 13, dtype=dtype), double_gaussians(30, 40, 9, dtype=dtype)]
     images = render_batch(batch, 8, 10, backend=backend)
     for image, gaussians in zip(images, batch, strict=True):
         assert torch.equal(image, render(gaussians, 8, 10, backend=backend))
 
 
 def test_blend_is_that_of_the_gaussians_by_default():
-    gaussians = random_gaussians(20, blend="sum")
+    gaussians = double_gaussians(20, blend="sum")
     assert torch.equal(render(gaussians), render(gaussians, blend="sum"))
     assert torch.equal(render(gaussians, blend="normalized"), render(replace(gaussians, blend="normalized")))
     assert not torch.equal(render(gaussians), render(gaussians, blend="normalized"))
 
 
 def test_backend_auto_keeps_the_precision():
-    gaussians = random_gaussians(20)
+    gaussians = double_gaussians(20)
     for dtype, backend in [(torch.float64, "reference"), (torch.float32, "cpu")]:
         image = render(gaussians.to(dtype))
         assert image.dtype == dtype
@@ -212,7 +212,7 @@ def test_backend_auto_keeps_the_precision():
 @BACKENDS
 @pytest.mark.parametrize("blend", BLENDS)
 def test_gradients_reach_all_four_tensors(backend, dtype, tolerance, blend):
-    gaussians = random_gaussians(30, dtype=dtype)
+    gaussians = double_gaussians(30, dtype=dtype)
     tensors = {name: getattr(gaussians, name).requires_grad_() for name in TENSORS}
     render(replace(gaussians, **tensors), blend=blend, backend=backend).square().sum().backward()
     for tensor in tensors.values():
@@ -238,13 +238,13 @@ REFUSALS = [
 @pytest.mark.parametrize(("call", "message"), REFUSALS)
 def test_render_refuses_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
-        call(random_gaussians(3, dtype=torch.float32))
+        call(double_gaussians(3, dtype=torch.float32))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_backend_cuda_is_refused_without_a_gpu():
     with pytest.raises(ValueError, match="backend: 'cuda'"):
-        render(random_gaussians(3, dtype=torch.float32), backend="cuda")
+        render(double_gaussians(3, dtype=torch.float32), backend="cuda")
 
 
 @pytest.mark.parametrize("blend", BLENDS)
@@ -257,7 +257,7 @@ def test_reference_passes_gradcheck(blend, pitch):
     """
     weights = torch.randn(4, 3 * 3 * 7 * 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     counts, pitches = [4, 0, 2], [(1.0, 1.0), (1.0, 1.0), pitch]
-    tensors = [getattr(random_gaussians(6, 7, 5, seed=3), name).requires_grad_() for name in TENSORS]
+    tensors = [getattr(double_gaussians(6, 7, 5, seed=3), name).requires_grad_() for name in TENSORS]
 
     def sums(*tensors):
         return weights @ rasterize(*tensors, counts=counts, pitches=pitches, height=7, width=5, blend=blend).flatten()
@@ -278,7 +278,7 @@ def test_reference_passes_gradcheck(blend, pitch):
 
 @pytest.mark.parametrize("blend", BLENDS)
 def test_reference_does_not_depend_on_the_chunks(blend, monkeypatch):
-    gaussians = random_gaussians(30)
+    gaussians = double_gaussians(30)
     tensors = [getattr(gaussians, name).requires_grad_() for name in TENSORS]
     results = []
     for chunk in (1 << 22, 100, 1):  # all pixels at once, three, one

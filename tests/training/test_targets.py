@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from networks import seeded
+from seeds import seeded
 from skimage import data
 
 from fastgs.fitting.densification import removal_errors
