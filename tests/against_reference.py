@@ -8,7 +8,7 @@ from fastgs.render import rasterize
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def random_tensors(count, height, width, seed=0, means=None, scales=None):
+def random_tensors(count, height, width, seed=0, means=None, scales=None, channels=3):
     """Return random means, scales, rotations and colours.
 
     Means lie anywhere on the canvas, scales are log-uniform from 0.05 to 50 px, angles are in [-5, 5], and colours in
@@ -23,16 +23,16 @@ def random_tensors(count, height, width, seed=0, means=None, scales=None):
         uniform(count, 2) * torch.tensor([width, height]) if means is None else means(uniform),
         0.05 * 1000 ** uniform(count, 2) if scales is None else scales(uniform),
         10 * uniform(count) - 5,
-        1.4 * uniform(count, 3) - 0.2,
+        1.4 * uniform(count, channels) - 0.2,
     )
 
 
-def gaussians_and_target(count, height, width, seed=0, blend="normalized"):
+def gaussians_and_target(count, height, width, seed=0, blend="normalized", channels=3):
     """Return Gaussians of a few pixels and an image to fit them to, on the GPU if there is one."""
     means, scales, rotations, colors = random_tensors(
-        count, height, width, seed, scales=lambda uniform: 0.3 + 2 * uniform(count, 2)
+        count, height, width, seed, scales=lambda uniform: 0.3 + 2 * uniform(count, 2), channels=channels
     )
-    target = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+    target = torch.rand(channels, height, width, generator=torch.Generator().manual_seed(seed))
     return Gaussians(means, scales, rotations, colors, height, width, blend).to(DEVICE), target.to(DEVICE)
 
 

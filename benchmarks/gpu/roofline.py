@@ -126,7 +126,8 @@ def needs(case: Scene, forward: int, backward: int) -> dict[str, Needs]:
     """Return the least work by kernel, given the numbers of pairs. Floats and indices have four bytes."""
     number, entries, area = len(case.gaussians), case.entries, case.height * case.width
     starts = len(case.tiles.starts)
-    frame, color, planes = kernels.FRAME.value, cuda.CHANNELS, cuda.PLANES
+    frame, color = kernels.FRAME.value, len(case.target)
+    planes = color + 1
     values = 5 + color  # numbers of a Gaussian: means, scales, rotation, colour
     numbers = {
         # means, scales, rotations, images; frames, counts

@@ -147,8 +147,8 @@ class Scene:
         self.entries = int(self.ends[-1])
         self.capacity = max(1, math.ceil(ROOM * self.entries))  # the room of a descent
         self.tiles = cuda.list_tiles(self.frames, self.ends, self.layout, self.capacity)
-        self.image = self.target.new_empty(1, cuda.CHANNELS, self.height, self.width)
-        self.in_pixels = self.target.new_empty(1, cuda.PLANES, self.height, self.width)
+        self.image = self.target.new_empty(1, len(target), self.height, self.width)
+        self.in_pixels = self.target.new_empty(1, len(target) + 1, self.height, self.width)
         self.in_gaussians = tuple(torch.empty_like(each) for each in tensors_of(self.gaussians))
         self.draw()
 

@@ -21,7 +21,7 @@ from fastgs.fitting.loop import optimize
 from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates, OptimizationConfig
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.fitting.parametrization import Relative
-from fastgs.gaussians import CHANNELS, Gaussians
+from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import Backend, choose
 from fastgs.runtime import threads
@@ -151,11 +151,12 @@ class _Recorder:
 def _make_descent(gaussians: Gaussians, target: Tensor, config: OptimizationConfig, backend: Backend) -> Descent:
     """Return the fastest descent that there is for these tensors and this configuration."""
     rates = config.closed_form_rates()
-    native = gaussians.channels == CHANNELS  # the kernels are written for RGB
-    if len(gaussians) and native and rates is not None and choose(gaussians.means, backend) == "cuda":
+    if len(gaussians) and rates is not None and choose(gaussians.means, backend) == "cuda":
         from fastgs.fitting.optimizer_cuda import CudaDescent  # deferred: Triton is not everywhere
+        from fastgs.render.cuda import MOST_CHANNELS
 
-        return CudaDescent(Relative(gaussians), target, rates)
+        if gaussians.channels <= MOST_CHANNELS:
+            return CudaDescent(Relative(gaussians), target, rates)
     return AutogradDescent(config.parametrization(gaussians), target, config, backend)
 
 

@@ -19,7 +19,7 @@ from fastgs.fitting.adam import weights
 from fastgs.fitting.optimizer import Descent, LearningRates
 from fastgs.fitting.optimizer_cuda_kernels import descend
 from fastgs.fitting.parametrization import Relative
-from fastgs.gaussians import CHANNELS, Gaussians
+from fastgs.gaussians import Gaussians
 from fastgs.render import cuda
 
 # Capacity of the lists of the tiles, relative to their need when they are made: fits make Gaussians overlap more.
@@ -27,7 +27,7 @@ ROOM = 1.5
 
 STEPS = 1024  # by then the memories of Adam grow no more
 
-ROWS = 5 + CHANNELS  # free variables of a Gaussian: offsets u, v, log scales u, v, rotation, colours
+GEOMETRY = 5  # free variables of a Gaussian beside its colours: offsets u, v, log scales u, v, rotation
 
 
 class CudaDescent(Descent):
@@ -39,7 +39,7 @@ class CudaDescent(Descent):
 
     Args:
         variables: Variables at their start, of at least one Gaussian.
-        target: (C, H, W) image.
+        target: (C, H, W) image, C at most `fastgs.render.cuda.MOST_CHANNELS`.
         rates: Learning rates.
     """
 
@@ -49,18 +49,18 @@ class CudaDescent(Descent):
         self._rates = rates
         self._color_unit: float | None = None
         self._canvas, self._blend = variables.canvas, variables.blend
-        height, width = variables.canvas
-        self._image = target.new_empty(1, CHANNELS, height, width)
-        self._in_pixels = target.new_empty(1, cuda.PLANES, height, width)
+        channels, height, width = target.shape
+        self._image = target.new_empty(1, channels, height, width)
+        self._in_pixels = target.new_empty(1, channels + 1, height, width)
         self._taken = torch.zeros((), dtype=torch.int32, device=target.device)
         self._factor = torch.ones((), device=target.device)
         self._weights = _weights(rates).to(target.device)
         self._unseen: list[float] = []  # factors of the steps since the device was last asked
         self._steps = 0
-        self._load(*(torch.zeros(ROWS, len(variables), device=target.device) for _ in range(2)))
+        self._load(*(torch.zeros(GEOMETRY + channels, len(variables), device=target.device) for _ in range(2)))
 
     def _load(self, averages: Tensor, squares: Tensor) -> None:
-        """Copy the variables to the device, with the averages of Adam, (ROWS, N) each."""
+        """Copy the variables to the device, with the averages of Adam, (GEOMETRY + C, N) each."""
         variables = self._variables
         # Tensors that a step reads and writes stay where they are.
         start, frame, floors = (variables.fixed[name].contiguous() for name in ("start", "frame", "floors"))
@@ -103,7 +103,7 @@ class CudaDescent(Descent):
         descend[(triton.cdiv(number, cuda.BLOCK),)](
             self._rows, self._averages, self._squares, *self._fixed, *self._in_gaussians, *self._gaussians,
             self._ends, self._taken, self._factor, self._weights, *self._rates.steps(self._color_unit).values(),
-            number, self._capacity, LAST=len(self._weights), BLOCK=cuda.BLOCK,
+            number, self._capacity, CHANNELS=len(self._target), LAST=len(self._weights), BLOCK=cuda.BLOCK,
         )  # fmt: skip
 
     @override
@@ -143,11 +143,11 @@ class CudaDescent(Descent):
     @torch.no_grad()
     def edit(self, keep: Tensor, added: Gaussians) -> None:
         self.image()  # all steps have been taken
-        offsets, log_scales, rotations, colors = self._rows.T.split([2, 2, 1, CHANNELS], dim=1)  # type: ignore[no-untyped-call]
+        offsets, log_scales, rotations, colors = self._rows.T.split([2, 2, 1, len(self._target)], dim=1)  # type: ignore[no-untyped-call]
         free = offsets, log_scales, rotations[:, 0], colors
         self._variables.free = dict(zip(Relative.NAMES, free, strict=True))
         self._variables.edit(keep, added)
-        spare = self._rows.new_zeros(ROWS, len(added))
+        spare = self._rows.new_zeros(len(self._rows), len(added))
         self._load(*(torch.cat([each[:, keep], spare], dim=1) for each in (self._averages, self._squares)))
 
     @override

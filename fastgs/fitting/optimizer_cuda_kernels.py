@@ -5,10 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastgs import gaussians
 from fastgs.fitting import adam
 
-CHANNELS = tl.constexpr(gaussians.CHANNELS)
 EPSILON = tl.constexpr(adam.EPSILON)
 
 
@@ -35,7 +33,7 @@ def descend(
     variables, averages, squares, start, frames, floors, in_means, in_scales, in_rotations, in_colors,
     means, scales, rotations, colors, ends, taken, factor,
     weights, rate_offsets, rate_scales, rate_rotations, rate_colors, number, capacity,
-    LAST: tl.constexpr, BLOCK: tl.constexpr,
+    CHANNELS: tl.constexpr, LAST: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Take a step of Adam and update the Gaussians; do nothing if the lists of tiles had no room for all entries.
 

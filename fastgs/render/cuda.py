@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import torch
 import triton
 from torch import Tensor
-from torch.nn import functional
 
 from fastgs.render import cuda_kernels as kernels
 
@@ -23,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 BLOCK = 128  # Gaussians or pixels of a program in kernels with one for each lane
 TILE = kernels.TILE.value  # side of a tile in pixels
-CHANNELS, PLANES = kernels.CHANNELS.value, kernels.PLANES.value
+MOST_CHANNELS = kernels.MOST_CHANNELS.value  # of one launch
 
 
 class Layout(NamedTuple):
@@ -188,20 +187,21 @@ def draw(
 
     Args:
         frames: (N, FRAME) frames.
-        colors: (N, CHANNELS) colours.
+        colors: (N, C) colours, C at most MOST_CHANNELS.
         tiles: Lists of the tiles.
         layout: Layout of the batch.
         normalized: Rule: "normalized" if true, else "sum".
-        images: (B, CHANNELS, H, W), written.
-        sums: Written: the sums of weights (B, H, W); or, with a target, the gradients (B, PLANES, H, W) that `collect`
+        images: (B, C, H, W), written.
+        sums: Written: the sums of weights (B, H, W); or, with a target, the gradients (B, C + 1, H, W) that `collect`
             takes.
-        target: (B, CHANNELS, H, W), or None.
+        target: (B, C, H, W), or None.
     """
     rows, columns = layout.tiles
     grid = (len(layout.pitches) * rows * columns,)
     kernels.forward[grid](
         frames, colors, *tiles, layout.pitches, images, sums, images if target is None else target,
-        layout.height, layout.width, rows, columns, NORMALIZED=normalized, DESCEND=target is not None, num_warps=1,
+        layout.height, layout.width, rows, columns,
+        CHANNELS=colors.shape[1], NORMALIZED=normalized, DESCEND=target is not None, num_warps=1,
     )  # fmt: skip
 
 
@@ -212,10 +212,10 @@ def collect(
 
     Args:
         scales: (N, 2) scales.
-        colors: (N, CHANNELS) colours.
+        colors: (N, C) colours, C at most MOST_CHANNELS.
         frames: (N, FRAME) frames.
         layout: Layout of the batch.
-        gradients: (B, PLANES, H, W) gradients in the sums of weighted colours and in the sum of weights of each pixel.
+        gradients: (B, C + 1, H, W) gradients in the sums of weighted colours and in the sum of weights of each pixel.
         results: Written: gradients of means, scales, rotations and colours.
     """
     number = len(scales)
@@ -225,7 +225,7 @@ def collect(
     gaussians = max(1, BLOCK // lanes)
     kernels.backward[(triton.cdiv(number, gaussians),)](
         scales, colors, frames, layout.images, layout.pitches, gradients, *results, number, layout.height, layout.width,
-        GAUSSIANS=gaussians, LANES=lanes, num_warps=4,
+        CHANNELS=colors.shape[1], GAUSSIANS=gaussians, LANES=lanes, num_warps=4,
     )  # fmt: skip
 
 
@@ -246,7 +246,7 @@ class _Rasterize(torch.autograd.Function):
         means, scales, rotations, colors = (each.contiguous() for each in (means, scales, rotations, colors))
         frames, counts = prepare(means, scales, rotations, layout)
         batch = len(layout.pitches)
-        images = means.new_empty(batch, CHANNELS, layout.height, layout.width)
+        images = means.new_empty(batch, colors.shape[1], layout.height, layout.width)
         totals = means.new_empty(batch, layout.height, layout.width)
         draw(frames, colors, find_tiles(frames, counts, layout), layout, normalized, images, totals)
         ctx.save_for_backward(scales, colors, frames, images, totals)
@@ -257,11 +257,12 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
         scales, colors, frames, images, totals = ctx.saved_tensors
         layout, normalized = ctx.kept
-        gradients = images.new_empty(len(images), PLANES, layout.height, layout.width)
+        gradients = images.new_empty(len(images), colors.shape[1] + 1, layout.height, layout.width)
         area = layout.height * layout.width
         kernels.pixel_gradients[(triton.cdiv(area, 4 * BLOCK), len(images))](
-            upstream[0].contiguous(), images, totals, gradients, area, NORMALIZED=normalized, BLOCK=4 * BLOCK
-        )
+            upstream[0].contiguous(), images, totals, gradients, area,
+            CHANNELS=colors.shape[1], NORMALIZED=normalized, BLOCK=4 * BLOCK,
+        )  # fmt: skip
         results = (
             torch.empty_like(scales),
             torch.empty_like(scales),
@@ -287,17 +288,16 @@ def rasterize(
 
     The arguments are those of `fastgs.render.rasterize`.
 
-    Other numbers of channels than CHANNELS are rendered in groups of so many, the last one filled up with zeros.
+    More channels than MOST_CHANNELS are rendered in groups.
 
     Returns:
         (B, C, H, W).
     """
     layout = lay_out(tuple(counts), tuple(pitches), height, width, means.device)
-    channels = colors.shape[1]
-    groups = torch.split(functional.pad(colors, (0, -channels % CHANNELS)), CHANNELS, dim=1)
+    groups = torch.tensor_split(colors, -(-colors.shape[1] // MOST_CHANNELS), dim=1)
     # Kernels are launched on the current device; autograd sets it for the backward pass.
     with torch.cuda.device_of(means):  # type: ignore[no-untyped-call]
         images: list[Tensor] = [
             _Rasterize.apply(means, scales, rotations, group, layout, normalized) for group in groups
         ]
-    return images[0] if channels == CHANNELS else torch.cat(images, dim=1)[:, :channels]
+    return images[0] if len(images) == 1 else torch.cat(images, dim=1)

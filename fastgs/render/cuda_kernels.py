@@ -12,8 +12,9 @@ The frame of a Gaussian is a row of FRAME floats:
 
 Pixel (i, j) of an image samples the canvas at ((j + 0.5) pitch x, (i + 0.5) pitch y).
 
-Each pixel has PLANES sums: of weighted colours, one for each of the CHANNELS, and last of weights. The kernels are
-written out for three channels, which stay in registers; cuda.py renders other numbers in groups of three.
+Each pixel has CHANNELS + 1 sums: of weighted colours, one for each channel, and last of weights. They stay in
+registers, so the kernels are compiled for 1 to MOST_CHANNELS channels each; cuda.py renders more in groups. What is
+numbered 0 to 3 below belongs to these channels; those beyond CHANNELS are never used, and cost nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ from fastgs.render import reference
 # In expressions, a constant stands behind the tensor: the interpreter of Triton 3.8 leaves `constant - tensor` wrapped.
 FRAME = tl.constexpr(8)
 TILE = tl.constexpr(8)
-CHANNELS = tl.constexpr(3)
-PLANES = tl.constexpr(4)
+MOST_CHANNELS = tl.constexpr(4)
 # Number of entries of a tile's list that are loaded at a time: the loads are independent, so one wait serves all.
 UNROLL = tl.constexpr(4)
 
@@ -145,25 +145,70 @@ def list_entries(
 
 
 @triton.jit
-def _pixel_gradients(error_r, error_g, error_b, red, green, blue, weight, NORMALIZED: tl.constexpr):
-    """Return the gradients in the sums of a pixel, given those in its colour."""
+def _load_channels(pointer, stride, mask, CHANNELS: tl.constexpr):
+    """Load the channels of Gaussians or pixels; those beyond CHANNELS repeat the first."""
+    value_0 = tl.load(pointer, mask, 0.0)
+    value_1, value_2, value_3 = value_0, value_0, value_0
+    if CHANNELS > 1:
+        value_1 = tl.load(pointer + stride, mask, 0.0)
+    if CHANNELS > 2:
+        value_2 = tl.load(pointer + 2 * stride, mask, 0.0)
+    if CHANNELS > 3:
+        value_3 = tl.load(pointer + 3 * stride, mask, 0.0)
+    return value_0, value_1, value_2, value_3
+
+
+@triton.jit
+def _store_channels(pointer, stride, value_0, value_1, value_2, value_3, mask, CHANNELS: tl.constexpr):
+    """Store the channels of Gaussians or pixels."""
+    tl.store(pointer, value_0, mask)
+    if CHANNELS > 1:
+        tl.store(pointer + stride, value_1, mask)
+    if CHANNELS > 2:
+        tl.store(pointer + 2 * stride, value_2, mask)
+    if CHANNELS > 3:
+        tl.store(pointer + 3 * stride, value_3, mask)
+
+
+@triton.jit
+def _dot(left_0, left_1, left_2, left_3, right_0, right_1, right_2, right_3, CHANNELS: tl.constexpr):
+    """Return the sum over the channels of products."""
+    total = left_0 * right_0
+    if CHANNELS > 1:
+        total += left_1 * right_1
+    if CHANNELS > 2:
+        total += left_2 * right_2
+    if CHANNELS > 3:
+        total += left_3 * right_3
+    return total
+
+
+@triton.jit
+def _store_pixel_gradients(
+    plane, area, error_0, error_1, error_2, error_3, color_0, color_1, color_2, color_3, weight, mask,
+    NORMALIZED: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Store the gradients in the sums of pixels, given those in their colours."""
+    in_weight = tl.zeros_like(weight)
     if NORMALIZED:
         scale = 1.0 / (weight + EPSILON)
-        in_weight = -(error_r * red + error_g * green + error_b * blue) * scale
-        return error_r * scale, error_g * scale, error_b * scale, in_weight
-    return error_r, error_g, error_b, tl.zeros_like(weight)
+        products = _dot(error_0, error_1, error_2, error_3, color_0, color_1, color_2, color_3, CHANNELS)
+        in_weight = -products * scale
+        error_0, error_1, error_2, error_3 = error_0 * scale, error_1 * scale, error_2 * scale, error_3 * scale
+    _store_channels(plane, area, error_0, error_1, error_2, error_3, mask, CHANNELS)
+    tl.store(plane + area * CHANNELS, in_weight, mask)
 
 
 @triton.jit(do_not_specialize=["height", "width", "tiles_y", "tiles_x"])
 def forward(
     frames, colors, entries, starts, pitches, output, sums, target, height, width, tiles_y, tiles_x,
-    NORMALIZED: tl.constexpr, DESCEND: tl.constexpr,
+    CHANNELS: tl.constexpr, NORMALIZED: tl.constexpr, DESCEND: tl.constexpr,
 ):  # fmt: skip
     """Render one tile of one image.
 
     frames (N, FRAME), colors (N, CHANNELS), entries (M,) int32 by tile, starts (B tiles + 1,) int32
     -> output (B, CHANNELS, H, W) and sums (B, H, W) of weights; with DESCEND and target (B, CHANNELS, H, W), sums
-    (B, PLANES, H, W) has instead the gradients of half the squared error in the sums of each pixel
+    (B, CHANNELS + 1, H, W) has instead the gradients of half the squared error in the sums of each pixel
     """
     tile = tl.program_id(0)
     image = tile // (tiles_y * tiles_x)
@@ -171,9 +216,10 @@ def forward(
     column = (tile % tiles_x) * TILE + tl.arange(0, TILE)
     y = ((row.to(tl.float32) + 0.5) * tl.load(pitches + 2 * image))[:, None]
     x = ((column.to(tl.float32) + 0.5) * tl.load(pitches + 2 * image + 1))[None, :]
-    red = tl.zeros([TILE, TILE], tl.float32)
-    green = tl.zeros([TILE, TILE], tl.float32)
-    blue = tl.zeros([TILE, TILE], tl.float32)
+    color_0 = tl.zeros([TILE, TILE], tl.float32)
+    color_1 = tl.zeros([TILE, TILE], tl.float32)
+    color_2 = tl.zeros([TILE, TILE], tl.float32)
+    color_3 = tl.zeros([TILE, TILE], tl.float32)
     total = tl.zeros([TILE, TILE], tl.float32)
     stop = tl.load(starts + tile + 1)
     for first in range(tl.load(starts + tile), stop, UNROLL):
@@ -189,64 +235,62 @@ def forward(
             d2 = u * u + v * v
             fade = tl.minimum(tl.maximum(d2 * -FADE_SLOPE + FADE_OFFSET, 0.0), 1.0)
             weight = tl.exp2(-d2) * fade
-            color = colors + index * CHANNELS
-            red += weight * tl.load(color, valid, 0.0)
-            green += weight * tl.load(color + 1, valid, 0.0)
-            blue += weight * tl.load(color + 2, valid, 0.0)
+            own_0, own_1, own_2, own_3 = _load_channels(colors + index * CHANNELS, 1, valid, CHANNELS)
+            color_0 += weight * own_0
+            if CHANNELS > 1:
+                color_1 += weight * own_1
+            if CHANNELS > 2:
+                color_2 += weight * own_2
+            if CHANNELS > 3:
+                color_3 += weight * own_3
             total += weight
     if NORMALIZED:
         scale = 1.0 / (total + EPSILON)
-        red, green, blue = red * scale, green * scale, blue * scale
+        color_0, color_1, color_2, color_3 = color_0 * scale, color_1 * scale, color_2 * scale, color_3 * scale
     area = height.to(tl.int64) * width
     pixel = row[:, None] * width + column[None, :]
     mask = (row < height)[:, None] & (column < width)[None, :]
     out = output + image * CHANNELS * area + pixel
-    tl.store(out, red, mask)
-    tl.store(out + area, green, mask)
-    tl.store(out + 2 * area, blue, mask)
+    _store_channels(out, area, color_0, color_1, color_2, color_3, mask, CHANNELS)
     if DESCEND:
-        wanted = target + image * CHANNELS * area + pixel
-        in_red, in_green, in_blue, in_total = _pixel_gradients(
-            red - tl.load(wanted, mask, 0.0),
-            green - tl.load(wanted + area, mask, 0.0),
-            blue - tl.load(wanted + 2 * area, mask, 0.0),
-            red, green, blue, total, NORMALIZED,
+        wanted_0, wanted_1, wanted_2, wanted_3 = _load_channels(
+            target + image * CHANNELS * area + pixel, area, mask, CHANNELS
+        )
+        _store_pixel_gradients(
+            sums + image * (CHANNELS + 1) * area + pixel, area,
+            color_0 - wanted_0, color_1 - wanted_1, color_2 - wanted_2, color_3 - wanted_3,
+            color_0, color_1, color_2, color_3, total, mask, NORMALIZED, CHANNELS,
         )  # fmt: skip
-        plane = sums + image * PLANES * area + pixel
-        tl.store(plane, in_red, mask)
-        tl.store(plane + area, in_green, mask)
-        tl.store(plane + 2 * area, in_blue, mask)
-        tl.store(plane + area * CHANNELS, in_total, mask)
     else:
         tl.store(sums + image * area + pixel, total, mask)
 
 
 @triton.jit(do_not_specialize=["area"])
-def pixel_gradients(upstream, output, totals, gradients, area, NORMALIZED: tl.constexpr, BLOCK: tl.constexpr):
-    """Compute gradients (B, PLANES, H, W) in the sums of each pixel from those (B, CHANNELS, H, W) in the image."""
+def pixel_gradients(
+    upstream, output, totals, gradients, area,
+    CHANNELS: tl.constexpr, NORMALIZED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Compute gradients (B, CHANNELS + 1, H, W) in the sums of pixels from those (B, CHANNELS, H, W) in the image."""
     image = tl.program_id(1).to(tl.int64)
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = pixel < area
-    error, out = upstream + image * CHANNELS * area + pixel, output + image * CHANNELS * area + pixel
-    in_red, in_green, in_blue, in_total = _pixel_gradients(
-        tl.load(error, mask, 0.0), tl.load(error + area, mask, 0.0), tl.load(error + 2 * area, mask, 0.0),
-        tl.load(out, mask, 0.0), tl.load(out + area, mask, 0.0), tl.load(out + 2 * area, mask, 0.0),
-        tl.load(totals + image * area + pixel, mask, 0.0), NORMALIZED,
+    place = image * CHANNELS * area + pixel
+    error_0, error_1, error_2, error_3 = _load_channels(upstream + place, area, mask, CHANNELS)
+    color_0, color_1, color_2, color_3 = _load_channels(output + place, area, mask, CHANNELS)
+    _store_pixel_gradients(
+        gradients + image * (CHANNELS + 1) * area + pixel, area,
+        error_0, error_1, error_2, error_3, color_0, color_1, color_2, color_3,
+        tl.load(totals + image * area + pixel, mask, 0.0), mask, NORMALIZED, CHANNELS,
     )  # fmt: skip
-    plane = gradients + image * PLANES * area + pixel
-    tl.store(plane, in_red, mask)
-    tl.store(plane + area, in_green, mask)
-    tl.store(plane + 2 * area, in_blue, mask)
-    tl.store(plane + area * CHANNELS, in_total, mask)
 
 
 @triton.jit(do_not_specialize=["number", "height", "width"])
 def backward(
     scales, colors, frames, images, pitches, gradients, in_means, in_scales, in_rotations, in_colors,
     number, height, width,
-    GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
+    CHANNELS: tl.constexpr, GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Compute gradients (N, ...) of GAUSSIANS Gaussians from those (B, PLANES, H, W) in the sums of the pixels.
+    """Compute gradients (N, ...) of GAUSSIANS Gaussians from those (B, CHANNELS + 1, H, W) in the sums of the pixels.
 
     LANES pixels of each Gaussian are processed at a time. With q = dL/dw dw/d(d^2 / 2), the gradients follow from the
     sums over pixels of q u, q v, q u^2, q v^2, q u v, and of w times the gradients of the colours.
@@ -261,10 +305,8 @@ def backward(
     vx, vy = tl.load(frame + 4, valid, 0.0), tl.load(frame + 5, valid, 0.0)
     left, columns = _pixel_span(center_x, tl.load(frame + 6, valid, 0.0), pitch_x, width)
     top, rows = _pixel_span(center_y, tl.load(frame + 7, valid, 0.0), pitch_y, height)
-    color = colors + index * CHANNELS
-    own_red = tl.load(color, valid, 0.0)
-    own_green = tl.load(color + 1, valid, 0.0)
-    own_blue = tl.load(color + 2, valid, 0.0)
+    own_0, own_1, own_2, own_3 = _load_channels(colors + index * CHANNELS, 1, valid, CHANNELS)
+    own_0, own_1, own_2, own_3 = own_0[:, None], own_1[:, None], own_2[:, None], own_3[:, None]
 
     area = height.to(tl.int64) * width
     pixels = tl.where(valid, rows * columns, 0)
@@ -273,22 +315,21 @@ def backward(
     ahead_rows, ahead_columns = (LANES // columns)[:, None], (LANES % columns)[:, None]
     lane = tl.arange(0, LANES)[None, :]
     row, column = lane // columns[:, None], lane % columns[:, None]
-    plane = (gradients + (image * PLANES * area + top * width + left))[:, None]
+    plane = (gradients + (image * (CHANNELS + 1) * area + top * width + left))[:, None]
 
     sum_u = tl.zeros([GAUSSIANS, LANES], tl.float32)
     sum_v = tl.zeros([GAUSSIANS, LANES], tl.float32)
     sum_uu = tl.zeros([GAUSSIANS, LANES], tl.float32)
     sum_vv = tl.zeros([GAUSSIANS, LANES], tl.float32)
     sum_uv = tl.zeros([GAUSSIANS, LANES], tl.float32)
-    sum_red = tl.zeros([GAUSSIANS, LANES], tl.float32)
-    sum_green = tl.zeros([GAUSSIANS, LANES], tl.float32)
-    sum_blue = tl.zeros([GAUSSIANS, LANES], tl.float32)
+    sum_0 = tl.zeros([GAUSSIANS, LANES], tl.float32)
+    sum_1 = tl.zeros([GAUSSIANS, LANES], tl.float32)
+    sum_2 = tl.zeros([GAUSSIANS, LANES], tl.float32)
+    sum_3 = tl.zeros([GAUSSIANS, LANES], tl.float32)
     for done in range(0, tl.max(pixels, 0), LANES):
         inside = done + lane < pixels[:, None]
         pixel = plane + (row * width + column)
-        in_red = tl.load(pixel, inside, 0.0)
-        in_green = tl.load(pixel + area, inside, 0.0)
-        in_blue = tl.load(pixel + 2 * area, inside, 0.0)
+        in_0, in_1, in_2, in_3 = _load_channels(pixel, area, inside, CHANNELS)
         in_total = tl.load(pixel + area * CHANNELS, inside, 0.0)
         dx = ((left[:, None] + column).to(tl.float32) + 0.5) * pitch_x[:, None] - center_x[:, None]
         dy = ((top[:, None] + row).to(tl.float32) + 0.5) * pitch_y[:, None] - center_y[:, None]
@@ -301,16 +342,19 @@ def backward(
         weight = bell * fade
         # dw/d(d^2 / 2): the derivative of the exponential, and of the fade where it falls.
         slope = tl.where((linear > 0.0) & (linear < 1.0), bell * (-2 * SLOPE) - weight, -weight)
-        in_weight = own_red[:, None] * in_red + own_green[:, None] * in_green + own_blue[:, None] * in_blue + in_total
-        q = in_weight * slope
+        q = (_dot(own_0, own_1, own_2, own_3, in_0, in_1, in_2, in_3, CHANNELS) + in_total) * slope
         sum_u += q * u
         sum_v += q * v
         sum_uu += q * u * u
         sum_vv += q * v * v
         sum_uv += q * u * v
-        sum_red += weight * in_red
-        sum_green += weight * in_green
-        sum_blue += weight * in_blue
+        sum_0 += weight * in_0
+        if CHANNELS > 1:
+            sum_1 += weight * in_1
+        if CHANNELS > 2:
+            sum_2 += weight * in_2
+        if CHANNELS > 3:
+            sum_3 += weight * in_3
         column += ahead_columns
         row += ahead_rows
         wrap = column >= columns[:, None]
@@ -325,7 +369,7 @@ def backward(
     tl.store(in_scales + 2 * index, -tl.sum(sum_uu, 1) / (scale_u * UNIT), valid)
     tl.store(in_scales + 2 * index + 1, -tl.sum(sum_vv, 1) / (scale_v * UNIT), valid)
     tl.store(in_rotations + index, tl.sum(sum_uv, 1) / UNIT * (scale_v / scale_u - scale_u / scale_v), valid)
-    in_color = in_colors + index * CHANNELS
-    tl.store(in_color, tl.sum(sum_red, 1), valid)
-    tl.store(in_color + 1, tl.sum(sum_green, 1), valid)
-    tl.store(in_color + 2, tl.sum(sum_blue, 1), valid)
+    _store_channels(
+        in_colors + index * CHANNELS, 1, tl.sum(sum_0, 1), tl.sum(sum_1, 1), tl.sum(sum_2, 1), tl.sum(sum_3, 1),
+        valid, CHANNELS,
+    )  # fmt: skip

@@ -29,7 +29,7 @@ def test_cpu_matches_the_reference_for_any_number_of_channels(channels, blend):
 
 @pytest.mark.skipif(not has_triton(), reason="needs Triton")
 @BLENDS
-@pytest.mark.parametrize("channels", [1, 4, 7])
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
 def test_cuda_matches_the_reference_for_any_number_of_channels(channels, blend):
     from fastgs.render import cuda  # interpreted where there is no GPU
 

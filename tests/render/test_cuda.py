@@ -150,9 +150,11 @@ def test_list_tiles_takes_any_capacity():
     assert short.starts[-1] == total - 5
 
 
-@BLENDS
-def test_cuda_descent_matches_autograd(blend):
-    gaussians, target = gaussians_and_target(20, 13, 18, blend=blend)
+@pytest.mark.parametrize(
+    ("blend", "channels"), [("normalized", 3), ("sum", 3), ("normalized", 1), ("sum", 2), ("normalized", 4)]
+)
+def test_cuda_descent_matches_autograd(blend, channels):
+    gaussians, target = gaussians_and_target(20, 13, 18, blend=blend, channels=channels)
     # One schedule begins without memory and soon reaches its longest, the other is constant.
     for memory in (BetaSchedule(1, 0.5, 1.7), BetaSchedule(2.5, 0, 5)):
         rates = LearningRates(gradient_betas=memory)
@@ -232,30 +234,31 @@ for keys in ("*i16", "*i32"):
         cuda_kernels.list_entries, common | integers("ends", "*i64") | integers("tiles", keys) | integers("owners"),
         numbers("number capacity tiles_y tiles_x"), BLOCK=128,
     )
-for normalized in (True, False):
+for normalized, channels in ((True, 3), (False, 3), (True, 1), (False, 4)):
     for descend in (True, False):
         compile(
             cuda_kernels.forward,
             floats("frames colors") | integers("entries starts") | floats("pitches output sums target"),
-            numbers("height width tiles_y tiles_x"), warps=1, NORMALIZED=normalized, DESCEND=descend,
+            numbers("height width tiles_y tiles_x"), warps=1,
+            CHANNELS=channels, NORMALIZED=normalized, DESCEND=descend,
         )
     compile(
         cuda_kernels.pixel_gradients, floats("upstream output totals gradients"), numbers("area"),
-        NORMALIZED=normalized, BLOCK=512,
+        CHANNELS=channels, NORMALIZED=normalized, BLOCK=512,
     )
-for lanes in (8, 32, 512):
+for lanes, channels in ((8, 3), (32, 3), (512, 3), (32, 1), (32, 4)):
     compile(
         cuda_kernels.backward,
         floats("scales colors frames") | integers("images")
         | floats("pitches gradients in_means in_scales in_rotations in_colors"),
-        numbers("number height width"), GAUSSIANS=max(1, 128 // lanes), LANES=lanes,
+        numbers("number height width"), CHANNELS=channels, GAUSSIANS=max(1, 128 // lanes), LANES=lanes,
     )
 compile(
     optimizer_cuda_kernels.descend,
     floats("variables averages squares start frames floors in_means in_scales in_rotations in_colors")
     | floats("means scales rotations colors") | integers("ends", "*i64") | integers("taken") | floats("factor weights"),
     numbers("rate_offsets rate_scales rate_rotations rate_colors", "fp32") | numbers("number capacity"),
-    LAST=1024, BLOCK=128,
+    CHANNELS=3, LAST=1024, BLOCK=128,
 )
 print("compiled")
 """
