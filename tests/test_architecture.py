@@ -96,6 +96,7 @@ def test_no_module_is_named_utils():
     assert not names & {"utils", "util", "misc", "helpers", "helper", "common"}
 
 
+@pytest.mark.slow
 def test_import_of_fastgs_is_light():
     """It takes less beside torch than torch itself, in the same moment: the best of two, as disks may be cold."""
     code = """

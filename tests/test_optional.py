@@ -20,6 +20,7 @@ sys.exit(pytest.main(["-q", "-rs", "--co", "-p", "no:cacheprovider", *sys.argv[1
 """
 
 
+@pytest.mark.slow
 def test_package_and_tests_work_with_broken_dependencies(tmp_path):
     """An import that fails counts as a missing package; the tests that need it are skipped, and say why."""
     # torch and timm import the first two as well, and expect an ImportError.

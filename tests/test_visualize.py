@@ -155,6 +155,7 @@ def test_save_figure_leaves_no_file_when_it_fails(tmp_path, target):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_save_figure_imports_matplotlib_late_and_pyplot_never(tmp_path):
     code = f"""
 import sys, torch, fastgs.visualize

@@ -82,6 +82,7 @@ def test_section_that_fails_leaves_its_error_and_the_rest(tmp_path, run_here, ca
     assert capsys.readouterr().out.rstrip().endswith(error["error"][-1])
 
 
+@pytest.mark.slow
 def test_program_without_a_gpu_ends_with_one_line():
     finished = run()
     assert finished.returncode == 2

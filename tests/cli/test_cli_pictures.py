@@ -149,6 +149,7 @@ def test_stack_of_different_sizes_is_one_line(run_cli, photo_file, logo, tmp_pat
     assert not list((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_stack_takes_the_images_of_a_folder(predict, photo_pixels, tmp_path):
     (tmp_path / "brick").mkdir()
     for name in ("a", "b"):
@@ -202,6 +203,7 @@ def test_damaged_profile_is_a_warning_of_one_line(run_cli, photo_file, tmp_path,
     assert line.startswith(f"fastgs: warning: {tmp_path / 'bad.png'}: its colour profile is damaged")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
 def test_encode_and_decode_keep_the_mode(run_cli, logo, tmp_path, mode, channels, capsys):
     Image.open(logo).convert(mode).save(tmp_path / "icon.png")
@@ -250,6 +252,7 @@ def check_kind(given, path):
             assert image.info.get("icc_profile") or "srgb" in image.info, path.name
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::fastgs.io.pixels.ImageWarning")
 def test_every_file_comes_back_through_predict(run_cli, folder, tmp_path):
     files = sorted(folder.iterdir())

@@ -66,6 +66,7 @@ def decode_damaged(count: int, seed: int, files: int = 20, channels=RGB) -> int:
     return decoded
 
 
+@pytest.mark.slow
 def test_damaged_files_decode_or_raise_format_error():
     assert decode_damaged(2000, seed=0) > 100
 
@@ -75,6 +76,7 @@ def test_damaged_files_of_version_2_decode_or_raise_format_error(name):
     assert decode_damaged(200, seed=3, files=8, channels=KINDS[name]) > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [RGB, *KINDS.values(), Channels(32)], ids=str)
 def test_damaged_files_take_little_memory(channels):
     tracemalloc.start()

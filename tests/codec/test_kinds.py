@@ -34,6 +34,7 @@ def encoded(request, photo):
     return image, alpha, encode(image, alpha=alpha, num_gaussians=400, iterations=60)
 
 
+@pytest.mark.slow
 def test_file_of_any_kind_comes_back(encoded):
     image, alpha, result = encoded
     gaussians = decode(result.data)

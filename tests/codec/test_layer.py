@@ -70,6 +70,7 @@ def test_decoder_refuses_more_gaussians_than_any_layer_has():
 OTHER_KINDS = [*KINDS.values(), Channels(2), Channels(4), Channels(32)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 2, 33, 400])
 @pytest.mark.parametrize("channels", OTHER_KINDS, ids=str)
 def test_round_trip_of_other_channels(channels, count):

@@ -59,6 +59,7 @@ def fit_channels(photo, seeded):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 9, 11])
 def test_search_of_any_number_of_channels_knows_its_error(fit_channels, count):
     """Nine and eleven channels are two groups, and the latter has a plane of 0."""

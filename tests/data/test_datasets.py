@@ -56,6 +56,7 @@ def test_other_dataset_is_downloaded_by_name(tmp_path, monkeypatch, capsys):
     assert "flowers: tulips." in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_registry_imports_no_heavy_libraries():
     code = "import sys, fastgs.data.datasets; print({'lightning', 'torchvision'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

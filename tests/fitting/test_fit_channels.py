@@ -27,6 +27,7 @@ def start(image, count=150):
     return INITIALIZERS["curvature"](image, count, torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 32])
 @pytest.mark.parametrize("loss", ["mse", "l1+ssim"])
 def test_fit_improves_any_number_of_channels(stack, channels, loss):

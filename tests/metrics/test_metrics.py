@@ -203,6 +203,7 @@ def test_ssim_refuses_tiny_images():
     ssim(torch.rand(3, 6, 9), torch.rand(3, 6, 9))
 
 
+@pytest.mark.slow
 def test_quality_imports_torchmetrics_late():
     code = "import sys, fastgs.metrics.quality; assert 'torchmetrics' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

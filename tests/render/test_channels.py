@@ -27,6 +27,7 @@ def test_cpu_matches_the_reference_for_any_number_of_channels(channels, blend):
     assert_equal_to_reference(tensors(channels), HEIGHT, WIDTH, blend)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_triton(), reason="needs Triton")
 @BLENDS
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])

@@ -249,6 +249,7 @@ def test_reserved_restores_the_number_of_threads():
     assert threads.num_threads() == 2
 
 
+@pytest.mark.slow
 def test_cpu_is_memory_safe_for_any_values():
     """With NaN, infinity or huge numbers in a tensor, the process survives, and other images are not affected."""
     code = """

@@ -56,6 +56,7 @@ SIZES = {"400 on a tile": (8, 8)}
 TOLERANCES = {"needles": {"value": 1e-4, "gradient": 4e-3}}
 
 
+@pytest.mark.slow
 @BLENDS
 @pytest.mark.parametrize("case", CASES)
 def test_cuda_matches_the_reference(case, blend):
@@ -84,6 +85,7 @@ def test_cuda_renders_no_gaussians_as_black(blend):
     assert [len(each) for each in gradients] == [0] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [4, 64])
 def test_cuda_gradients_do_not_depend_on_the_number_of_lanes(lanes, monkeypatch):
     """The lanes of a Gaussian cover whole rows of its box at a time, or parts of one; only rounding differs."""
@@ -97,6 +99,7 @@ def test_cuda_is_deterministic():
     assert all(torch.equal(one, other) for one, other in zip(first[1], second[1], strict=True))
 
 
+@pytest.mark.slow
 def test_cuda_keeps_improper_values_within_their_image():
     """With NaN, infinity or huge numbers in a tensor, the other image and its gradients are not affected."""
     sound = on_device(random_tensors(6, 7, 9))
@@ -150,6 +153,7 @@ def test_list_tiles_takes_any_capacity():
     assert short.starts[-1] == total - 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("blend", "channels"), [("normalized", 3), ("sum", 3), ("normalized", 1), ("sum", 2), ("normalized", 4)]
 )
@@ -171,6 +175,7 @@ def test_cuda_descent_matches_autograd(blend, channels):
             torch.testing.assert_close(getattr(ours.gaussians(), name), wanted, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_cuda_descent_repeats_steps_when_lists_overflow():
     """When Gaussians need more room in the lists than there is, the steps since then are repeated with more."""
     gaussians, target = gaussians_and_target(12, 9, 10)
@@ -264,6 +269,7 @@ print("compiled")
 """
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_compute_capability_9(tmp_path):
     """The compiler checks types and shapes, which the interpreter does not; it needs no GPU."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

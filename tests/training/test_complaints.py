@@ -80,6 +80,7 @@ FAST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "code", "line"),
     [pytest.param(*case, id=case[0][:50], marks=[] if case[0] in FAST else [pytest.mark.slow]) for case in WRONG],
