@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import fastgs
 from fastgs.cli.console import Failures
 from fastgs.cli.main import _parser

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 from processes import python
 
 CODE = """
