@@ -98,6 +98,11 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def icc_chunk(profile: bytes) -> bytes:
+    """Make the chunk of a PNG file that holds an ICC profile."""
+    return chunk(b"iCCP", b"p\0\0" + zlib.compress(profile))
+
+
 def png(width: int, height: int, depth: int, color: int, rows: bytes, extra: bytes = b"", interlace: int = 0) -> bytes:
     """Make a PNG file of rows that begin with their filter."""
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace)
@@ -116,6 +121,11 @@ def png_of(samples: np.ndarray, depth: int, color: int, extra: bytes = b"", inte
         if part.size:
             rows += b"".join(b"\0" + packed(row.reshape(1, -1), depth, "MM") for row in part)
     return png(samples.shape[1], samples.shape[0], depth, color, rows, extra, int(interlace))
+
+
+def pad_rows(rows: np.ndarray) -> bytes:
+    """Pad each row (H, bytes) to four bytes, as BMP has them."""
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4))).tobytes()
 
 
 def bmp(rows: bytes, width: int, height: int, bits: int, palette: bytes = b"", masks: tuple[int, ...] = ()) -> bytes:

@@ -1,15 +1,30 @@
 """Image files of every depth, alpha, profile, byte order and layout, with the values that they must be read as.
 
-The values are computed here from the samples, by formulas of the standards, and not by the library.
+The values are computed from the samples, by formulas of the standards (color_formulas.py), and not by the library.
 """
 
 import io
 import struct
-import zlib
 from dataclasses import dataclass, field
 
 import imagecodecs
 import numpy as np
+from color_formulas import (
+    BT2020,
+    D65,
+    P3,
+    change_primaries,
+    curve,
+    decode_hlg,
+    decode_pq,
+    encode,
+    gray_profile,
+    in_srgb,
+    lab_to_srgb,
+    profile_of,
+    to_xyz,
+    uncurve,
+)
 from image_files import (
     ASSOCIATED,
     BLACK_IS_ZERO,
@@ -21,6 +36,8 @@ from image_files import (
     WHITE_IS_ZERO,
     bmp,
     chunk,
+    icc_chunk,
+    pad_rows,
     png_of,
     tiff,
 )
@@ -30,10 +47,6 @@ HEIGHT, WIDTH = 19, 21
 EXACT = 1 / 65535
 CMS = 1 / 255  # a colour management system rounds
 LAB, ICC_LAB = 8, 9
-D65 = (0.3127, 0.3290)
-SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
-P3 = ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06))
-BT2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 
 
 @dataclass(frozen=True)
@@ -74,61 +87,6 @@ def premultiplied(colors, alpha):
     return np.concatenate([colors * alpha[..., None], alpha[..., None]], axis=2).transpose(2, 0, 1)
 
 
-def encode(light, transfer):
-    """Encode linear light by the formulas that the documentation states."""
-    if transfer == "srgb":
-        return light
-    if transfer == "log":
-        return np.log2(1 + 1024 * light) / np.log2(1 + 1024 * 65504)
-    power = (light * 203 / 10000) ** (1305 / 8192)
-    return ((107 / 128 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
-
-
-def decode_pq(values):
-    root = values ** (32 / 2523)
-    return (np.maximum(root - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * root)) ** (8192 / 1305) * 10000 / 203
-
-
-def decode_hlg(values):
-    """Return the light of HLG on a screen of 1000 cd/m2, with the primaries of BT.2020 (ITU-R BT.2100)."""
-    scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-    luminance = 0.2627 * scene[..., :1] + 0.6780 * scene[..., 1:2] + 0.0593 * scene[..., 2:]
-    return 1000 / 203 * luminance**0.2 * scene
-
-
-def to_xyz(primaries):
-    """Return the matrix from linear R, G, B of these primaries, with white at D65, to X, Y, Z."""
-    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in primaries]).T
-    return columns * np.linalg.solve(columns, np.array([D65[0] / D65[1], 1, (1 - sum(D65)) / D65[1]]))
-
-
-def change_primaries(linear, primaries):
-    return (linear @ (np.linalg.inv(to_xyz(SRGB)) @ to_xyz(primaries)).T).clip(0)
-
-
-def curve(linear):
-    """Return the sRGB curve of linear light."""
-    linear = linear.clip(0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def uncurve(values):
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-def lab_to_srgb(lab):
-    """Convert Lab of white D50 by the formulas of CIE and the Bradford matrix as published by Lindbloom."""
-    middle = (lab[..., 0] + 16) / 116
-    cubes = np.stack([middle + lab[..., 1] / 500, middle, middle - lab[..., 2] / 200], axis=2)
-    xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29)) * (0.96422, 1, 0.82521)
-    matrix = [
-        [3.1338561, -1.6168667, -0.4906146],
-        [-0.9787684, 1.9161415, 0.0334540],
-        [0.0719453, -0.2289914, 1.4052427],
-    ]
-    return curve(xyz @ np.array(matrix).T)
-
-
 def samples(depth, channels, kind="u", seed=0):
     """Return random samples (H, W, C) that include the smallest and the largest value of their depth."""
     random = np.random.default_rng(seed)
@@ -140,15 +98,6 @@ def samples(depth, channels, kind="u", seed=0):
         values = random.integers(0, limit, (HEIGHT, WIDTH, channels), dtype=np.uint64, endpoint=True).astype(whole)
     values[0, 0], values[0, 1] = 0, limit
     return values
-
-
-def profile_of(primaries, gamma):
-    flat = sum(((*place, 1.0) for place in primaries), ())
-    return imagecodecs.cms_profile("rgb", whitepoint=(*D65, 1.0), primaries=flat, gamma=gamma)
-
-
-def gray_profile(gamma):
-    return imagecodecs.cms_profile("gray", whitepoint=(*D65, 1.0), gamma=gamma)
 
 
 def picture_files():
@@ -290,9 +239,8 @@ def profiled_files():
     for depth in (8, 16):
         values = samples(depth, 4)
         numbers = values / (2**depth - 1)
-        colors = curve(change_primaries(numbers[..., :3] ** 2.2, P3))
-        packed = chunk(b"iCCP", b"p\0\0" + zlib.compress(wide))
-        data = png_of(values, depth, 6, packed)
+        colors = in_srgb(numbers[..., :3], P3, 2.2)
+        data = png_of(values, depth, 6, icc_chunk(wide))
         more = dict(depth=depth, tolerance=CMS, profile=wide, numbers=numbers)
         yield PictureFile(f"icc_alpha_{depth}.png", data, colors, numbers[..., 3], **more)
         tags = {34675: ("B", list(wide))}
@@ -300,15 +248,15 @@ def profiled_files():
         yield PictureFile(f"icc_{depth}.tif", tiff(values[..., :3], depth, RGB, tags=tags), colors, **more)
         gray = numbers[..., :1]
         more = dict(depth=depth, tolerance=CMS, profile=linear, numbers=gray)
-        packed = chunk(b"iCCP", b"p\0\0" + zlib.compress(linear))
-        yield PictureFile(f"icc_gray_{depth}.png", png_of(values[..., :1], depth, 0, packed), curve(gray), **more)
+        data = png_of(values[..., :1], depth, 0, icc_chunk(linear))
+        yield PictureFile(f"icc_gray_{depth}.png", data, curve(gray), **more)
     values = samples(8, 3)
     numbers = values / 255
-    rows = np.pad(values[::-1, :, ::-1].reshape(HEIGHT, -1), ((0, 0), (0, -3 * WIDTH % 4))).tobytes()
+    rows = pad_rows(values[::-1, :, ::-1].reshape(HEIGHT, -1))
     head = bmp(rows, WIDTH, HEIGHT, 24)[14:54]
     for name, v5, colors in [
-        ("icc.bmp", v5_header(head, b"DEBM", wide, len(rows)), curve(change_primaries(numbers**2.2, P3))),
-        ("calibrated.bmp", v5_header(head, bytes(4), b"", len(rows)), curve(change_primaries(numbers**1.8, P3))),
+        ("icc.bmp", v5_header(head, b"DEBM", wide, len(rows)), in_srgb(numbers, P3, 2.2)),
+        ("calibrated.bmp", v5_header(head, bytes(4), b"", len(rows)), in_srgb(numbers, P3, 1.8)),
     ]:
         start = struct.pack("<IHHI", 14 + 124 + len(rows), 0, 0, 14 + 124)
         profile = wide if name == "icc.bmp" else b""
@@ -323,7 +271,7 @@ def profiled_files():
         (
             "primaries.png",
             linear_chunk + chunk(b"cHRM", struct.pack(">8I", *places)),
-            curve(change_primaries(deep / 65535, P3)),
+            in_srgb(deep / 65535, P3, 1.0),
         ),
         (
             "code_points.png",

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from picture_files import P3, picture_files, profile_of
+from color_formulas import P3, profile_of
+from picture_files import picture_files
 from PIL import Image
 
 from fastgs.gaussians import Gaussians

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from image_files import RGB, chunk, cmyk_profile, png_of, tiff
-from picture_files import P3, SRGB, change_primaries, curve, encode, gray_profile, profile_of, samples
+from color_formulas import P3, SRGB, change_primaries, curve, encode, gray_profile, profile_of
+from image_files import RGB, chunk, cmyk_profile, icc_chunk, png_of, tiff
+from picture_files import samples
 from PIL import Image, ImageCms
 from skimage.color import rgb2lab
 
@@ -42,7 +43,7 @@ def test_damaged_profile_is_one_warning_and_numbers_as_they_are(tmp_path, kind, 
     values = samples(depth, 3)
     path = tmp_path / f"photo.{suffix}"
     if suffix.endswith("png"):
-        path.write_bytes(png_of(values, depth, 2, chunk(b"iCCP", b"p\0\0" + zlib.compress(profile))))
+        path.write_bytes(png_of(values, depth, 2, icc_chunk(profile)))
     elif suffix == "tif":
         path.write_bytes(tiff(values, depth, RGB, tags={34675: ("B", list(profile))}))
     else:
@@ -123,7 +124,7 @@ def test_made_profile_means_its_encoding(gray, encoding):
 
 def load_reference(values, profile):
     """Return (H, W, C) colours of samples of 16 bits with a profile."""
-    data = png_of(values, 16, 0 if values.shape[2] == 1 else 2, chunk(b"iCCP", b"p\0\0" + zlib.compress(profile)))
+    data = png_of(values, 16, 0 if values.shape[2] == 1 else 2, icc_chunk(profile))
     with Image.open(io.BytesIO(data)) as image:
         return read_picture(image).values.permute(1, 2, 0).double().numpy()
 

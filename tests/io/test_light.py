@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from picture_files import BT2020, change_primaries, decode_pq, encode, samples
+from color_formulas import BT2020, change_primaries, decode_pq, encode
+from picture_files import samples
 from PIL import Image
 
 from fastgs.io import hdr

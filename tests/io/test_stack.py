@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from picture_files import P3, profile_of, samples
+from color_formulas import P3, profile_of
+from picture_files import samples
 from PIL import Image
 
 from fastgs.io.images import ImageError

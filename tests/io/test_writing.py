@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from picture_files import gray_profile
+from color_formulas import gray_profile
 from PIL import Image
 
 from fastgs.io.images import ImageError
