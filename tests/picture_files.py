@@ -94,7 +94,7 @@ def samples(depth, channels, kind="u", seed=0):
         values, limit = random.random((HEIGHT, WIDTH, channels)).astype(f"f{depth // 8}"), 1.0
     else:
         limit = 2**depth - 1
-        whole = np.uint8 if depth <= 8 else np.uint16 if depth <= 16 else f"u{depth // 8}"
+        whole = next(size for size in ("u1", "u2", "u4", "u8") if 8 * int(size[1]) >= depth)
         values = random.integers(0, limit, (HEIGHT, WIDTH, channels), dtype=np.uint64, endpoint=True).astype(whole)
     values[0, 0], values[0, 1] = 0, limit
     return values

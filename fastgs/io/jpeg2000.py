@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgs.io.pixels import Floats, Pixels, UnsupportedError, scale_to_unit
 
 _SIZ = b"\xff\x4f\xff\x51"  # the markers SOC and SIZ, with which a codestream begins
+_COUNT, _PARTS = 40, 42  # places in a codestream of the number of channels, and of three bytes about each
+_COD, _COC, _SOT = 0xFF52, 0xFF53, 0xFF90  # markers: coding of all channels, and of one; the end of the main header
 _CMYK, _SRGB, _GRAY, _SYCC = 12, 16, 17, 18  # enumerated colour spaces; a bare codestream has none
 _OPACITY, _PREMULTIPLIED = 1, 2  # types of a channel in the box cdef; 0 is colour
 _ADVICE = "convert it to PNG"
@@ -18,18 +22,23 @@ _ADVICE = "convert it to PNG"
 def decode(data: bytes) -> Pixels:
     """Decode a JP2 file or a bare codestream.
 
+    The smallest number of signed samples is black, as OpenJPEG and Pillow have it.
+
     Raises:
-        UnsupportedError: Samples are signed, of mixed depths or subsampled; the colour space is not gray, sRGB or CMYK;
-            channels are in another order; or there are too many or too few of them.
+        UnsupportedError: Samples are subsampled, or of mixed depths and compressed by the irreversible transform; the
+            colour space is not gray, sRGB or CMYK; channels are in another order; or there are too many or too few.
     """
     import imagecodecs
 
     boxes = list(_read_boxes(data, 0, len(data))) if data[4:8] == b"jP  " else []
-    depth, stream = _read_depth(data), data.find(_SIZ)
+    stream = data[max(data.find(_SIZ), 0) :]
+    depths, is_uniform = _read_depths(stream)
     enumerated, profile = _read_colors(boxes)
     palette = any(box == b"pclr" for box, _ in boxes)
+    if palette and not is_uniform:
+        raise UnsupportedError(f"has a palette of signed samples or of mixed depths; {_ADVICE}")
     # From a whole file, the library would convert colours by the profile itself, less exactly than color.py.
-    values = imagecodecs.jpeg2k_decode(data if palette else data[stream:])
+    values = imagecodecs.jpeg2k_decode(data) if palette else _decode_stream(stream, depths)
     values = values[..., None] if values.ndim == 2 else values
     channels = 4 if enumerated == _CMYK else 3 if values.shape[2] >= 3 else 1
     if any(kind == 0 and place != number + 1 for number, kind, place in _read_definitions(boxes)):
@@ -38,20 +47,39 @@ def decode(data: bytes) -> Pixels:
     if values.shape[2] > channels + 1 or values.shape[2] < channels:
         raise UnsupportedError(f"has {values.shape[2]} channels; {_ADVICE} of gray or RGB, with alpha or without")
     if palette:
-        depth, profile = 8 * values.dtype.itemsize, None  # both have been applied
-    alpha = scale_to_unit(values[..., channels], depth) if kind in (_OPACITY, _PREMULTIPLIED) else None
-    colors = scale_to_unit(values[..., :channels], depth)
+        depths, profile = [8 * values.dtype.itemsize] * values.shape[2], None  # both have been applied
+    alpha = scale_to_unit(values[..., channels], depths[channels]) if kind in (_OPACITY, _PREMULTIPLIED) else None
+    colors = np.stack([scale_to_unit(values[..., index], depths[index]) for index in range(channels)], axis=2)
     if enumerated == _SYCC and channels == 3:
         if kind == _PREMULTIPLIED:
             raise UnsupportedError(f"multiplies sYCC by alpha, which cannot be undone; {_ADVICE}")
-        colors = _convert_sycc(colors, depth)
-    return Pixels(colors, alpha, kind == _PREMULTIPLIED, profile, depth)
+        colors = _convert_sycc(colors, depths)
+    return Pixels(colors, alpha, kind == _PREMULTIPLIED, profile, max(depths))
 
 
-def _convert_sycc(colors: Floats, depth: int) -> Floats:
+def _decode_stream(stream: bytes, depths: list[int]) -> NDArray[Any]:
+    """Decode a codestream as unsigned samples, (H, W) or (H, W, C).
+
+    The library takes samples of one kind only. Hence the header is made to say that all are unsigned and as deep as
+    the deepest, which changes nothing but the half of their range that decoders add to unsigned samples.
+    """
+    import imagecodecs
+
+    deepest = max(depths)
+    header = bytearray(stream[: _PARTS + 3 * len(depths)])
+    header[_PARTS::3] = bytes([deepest - 1] * len(depths))
+    values: NDArray[Any] = imagecodecs.jpeg2k_decode(bytes(header) + stream[len(header) :])
+    for index, depth in enumerate(depths):
+        if depth < deepest:
+            lowest = 2 ** (deepest - 1) - 2 ** (depth - 1)
+            values[..., index] = values[..., index].clip(lowest, lowest + 2**depth - 1) - lowest
+    return values
+
+
+def _convert_sycc(colors: Floats, depths: list[int]) -> Floats:
     """Convert sYCC (IEC 61966-2-1, annex F: the matrix of BT.601, chroma around the middle of the numbers) to sRGB."""
-    middle = np.float32(2 ** (depth - 1) / (2**depth - 1))
-    luma, blue, red = colors[..., 0], colors[..., 1] - middle, colors[..., 2] - middle
+    middles = [np.float32(2 ** (depth - 1) / (2**depth - 1)) for depth in depths]
+    luma, blue, red = colors[..., 0], colors[..., 1] - middles[1], colors[..., 2] - middles[2]
     converted = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=2)
     clipped: Floats = converted.clip(0, 1).astype(np.float32)
     return clipped
@@ -75,18 +103,33 @@ def _read_boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, byte
         start = stop
 
 
-def _read_depth(data: bytes) -> int:
-    """Return the bits per sample, from the SIZ marker."""
-    place = data.find(_SIZ)
-    count = int.from_bytes(data[place + 40 : place + 42], "big")
-    parts = data[place + 42 : place + 42 + 3 * count]
-    if place < 0 or not count or len(parts) < 3 * count:
+def _read_depths(stream: bytes) -> tuple[list[int], bool]:
+    """Return the bits per sample of each channel, from the SIZ marker; and whether all are alike and unsigned."""
+    count = int.from_bytes(stream[_COUNT : _COUNT + 2], "big")
+    parts = stream[_PARTS : _PARTS + 3 * count]
+    if not stream.startswith(_SIZ) or not count or len(parts) < 3 * count:
         raise UnsupportedError(f"has no whole header; {_ADVICE} or get a whole copy of it")
-    if len(set(parts[::3])) > 1 or any(step != 1 for step in parts[1::3] + parts[2::3]):
-        raise UnsupportedError(f"has samples of mixed depths or sizes; {_ADVICE}")
-    if parts[0] & 0x80:
-        raise UnsupportedError(f"holds signed samples, which do not say what is white; {_ADVICE}")
-    return parts[0] + 1
+    if any(step != 1 for step in parts[1::3] + parts[2::3]):
+        raise UnsupportedError(f"has channels of mixed sizes; {_ADVICE}")
+    depths = [(part & 0x7F) + 1 for part in parts[::3]]
+    if len(set(depths)) > 1 and _is_irreversible(stream):
+        raise UnsupportedError(f"has samples of mixed depths that are compressed with loss; {_ADVICE}")
+    return depths, len(set(parts[::3])) == 1 and not parts[0] & 0x80
+
+
+def _is_irreversible(stream: bytes) -> bool:
+    """Tell whether the main header names the irreversible transform for all channels (COD) or for one (COC)."""
+    place = 2
+    while place + 4 <= len(stream):
+        marker, length = struct.unpack_from(">HH", stream, place)
+        if marker == _SOT or length < 2:
+            return False
+        segment = stream[place + 4 : place + 2 + length]
+        transform = {_COD: 9, _COC: 6}.get(marker)  # its place; another one in COC for over 256 channels
+        if transform is not None and segment[transform : transform + 1] == b"\0":
+            return True
+        place += 2 + length
+    return False
 
 
 def _read_colors(boxes: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from dataclasses import replace
@@ -15,7 +16,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from fastgs.io import avif, bmp, hdr, jpeg, jpeg2000, png, pnm, tiff
 from fastgs.io.color import changes, cicp_profile, file_profile
 from fastgs.io.lab import lab_to_srgb
-from fastgs.io.pixels import Encoding, ImageError, Pixels, UnsupportedError, scale_light, scale_to_unit, warn
+from fastgs.io.pixels import SRGB, Encoding, ImageError, Pixels, UnsupportedError, scale_light, scale_to_unit, warn
+from fastgs.io.profiles import rgb_to_xyz
 
 _EXIF_ORIENTATION = 0x0112
 _GRAY = {"1", "L", "LA", "La"}  # modes of Pillow that are gray
@@ -23,6 +25,8 @@ _GRAY = {"1", "L", "LA", "La"}  # modes of Pillow that are gray
 _GRAY_MODES, _COLOR_MODES = ("L", "LA"), ("RGB", "RGBA")
 # Formats whose bytes tell more than Pillow does: depths, transparency, code points of colours.
 _REREAD = ("PNG", "TIFF", "JPEG2000", "AVIF", "BMP")
+
+_XYZE = re.compile(rb"^FORMAT *= *32-bit_rle_xyze *$", re.MULTILINE)  # in the header of a Radiance picture
 
 _open_lock = threading.Lock()
 
@@ -62,6 +66,20 @@ def _read_deep_jpeg(path: str | Path, error: Exception) -> Pixels | None:
         raise ImageError(f"{path}: {_explain(path, failure)}") from failure
 
 
+def _read_radiance(data: bytes) -> Pixels:
+    """Read a Radiance picture of RGBE or XYZE; either is float, with high dynamic range.
+
+    X, Y and Z become light by the matrix of sRGB (Rec. 709), whose white is D65, without white balance. A Y of 1 is
+    diffuse white, and light outside the gamut is clipped at 0.
+    """
+    head, gap, body = data.partition(b"\n\n")
+    if _XYZE.search(head) is None:
+        return hdr.read_radiance(data)
+    pixels = hdr.read_radiance(_XYZE.sub(b"FORMAT=32-bit_rle_rgbe", head) + gap + body)
+    light = (pixels.colors @ np.linalg.inv(rgb_to_xyz(SRGB)).T).clip(0).astype(np.float32)
+    return replace(pixels, colors=light, profile=None)
+
+
 def _read_without_pillow(path: str | Path) -> Pixels | None:
     """Read a file of a format that Pillow does not know or misreads; None for any other file."""
     with open(path, "rb") as file:
@@ -69,7 +87,7 @@ def _read_without_pillow(path: str | Path) -> Pixels | None:
     if hdr.is_exr(head):
         return hdr.read_exr(path)
     if hdr.is_radiance(head):
-        return hdr.read_radiance(Path(path).read_bytes())
+        return _read_radiance(Path(path).read_bytes())
     if tiff.is_tiff(head):
         return _decode_tiff(Path(path).read_bytes())
     if pnm.is_deep(head):

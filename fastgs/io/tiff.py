@@ -24,11 +24,13 @@ _JPEG, _JPEG_2000 = 7, 34712
 # Compressions that are read: none, LZW, JPEG, deflate (two numbers), PackBits, LZMA, Zstandard, WebP, JPEG 2000 and
 # JPEG XL. Others are rare, and the decoders of some are wrong at some depths.
 _COMPRESSIONS = (1, 5, _JPEG, 8, 32946, 32773, 34925, 50000, 50001, _JPEG_2000, 50002)
-# Bits per sample that are read, by kind of numbers. Programs do not agree on the byte order of others, such as 24 bits.
-_DEPTHS = {"u": (*range(1, 17), 32, 64), "b": (1,), "f": (16, 32, 64)}
+# Compressions that pack bytes of any meaning: all but those of images.
+_PACKINGS = (1, 5, 8, 32946, 32773, 34925, 50000)
+# Bits per sample that are read, by kind of numbers.
+_DEPTHS = {"u": (*range(1, 17), 24, 32, 64), "b": (1,), "f": (16, 32, 64)}
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # kinds of alpha (tag 338)
 _SIGNED, _COMPLEX = (2,), (5, 6)  # formats of samples (tag 339)
-_ORIENTATION, _INK_SET = 274, 332  # tags
+_ORIENTATION, _PREDICTOR, _INK_SET = 274, 317, 332  # tags
 _MOST_CHANNELS = 16
 _ADVICE = "convert it to 16-bit RGB or PNG"
 
@@ -66,7 +68,7 @@ def decode(data: bytes) -> tuple[Pixels, int] | None:
             return None
         _check_kind(page, photometric)
         check_whole(page, len(data))
-        values = page.asarray().reshape(page.shaped)
+        values = _unpack(page).reshape(page.shaped)
         orientation = page.tags.valueof(_ORIENTATION, 1)
         return _interpret(page, photometric, values), orientation
 
@@ -93,6 +95,12 @@ def _check_kind(page: Any, photometric: int) -> None:
         raise UnsupportedError("holds complex numbers; save their absolute values in [0, 1]")
     if page.dtype is None or page.bitspersample not in _DEPTHS.get(page.dtype.kind, ()):
         raise UnsupportedError(f"has samples of {page.bitspersample} bits, which are not read; {_ADVICE}")
+    if page.bitspersample == 24 and page.parent.byteorder != ">":
+        raise UnsupportedError(
+            f"has samples of 24 bits in a little-endian file, on whose byte order programs do not agree; {_ADVICE}"
+        )
+    if page.bitspersample == 24 and page.tags.valueof(_PREDICTOR, 1) != 1:
+        raise UnsupportedError(f"has a predictor of samples of 24 bits, which is not undone; {_ADVICE}")
     if not is_decoded(page):
         name = getattr(page.compression, "name", str(page.compression))
         raise UnsupportedError(f"is compressed by {name} at {page.bitspersample} bits; use LZW or deflate")
@@ -107,6 +115,8 @@ def is_decoded(page: Any) -> bool:
     compression = int(page.compression)
     if compression == _JPEG:
         return bool(page.bitspersample == 8)
+    if page.bitspersample == 24:
+        return compression in _PACKINGS
     if compression == _JPEG_2000:
         return bool(page.bitspersample <= (8 if page.parent.byteorder == ">" else 16))
     return compression in _COMPRESSIONS
@@ -125,6 +135,18 @@ def check_whole(page: Any, length: int) -> None:
         raise ValueError("image file is truncated")
 
 
+def _unpack(page: Any) -> NDArray[Any]:
+    """Return the samples of a page, in the byte order of this machine."""
+    values: NDArray[Any] = page.asarray()
+    if page.bitspersample != 24:
+        return values
+    import imagecodecs
+
+    # Releases of the library give numbers of 24 bits, where the file is big-endian, with their bytes reversed.
+    is_reversed = imagecodecs.packints_decode(b"\0\0\1", np.dtype(">u4"), 24)[0] != 1
+    return values.byteswap() if is_reversed else values
+
+
 def _interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
     """Separate colours and transparency in an array (planes, 1, H, W, samples)."""
     planes, _, height, width, samples = values.shape
@@ -132,7 +154,7 @@ def _interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
     depth, count = page.bitspersample, _COLORS[photometric]
     place = _find_alpha(page, channels.shape[2] - count)
     associated = place is not None and _list_extras(page)[place : place + 1] == (_ASSOCIATED,)
-    if associated and photometric in (_WHITE_IS_ZERO, _PALETTE, _LAB, _ICC_LAB):
+    if associated and photometric in (_PALETTE, _LAB, _ICC_LAB):
         raise UnsupportedError(f"multiplies {page.photometric.name} by alpha, which cannot be undone; {_ADVICE}")
     linear = False
     if photometric == _PALETTE:
@@ -143,11 +165,24 @@ def _interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
         (colors, linear), source_depth = scale_light(channels[..., :count], depth), depth
     else:
         colors, source_depth = scale_to_unit(channels[..., :count], depth), depth
-    if photometric == _WHITE_IS_ZERO:
-        colors = 1 - colors
     alpha = None if place is None else scale_to_unit(channels[..., count + place], depth)
+    if photometric == _WHITE_IS_ZERO:
+        colors = _invert(colors, alpha if associated else None)
     profile = None if photometric in (_LAB, _ICC_LAB) else page.iccprofile
     return Pixels(colors, alpha, associated, profile, source_depth, linear)
+
+
+def _invert(darkness: Floats, alpha: Floats | None) -> Floats:
+    """Return the gray of numbers whose zero is white; with alpha, both are multiplied by it.
+
+    Raises:
+        UnsupportedError: A number is above its alpha: something else than it was multiplied.
+    """
+    if alpha is None:
+        return 1 - darkness
+    if (darkness[..., 0] > alpha).any():
+        raise UnsupportedError(f"multiplies MINISWHITE by alpha, but has numbers above alpha; {_ADVICE}")
+    return alpha[..., None] - darkness
 
 
 def _convert_lab(samples: NDArray[Any], signed: bool) -> Floats:

@@ -114,6 +114,21 @@ def test_primaries_of_radiance_are_applied(tmp_path):
     assert np.abs(found - encode(light, "pq")).max() < 1e-5
 
 
+@pytest.mark.parametrize("text", ["FORMAT=32-bit_rle_xyze", "PRIMARIES= 1 0 0 1 0 0 .3 .3\nFORMAT= 32-bit_rle_xyze "])
+def test_radiance_of_xyz_is_converted_to_srgb(tmp_path, text):
+    """The matrix is that of IEC 61966-2-1; primaries have no meaning for X, Y and Z."""
+    exponents = np.random.default_rng(1).integers(126, 132, (19, 21, 1))
+    xyze = np.concatenate([np.maximum(samples(8, 3), 3), exponents], axis=2).astype(np.uint8)
+    (tmp_path / "p.hdr").write_bytes(f"#?RADIANCE\n{text}\n\n-Y 19 +X 21\n".encode() + xyze.tobytes())
+    matrix = [[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]]
+    light = (xyze[..., :3] * 2.0 ** (exponents - 136)) @ np.array(matrix).T
+    assert light.min() < 0 and light.max() > 1
+    picture = read_picture(tmp_path / "p.hdr")
+    assert (picture.channels, picture.depth, picture.transfer, picture.profile) == (3, 32, "pq", None)
+    # The matrix of the standard has four decimals.
+    assert np.abs(picture.to_linear().permute(1, 2, 0).numpy() - light.clip(0)).max() < 2e-4 * light.max()
+
+
 def test_srgb_picture_is_written_as_light(tmp_path):
     picture = Picture(torch.rand(3, 5, 6, generator=torch.Generator().manual_seed(0)))
     write_picture(tmp_path / "p.hdr", picture)
@@ -231,9 +246,9 @@ def test_opaque_consumers_refuse_light(tmp_path):
     [
         ("head.hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n", "has no whole header; get a whole copy of it"),
         (
-            "xyz.hdr",
-            b"#?RADIANCE\nFORMAT=32-bit_rle_xyze\n\n-Y 2 +X 2\n",
-            "has colours of kind 32-bit_rle_xyze; convert",
+            "luv.hdr",
+            b"#?RADIANCE\nFORMAT=32-bit_rle_luve\n\n-Y 2 +X 2\n",
+            "has colours of kind 32-bit_rle_luve; convert",
         ),
         ("cut.hdr", b"#?RADIANCE\n\n-Y 9 +X 9\n" + bytes(20), "cannot be decoded ("),
         ("vast.hdr", b"#?RADIANCE\n\n-Y 99999 +X 99999\n" + bytes(20), "has more than 89,478,485 pixels; shrink it"),

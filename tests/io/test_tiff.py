@@ -11,6 +11,8 @@ from picture_files import HEIGHT, samples
 from PIL import Image
 
 from fastgs.io.images import ImageError, load_image
+from fastgs.io.picture import read_picture
+from fastgs.io.writing import write_picture
 
 COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
 DEPTHS = [*(("u", depth) for depth in (1, 2, 4, 8, 12, 16, 32, 64)), ("f", 16), ("f", 32), ("f", 64)]
@@ -39,7 +41,7 @@ def test_tiff_pixels_are_exact(tmp_path, photometric, kind, depth):
         numbers = values.astype(np.float64) / (1 if kind == "f" else 2**depth - 1)
         colors, alpha = numbers[..., :count], numbers[..., count] if extra else None
         if photometric == WHITE_IS_ZERO:
-            colors = 1 - colors
+            colors = (alpha[..., None] if extra == ASSOCIATED else 1) - colors
         elif photometric == PALETTE:
             colors = colormap.T[values[..., 0]] / 65535
         elif photometric == CMYK and extra == ASSOCIATED:
@@ -52,7 +54,7 @@ def test_tiff_pixels_are_exact(tmp_path, photometric, kind, depth):
             extras=() if extra is None else (extra,),
         )  # fmt: skip
         path = save_bytes(tmp_path, "grid.tif", data)
-        if extra == ASSOCIATED and photometric in (WHITE_IS_ZERO, PALETTE):
+        if extra == ASSOCIATED and photometric == PALETTE:
             with pytest.raises(ImageError, match=r"grid\.tif: multiplies \w+ by alpha.*; convert it"):
                 load_image(path)
         else:
@@ -80,15 +82,62 @@ def test_tiff_with_compression_orientation_and_more_channels(tmp_path):
         assert_loads(path, turn(composited(values[..., :3] / 65535, values[..., 4] / 65535)))
 
 
+def test_tiff_of_white_is_zero_with_numbers_above_alpha_is_refused(tmp_path):
+    """Numbers above alpha are not multiplied by it: a program has multiplied the gray and inverted it then."""
+    for kind, depth in (("u", 8), ("f", 32)):
+        values = samples(depth, 2, kind)
+        gray = np.minimum(values[..., :1], values[..., 1:])
+        inverted = np.concatenate([values.max() - gray, values[..., 1:]], axis=2)
+        path = save_bytes(tmp_path, "inverted.tif", tiff(inverted, depth, WHITE_IS_ZERO, extras=(ASSOCIATED,)))
+        with pytest.raises(ImageError, match=r"inverted\.tif: multiplies MINISWHITE by alpha, but has .*; convert it"):
+            load_image(path)
+
+
 def test_tiff_of_up_to_16_bits_is_read(tmp_path):
-    """24 bits are refused, since programs do not agree on their byte order."""
     for depth, order in itertools.product((3, 5, 6, 7, 9, 10, 11, 13, 14, 15), ("II", "MM")):
         values = samples(depth, 3)
         path = save_bytes(tmp_path, "odd.tif", tiff(values, depth, RGB, order=order))
         assert_loads(path, composited(values / (2**depth - 1)))
-    path = save_bytes(tmp_path, "odd.tif", tiff(samples(16, 1).astype(np.uint32), 24, BLACK_IS_ZERO))
-    with pytest.raises(ImageError, match=r"odd\.tif: has samples of 24 bits, which are not read; convert it to 16-bit"):
-        load_image(path)
+
+
+@pytest.mark.parametrize("compression", [1, DEFLATE])
+@pytest.mark.parametrize("low", [False, True])
+def test_tiff_of_24_bits_is_exact(tmp_path, compression, low):
+    """The difference to 16 bits is seen: numbers are exact to 1 in 2^24, also where they are near 0."""
+    for photometric, planar, layout in itertools.product(
+        (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK), (False, True), ("strip", "strips", "tiles")
+    ):
+        count = COLORS[photometric]
+        values = samples(24, count + 1) >> (16 if low else 0)
+        values[..., count] |= 0xFF0000
+        data = tiff(
+            values, 24, photometric, order="MM", planar=planar, layout=layout, compression=compression,
+            extras=(UNASSOCIATED,),
+        )  # fmt: skip
+        numbers = values / (2.0**24 - 1)
+        colors, alpha = numbers[..., :count], numbers[..., count]
+        if photometric == WHITE_IS_ZERO:
+            colors = 1 - colors
+        elif photometric == CMYK:
+            colors = (1 - colors[..., :3]) * (1 - colors[..., 3:])
+        assert_loads(save_bytes(tmp_path, "deep.tif", data), composited(colors, alpha), 1e-6)
+        if photometric == BLACK_IS_ZERO:
+            picture = read_picture(tmp_path / "deep.tif")
+            assert (picture.channels, picture.alpha, picture.depth) == (2, True, 24)
+            write_picture(tmp_path / "again.tif", picture, bits=16)
+            assert read_picture(tmp_path / "again.tif").channels == 2
+
+
+def test_tiff_of_24_bits_in_unclear_order_is_refused(tmp_path):
+    """Libtiff takes them in the byte order of the file, tifffile and GDAL with the highest byte first."""
+    predictor = {317: ("H", [2])}
+    for order, tags, reason in [
+        ("II", None, r"has samples of 24 bits in a little-endian file, on whose byte order programs do .*; convert it"),
+        ("MM", predictor, r"has a predictor of samples of 24 bits, which is not undone; convert it"),
+    ]:
+        data = tiff(samples(24, 1), 24, BLACK_IS_ZERO, order=order, compression=DEFLATE, tags=tags)
+        with pytest.raises(ImageError, match=rf"odd\.tif: {reason}"):
+            load_image(save_bytes(tmp_path, "odd.tif", data))
 
 
 @pytest.mark.parametrize(
