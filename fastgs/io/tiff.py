@@ -142,7 +142,7 @@ def _unpack(page: Any) -> NDArray[Any]:
         return values
     import imagecodecs
 
-    # Releases of the library give numbers of 24 bits, where the file is big-endian, with their bytes reversed.
+    # Some releases of the library give numbers of 24 bits with their bytes reversed.
     is_reversed = imagecodecs.packints_decode(b"\0\0\1", np.dtype(">u4"), 24)[0] != 1
     return values.byteswap() if is_reversed else values
 
