@@ -12,7 +12,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.adam import BetaSchedule, GrowingAdam
-from fastgs.fitting.losses import Loss, SquaredError
+from fastgs.fitting.loss_functions import SquaredError
+from fastgs.fitting.losses import Loss
 from fastgs.fitting.parametrization import Parametrization, Relative
 from fastgs.gaussians import Gaussians
 from fastgs.render import Backend, rasterize

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from fastgs.render.reference import CUTOFF, EPSILON, FADE_START
+from fastgs.definition import CUTOFF, EPSILON, FADE_START
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
 from fastgs.runtime.simd_tuples import (

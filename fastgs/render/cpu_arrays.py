@@ -1,0 +1,149 @@
+"""The rasterizer on the CPU for float32 arrays, without torch: cpu_kernels.py and cpu_topk_kernels.py in threads."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgs.definition import GaussianArrays
+from fastgs.render import cpu_kernels as kernels
+from fastgs.render import cpu_topk_kernels as top_kernels
+from fastgs.runtime import threads
+from fastgs.runtime.simd import LANES
+
+# Parts of the work per thread; several, since they differ in cost and threads wake up late.
+PARTS = 4
+
+Floats = NDArray[np.float32]
+
+
+class Layout(NamedTuple):
+    """Geometry of a batch.
+
+    Attributes:
+        frames: (N, FRAME) of the Gaussians, with the columns of cpu_kernels.py.
+        rows: (N, 2) first and last row of the batch that each Gaussian reaches.
+        offsets: (B + 1,); image b has the Gaussians [offsets[b], offsets[b + 1]).
+        pitches: (B, 2) distances of neighbouring pixels in y and x, in pixels of the canvas.
+        bands: Intervals [top, bottom) of rows with about equal cost.
+    """
+
+    frames: Floats
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    pitches: Floats
+    bands: list[tuple[int, int]]
+
+
+class Drawn(NamedTuple):
+    """Images, and what their gradients take.
+
+    Attributes:
+        images: (B, C, H, W).
+        layout: Geometry of the batch.
+        planes: Accumulated planes of all rows, flat, see `fastgs.render.cpu_kernels.forward`.
+        stride: Length of a row of a plane.
+    """
+
+    images: Floats
+    layout: Layout
+    planes: Floats
+    stride: int
+
+
+def count_channels(channels: int) -> tuple[np.float32, ...]:
+    """Return the tuple of zeros that tells kernels the number of channels."""
+    return (kernels.ZERO,) * channels
+
+
+def count_groups(channels: int) -> int:
+    """Return the number of groups of channels, of at most MOST_CHANNELS, that are rendered one after the other."""
+    return -(-channels // kernels.MOST_CHANNELS)
+
+
+def lay_out(
+    means: Floats, scales: Floats, rotations: Floats, counts: list[int], pitches: list[tuple[float, float]], height: int
+) -> Layout:
+    """Return the geometry of a batch; the arguments are those of `draw`."""
+    workers = threads.num_threads()
+    frames, rows = np.empty((len(means), kernels.FRAME), np.float32), np.empty((len(means), 2), np.int64)
+    offsets, pitch_array = np.cumsum([0, *counts]), np.asarray(pitches, np.float32)
+    threads.run(
+        kernels.prepare,
+        (means, scales, rotations, offsets, pitch_array, height, frames, rows),
+        threads.parts(len(means), 2 * workers),
+    )
+    edges = np.empty(PARTS * workers + 1, np.int64)
+    kernels.bands(frames, rows, np.zeros(len(counts) * height + 1), edges)
+    bands = [(int(top), int(bottom)) for top, bottom in pairwise(edges) if top < bottom]
+    return Layout(frames, rows, offsets, pitch_array, bands)
+
+
+def draw(
+    means: Floats,
+    scales: Floats,
+    rotations: Floats,
+    colors: Floats,
+    counts: list[int],
+    pitches: list[tuple[float, float]],
+    height: int,
+    width: int,
+    normalized: bool,
+    top_k: int | None = None,
+) -> Drawn:
+    """Render a ragged batch of contiguous float32 arrays of at most MOST_CHANNELS channels.
+
+    The arguments are those of `fastgs.render.rasterize`.
+    """
+    layout = lay_out(means, scales, rotations, counts, pitches, height)
+    stride = width + LANES - 1  # the last vector of a row may reach this far
+    channels = colors.shape[1]
+    planes = np.empty(len(counts) * height * kernels.count_planes(channels) * stride, np.float32)
+    images = np.empty((len(counts), channels, height, width), np.float32)
+    gaussians = (means, layout.frames, layout.rows, colors, count_channels(channels))
+    arguments = (*gaussians, layout.offsets, layout.pitches, stride, planes, images, normalized)
+    if top_k is None:
+        threads.run(kernels.forward, arguments, layout.bands)
+    else:
+        threads.run(top_kernels.forward, (*arguments, top_k), layout.bands)
+    return Drawn(images, layout, planes, stride)
+
+
+def render(gaussians: GaussianArrays, height: int, width: int, antialias: bool = False) -> Floats:
+    """Return the (C, H, W) image that `fastgs.render` makes of the same Gaussians, bit for bit.
+
+    Args:
+        gaussians: K Gaussians, K from 0 up.
+        height: Height of the image in pixels, at least 1.
+        width: Width of the image in pixels, at least 1.
+        antialias: If true, each pixel is the mean over its area where the image is smaller than the canvas.
+    """
+    rows, columns = (
+        (1, 1) if not antialias else (math.ceil(gaussians.height / height), math.ceil(gaussians.width / width))
+    )
+    pitch = gaussians.height / (height * rows), gaussians.width / (width * columns)
+    groups = np.array_split(gaussians.colors, count_groups(gaussians.channels), axis=1)
+    images = [
+        draw(
+            *map(np.ascontiguousarray, (gaussians.means, gaussians.scales, gaussians.rotations, group)),
+            counts=[len(gaussians)],
+            pitches=[pitch],
+            height=height * rows,
+            width=width * columns,
+            normalized=gaussians.blend == "normalized",
+        ).images[0]
+        for group in groups
+    ]
+    image = np.concatenate(images) if len(images) > 1 else images[0]
+    if rows * columns == 1:
+        return image
+    # The sum is taken in the order of torch's average pooling.
+    total = np.zeros((gaussians.channels, height, width), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            total += image[:, row::rows, column::columns]
+    return total / np.float32(rows * columns)
