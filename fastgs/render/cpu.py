@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render import cpu_topk_kernels as top_kernels
-from fastgs.render.cpu_arrays import PARTS, count_channels, count_groups, draw
+from fastgs.render.cpu_arrays import PARTS, count_blocks, count_channels, count_groups, draw
 from fastgs.runtime import threads
 
 
@@ -50,11 +50,11 @@ class _Rasterize(torch.autograd.Function):
         pixels = (planes, _to_array(images), _to_array(upstream[0]), stride, normalized, gradients)
         threads.run(kernels.pixel_gradients, pixels, layout.bands)
         results = [torch.empty(shape) for shape in (means.shape, scales.shape, means.shape[:1], colors.shape)]
-        gaussians = (_to_array(means), _to_array(scales), layout.frames, layout.rows, _to_array(colors))
+        gaussians = (_to_array(scales), layout.frames, layout.bounds, _to_array(colors))
         batch = (count_channels(colors.shape[1]), layout.offsets, layout.pitches)
         inputs = (*gaussians, *batch, *images.shape[2:], stride, gradients)
         outputs = [result.numpy() for result in results]
-        parts = threads.parts(len(means), PARTS * threads.num_threads())
+        parts = threads.parts(count_blocks(len(means)), PARTS * threads.num_threads())
         if top_k is None:
             threads.run(kernels.backward, (*inputs, *outputs), parts)
         else:

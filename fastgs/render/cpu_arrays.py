@@ -13,7 +13,6 @@ from fastgs.definition import GaussianArrays
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render import cpu_topk_kernels as top_kernels
 from fastgs.runtime import threads
-from fastgs.runtime.simd import LANES
 
 # Parts of the work per thread; several, since they differ in cost and threads wake up late.
 PARTS = 4
@@ -25,15 +24,17 @@ class Layout(NamedTuple):
     """Geometry of a batch.
 
     Attributes:
-        frames: (N, FRAME) of the Gaussians, with the columns of cpu_kernels.py.
-        rows: (N, 2) first and last row of the batch that each Gaussian reaches.
+        frames: Flat, and
+        bounds: and
+        spans: what cpu_kernels.py says; all with room for whole blocks of Gaussians.
         offsets: (B + 1,); image b has the Gaussians [offsets[b], offsets[b + 1]).
         pitches: (B, 2) distances of neighbouring pixels in y and x, in pixels of the canvas.
         bands: Intervals [top, bottom) of rows with about equal cost.
     """
 
     frames: Floats
-    rows: NDArray[np.int64]
+    bounds: NDArray[np.int32]
+    spans: NDArray[np.int32]
     offsets: NDArray[np.int64]
     pitches: Floats
     bands: list[tuple[int, int]]
@@ -65,22 +66,49 @@ def count_groups(channels: int) -> int:
     return -(-channels // kernels.MOST_CHANNELS)
 
 
+def count_blocks(number: int) -> int:
+    """Return the number of blocks of so many Gaussians."""
+    return -(-number // kernels.BLOCK)
+
+
+def split_rows(layout: Layout, count: int, rows: int) -> list[tuple[int, int]]:
+    """Return bands [top, bottom) of the rows of a batch, of about equal cost and several for each thread.
+
+    Args:
+        layout: Geometry of the batch; its own bands are not used.
+        count: Number of Gaussians.
+        rows: Number of rows of all images together.
+    """
+    edges = np.empty(PARTS * threads.num_threads() + 1, np.int64)
+    kernels.bands(layout.frames, layout.bounds, count, np.zeros(rows + 1), edges)
+    return [(int(top), int(bottom)) for top, bottom in pairwise(edges) if top < bottom]
+
+
 def lay_out(
-    means: Floats, scales: Floats, rotations: Floats, counts: list[int], pitches: list[tuple[float, float]], height: int
+    means: Floats,
+    scales: Floats,
+    rotations: Floats,
+    counts: list[int],
+    pitches: list[tuple[float, float]],
+    height: int,
+    width: int,
 ) -> Layout:
     """Return the geometry of a batch; the arguments are those of `draw`."""
-    workers = threads.num_threads()
-    frames, rows = np.empty((len(means), kernels.FRAME), np.float32), np.empty((len(means), 2), np.int64)
-    offsets, pitch_array = np.cumsum([0, *counts]), np.asarray(pitches, np.float32)
+    blocks = count_blocks(len(means))
+    layout = Layout(
+        frames=np.empty(blocks * kernels.BLOCK * kernels.FRAME, np.float32),
+        bounds=np.empty((3, blocks * kernels.BLOCK), np.int32),
+        spans=np.empty((blocks, 2), np.int32),
+        offsets=np.cumsum([0, *counts]),
+        pitches=np.asarray(pitches, np.float32),
+        bands=[],
+    )
     threads.run(
         kernels.prepare,
-        (means, scales, rotations, offsets, pitch_array, height, frames, rows),
-        threads.parts(len(means), 2 * workers),
+        (means, scales, rotations, layout.offsets, layout.pitches, height, width, *layout[:3]),
+        threads.parts(blocks, 2 * threads.num_threads()),
     )
-    edges = np.empty(PARTS * workers + 1, np.int64)
-    kernels.bands(frames, rows, np.zeros(len(counts) * height + 1), edges)
-    bands = [(int(top), int(bottom)) for top, bottom in pairwise(edges) if top < bottom]
-    return Layout(frames, rows, offsets, pitch_array, bands)
+    return layout._replace(bands=split_rows(layout, len(means), len(counts) * height))
 
 
 def draw(
@@ -99,17 +127,16 @@ def draw(
 
     The arguments are those of `fastgs.render.rasterize`.
     """
-    layout = lay_out(means, scales, rotations, counts, pitches, height)
-    stride = width + LANES - 1  # the last vector of a row may reach this far
+    layout = lay_out(means, scales, rotations, counts, pitches, height, width)
+    stride = width + kernels.MARGIN
     channels = colors.shape[1]
     planes = np.empty(len(counts) * height * kernels.count_planes(channels) * stride, np.float32)
     images = np.empty((len(counts), channels, height, width), np.float32)
-    gaussians = (means, layout.frames, layout.rows, colors, count_channels(channels))
-    arguments = (*gaussians, layout.offsets, layout.pitches, stride, planes, images, normalized)
+    shared = colors, count_channels(channels), layout.offsets, layout.pitches, stride, planes, images, normalized
     if top_k is None:
-        threads.run(kernels.forward, arguments, layout.bands)
+        threads.run(kernels.forward, (layout.frames, layout.bounds, layout.spans, *shared), layout.bands)
     else:
-        threads.run(top_kernels.forward, (*arguments, top_k), layout.bands)
+        threads.run(top_kernels.forward, (layout.frames, layout.bounds, *shared, top_k), layout.bands)
     return Drawn(images, layout, planes, stride)
 
 
