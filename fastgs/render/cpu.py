@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render import cpu_topk_kernels as top_kernels
-from fastgs.render.cpu_arrays import PARTS, count_blocks, count_channels, count_groups, draw
+from fastgs.render.cpu_arrays import PARTS, count_blocks, count_channels, count_groups, draw, make_planes
 from fastgs.runtime import threads
 
 
@@ -46,7 +46,7 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
         means, scales, colors, images = ctx.saved_tensors
         layout, planes, stride, normalized, top_k = ctx.kept
-        gradients = np.empty_like(planes)
+        gradients = make_planes(len(images) * images.shape[2], images.shape[1], stride)
         pixels = (planes, _to_array(images), _to_array(upstream[0]), stride, normalized, gradients)
         threads.run(kernels.pixel_gradients, pixels, layout.bands)
         results = [torch.empty(shape) for shape in (means.shape, scales.shape, means.shape[:1], colors.shape)]

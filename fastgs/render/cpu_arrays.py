@@ -71,6 +71,14 @@ def count_blocks(number: int) -> int:
     return -(-number // kernels.BLOCK)
 
 
+def make_planes(rows: int, channels: int, stride: int) -> Floats:
+    """Return planes (rows, planes, stride), flat, with the spare rows of cpu_kernels.py and nothing in the others."""
+    per_row = kernels.count_planes(channels) * stride
+    planes = np.empty((rows + kernels.SPARE_ROWS) * per_row, np.float32)
+    planes[-per_row:] = 0
+    return planes
+
+
 def split_rows(layout: Layout, count: int, rows: int) -> list[tuple[int, int]]:
     """Return bands [top, bottom) of the rows of a batch, of about equal cost and several for each thread.
 
@@ -130,9 +138,9 @@ def draw(
     layout = lay_out(means, scales, rotations, counts, pitches, height, width)
     stride = width + kernels.MARGIN
     channels = colors.shape[1]
-    planes = np.empty(len(counts) * height * kernels.count_planes(channels) * stride, np.float32)
+    planes = make_planes(len(counts) * height, channels, stride)
     images = np.empty((len(counts), channels, height, width), np.float32)
-    shared = colors, count_channels(channels), layout.offsets, layout.pitches, stride, planes, images, normalized
+    shared = colors, count_channels(channels), layout.offsets, stride, planes, images, normalized
     if top_k is None:
         threads.run(kernels.forward, (layout.frames, layout.bounds, layout.spans, *shared), layout.bands)
     else:

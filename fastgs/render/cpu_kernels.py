@@ -21,9 +21,10 @@ import math
 import numpy as np
 
 from fastgs.definition import CUTOFF, EPSILON, FADE_START
-from fastgs.runtime.jit import jit
+from fastgs.runtime.jit import inlined, jit
 from fastgs.runtime.simd import (
     LANES,
+    first_lane,
     fma,
     high,
     horizontal_sum,
@@ -75,25 +76,27 @@ SLACK = np.float32(0.02)
 WIDE = 2 * LANES
 # Room that a row of a plane has behind the last pixel, which a vector may reach.
 MARGIN = WIDE
-# A distance in standard deviations that is beyond every support.
-FAR = np.float32(1e4)
+# Rows behind those of the images that planes have, for the row below the last one of a band or an image: in the first,
+# nobody reads what is added; the last has zeros, so that nothing is gathered from it.
+SPARE_ROWS = 2
 
 # Columns of the array `frames`, flat (N, FRAME): u = UX dx + UY dy and v = VX dx + VY dy at a distance (dx, dy) from the
 # mean (X, Y). The centre of the chord at dy lies SLOPE * dy columns from the mean, and the chord of the row through the
-# mean reaches WIDEST columns to either side.
+# mean reaches WIDEST columns to either side. All are in pixels of the image, and the centre of the first pixel is (0, 0).
 FRAME = 8
 UX, UY, VX, VY, SLOPE, WIDEST, X, Y = range(FRAME)
 
-# Rows of the array `bounds` (3, N) of integers: a Gaussian reaches the rows [FIRST, END) of the batch; NARROW is 1 if all
-# its chords, and those of the row below, lie within the image and are at most LANES pixels wide, else 0.
-FIRST, END, NARROW = range(3)
+# Rows of the array `bounds` (3, N) of integers: a Gaussian reaches the rows [FIRST, END) of the batch. AT_ONCE is the
+# number of rows that fit in one vector: 2 or 1 where chords are at most LANES or WIDE pixels wide and lie within the image,
+# also in the row below; else 0.
+FIRST, END, AT_ONCE = range(3)
 
 # Number of neighbouring Gaussians whose first and last row are kept as one entry of `spans` (blocks, 2), so that a band
 # passes over those of other bands quickly: Gaussians are mostly ordered by row.
 BLOCK = 64
 
-# Sums over the pixels of a Gaussian that its gradients follow from, with t = -2 dw/d(d2) dL/dw: the gradient of the mean,
-# the moments t u^2, t v^2 and t u v, and then the gradients of the colours.
+# Sums over the pixels of a Gaussian that its gradients follow from, with t = -2 dw/d(d2) dL/dw: the gradient of the mean
+# in pixels, the moments t u^2, t v^2 and t u v, and then the gradients of the colours.
 MOMENTS = 5
 
 # Largest number of colour channels that a kernel takes at once. A kernel is compiled for each number of channels: it is
@@ -154,39 +157,43 @@ def _weight_and_slope(d2):
 def describe(x, y, s1, s2, rotation, pitch_y, pitch_x, first_row, height, width):
     """Return the columns of `frames`, as a tuple, and the rows of `bounds` of eight Gaussians.
 
-    All are vectors but the size of the image; `first_row` is the number of the first row of the image in the batch.
+    All are vectors but the size of the image; `first_row` is the number of the first row of the image in the batch, and
+    the pitches are the distances of neighbouring pixels in the units of x, y, s1 and s2.
     """
-    one, half = splat(ONE), splat(HALF)
+    one = splat(ONE)
     cosine, sine = cosine_and_sine(rotation)
-    inverse1, inverse2 = one / s1, one / s2
-    ux, uy, vx, vy = cosine * inverse1, sine * inverse1, splat(ZERO) - sine * inverse2, cosine * inverse2
+    across, down = pitch_x / s1, pitch_y / s1
+    ux, uy = cosine * across, sine * down
+    across, down = pitch_x / s2, pitch_y / s2
+    vx, vy = splat(ZERO) - sine * across, cosine * down
+    x, y = x / pitch_x - splat(HALF), y / pitch_y - splat(HALF)
     # 1 / sqrt(xx) is the standard deviation along the row through the mean.
     xx = fma(ux, ux, vx * vx)
-    slope = splat(ZERO) - fma(ux, uy, vx * vy) / (xx * pitch_x)
-    widest = splat(np.float32(CUTOFF)) / (square_root(xx) * pitch_x)
+    slope = splat(ZERO) - fma(ux, uy, vx * vy) / xx
+    widest = splat(np.float32(CUTOFF)) / square_root(xx)
     down1, down2 = s1 * sine, s2 * cosine
-    reach = splat(np.float32(CUTOFF)) * square_root(fma(down1, down1, down2 * down2))
-    first = maximum(splat(ZERO) - round_down(half - (y - reach) / pitch_y), splat(ZERO))
-    end = minimum(round_down((y + reach) / pitch_y + half), splat(np.float32(height)))
+    reach = splat(np.float32(CUTOFF)) * square_root(fma(down1, down1, down2 * down2)) / pitch_y
+    first = maximum(splat(ZERO) - round_down(reach - y), splat(ZERO))
+    end = minimum(round_down(y + reach) + one, splat(np.float32(height)))
     # Zero where there is no row, and for NaN and infinity, which must not become an index; x - x is 0 for numbers only.
     known = x + slope + widest
     end = where_below(known - known, one, where_below(first, end, end))
     first = where_below(first, end, first)
-    center, spread = x / pitch_x - half, widest + splat(SLACK)
-    farthest = fma(absolute(slope), reach + pitch_y, spread)
-    narrow = where_below(spread + spread, splat(np.float32(LANES)), one)
-    narrow = where_below(center + farthest, splat(np.float32(width - 1)), where_below(farthest, center, narrow))
-    return (ux, uy, vx, vy, slope, widest, x, y), first + first_row, end + first_row, narrow
+    spread = widest + splat(SLACK)
+    chord, farthest = spread + spread, fma(absolute(slope), reach + one, spread)
+    at_once = where_below(chord, splat(np.float32(LANES)), one) + where_below(chord, splat(np.float32(WIDE)), one)
+    at_once = where_below(x + farthest, splat(np.float32(width - 1)), where_below(farthest, x, at_once))
+    return (ux, uy, vx, vy, slope, widest, x, y), first + first_row, end + first_row, at_once
 
 
 @jit
 def write_description(described, frames, bounds, k):
     """Write what `describe` returns for Gaussians [k, k + LANES)."""
-    columns, first, end, narrow = described
+    columns, first, end, at_once = described
     store_each(frames, FRAME * k, FRAME, transpose(columns))
     store_integers(bounds[FIRST], k, first)
     store_integers(bounds[END], k, end)
-    store_integers(bounds[NARROW], k, narrow)
+    store_integers(bounds[AT_ONCE], k, at_once)
 
 
 @jit
@@ -253,14 +260,14 @@ def bands(frames, bounds, count, costs, edges):
 
 @jit
 def find_reach(frame):
-    """Return the distance in y from the mean at which the chord of a Gaussian vanishes."""
+    """Return the distance in rows from the mean at which the chord of a Gaussian vanishes."""
     # The determinant is that of a rotation, divided by both scales.
     determinant = frame[UX] * frame[VY] - frame[UY] * frame[VX]
     return np.float32(CUTOFF) * math.sqrt(frame[UX] * frame[UX] + frame[VX] * frame[VX]) / determinant
 
 
 @jit
-def find_chord(frame, reach, dy, pitch_x, width):
+def find_chord(frame, reach, dy, width):
     """Return the first and last column of the chord in the row at distance dy from the mean; first > last if none.
 
     Where the widest chord is short, it stands for all others.
@@ -270,30 +277,56 @@ def find_chord(frame, reach, dy, pitch_x, width):
         share = dy / reach
         half *= math.sqrt(max(ONE - share * share, ZERO))
     half += SLACK
-    center = frame[X] / pitch_x - HALF + frame[SLOPE] * dy
+    center = frame[X] + frame[SLOPE] * dy
     first = min(max(center - half + ONE, ZERO), np.float32(width))
     last = max(min(center + half, np.float32(width - 1)), np.float32(-1))
     return int(first), int(last)
 
 
-@jit
-def _add(planes, x, stride, weight, color, zeros):
-    """Add the weights and the weighted colours of eight pixels."""
+@inlined
+def _start(frame):
+    """Return the first column of a short chord through the mean, and a vector of the sixteen lanes less X."""
+    lanes = lane_index() - splat(frame[X])
+    return frame[X] + ONE - (frame[WIDEST] + SLACK), lanes
+
+
+@inlined
+def _place(y, frame, left, right):
+    """Return the first columns of short chords in rows y, and u and v of their pixels, as vectors of sixteen lanes.
+
+    `left` is the first column in the row through the mean, and `right` the distance of each pixel from the first, less X.
+    """
+    dy = y - splat_like(y, frame[Y])
+    column = round_down(fma(dy, splat_like(y, frame[SLOPE]), splat_like(y, left)))
+    dx = column + right
+    u = fma(dx, splat_like(y, frame[UX]), dy * splat_like(y, frame[UY]))
+    v = fma(dx, splat_like(y, frame[VX]), dy * splat_like(y, frame[VY]))
+    return column, u, v
+
+
+@inlined
+def _add(planes, x, x_right, stride, u, v, color, zeros):
+    """Add the weights and the weighted colours of eight pixels at x and eight at x_right."""
+    weight = _weight(fma(u, u, v * v))
+    _add_lanes(planes, x, stride, low(weight), color, zeros)
+    _add_lanes(planes, x_right, stride, high(weight), color, zeros)
+
+
+@inlined
+def _add_lanes(planes, x, stride, weight, color, zeros):
     store(planes, x, load(planes, x) + weight)
     sums = load_each(planes, x + stride, stride, zeros)
     store_each(planes, x + stride, stride, fma_each(weight, color, sums))
 
 
 @jit
-def _accumulate(frames, bounds, spans, colors, zeros, offsets, pitches, height, width, stride, planes, top, bottom):
+def _accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom):
     """Add weights and weighted colours to rows [top, bottom) of planes, flat (rows, planes, stride)."""
     per_row = _count_planes(len(zeros)) * stride
+    spare = len(planes) - SPARE_ROWS * per_row
+    ramp = join(lane_index(), lane_index() + splat(np.float32(LANES)))
     for image in range(top // height, (bottom - 1) // height + 1):
-        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
-        lanes = lane_index() * splat(pitch_x)
-        ramp = join(lanes, lanes + splat(np.float32(LANES) * pitch_x))
-        step = splat_like(ramp, np.float32(WIDE) * pitch_x)
-        upper, lower = image * height, min(bottom, (image + 1) * height)
+        origin, lower = image * height, min(bottom, (image + 1) * height)
         start, stop = offsets[image], offsets[image + 1]
         for block in range(start // BLOCK, (stop + BLOCK - 1) // BLOCK):
             if spans[block, 0] >= lower or spans[block, 1] <= top:
@@ -302,49 +335,40 @@ def _accumulate(frames, bounds, spans, colors, zeros, offsets, pitches, height, 
                 first_row, end_row = max(bounds[FIRST, k], top), min(bounds[END, k], lower)
                 if first_row >= end_row:
                     continue
-                frame = frames[FRAME * k : FRAME * (k + 1)]
-                ux, uy, vx, vy, slope, mean_y = frame[UX], frame[UY], frame[VX], frame[VY], frame[SLOPE], frame[Y]
-                color = splat_each(read_row(colors, k, zeros))
-                aside = HALF * pitch_x - frame[X]
-                y = np.float32(first_row - upper) + HALF
-                if bounds[NARROW, k]:
-                    left = frame[X] / pitch_x + HALF - (frame[WIDEST] + SLACK)
-                    across_u, across_v = splat(ux) * lanes, splat(vx) * lanes
-                    across_u, across_v = join(across_u, across_u), join(across_v, across_v)
-                    base = first_row * per_row
+                frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
+                left, lanes = _start(frame)
+                y, at_once, base = splat(np.float32(first_row - origin)), bounds[AT_ONCE, k], first_row * per_row
+                if at_once == 2:
+                    rows, right = join(y, y + splat(ONE)), join(lanes, lanes)
                     for row in range(first_row, end_row, 2):
-                        dy, dy_below = y * pitch_y - mean_y, (y + ONE) * pitch_y - mean_y
-                        below, away = base + per_row, ZERO
-                        if row + 1 >= lower:  # this band has no such row; nothing is added to the same row again
-                            below, dy_below, away = base, dy, FAR
-                        x, x_below = np.int32(left + slope * dy), np.int32(left + slope * dy_below)
-                        dx, dx_below = np.float32(x) * pitch_x + aside, np.float32(x_below) * pitch_x + aside
-                        u = join(splat(dx * ux + dy * uy), splat(dx_below * ux + dy_below * uy)) + across_u
-                        v = join(splat(dx * vx + dy * vy), splat(dx_below * vx + dy_below * vy + away)) + across_v
-                        weight = _weight(fma(u, u, v * v))
-                        _add(planes, base + x, stride, low(weight), color, zeros)
-                        _add(planes, below + x_below, stride, high(weight), color, zeros)
-                        base, y = below + per_row, y + TWO
-                    continue
-                along_u, along_v = splat_like(ramp, ux), splat_like(ramp, vx)
-                reach = find_reach(frame)
-                for row in range(first_row, end_row):
-                    dy = y * pitch_y - mean_y
-                    first, last = find_chord(frame, reach, dy, pitch_x, width)
-                    dx = splat_like(ramp, np.float32(first) * pitch_x + aside) + ramp
-                    u_row, v_row = splat_like(ramp, dy * uy), splat_like(ramp, dy * vy)
-                    base = row * per_row
-                    for x in range(base + first, base + last + 1, WIDE):
-                        u, v = fma(dx, along_u, u_row), fma(dx, along_v, v_row)
-                        weight = _weight(fma(u, u, v * v))
-                        _add(planes, x, stride, low(weight), color, zeros)
-                        _add(planes, x + LANES, stride, high(weight), color, zeros)
-                        dx = dx + step
-                    y += ONE
+                        column, u, v = _place(rows, frame, left, right)
+                        below = base + per_row if row + 1 < lower else spare
+                        x, x_below = base + int(first_lane(column)), below + int(first_lane(high(column)))
+                        _add(planes, x, x_below, stride, u, v, color, zeros)
+                        rows, base = rows + splat_like(ramp, TWO), base + 2 * per_row
+                elif at_once == 1:
+                    rows, right = join(y, y), join(lanes, lanes + splat(np.float32(LANES)))
+                    for _ in range(first_row, end_row):
+                        column, u, v = _place(rows, frame, left, right)
+                        x = base + int(first_lane(column))
+                        _add(planes, x, x + LANES, stride, u, v, color, zeros)
+                        rows, base = rows + splat_like(ramp, ONE), base + per_row
+                else:
+                    ux, vx = splat_like(ramp, frame[UX]), splat_like(ramp, frame[VX])
+                    reach = find_reach(frame)
+                    for row in range(first_row, end_row):
+                        dy = np.float32(row - origin) - frame[Y]
+                        first, last = find_chord(frame, reach, dy, width)
+                        dx = splat_like(ramp, np.float32(first) - frame[X]) + ramp
+                        u_row, v_row = splat_like(ramp, dy * frame[UY]), splat_like(ramp, dy * frame[VY])
+                        for x in range(base + first, base + last + 1, WIDE):
+                            _add(planes, x, x + LANES, stride, fma(dx, ux, u_row), fma(dx, vx, v_row), color, zeros)
+                            dx = dx + splat_like(ramp, np.float32(WIDE))
+                        base += per_row
 
 
 @jit
-def forward(frames, bounds, spans, colors, zeros, offsets, pitches, stride, planes, images, normalized, top, bottom):
+def forward(frames, bounds, spans, colors, zeros, offsets, stride, planes, images, normalized, top, bottom):
     """Render rows [top, bottom) of images (B, C, H, W), for a tuple of C zeros.
 
     Afterwards plane 0 has 1 / (sum of weights + EPSILON) for the normalized rule, and 1 for the sum.
@@ -352,7 +376,7 @@ def forward(frames, bounds, spans, colors, zeros, offsets, pitches, stride, plan
     height, width = images.shape[2], images.shape[3]
     per_row = _count_planes(len(zeros)) * stride
     planes[top * per_row : bottom * per_row] = ZERO
-    _accumulate(frames, bounds, spans, colors, zeros, offsets, pitches, height, width, stride, planes, top, bottom)
+    _accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
     for row in range(top, bottom):
         inverses = planes[row * per_row : row * per_row + width]
         for x in range(width):
@@ -366,7 +390,7 @@ def forward(frames, bounds, spans, colors, zeros, offsets, pitches, stride, plan
 
 @jit
 def descend_pixels(
-    frames, bounds, spans, colors, zeros, offsets, pitches, stride, planes, target, image, keep, normalized, top, bottom
+    frames, bounds, spans, colors, zeros, offsets, stride, planes, target, image, keep, normalized, top, bottom
 ):
     """Render rows [top, bottom) of one image and turn them into gradients of half the squared error.
 
@@ -376,7 +400,7 @@ def descend_pixels(
     height, width = target.shape[1], target.shape[2]
     per_row = _count_planes(len(zeros)) * stride
     planes[top * per_row : bottom * per_row] = ZERO
-    _accumulate(frames, bounds, spans, colors, zeros, offsets, pitches, height, width, stride, planes, top, bottom)
+    _accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
     inverses = np.empty(width, np.float32)
     for row in range(top, bottom):
         base = row * per_row
@@ -427,10 +451,107 @@ def pixel_gradients(planes, images, upstream, stride, normalized, gradients, top
                     of_weight[x] -= of_color[x] * value[x]
 
 
+@inlined
+def _collect(gradients, x, x_right, stride, zeros, color, u, v, moments, d_color):
+    """Add what eight pixels at x and eight at x_right contribute to the moments and the gradient of the colour."""
+    weight, bend = _weight_and_slope(fma(u, u, v * v))
+    above = load_each(gradients, x + stride, stride, zeros)
+    d_color = fma_each(low(weight), above, d_color)
+    d_weight = dot(color, above, load(gradients, x))
+    above = load_each(gradients, x_right + stride, stride, zeros)
+    d_color = fma_each(high(weight), above, d_color)
+    t = bend * join(d_weight, dot(color, above, load(gradients, x_right)))
+    t_u, t_v = t * u, t * v
+    tu, tv, tuu, tvv, tuv = moments
+    return (tu + t_u, tv + t_v, fma(t_u, u, tuu), fma(t_v, v, tvv), fma(t_u, v, tuv)), d_color
+
+
+@inlined
+def _write_sums(sums, k, frame, moments, d_color):
+    """Write the sums of a Gaussian, with the moments t u and t v turned into the gradient of the mean in pixels."""
+    tu, tv, tuu, tvv, tuv = horizontal_sum_each(moments)
+    of_mean = frame[UX] * tu + frame[VX] * tv, frame[UY] * tu + frame[VY] * tv
+    write_each(sums, k & (BLOCK - 1), BLOCK, of_mean + (tuu, tvv, tuv) + horizontal_sum_each(d_color))
+
+
+@inlined
+def _no_moments():
+    none = splat_like(join(splat(ZERO), splat(ZERO)), ZERO)
+    return none, none, none, none, none
+
+
+# The loops below are functions of their own, so that each has all registers for its sums. Each takes the Gaussians
+# [start, stop) that are of its kind: two rows at once, one row at once, or rows in steps of sixteen pixels.
+
+
 @jit
-def gather(
-    frames, bounds, colors, zeros, offsets, pitches, height, width, stride, gradients, image, start, stop, sums
-):
+def _gather_pairs(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, lower, sums):
+    per_row = _count_planes(len(zeros)) * stride
+    blank = len(gradients) - per_row
+    for k in range(start, stop):
+        if bounds[AT_ONCE, k] == 2:
+            first, end = bounds[FIRST, k], bounds[END, k]
+            frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
+            left, lanes = _start(frame)
+            y, right = splat(np.float32(first - origin)), join(lanes, lanes)
+            y = join(y, y + splat(ONE))
+            base = first * per_row
+            moments, d_color = _no_moments(), splat_each(zeros)
+            for row in range(first, end, 2):
+                column, u, v = _place(y, frame, left, right)
+                below = base + per_row if row + 1 < lower else blank
+                x, x_below = base + int(first_lane(column)), below + int(first_lane(high(column)))
+                moments, d_color = _collect(gradients, x, x_below, stride, zeros, color, u, v, moments, d_color)
+                y, base = y + splat_like(y, TWO), base + 2 * per_row
+            _write_sums(sums, k, frame, moments, d_color)
+
+
+@jit
+def _gather_rows(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, sums):
+    per_row = _count_planes(len(zeros)) * stride
+    for k in range(start, stop):
+        if bounds[AT_ONCE, k] == 1:
+            first, end = bounds[FIRST, k], bounds[END, k]
+            frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
+            left, lanes = _start(frame)
+            y, right = splat(np.float32(first - origin)), join(lanes, lanes + splat(np.float32(LANES)))
+            y = join(y, y)
+            base = first * per_row
+            moments, d_color = _no_moments(), splat_each(zeros)
+            for _ in range(first, end):
+                column, u, v = _place(y, frame, left, right)
+                x = base + int(first_lane(column))
+                moments, d_color = _collect(gradients, x, x + LANES, stride, zeros, color, u, v, moments, d_color)
+                y, base = y + splat_like(y, ONE), base + per_row
+            _write_sums(sums, k, frame, moments, d_color)
+
+
+@jit
+def _gather_chords(frames, bounds, colors, zeros, width, stride, gradients, origin, start, stop, sums):
+    per_row = _count_planes(len(zeros)) * stride
+    ramp = join(lane_index(), lane_index() + splat(np.float32(LANES)))
+    step = splat_like(ramp, np.float32(WIDE))
+    for k in range(start, stop):
+        if bounds[AT_ONCE, k] == 0:
+            frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
+            ux, vx = splat_like(ramp, frame[UX]), splat_like(ramp, frame[VX])
+            reach = find_reach(frame)
+            moments, d_color = _no_moments(), splat_each(zeros)
+            for row in range(bounds[FIRST, k], bounds[END, k]):
+                dy = np.float32(row - origin) - frame[Y]
+                first, last = find_chord(frame, reach, dy, width)
+                dx = splat_like(ramp, np.float32(first) - frame[X]) + ramp
+                u_row, v_row = splat_like(ramp, dy * frame[UY]), splat_like(ramp, dy * frame[VY])
+                base = row * per_row
+                for x in range(base + first, base + last + 1, WIDE):
+                    u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
+                    moments, d_color = _collect(gradients, x, x + LANES, stride, zeros, color, u, v, moments, d_color)
+                    dx = dx + step
+            _write_sums(sums, k, frame, moments, d_color)
+
+
+@jit
+def gather(frames, bounds, colors, zeros, height, width, stride, gradients, image, start, stop, sums):
     """Sum over the pixels of Gaussians [start, stop) of one image, of one block, what their gradients follow from.
 
     With t = -2 dw/d(d2) dL/dw, the chain rule gives, summed over pixels:
@@ -439,79 +560,10 @@ def gather(
 
     sums, flat (MOMENTS + C, BLOCK), has a column for each Gaussian of the block.
     """
-    none, no_color = splat_like(join(splat(ZERO), splat(ZERO)), ZERO), splat_each(zeros)
-    per_row = _count_planes(len(zeros)) * stride
-    pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
-    lanes = lane_index() * splat(pitch_x)
-    ramp = join(lanes, lanes + splat(np.float32(LANES) * pitch_x))
-    step = splat_like(ramp, np.float32(WIDE) * pitch_x)
-    upper, lower = image * height, (image + 1) * height
-    for k in range(start, stop):
-        frame = frames[FRAME * k : FRAME * (k + 1)]
-        first_row, end_row = bounds[FIRST, k], bounds[END, k]
-        ux, uy, vx, vy, slope, mean_y = frame[UX], frame[UY], frame[VX], frame[VY], frame[SLOPE], frame[Y]
-        color = splat_each(read_row(colors, k, zeros))
-        tu, tv, tuu, tuv, tvv = none, none, none, none, none
-        d_color = no_color
-        aside = HALF * pitch_x - frame[X]
-        y = np.float32(first_row - upper) + HALF
-        if bounds[NARROW, k]:
-            left = frame[X] / pitch_x + HALF - (frame[WIDEST] + SLACK)
-            across_u, across_v = splat(ux) * lanes, splat(vx) * lanes
-            across_u, across_v = join(across_u, across_u), join(across_v, across_v)
-            base = first_row * per_row
-            for row in range(first_row, end_row, 2):
-                dy, dy_below = y * pitch_y - mean_y, (y + ONE) * pitch_y - mean_y
-                below, away = base + per_row, ZERO
-                if row + 1 >= lower:  # the image has no such row; nothing is added from the same row again
-                    below, dy_below, away = base, dy, FAR
-                x, x_below = np.int32(left + slope * dy), np.int32(left + slope * dy_below)
-                dx, dx_below = np.float32(x) * pitch_x + aside, np.float32(x_below) * pitch_x + aside
-                u = join(splat(dx * ux + dy * uy), splat(dx_below * ux + dy_below * uy)) + across_u
-                v = join(splat(dx * vx + dy * vy), splat(dx_below * vx + dy_below * vy + away)) + across_v
-                weight, bend = _weight_and_slope(fma(u, u, v * v))
-                above = load_each(gradients, base + x + stride, stride, zeros)
-                d_color = fma_each(low(weight), above, d_color)
-                d_weight = dot(color, above, load(gradients, base + x))
-                above = load_each(gradients, below + x_below + stride, stride, zeros)
-                d_color = fma_each(high(weight), above, d_color)
-                t = bend * join(d_weight, dot(color, above, load(gradients, below + x_below)))
-                t_u, t_v = t * u, t * v
-                tu, tv = tu + t_u, tv + t_v
-                tuu, tuv, tvv = fma(t_u, u, tuu), fma(t_u, v, tuv), fma(t_v, v, tvv)
-                base, y = below + per_row, y + TWO
-        else:
-            along_u, along_v = splat_like(ramp, ux), splat_like(ramp, vx)
-            reach = find_reach(frame)
-            for row in range(first_row, end_row):
-                dy = y * pitch_y - mean_y
-                first, last = find_chord(frame, reach, dy, pitch_x, width)
-                dx = splat_like(ramp, np.float32(first) * pitch_x + aside) + ramp
-                u_row, v_row = splat_like(ramp, dy * uy), splat_like(ramp, dy * vy)
-                base = row * per_row
-                for x in range(base + first, base + last + 1, WIDE):
-                    u, v = fma(dx, along_u, u_row), fma(dx, along_v, v_row)
-                    weight, bend = _weight_and_slope(fma(u, u, v * v))
-                    above = load_each(gradients, x + stride, stride, zeros)
-                    d_color = fma_each(low(weight), above, d_color)
-                    d_weight = dot(color, above, load(gradients, x))
-                    above = load_each(gradients, x + LANES + stride, stride, zeros)
-                    d_color = fma_each(high(weight), above, d_color)
-                    t = bend * join(d_weight, dot(color, above, load(gradients, x + LANES)))
-                    t_u, t_v = t * u, t * v
-                    tu, tv = tu + t_u, tv + t_v
-                    tuu, tuv, tvv = fma(t_u, u, tuu), fma(t_u, v, tuv), fma(t_v, v, tvv)
-                    dx = dx + step
-                y += ONE
-        along, across = horizontal_sum(tu), horizontal_sum(tv)
-        moments = (
-            ux * along + vx * across,
-            uy * along + vy * across,
-            horizontal_sum(tuu),
-            horizontal_sum(tvv),
-            horizontal_sum(tuv),
-        )
-        write_each(sums, k % BLOCK, BLOCK, moments + horizontal_sum_each(d_color))
+    origin = image * height
+    _gather_pairs(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, origin + height, sums)
+    _gather_rows(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, sums)
+    _gather_chords(frames, bounds, colors, zeros, width, stride, gradients, origin, start, stop, sums)
 
 
 @jit
@@ -526,14 +578,11 @@ def backward(
             max(start, offsets[image] // BLOCK), min(stop, (offsets[image + 1] + BLOCK - 1) // BLOCK)
         ):
             begin, end = max(block * BLOCK, offsets[image]), min((block + 1) * BLOCK, offsets[image + 1])
-            gather(
-                frames, bounds, colors, zeros, offsets, pitches, height, width, stride, gradients,
-                image, begin, end, sums,
-            )  # fmt: skip
+            gather(frames, bounds, colors, zeros, height, width, stride, gradients, image, begin, end, sums)
             for k in range(begin, end):
                 column = sums[k % BLOCK :: BLOCK]
                 s1, s2 = scales[k, 0], scales[k, 1]
-                d_means[k, 0], d_means[k, 1] = column[0], column[1]
+                d_means[k, 0], d_means[k, 1] = column[0] / pitches[image, 1], column[1] / pitches[image, 0]
                 d_scales[k, 0], d_scales[k, 1] = column[2] / s1, column[3] / s2
                 d_rotations[k] = column[4] * (s1 / s2 - s2 / s1)
                 for channel in range(len(zeros)):

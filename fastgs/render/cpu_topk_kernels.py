@@ -67,9 +67,9 @@ def any_below(_typing: Any, value: Any, limit: Any) -> Any:
 
 
 @jit
-def _evaluate(column, pitch_x, mean_x, ux, vx, u_row, v_row):
+def _evaluate(column, mean_x, ux, vx, u_row, v_row):
     """Return u, v, exp(-d2 / 2) and the fade at eight columns; the weight is the product of the last two."""
-    dx = strict_fma(column, pitch_x, splat(ZERO) - mean_x)
+    dx = column - mean_x
     u, v = strict_fma(dx, ux, u_row), strict_fma(dx, vx, v_row)
     d2 = minimum(strict_fma(u, u, v * v), splat(kernels.CUTOFF2))
     power = strict_fma(d2, splat(kernels.E5), splat(kernels.E4))
@@ -83,15 +83,11 @@ def _evaluate(column, pitch_x, mean_x, ux, vx, u_row, v_row):
 
 
 @jit
-def _enter_row(frame, reach, y, pitch_y, pitch_x, width):
-    """Return first and last column of the chord in row y, x of its first eight pixels, and the shares of y in u and v.
-
-    x is in pixels of the image.
-    """
-    center = np.float32(y) + HALF
-    first, last = kernels.find_chord(frame, reach, center * pitch_y - frame[kernels.Y], pitch_x, width)
-    dy = strict_fma(splat(center), splat(pitch_y), splat(-frame[kernels.Y]))
-    column = splat(np.float32(first) + HALF) + lane_index()
+def _enter_row(frame, reach, y, width):
+    """Return first and last column of the chord in row y, its first eight columns, and the shares of y in u and v."""
+    distance = np.float32(y) - frame[kernels.Y]
+    first, last = kernels.find_chord(frame, reach, distance, width)
+    dy, column = splat(distance), splat(np.float32(first)) + lane_index()
     return first, last, column, splat(frame[kernels.UY]) * dy, splat(frame[kernels.VY]) * dy
 
 
@@ -116,28 +112,27 @@ def _insert(weights, owners, at, last, stride, weight, owner):
 
 @jit
 def _fill_lists(
-    frames, bounds, offsets, pitches, image, height, width, stride, top_k, weights, owners, start, stop
+    frames, bounds, offsets, image, height, width, stride, top_k, weights, owners, start, stop
 ):
     """Fill the lists of rows [start, stop) of one image, flat (rows, top_k, stride)."""
     weights[:] = ZERO
     owners[:] = NOBODY
-    pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
     for k in range(offsets[image], offsets[image + 1]):
         frame = frames[kernels.FRAME * k : kernels.FRAME * (k + 1)]
         reach, mean_x = kernels.find_reach(frame), splat(frame[kernels.X])
         ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
         for row in range(max(bounds[kernels.FIRST, k], start), min(bounds[kernels.END, k], stop)):
-            first, last, column, u_row, v_row = _enter_row(frame, reach, row - image * height, pitch_y, pitch_x, width)
+            first, last, column, u_row, v_row = _enter_row(frame, reach, row - image * height, width)
             base = (row - start) * top_k * stride
             for x in range(base + first, base + last + 1, LANES):
-                _, _, gaussian, fade = _evaluate(column, splat(pitch_x), mean_x, ux, vx, u_row, v_row)
+                _, _, gaussian, fade = _evaluate(column, mean_x, ux, vx, u_row, v_row)
                 _insert(weights, owners, x, x + (top_k - 1) * stride, stride, gaussian * fade, owner)
                 column = column + splat(np.float32(LANES))
 
 
 @jit
 def forward(
-    frames, bounds, colors, zeros, offsets, pitches, stride, planes, images, normalized, top_k, start, stop
+    frames, bounds, colors, zeros, offsets, stride, planes, images, normalized, top_k, start, stop
 ):
     """Render rows [start, stop) of images (B, C, H, W), each pixel from its `top_k` largest weights.
 
@@ -152,7 +147,7 @@ def forward(
         image = above // height
         below = min(above + strip, stop, (image + 1) * height)
         _fill_lists(
-            frames, bounds, offsets, pitches, image, height, width, stride, top_k, weights, owners, above, below
+            frames, bounds, offsets, image, height, width, stride, top_k, weights, owners, above, below
         )
         for row in range(above, below):
             base, lists, y = row * per_row, (row - above) * top_k * stride, row % height
@@ -185,7 +180,7 @@ def backward(
     zero, no_color = splat(ZERO), splat_each(zeros)
     per_row = _count_planes(len(zeros)) * stride
     for image in range(len(pitches)):
-        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
+        rows, columns = ONE / pitches[image, 0], ONE / pitches[image, 1]
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
             frame = frames[kernels.FRAME * k : kernels.FRAME * (k + 1)]
             reach, mean_x = kernels.find_reach(frame), splat(frame[kernels.X])
@@ -194,12 +189,10 @@ def backward(
             tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
             d_color = no_color
             for row in range(bounds[kernels.FIRST, k], bounds[kernels.END, k]):
-                first, last, column, u_row, v_row = _enter_row(
-                    frame, reach, row - image * height, pitch_y, pitch_x, width
-                )
+                first, last, column, u_row, v_row = _enter_row(frame, reach, row - image * height, width)
                 base = row * per_row
                 for x in range(base + first, base + last + 1, LANES):
-                    u, v, gaussian, fade = _evaluate(column, splat(pitch_x), mean_x, ux, vx, u_row, v_row)
+                    u, v, gaussian, fade = _evaluate(column, mean_x, ux, vx, u_row, v_row)
                     weight, least = gaussian * fade, load(planes, x + LEAST * stride)
                     after, tied = where_below(least, weight, gaussian), select_below(weight, least, zero, gaussian)
                     gaussian = select_below(load(planes, x + LAST * stride), owner, after, tied)
@@ -215,8 +208,8 @@ def backward(
                     column = column + splat(np.float32(LANES))
             along, across = horizontal_sum(tu), horizontal_sum(tv)
             s1, s2 = scales[k, 0], scales[k, 1]
-            d_means[k, 0] = frame[kernels.UX] * along + frame[kernels.VX] * across
-            d_means[k, 1] = frame[kernels.UY] * along + frame[kernels.VY] * across
+            d_means[k, 0] = (frame[kernels.UX] * along + frame[kernels.VX] * across) * columns
+            d_means[k, 1] = (frame[kernels.UY] * along + frame[kernels.VY] * across) * rows
             d_scales[k, 0], d_scales[k, 1] = horizontal_sum(tuu) / s1, horizontal_sum(tvv) / s2
             d_rotations[k] = horizontal_sum(tuv) * (s1 / s2 - s2 / s1)
             write_row(d_colors, k, horizontal_sum_each(d_color))

@@ -12,18 +12,22 @@ from typing import Any
 from numba import njit
 
 
-def jit(function: Callable[..., None], flags: frozenset[str] = frozenset({"contract", "nsz"})) -> Any:
+STRICT = frozenset({"contract", "nsz"})
+
+
+def jit(function: Callable[..., None], flags: frozenset[str] = STRICT, inline: bool = False) -> Any:
     """Compile a kernel on first use, and cache it on disk if a folder for that is writable.
 
     Args:
         function: Kernel.
         flags: Relaxations of IEEE 754 that LLVM may use. By default NaN and infinity keep their meaning, and
             contraction allows fused multiply-add.
+        inline: If true, every call is replaced by the body, however long: vectors stay in registers.
 
     Returns:
         The compiled function.
     """
-    options: dict[str, Any] = {"nogil": True, "fastmath": set(flags), "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "fastmath": set(flags), "error_model": "numpy", "forceinline": inline}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # numba could write neither to the package's folder nor to the user's
@@ -33,3 +37,8 @@ def jit(function: Callable[..., None], flags: frozenset[str] = frozenset({"contr
 def fast_jit(function: Callable[..., None]) -> Any:
     """Compile like `jit`, for kernels without NaN: LLVM may reorder sums, and so vectorize them."""
     return jit(function, frozenset({"contract", "nsz", "nnan", "reassoc", "arcp"}))
+
+
+def inlined(function: Callable[..., None]) -> Any:
+    """Compile like `jit`, as a part of the kernels that call it."""
+    return jit(function, inline=True)

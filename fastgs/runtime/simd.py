@@ -256,6 +256,16 @@ def join(_typing: Any, lower: Any, upper: Any) -> Any:
 
 
 @intrinsic
+def first_lane(_typing: Any, value: Any) -> Any:
+    """Return the first lane as a number."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.extract_element(arguments[0], ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(value), generate
+
+
+@intrinsic
 def low(_typing: Any, value: Any) -> Any:
     """Return the first eight of sixteen lanes."""
 
