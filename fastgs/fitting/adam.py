@@ -97,10 +97,12 @@ class GrowingAdam(torch.optim.Optimizer):
         believed = [1 - beta**self._taken for beta in betas]
         correction = believed[0] / gradient.known * math.sqrt(square.known / believed[1])
         for group in self.param_groups:
-            self._move([each for each in group["params"] if each.grad is not None], group["lr"] * correction, betas)
+            self._move(group["params"], group["lr"] * correction, betas)
 
     def _move(self, params: list[Tensor], rate: float, betas: tuple[float, float]) -> None:
-        """Move parameters by their gradients."""
+        """Move parameters by their gradients, where they have some."""
+        params = [each for each in params if each.grad is not None]
+        gradients = [each.grad for each in params if each.grad is not None]
         if not params:
             return
         for each in params:
@@ -115,6 +117,6 @@ class GrowingAdam(torch.optim.Optimizer):
         for step in steps:
             step += 1
         torch._fused_adam_(
-            params, [each.grad for each in params], averages, squares, [], steps,
+            params, gradients, averages, squares, [], steps,
             lr=rate, beta1=betas[0], beta2=betas[1], weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
         )  # fmt: skip

@@ -40,7 +40,7 @@ def similarity(image: Tensor, target: Tensor) -> Similarity:
     first, second = (functional.pad(each[None], (RADIUS,) * 4, mode="reflect") for each in (image, target))
     planes = torch.cat((first, second, first * first, second * second, first * second))
     window = _make_window(image).expand(channels, 1, -1, -1)
-    mean1, mean2, square1, square2, product = functional.conv2d(planes, window, groups=channels).split(1)
+    mean1, mean2, square1, square2, product = torch.split(functional.conv2d(planes, window, groups=channels), 1)
     squared1, squared2, both = mean1.pow(2), mean2.pow(2), mean1 * mean2
     # Rounding must not make variances negative.
     variance1, variance2 = (square1 - squared1).clamp(min=0.0), (square2 - squared2).clamp(min=0.0)
