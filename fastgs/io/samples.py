@@ -11,7 +11,7 @@ from fastgs.io.pixels import Floats
 
 
 class Kind(Protocol):
-    """What is known of the values of a picture; `fastgs.io.picture.Picture` describes the fields."""
+    """Knowledge of what the values of a picture mean; `fastgs.io.picture.Picture` describes the fields."""
 
     @property
     def alpha(self) -> bool:
