@@ -54,7 +54,7 @@ class GaussianArrays:
     @property
     def channels(self) -> int:
         """Return C, the number of channels, alpha included."""
-        return self.colors.shape[1]
+        return int(self.colors.shape[1])
 
     def __len__(self) -> int:
         return len(self.means)

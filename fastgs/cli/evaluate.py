@@ -25,9 +25,9 @@ from fastgs.evaluation.methods.measure import measure as measure_method
 from fastgs.evaluation.methods.records import Budget, MethodRecord, MethodTask
 from fastgs.evaluation.records import ImageRecord
 from fastgs.fitting.options import FitOptions
-from fastgs.io.images import find_images
+from fastgs.io.finding import find_images
 from fastgs.methods import METHODS
-from fastgs.predictor import check_arguments
+from fastgs.methods.arguments import check_arguments
 
 _T = TypeVar("_T", str, int, float)
 
@@ -51,15 +51,12 @@ class _Work(Generic[ImageTaskT, ImageRecordT]):
     measure: Callable[..., ImageRecordT]
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure methods or codecs on images",
-        description="Fit every image by every method with every K and budget, on the CPU, or write it by every codec "
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = (
+        "Fit every image by every method with every K and budget, on the CPU, or write it by every codec "
         "at every rate, and write one record for each fit or file. Records that the file has already are not made "
-        "again, so that what was broken off continues where it stopped, and what is new is added.",
-        allow_abbrev=False,
+        "again, so that what was broken off continues where it stopped, and what is new is added."
     )
     add = parser.add_argument
     named = ", ".join(image_folders())

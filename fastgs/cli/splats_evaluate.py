@@ -28,15 +28,12 @@ from fastgs.io.weights import without_suffix
 from fastgs.splats.index import Split
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure autoencoders on a dataset of Gaussians",
-        description="Code the images of a dataset by every autoencoder, and write a record for each, and one for the "
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = (
+        "Code the images of a dataset by every autoencoder, and write a record for each, and one for the "
         "fitted Gaussians themselves. Where images have classes, a record also says how well a linear classifier tells "
-        "them from the codes, and there is one for the pixels. Records that the file has already are not made again.",
-        allow_abbrev=False,
+        "them from the codes, and there is one for the pixels. Records that the file has already are not made again."
     )
     add = parser.add_argument
     add("dataset", type=Path, metavar="DIR", help="written by `fastgs splats make`")

@@ -24,21 +24,18 @@ from fastgs.cli.download import locate
 from fastgs.cli.images import add_seed
 from fastgs.data.datasets import DATASETS
 from fastgs.fitting.options import FitOptions
-from fastgs.predictor import check_arguments
+from fastgs.methods.arguments import check_arguments
 from fastgs.splats.channels import COLORS
 from fastgs.splats.making import INITS, ITERATIONS, SHARD_SIZE, Progress, check_folder, make
 from fastgs.splats.shards import Settings
 from fastgs.splats.sources import Source, find_sources, listing
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "make",
-        help="fit Gaussians to every image of a dataset",
-        description="Fit Gaussians to many small images at once, and write them with their pixels to a folder: "
-        "index.json and shard-*.safetensors. A run that was broken off continues where it stopped.",
-        allow_abbrev=False,
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = (
+        "Fit Gaussians to many small images at once, and write them with their pixels to a folder: "
+        "index.json and shard-*.safetensors. A run that was broken off continues where it stopped."
     )
     add = parser.add_argument
     add("data", nargs="+", metavar="DATA", help="image files, folders of images, folders of folders of images (whose "

@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.adam import BetaSchedule, GrowingAdam
+from fastgs.fitting.backward import backpropagate
 from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.losses import Loss
 from fastgs.fitting.parametrization import Parametrization, Relative
@@ -180,7 +181,7 @@ class AutogradDescent(Descent):
         if self._config.closed_form_rates() is not None:
             # The gradient of the squared error up to a factor, to which Adam is blind; this spares three passes over
             # the image.
-            image.backward(error)  # type: ignore[no-untyped-call]
+            backpropagate(image, error)
         else:
             self._config.loss(image, self._target).backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()

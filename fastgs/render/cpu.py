@@ -35,8 +35,8 @@ class _Rasterize(torch.autograd.Function):
         normalized: bool,
         top_k: int | None,
     ) -> Tensor:
-        arrays = [_to_array(each) for each in (means, scales, rotations, colors)]
-        drawn = draw(*arrays, counts, pitches, height, width, normalized, top_k)
+        inputs = (_to_array(means), _to_array(scales), _to_array(rotations), _to_array(colors))
+        drawn = draw(*inputs, counts, pitches, height, width, normalized, top_k)
         images = torch.from_numpy(drawn.images)
         ctx.save_for_backward(means, scales, colors, images)
         ctx.kept = drawn.layout, drawn.planes, drawn.stride, normalized, top_k

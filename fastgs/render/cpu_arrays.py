@@ -157,22 +157,15 @@ def render(gaussians: GaussianArrays, height: int, width: int, antialias: bool =
         width: Width of the image in pixels, at least 1.
         antialias: If true, each pixel is the mean over its area where the image is smaller than the canvas.
     """
-    rows, columns = (
-        (1, 1) if not antialias else (math.ceil(gaussians.height / height), math.ceil(gaussians.width / width))
-    )
-    pitch = gaussians.height / (height * rows), gaussians.width / (width * columns)
+    rows, columns = 1, 1
+    if antialias:
+        rows, columns = math.ceil(gaussians.height / height), math.ceil(gaussians.width / width)
+    pitches = [(gaussians.height / (height * rows), gaussians.width / (width * columns))]
+    fields = (gaussians.means, gaussians.scales, gaussians.rotations)
+    means, scales, rotations = (np.ascontiguousarray(field) for field in fields)
+    options = ([len(gaussians)], pitches, height * rows, width * columns, gaussians.blend == "normalized")
     groups = np.array_split(gaussians.colors, count_groups(gaussians.channels), axis=1)
-    images = [
-        draw(
-            *map(np.ascontiguousarray, (gaussians.means, gaussians.scales, gaussians.rotations, group)),
-            counts=[len(gaussians)],
-            pitches=[pitch],
-            height=height * rows,
-            width=width * columns,
-            normalized=gaussians.blend == "normalized",
-        ).images[0]
-        for group in groups
-    ]
+    images = [draw(means, scales, rotations, np.ascontiguousarray(group), *options).images[0] for group in groups]
     image = np.concatenate(images) if len(images) > 1 else images[0]
     if rows * columns == 1:
         return image
@@ -181,4 +174,5 @@ def render(gaussians: GaussianArrays, height: int, width: int, antialias: bool =
     for row in range(rows):
         for column in range(columns):
             total += image[:, row::rows, column::columns]
-    return total / np.float32(rows * columns)
+    total /= np.float32(rows * columns)
+    return total
