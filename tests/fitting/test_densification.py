@@ -15,7 +15,9 @@ from seeds import seeded
 from fastgs.fitting.adam import BetaSchedule, weights
 from fastgs.fitting.densification import DENSITY, LAST, SHARE, Edit, Relocation, place, removal_errors
 from fastgs.fitting.fit import fit
+from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
+from fastgs.fitting.optimizer_cpu import CpuDescent
 from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
@@ -200,15 +202,28 @@ def test_edit_leaves_the_steps_of_kept_gaussians_unchanged():
             torch.testing.assert_close(moved, wanted.expand(3), rtol=1e-3, atol=0)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
-def test_cuda_descent_edits_as_autograd_descent():
-    """On a CPU in Triton's interpreter, several times and in any order with steps."""
+def cuda_descent(gaussians, target, rates):
+    """Return the descent on a GPU; on a CPU, it runs in Triton's interpreter."""
     skip_without_kernels()
     from fastgs.fitting.optimizer_cuda import CudaDescent
 
+    return CudaDescent(Relative(gaussians), target, rates)
+
+
+def cpu_descent(gaussians, target, rates):
+    """Return the descent on a CPU."""
+    if target.is_cuda:
+        pytest.skip("runs where there is no GPU")
+    return CpuDescent(Relative(gaussians), target, rates, LOSSES["mse"])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
+@pytest.mark.parametrize("make", [cuda_descent, cpu_descent])
+def test_descent_edits_as_autograd_descent(make):
+    """Several times and in any order with steps."""
     gaussians, target = gaussians_and_target(8, 9, 18)
     rates = LearningRates(gradient_betas=BetaSchedule(2.5, 0, 2.5), square_betas=BetaSchedule(5, 0, 5))
-    ours = CudaDescent(Relative(gaussians), target, rates)
+    ours = make(gaussians, target, rates)
     theirs = AutogradDescent(Relative(gaussians), target, rates.config(), "auto")
     generator = seeded()
     for turn, (steps, added) in enumerate([(0, 2), (2, 4), (1, 0)]):
