@@ -44,9 +44,9 @@ def test_the_command_itself_imports_not_even_numpy(arguments):
     assert not imported & (SLOW_LIBRARIES | TRAINING | {"numpy", "PIL"})
 
 
-@pytest.mark.parametrize("command", ["predict", "encode", "decode", "info"])
+@pytest.mark.parametrize("command", [*COMMANDS, "splats make", "splats evaluate"])
 def test_help_imports_neither_torch_nor_numba(command):
-    done, imported = run_command(command, "--help")
+    done, imported = run_command(*command.split(), "--help")
     assert f"usage: fastgs {command}" in done.stdout
     assert not imported & (SLOW_LIBRARIES - {"constriction"} | TRAINING)
 
@@ -61,6 +61,12 @@ def test_help_imports_neither_torch_nor_numba(command):
         (["predict", "photo.png", "--backend", "metal"], "argument --backend: expected one of auto, "),
         (["predict", "photo.png", "--background", "300,0,0", "--iterations", "-1"], "argument --"),
         (["encode", "photo.png", "-k", "9", "--scheme", "mp3", "-o", "a.fgs"], "argument --scheme: expected one of "),
+        (
+            ["evaluate", "kodak", "--methods", "best", "--output", "a.json"],
+            "argument --methods: expected some of fastgs",
+        ),
+        (["splats", "make", "photos", "--workers", "0", "--output", "a"], "argument --workers: must be at least 1"),
+        (["table", "missing.json"], "missing.json: cannot be read"),
         (["decode", "a.fgs", "-o", "a.png", "--scale", "0"], "argument --scale: must be more than 0 and finite, got 0"),
     ],
 )
