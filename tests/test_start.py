@@ -1,5 +1,6 @@
 """Imports of commands and of `import fastgs`: nothing that is not used, and no torch for a help or to decode."""
 
+import gc
 import subprocess
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from fastgs.fitting.losses import LOSSES
 from fastgs.initializers import INITIALIZERS
 from fastgs.methods import METHODS
 from fastgs.render.cpu_arrays import render as render_arrays
+from fastgs.runtime.lazy import importing
 from fastgs.runtime.registry import Registry
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,9 +46,9 @@ def test_the_command_itself_imports_not_even_numpy(arguments):
     assert not imported & (SLOW_LIBRARIES | TRAINING | {"numpy", "PIL"})
 
 
-@pytest.mark.parametrize("command", ["predict", "encode", "decode", "info"])
+@pytest.mark.parametrize("command", [*COMMANDS, "splats make", "splats evaluate"])
 def test_help_imports_neither_torch_nor_numba(command):
-    done, imported = run_command(command, "--help")
+    done, imported = run_command(*command.split(), "--help")
     assert f"usage: fastgs {command}" in done.stdout
     assert not imported & (SLOW_LIBRARIES - {"constriction"} | TRAINING)
 
@@ -61,6 +63,12 @@ def test_help_imports_neither_torch_nor_numba(command):
         (["predict", "photo.png", "--backend", "metal"], "argument --backend: expected one of auto, "),
         (["predict", "photo.png", "--background", "300,0,0", "--iterations", "-1"], "argument --"),
         (["encode", "photo.png", "-k", "9", "--scheme", "mp3", "-o", "a.fgs"], "argument --scheme: expected one of "),
+        (
+            ["evaluate", "kodak", "--methods", "best", "--output", "a.json"],
+            "argument --methods: expected some of fastgs",
+        ),
+        (["splats", "make", "photos", "--workers", "0", "--output", "a"], "argument --workers: must be at least 1"),
+        (["table", "missing.json"], "missing.json: cannot be read"),
         (["decode", "a.fgs", "-o", "a.png", "--scale", "0"], "argument --scale: must be more than 0 and finite, got 0"),
     ],
 )
@@ -173,6 +181,24 @@ def test_declared_entries_are_imported_when_they_are_asked_for():
         registry["never"]
     with pytest.raises(ValueError, match="thing: 'later' is registered already; choose another name"):
         registry.declare("later", "fractions:Fraction")
+
+
+def test_importing_pauses_the_collector_and_keeps_only_what_is_new():
+    assert gc.isenabled()
+    frozen = gc.get_freeze_count()
+    with importing():
+        assert not gc.isenabled()
+    assert gc.isenabled() and gc.get_freeze_count() == frozen  # nothing was imported
+    gc.disable()
+    try:
+        with importing():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    code = "from fastgs.runtime.lazy import importing; import gc\nwith importing(): import decimal\n"
+    done, _ = run(code + "assert gc.get_freeze_count() > 0 and gc.isenabled()")
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_lists_all_commands(capsys):

@@ -1,10 +1,10 @@
 """Wall time of commands from start to end, in units of two imports that are measured beside them.
 
-python -m benchmarks.speed.startup PHOTO [--output FILE.json]
+python -m benchmarks.speed.startup [PHOTO] [--output FILE.json]
 
-The photo, such as one of Kodak, is encoded once for `fastgs decode`, and its centre is cut out for `fastgs predict`.
-Every command runs once to fill the caches of the disk and of numba; then all of them run in turn, so that a busy moment
-meets all alike, and medians count.
+The photo, by default the sample of the repository, is encoded once for `fastgs decode`, and its centre is cut out for
+`fastgs predict`. Every command runs once to fill the caches of the disk and of numba; then all of them run in turn, so
+that a busy moment meets all alike, and medians count.
 """
 
 from __future__ import annotations

@@ -87,6 +87,27 @@ def showing_warnings() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def showing_compilation() -> Iterator[None]:
+    """Print a line on stderr, if it is a terminal, when kernels are compiled: nothing else moves meanwhile."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    import logging  # deferred: a help takes without
+
+    logger, handler = logging.getLogger("fastgs.runtime.jit"), logging.Handler()
+    # Printed to what stderr is then: a progress bar puts lines above itself.
+    handler.emit = lambda record: print(f"fastgs: {record.getMessage()}", file=sys.stderr)  # type: ignore[method-assign]
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
 def identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
     """Return the device and inode of each file that exists, which identify it however its path is spelled."""
     return {found for path in paths if (found := _identify(path)) is not None}

@@ -16,6 +16,7 @@ from fastgs.codec import FormatError, decode_arrays
 from fastgs.definition import GaussianArrays
 from fastgs.io.samples import Samples
 from fastgs.io.writing import choose_suffix, write_picture
+from fastgs.runtime.lazy import importing
 
 MAX_PIXELS = 89_478_485  # largest image that `load_image` reads, the default of PIL.Image.MAX_IMAGE_PIXELS
 
@@ -64,7 +65,8 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
 
 def _draw(gaussians: GaussianArrays, scale: float) -> Samples:
     """Render Gaussians at a factor of the size of their canvas."""
-    from fastgs.render.cpu_arrays import render  # deferred: brings in numba, which a wrong file does not need
+    with importing():
+        from fastgs.render.cpu_arrays import render  # deferred: brings in numba, which a wrong file does not need
 
     height, width = _scale_canvas(gaussians, scale)
     # Antialiasing takes about as many samples as the canvas has pixels.

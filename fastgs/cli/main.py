@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from fastgs.cli.console import INTERRUPTED, Parser, say_warning, showing_warnings
+from fastgs.cli.console import INTERRUPTED, Parser, say_warning, showing_compilation, showing_warnings
 from fastgs.runtime.plugins import load_plugins
 
 # Subcommands, each a module of this folder, with their lines in the help.
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say_warning(problem)
     try:
         arguments = _parser().parse_args(argv)
-        with showing_warnings():
+        with showing_warnings(), showing_compilation():
             return int(arguments.run(arguments))
     except SystemExit as stop:  # argparse's way of ending after --help and errors
         return stop.code if isinstance(stop.code, int) else 0

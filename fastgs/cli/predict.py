@@ -14,6 +14,7 @@ from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.methods import LEARNED, WEIGHTS
 from fastgs.methods.arguments import check_arguments, check_init
+from fastgs.runtime.lazy import importing
 
 # Options of the image and of the fit that `Predictor.__call__` takes under the same name.
 IMAGE_OPTIONS = ("num_gaussians", "seed", "size", "blend", "background")
@@ -62,7 +63,8 @@ def declare(parser: Parser) -> None:
 def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
     """Check the options, and fit every image that can be."""
     _check_usage(parser, arguments)
-    from fastgs.cli.predicting import predict  # deferred: a wrong option is found without torch
+    with importing():
+        from fastgs.cli.predicting import predict  # deferred: a wrong option is found without torch
 
     return predict(parser, arguments)
 

@@ -65,7 +65,7 @@ class GrowingAdam(torch.optim.Optimizer):
     """Adam (Kingma and Ba, 2015) with betas that change from step to step.
 
     It calls the fused kernel of `torch.optim.Adam` itself: methods of torch's optimizers import its compiler on first
-    use, which takes as long as a short fit.
+    use, which takes as long as a short fit. Of those methods it has `step` and `zero_grad` only.
 
     Args:
         params: Parameters, or groups of them as `torch.optim.Adam` takes them, with their "lr", to be set before every

@@ -1,15 +1,21 @@
 """Decorators that compile kernels with numba, without the interpreter lock and once for all processes.
 
-Compiled kernels are cached on disk. numba notices changes of a kernel's own file only, so after a change of a constant
-that a kernel imports from another file, the caches (`*.nbi`, `*.nbc` in `__pycache__`) must be deleted.
+Compiled kernels are cached on disk. The first one that is not makes the logger of this module say so, at level INFO.
+numba notices changes of a kernel's own file only, so after a change of a constant that a kernel imports from another
+file, the caches (`*.nbi`, `*.nbc` in `__pycache__`) must be deleted.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from numba import njit
+from numba.core import event
+from typing_extensions import override
+
+_logger = logging.getLogger(__name__)
 
 
 STRICT = frozenset({"contract", "nsz"})
@@ -42,3 +48,25 @@ def fast_jit(function: Callable[..., None]) -> Any:
 def inlined(function: Callable[..., None]) -> Any:
     """Compile like `jit`, as a part of the kernels that call it."""
     return jit(function, inline=True)
+
+
+class _Announcer(event.Listener):
+    """Listener that tells of the first kernel that a process compiles, since that takes seconds."""
+
+    def __init__(self) -> None:
+        self._is_done = False
+
+    @override
+    def on_start(self, event: event.Event) -> None:
+        kernel = event.data["dispatcher"].py_func
+        if not self._is_done and kernel.__module__.startswith("fastgs."):
+            self._is_done = True
+            _logger.info("compiling kernels, once for this machine and number of channels; this takes some seconds")
+
+    @override
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+_announcer = _Announcer()
+event.register("numba:compile", _announcer)  # type: ignore[no-untyped-call]

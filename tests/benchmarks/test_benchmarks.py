@@ -71,3 +71,14 @@ def test_ablations_run_to_their_end(report, tmp_path, monkeypatch):
     assert [record["variant"] for record in records] == list(ablations.PARTS)
     scores = {record["variant"]: record["psnr_init"] for record in records}
     assert len(set(scores.values())) == len(scores)
+
+
+def test_startup_measures_commands_in_units_of_imports(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.speed import startup
+
+    commands = {startup.NUMPY: ["-c", "pass"], startup.TORCH: ["-c", "pass"], "fastgs decode": ["-c", "pass"]}
+    seconds = startup.measure(commands, repeats=2)
+    assert list(seconds) == list(commands) and min(seconds.values()) > 0
+    *_, record = startup.make_records({startup.NUMPY: 0.1, startup.TORCH: 2.0, "fastgs decode": 1.0})
+    assert record["ratios"] == {startup.NUMPY: 10.0, startup.TORCH: 0.5} and record["met"]
