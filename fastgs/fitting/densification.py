@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastgs.fitting.optimizer import Descent
+from fastgs.fitting.removal import Appraiser, smooth_errors
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.filters import mix_with_uniform, smooth
-from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.filters import mix_with_uniform
+from fastgs.initializers.from_density import Structure, gaussians_at
 from fastgs.initializers.sampling import project, sample
-from fastgs.render import Backend, rasterize, render
-from fastgs.render.reference import EPSILON
 
 
 class Edit(NamedTuple):
@@ -68,6 +68,15 @@ STEPS_APART = 20
 LEAST_EVENTS = 3
 
 
+class _Ground:
+    """What is kept of a (C, H, W) target from one event to the next."""
+
+    def __init__(self, target: Tensor) -> None:
+        self.target = target
+        self.appraise = Appraiser(target)
+        self.structure = Structure.of(target)
+
+
 @dataclass
 class Relocation:
     """Moves the Gaussians that do least to where the error is largest (benchmarks/LOG.md, "Relocation").
@@ -82,6 +91,7 @@ class Relocation:
     shares: Sequence[float]
     generator: torch.Generator | None = None
     grows: bool = False
+    _ground: _Ground | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def for_steps(cls, steps: int, per_pixel: float, generator: torch.Generator | None = None) -> Relocation:
@@ -94,9 +104,12 @@ class Relocation:
 
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
         """Move the Gaussians that do least to where the error is largest."""
-        gaussians, image = descent.gaussians(), descent.image()
-        keep = _select_useful(gaussians, image, round(self.shares[event] * len(gaussians)))
-        return Edit(keep, place(target, image, gaussians, keep, self.generator))
+        if self._ground is None or self._ground.target is not target:
+            self._ground = _Ground(target)
+        gaussians = descent.gaussians()
+        removal, errors = self._ground.appraise(gaussians, descent.image)
+        keep = _select_useful(removal, round(self.shares[event] * len(gaussians)))
+        return Edit(keep, place(target, errors, gaussians, keep, self.generator, self._ground.structure))
 
 
 def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -> Callable[[int], Relocation] | None:
@@ -112,75 +125,45 @@ def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -
 
 @torch.no_grad()
 def place(
-    target: Tensor, image: Tensor, gaussians: Gaussians, keep: Tensor, generator: torch.Generator | None
+    target: Tensor,
+    errors: Tensor,
+    gaussians: Gaussians,
+    keep: Tensor,
+    generator: torch.Generator | None,
+    structure: Structure | None = None,
 ) -> Gaussians:
     """Make Gaussians in place of those that go: where the squared error is, with attributes as heuristics give them.
 
     Args:
         target: (C, H, W) image that is fitted.
-        image: (C, H, W) rendering.
+        errors: (H, W) squared errors of the rendering, summed over channels.
         gaussians: N Gaussians.
         keep: (N,) bool, the Gaussians that stay.
         generator: Random generator of the places.
+        structure: That of the target, if it is known.
     """
     total, count = len(gaussians), len(gaussians) - int(keep.sum())
-    error = (image - target).square().sum(0)
-    spacing = (error.numel() / total) ** 0.5
+    spacing = (errors.numel() / total) ** 0.5
     # Uniform where nothing is wrong, as with a black image.
-    wanted = mix_with_uniform(smooth(error, 0.5 * spacing), power=1.0, uniform=0.0)
-    places = sample(wanted, count, generator=generator).to(error.device)
+    wanted = mix_with_uniform(smooth_errors(errors, 0.5 * spacing), power=1.0, uniform=0.0)
+    places = sample(wanted, count, generator=generator).to(errors.device)
     if not count:
-        return gaussians_at(places, target, wanted)
+        return gaussians_at(places, target, wanted, structure)
     # They are as wide as there is room among all.
-    density = project(torch.cat([gaussians.means[keep], places]), *error.shape)
-    return replace(gaussians_at(places, target, density * (total / count)), blend=gaussians.blend)
+    density = project(torch.cat([gaussians.means[keep], places]), *errors.shape)
+    return replace(gaussians_at(places, target, density * (total / count), structure), blend=gaussians.blend)
 
 
-@torch.no_grad()
-def removal_errors(gaussians: Gaussians, image: Tensor, backend: Backend = "auto") -> Tensor:
-    """Return, (K,), by how much the squared error of a well fitted image grows if a Gaussian goes, to second order.
-
-    Under the normalized rule, with weights G_k and W = sum_k G_k, the image I changes by -G_k (c_k - I) / W. The first
-    order of the error vanishes where the fit has converged; the second is the sum of squares of that change,
-
-        sum_x G_k^2 (|c_k|^2 - 2 c_k I + |I|^2) / W^2,
-
-    where G_k^2 is a Gaussian with scales divided by sqrt(2): its sums against images are what the rasterizer under the
-    sum rule gives as gradients of colours.
-    """
-    ones = torch.ones_like(gaussians.colors[:, :1])
-    weights = render(replace(gaussians, colors=ones, blend="sum", alpha=False), backend=backend) + EPSILON
-    squared = weights.square()
-    energy = image.square().sum(0, keepdim=True)
-    linear = _sum_over_pixels(gaussians, image / squared, backend)
-    planes = torch.cat([1 / squared, energy / squared])
-    rest = _sum_over_pixels(gaussians, planes, backend)
-    colors = gaussians.colors
-    return (colors.square().sum(1) * rest[:, 0] - 2 * (colors * linear).sum(1) + rest[:, 1]).clamp(min=0)
-
-
-def _select_useful(gaussians: Gaussians, image: Tensor, count: int) -> Tensor:
-    """Return an (N,) bool mask of all Gaussians but the `count` that do least."""
-    keep = torch.ones(len(gaussians), dtype=torch.bool, device=image.device)
-    keep[removal_errors(gaussians, image).argsort()[:count]] = False
+def _select_useful(removal: Tensor, count: int) -> Tensor:
+    """Return an (N,) bool mask of all Gaussians but the `count` whose removal errors, (N,), are the least."""
+    keep = torch.ones_like(removal, dtype=torch.bool)
+    if removal.device.type != "cpu":
+        keep[removal.argsort()[:count]] = False
+    elif count:
+        # Sorting 50,000 numbers takes as long as rendering them.
+        values = removal.numpy()
+        limit = np.partition(values, count - 1)[count - 1]
+        keep[removal < limit] = False
+        equal = np.flatnonzero(values == limit)  # the first of them go
+        keep[equal[: count - int((values < limit).sum())]] = False
     return keep
-
-
-def _sum_over_pixels(gaussians: Gaussians, images: Tensor, backend: Backend) -> Tensor:
-    """Return (K, C) sums over pixels of the squared weight of each Gaussian times each channel of (C, H, W)."""
-    with torch.enable_grad():
-        colors = gaussians.colors.new_zeros(len(gaussians), len(images)).requires_grad_()
-        rendered = rasterize(
-            gaussians.means,
-            gaussians.scales / 2**0.5,
-            gaussians.rotations,
-            colors,
-            counts=[len(gaussians)],
-            pitches=[(1.0, 1.0)],
-            height=gaussians.height,
-            width=gaussians.width,
-            blend="sum",
-            backend=backend,
-        )
-        (result,) = torch.autograd.grad(rendered, colors, images[None].contiguous())
-    return result

@@ -88,7 +88,11 @@ def _blur(plane, taps, blurred, start, stop):
             sums[x] = middle[x] * taps[radius]
         # From the outside inwards, small weights first.
         for offset in range(radius, 0, -1):
-            above, below, tap = plane[mirror(y - offset, height)], plane[mirror(y + offset, height)], taps[radius - offset]
+            above, below, tap = (
+                plane[mirror(y - offset, height)],
+                plane[mirror(y + offset, height)],
+                taps[radius - offset],
+            )
             for x in range(width):
                 sums[x] += (np.float64(above[x]) + np.float64(below[x])) * tap
         for x in range(width):
