@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from fastgs.fitting.optimizer import Descent
+from fastgs.fitting.parametrization import Attributes
 from fastgs.fitting.removal import Appraiser, smooth_errors
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.filters import mix_with_uniform
 from fastgs.initializers.from_density import Structure, gaussians_at
-from fastgs.initializers.sampling import project, sample
+from fastgs.initializers.sampling import plan, project
 
 
 class Edit(NamedTuple):
@@ -102,14 +102,19 @@ class Relocation:
         events = [LAST * (event + 1) / count for event in range(count)]
         return cls(events, [first * (1 - event / count) for event in range(count)], generator)
 
+    @torch.no_grad()
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
         """Move the Gaussians that do least to where the error is largest."""
         if self._ground is None or self._ground.target is not target:
             self._ground = _Ground(target)
         gaussians = descent.gaussians()
-        removal, errors = self._ground.appraise(gaussians, descent.image)
-        keep = _select_useful(removal, round(self.shares[event] * len(gaussians)))
-        return Edit(keep, place(target, errors, gaussians, keep, self.generator, self._ground.structure))
+        count = round(self.shares[event] * len(gaussians))
+        appraisal = self._ground.appraise(gaussians, descent.image)
+        draw = plan(error_density(appraisal.errors, len(gaussians)), count, generator=self.generator)
+        removal, places = appraisal.removal_errors(count, draw)
+        keep = select_useful(removal, count)
+        means = torch.from_numpy(places).to(gaussians.means)
+        return Edit(keep, settle(means, target, gaussians, keep, self._ground.structure))
 
 
 def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -> Callable[[int], Relocation] | None:
@@ -123,47 +128,47 @@ def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -
     return lambda steps: Relocation.for_steps(steps, per_pixel, generator)
 
 
-@torch.no_grad()
-def place(
-    target: Tensor,
-    errors: Tensor,
-    gaussians: Gaussians,
-    keep: Tensor,
-    generator: torch.Generator | None,
-    structure: Structure | None = None,
+def error_density(errors: Tensor, num_gaussians: int) -> Tensor:
+    """Return the (H, W) density of new places: squared errors, (H, W), blurred by half the mean spacing of K."""
+    spacing = (errors.numel() / num_gaussians) ** 0.5
+    density = smooth_errors(errors, 0.5 * spacing)
+    total = density.sum(dtype=torch.float64).item()
+    # Uniform where nothing is wrong, as with a black image, and where nothing is right any more.
+    return density.mul_(1 / total) if 0 < total < math.inf else torch.ones_like(density)
+
+
+def settle(
+    means: Tensor, target: Tensor, gaussians: Gaussians, keep: Tensor, structure: Structure | None = None
 ) -> Gaussians:
-    """Make Gaussians in place of those that go: where the squared error is, with attributes as heuristics give them.
+    """Make Gaussians in place of those that go, with attributes as heuristics give them.
 
     Args:
+        means: (M, 2) their places, x, y in pixels.
         target: (C, H, W) image that is fitted.
-        errors: (H, W) squared errors of the rendering, summed over channels.
         gaussians: N Gaussians.
-        keep: (N,) bool, the Gaussians that stay.
-        generator: Random generator of the places.
+        keep: (N,) bool, the N - M Gaussians that stay.
         structure: That of the target, if it is known.
     """
-    total, count = len(gaussians), len(gaussians) - int(keep.sum())
-    spacing = (errors.numel() / total) ** 0.5
-    # Uniform where nothing is wrong, as with a black image.
-    wanted = mix_with_uniform(smooth_errors(errors, 0.5 * spacing), power=1.0, uniform=0.0)
-    places = sample(wanted, count, generator=generator).to(errors.device)
-    if not count:
-        return gaussians_at(places, target, wanted, structure)
+    if not len(means):
+        return replace(gaussians, **{name: getattr(gaussians, name)[:0] for name in Attributes._fields})
     # They are as wide as there is room among all.
-    density = project(torch.cat([gaussians.means[keep], places]), *errors.shape)
-    return replace(gaussians_at(places, target, density * (total / count), structure), blend=gaussians.blend)
+    density = project(torch.cat([gaussians.means[keep], means]), *target.shape[1:])
+    density *= len(gaussians) / len(means)
+    return replace(gaussians_at(means, target, density, structure), blend=gaussians.blend)
 
 
-def _select_useful(removal: Tensor, count: int) -> Tensor:
-    """Return an (N,) bool mask of all Gaussians but the `count` whose removal errors, (N,), are the least."""
+def select_useful(removal: Tensor, count: int) -> Tensor:
+    """Return an (N,) bool mask of all Gaussians but the `count` whose removal errors, (N,), are the least.
+
+    Among equal ones, the first go.
+    """
     keep = torch.ones_like(removal, dtype=torch.bool)
     if removal.device.type != "cpu":
-        keep[removal.argsort()[:count]] = False
+        keep[removal.argsort(stable=True)[:count]] = False
     elif count:
-        # Sorting 50,000 numbers takes as long as rendering them.
-        values = removal.numpy()
+        # To sort 50,000 numbers takes half as long as to render them.
+        values, mask = removal.numpy(), keep.numpy()
         limit = np.partition(values, count - 1)[count - 1]
-        keep[removal < limit] = False
-        equal = np.flatnonzero(values == limit)  # the first of them go
-        keep[equal[: count - int((values < limit).sum())]] = False
+        mask[values < limit] = False
+        mask[np.flatnonzero(values == limit)[: count - np.count_nonzero(~mask)]] = False
     return keep

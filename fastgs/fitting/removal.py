@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from fastgs.fitting import removal_kernels as kernels
+from fastgs.fitting.parametrization import Attributes
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.filters import smooth
 from fastgs.render import Backend, choose, cpu_kernels, rasterize, render
@@ -24,24 +26,45 @@ from fastgs.runtime.simd import LANES
 # Parts of the work per thread; several, since they differ in cost and threads wake up late.
 PARTS = 4
 
+# How much the largest of the least removal errors may grow from one appraisal to the next; if it grows more, all are
+# summed up once more.
+ROOM = 1.5
+
 # Largest memory in bytes that is kept between calls. Of large images it would add to the peak of the steps.
 KEPT_BYTES = 2**26
 
 
-class Appraisal(NamedTuple):
-    """What K Gaussians are worth.
+_T = TypeVar("_T")
+
+
+class Appraisal:
+    """What K Gaussians are worth on a target.
+
+    Args:
+        gaussians: K Gaussians.
+        image: (C, H, W) their rendering.
+        target: (C, H, W) target.
 
     Attributes:
-        removal: (K,) growth of the squared error if one goes, see `removal_errors`.
-        errors: (H, W) squared errors of their rendering, summed over channels.
+        errors: (H, W) squared errors, summed over channels; valid until the next appraisal.
     """
 
-    removal: Tensor
-    errors: Tensor
+    def __init__(self, gaussians: Gaussians, image: Tensor, target: Tensor) -> None:
+        self._gaussians, self._image = gaussians, image
+        self.errors = (image - target).square().sum(0)
+
+    def removal_errors(self, count: int, task: Callable[[], _T]) -> tuple[Tensor, _T]:
+        """Return `removal_errors` of these Gaussians, (K,), and the result of a task that does not need them.
+
+        Args:
+            count: Number of the least ones that must be known; others may be infinite.
+            task: Callable that may run in another thread at the same time.
+        """
+        return removal_errors(self._gaussians, self._image), task()
 
 
 class _Memory(NamedTuple):
-    """Memory of `Appraiser`: arguments of `removal_kernels.appraise` of the same names."""
+    """Memory that is kept from one appraisal to the next: arguments of `removal_kernels.appraise` of the same names."""
 
     planes: NDArray[np.float32]
     errors: NDArray[np.float32]
@@ -49,62 +72,113 @@ class _Memory(NamedTuple):
 
 
 class Appraiser:
-    """Callable that appraises Gaussians on one target, with memory that is kept between calls.
+    """Callable that appraises Gaussians on one target, again and again.
 
     Args:
         target: (C, H, W) image.
     """
 
     def __init__(self, target: Tensor) -> None:
-        self._target = target.contiguous()
+        self.target = target.contiguous()
+        self.limit = math.inf  # removal errors beyond it were not among the least ones at the last time
         self._kept: _Memory | None = None
 
-    @torch.no_grad()
     def __call__(self, gaussians: Gaussians, image: Callable[[], Tensor]) -> Appraisal:
-        """Return what the Gaussians are worth; the errors are valid until the next call.
+        """Return what the Gaussians are worth.
 
-        On the CPU, and by the normalized rule, one rendering serves both.
+        On the CPU and by the normalized rule, kernels draw the Gaussians themselves, all of them in each pixel.
 
         Args:
             gaussians: K Gaussians on the canvas of the target, K at least 1.
             image: Callable that renders them, (C, H, W).
         """
-        fast = choose(gaussians.means, "auto") == "cpu" and gaussians.blend == "normalized"
-        if fast and gaussians.channels <= cpu_kernels.MOST_CHANNELS:
-            return self._appraise(gaussians)
-        rendered = image()
-        return Appraisal(removal_errors(gaussians, rendered), (rendered - self._target).square().sum(0))
+        native = choose(gaussians.means, "auto") == "cpu" and gaussians.blend == "normalized"
+        if native and gaussians.channels <= cpu_kernels.MOST_CHANNELS:
+            return _NativeAppraisal(gaussians, self)
+        return Appraisal(gaussians, image(), self.target)
 
-    def _appraise(self, gaussians: Gaussians) -> Appraisal:
-        channels, height, width = self._target.shape
-        stride = width + LANES - 1  # the last vector of a row may reach this far
-        memory = self._kept or _allocate(channels, height, width, stride)
+    def memory(self, stride: int) -> _Memory:
+        """Return memory for rows of so many floats."""
+        memory = self._kept or _allocate(*self.target.shape, stride)
         if sum(each.nbytes for each in memory) <= KEPT_BYTES:
             self._kept = memory
+        return memory
+
+
+class _NativeAppraisal(Appraisal):
+    """Appraisal by the kernels."""
+
+    def __init__(self, gaussians: Gaussians, appraiser: Appraiser) -> None:
+        self._gaussians, self._appraiser = gaussians, appraiser
+        channels, height, width = appraiser.target.shape
+        self._stride = width + LANES - 1  # the last vector of a row may reach this far
+        memory = appraiser.memory(self._stride)
+        means, scales, _, colors = self._arrays()
+        frames, rows = self._prepare(scales)
         workers = threads.num_threads()
-        means, scales, rotations, colors = (
-            getattr(gaussians, name).detach().contiguous().numpy()
-            for name in ("means", "scales", "rotations", "colors")
-        )
-        offsets, pitches = np.array([0, len(means)]), np.ones((1, 2), np.float32)
-        parts = threads.parts(len(means), PARTS * workers)
-        frames, rows = np.empty((2, len(means), cpu_kernels.FRAME), np.float32), np.empty((2, len(means), 2), np.int64)
-        # The square of a Gaussian is one with scales divided by sqrt(2).
-        for number, size in enumerate((scales, scales / np.float32(math.sqrt(2)))):
-            inputs = (means, size, rotations, offsets, pitches, height, frames[number], rows[number])
-            threads.run(cpu_kernels.prepare, inputs, parts)
         edges = np.empty(PARTS * workers + 1, np.int64)
-        cpu_kernels.bands(frames[0], rows[0], np.zeros(height + 1), edges)
+        cpu_kernels.bands(frames, rows, np.zeros(height + 1), edges)
         bands = [(int(top), int(bottom)) for top, bottom in pairwise(edges) if top < bottom]
-        drawn = (means, frames[0], rows[0], colors, (kernels.ZERO,) * channels, offsets, pitches)
-        outputs = (memory.planes, self._target.numpy(), memory.errors, memory.factors)
-        threads.run(kernels.appraise, (*drawn, stride, *outputs), bands)
+        offsets, pitches = self._layout()
+        drawn = (means, frames, rows, colors, (cpu_kernels.ZERO,) * channels, offsets, pitches)
+        outputs = (memory.planes, appraiser.target.numpy(), memory.errors, memory.factors)
+        threads.run(kernels.appraise, (*drawn, self._stride, *outputs), bands)
+        self._factors = memory.factors
+        self.errors = torch.from_numpy(memory.errors)
+
+    @override
+    def removal_errors(self, count: int, task: Callable[[], _T]) -> tuple[Tensor, _T]:
+        results: list[_T] = []
+        # The square of a Gaussian is one with scales divided by sqrt(2).
+        squares = self._prepare(self._arrays()[1] / np.float32(math.sqrt(2)))
+        removal = self._gather(*squares, self._appraiser.limit, lambda: results.append(task()))
+        values = removal.numpy()
+        if np.count_nonzero(values < math.inf) < count:
+            removal = self._gather(*squares, math.inf)
+            values = removal.numpy()
+        if 0 < count <= len(values):
+            self._appraiser.limit = ROOM * float(np.partition(values, count - 1)[count - 1])
+        return removal, results[0]
+
+    def _arrays(self) -> tuple[NDArray[np.float32], ...]:
+        """Return means, scales, rotations and colours."""
+        tensors = (getattr(self._gaussians, name) for name in Attributes._fields)
+        return tuple(each.detach().contiguous().numpy() for each in tensors)
+
+    def _layout(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return offsets and pitches of a batch of this one image, as cpu_kernels.py takes them."""
+        return np.array([0, len(self._gaussians)]), np.ones((1, 2), np.float32)
+
+    def _prepare(self, scales: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return frames and rows of Gaussians with other scales, (K, 2)."""
+        count, (means, _, rotations, _) = len(scales), self._arrays()
+        frames, rows = np.empty((count, cpu_kernels.FRAME), np.float32), np.empty((count, 2), np.int64)
+        inputs = (means, scales, rotations, *self._layout(), self._gaussians.height, frames, rows)
+        threads.run(cpu_kernels.prepare, inputs, threads.parts(count, PARTS * threads.num_threads()))
+        return frames, rows
+
+    def _gather(
+        self,
+        frames: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        limit: float,
+        task: Callable[[], None] | None = None,
+    ) -> Tensor:
+        """Return removal errors, (K,), infinite where they are known to be beyond a limit, and run a task beside."""
+        channels, height, width = self._appraiser.target.shape
+        means, _, _, colors = self._arrays()
         sums = torch.empty(len(means), channels + kernels.MORE)
-        zeros = (kernels.ZERO,) * sums.shape[1]
-        squares = (means, frames[1], rows[1], zeros, height, width, stride, memory.factors, sums.numpy())
-        threads.run(kernels.gather, squares, parts)
-        linear, rest = sums[:, :channels], sums[:, channels:]
-        return Appraisal(_expand(gaussians.colors, linear, rest), torch.from_numpy(memory.errors))
+        zeros = (cpu_kernels.ZERO,) * channels, (cpu_kernels.ZERO,) * sums.shape[1]
+        shared = (means, frames, rows, colors, *zeros, height, width, self._stride, self._factors, np.float32(limit))
+
+        def work(start: int, stop: int) -> None:
+            if stop:
+                kernels.gather(*shared, sums.numpy(), start, stop)
+            elif task is not None:
+                task()
+
+        threads.run(work, (), [(0, 0), *threads.parts(len(means), PARTS * threads.num_threads())])
+        return _expand(self._gaussians.colors, sums[:, :channels], sums[:, channels:])
 
 
 def _allocate(channels: int, height: int, width: int, stride: int) -> _Memory:
@@ -113,6 +187,7 @@ def _allocate(channels: int, height: int, width: int, stride: int) -> _Memory:
     return _Memory(planes, np.empty((height, width), np.float32), factors)
 
 
+@torch.no_grad()
 def _expand(colors: Tensor, linear: Tensor, rest: Tensor) -> Tensor:
     """Return (K,) sums of squares from (K, C) colours and the sums that they are multiplied by, (K, C) and (K, 2)."""
     return (colors.square().sum(1) * rest[:, 0] - 2 * (colors * linear).sum(1) + rest[:, 1]).clamp(min=0)

@@ -12,10 +12,13 @@ import numpy as np
 from fastgs.render.cpu_kernels import EPS, HALF, ONE, UX, VX, ZERO, _accumulate, _count_planes, _enter_row, _weight
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import LANES, fma, lane_index, splat
-from fastgs.runtime.simd_tuples import fma_each, horizontal_sum_each, load_each, splat_each, write_row
+from fastgs.runtime.simd_tuples import fma_each, horizontal_sum_each, load_each, read_row, splat_each, write_row
 
 # Factors of a pixel beside those of the channels: of the squared weight by itself, and of the energy of the image.
 MORE = 2
+
+# Largest error of a sum relative to its positive terms.
+ROUNDING = np.float32(2e-5)
 
 
 def _appraise(
@@ -26,7 +29,15 @@ def _appraise(
     With I the image, D = sum of weights + EPSILON and T the target, the factors are those of `gather`.
 
     Args:
-        means, frames, rows, colors, zeros, offsets, pitches, stride, planes: As for `cpu_kernels.forward`.
+        means: (N, 2) centres.
+        frames: (N, FRAME) as `cpu_kernels.prepare` makes them.
+        rows: (N, 2) from there, too.
+        colors: (N, C) colours.
+        zeros: Tuple of C zeros.
+        offsets: (2,) that is 0 and N.
+        pitches: (1, 2) ones.
+        stride: Length of a row of planes.
+        planes: Memory for all rows of planes, flat.
         target: (C, H, W) image.
         errors: (H, W) sum over channels of (I - T)^2.
         factors: (H, C + 2, stride), flat: I / D^2, then 1 / D^2, then |I|^2 / D^2.
@@ -68,36 +79,62 @@ appraise = jit(_appraise, frozenset())
 
 
 @jit
-def gather(means, frames, rows, zeros, height, width, stride, factors, sums, start, stop):
-    """Sum the factors of the pixels, each times the weight there, for Gaussians [start, stop).
+def _sum_rows(frame, mean_x, mean_y, zeros, width, stride, factors, first_row, last_row):
+    """Return the sums of the factors in some rows, each times the weight there, as a tuple."""
+    total, ramp, step = splat_each(zeros), lane_index(), splat(np.float32(LANES))
+    ux, vx = splat(frame[UX]), splat(frame[VX])
+    for row in range(first_row, last_row + 1):
+        dy = np.float32(row) + HALF - mean_y
+        first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, ONE, width, ramp)
+        base = row * len(zeros) * stride
+        for x in range(base + first, base + last + 1, LANES):
+            u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
+            weight = _weight(fma(u, u, v * v))
+            total = fma_each(weight, load_each(factors, x, stride, zeros), total)
+            dx = dx + step
+    return horizontal_sum_each(total)
+
+
+@jit
+def gather(means, frames, rows, colors, channel_zeros, zeros, height, width, stride, factors, limit, sums, start, stop):
+    """Sum the factors of the pixels, each times the squared weight there, for Gaussians [start, stop).
+
+    With colours c, the sums of the factors L, S and E give `|c|^2 S - 2 c L + E`: the sum over pixels of a square, so
+    that each row only adds to it. Most Gaussians are beyond the limit in their middle row already, and need no other.
 
     Args:
-        means, frames, rows: (N, ...) of Gaussians, as for `cpu_kernels.forward`; those with scales divided by sqrt(2)
-            have the squared weights of the others.
-        zeros: Tuple of F zeros.
-        height, width: Size of the image.
+        means: (N, 2) centres.
+        frames: (N, FRAME) as `cpu_kernels.prepare` makes them for scales divided by sqrt(2), which squares weights.
+        rows: (N, 2) from there, too.
+        colors: (N, C) colours.
+        channel_zeros: Tuple of C zeros.
+        zeros: Tuple of C + 2 zeros.
+        height: Height of the image.
+        width: Width of the image.
         stride: Length of a row of factors.
-        factors: (H, F, stride), flat.
-        sums: (N, F) result.
+        factors: (H, C + 2, stride) as `appraise` leaves them, flat.
+        limit: Limit of the sums of squares, or infinity.
+        sums: (N, C + 2) result; beyond the limit, the last is infinite and the others are 0.
         start: First Gaussian.
         stop: End of the Gaussians.
     """
-    no_sum, ramp, step = splat_each(zeros), lane_index(), splat(np.float32(LANES))
-    per_row = len(zeros) * stride
     for k in range(start, stop):
         frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
-        ux, vx = splat(frame[UX]), splat(frame[VX])
-        total = no_sum
-        for row in range(rows[k, 0], rows[k, 1] + 1):
-            dy = np.float32(row) + HALF - mean_y
-            first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, ONE, width, ramp)
-            base = row * per_row
-            for x in range(base + first, base + last + 1, LANES):
-                u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
-                weight = _weight(fma(u, u, v * v))
-                total = fma_each(weight, load_each(factors, x, stride, zeros), total)
-                dx = dx + step
-        write_row(sums, k, horizontal_sum_each(total))
+        first, last = rows[k, 0], rows[k, 1]
+        if limit < np.inf and first <= last:
+            middle = min(max(int(mean_y), first), last)
+            part = _sum_rows(frame, mean_x, mean_y, zeros, width, stride, factors, middle, middle)
+            color, square, product = read_row(colors, k, channel_zeros), ZERO, ZERO
+            for channel in range(len(channel_zeros)):
+                square += color[channel] * color[channel]
+                product += color[channel] * part[channel]
+            positive = square * part[len(channel_zeros)] + part[len(channel_zeros) + 1]
+            # What rounding may have taken away from the terms that cancel out is no part of the square.
+            if positive * (ONE - ROUNDING) - product - product > limit:
+                write_row(sums, k, zeros)
+                sums[k, len(channel_zeros) + 1] = np.inf
+                continue
+        write_row(sums, k, _sum_rows(frame, mean_x, mean_y, zeros, width, stride, factors, first, last))
 
 
 @jit

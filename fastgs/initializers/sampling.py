@@ -51,6 +51,13 @@ def sample(
     Raises:
         ValueError: The density or K is out of range, or the method is unknown.
     """
+    return torch.from_numpy(plan(density, num_gaussians, method, generator)())
+
+
+def plan(
+    density: Tensor, num_gaussians: int, method: str = "error_diffusion", generator: torch.Generator | None = None
+) -> Callable[[], NDArray[np.float32]]:
+    """Check the arguments of `sample`, and return a callable that samples, once, without torch, in any thread."""
     if density.ndim != 2 or not density.numel():
         raise ValueError(f"density: expected shape (H, W), got {tuple(density.shape)}")
     if num_gaussians < 0:
@@ -61,9 +68,13 @@ def sample(
     if not (mass.min() >= 0 and 0 < mass.max() < math.inf):  # false for NaN, too
         raise ValueError("density: must be finite, not negative and not all zero")
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    positions = METHODS[method](mass, num_gaussians, np.random.default_rng(seed))
-    order = np.lexsort((positions[:, 0], np.floor(positions[:, 1])))
-    return torch.from_numpy(positions[order].astype(np.float32))
+
+    def draw() -> NDArray[np.float32]:
+        positions = METHODS[method](mass, num_gaussians, np.random.default_rng(seed))
+        order = np.lexsort((positions[:, 0], np.floor(positions[:, 1])))
+        return positions[order].astype(np.float32)
+
+    return draw
 
 
 def _place_in_pixels(pixels: NDArray[np.int64], width: int, random: np.random.Generator) -> Positions:
@@ -125,7 +136,8 @@ def _draw_few(mass: Positions, count: int, random: np.random.Generator) -> NDArr
     columns = [
         np.searchsorted(np.cumsum(mass[row]), point, side="right") for row, point in zip(rows, rest, strict=True)
     ]
-    return rows * width + np.minimum(columns, width - 1)
+    pixels: NDArray[np.int64] = rows * width + np.minimum(columns, width - 1)
+    return pixels
 
 
 METHODS: dict[str, Callable[[Positions, int, np.random.Generator], Positions]] = {
