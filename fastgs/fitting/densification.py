@@ -111,7 +111,7 @@ class Relocation:
         count = round(self.shares[event] * len(gaussians))
         appraisal = self._ground.appraise(gaussians, descent.image)
         draw = plan(error_density(appraisal.errors, len(gaussians)), count, generator=self.generator)
-        removal, places = appraisal.removal_errors(count, draw)
+        removal, places = appraisal.removal_errors(draw)
         keep = select_useful(removal, count)
         means = torch.from_numpy(places).to(gaussians.means)
         return Edit(keep, settle(means, target, gaussians, keep, self._ground.structure))
@@ -147,14 +147,15 @@ def settle(
         target: (C, H, W) image that is fitted.
         gaussians: N Gaussians.
         keep: (N,) bool, the N - M Gaussians that stay.
-        structure: That of the target, if it is known.
+        structure: Structure of the target, if it is known already.
     """
     if not len(means):
         return replace(gaussians, **{name: getattr(gaussians, name)[:0] for name in Attributes._fields})
     # They are as wide as there is room among all.
     density = project(torch.cat([gaussians.means[keep], means]), *target.shape[1:])
     density *= len(gaussians) / len(means)
-    return replace(gaussians_at(means, target, density, structure), blend=gaussians.blend)
+    added = gaussians_at(means, target, density, structure)
+    return added if added.blend == gaussians.blend else replace(added, blend=gaussians.blend)
 
 
 def select_useful(removal: Tensor, count: int) -> Tensor:

@@ -26,10 +26,6 @@ from fastgs.runtime.simd import LANES
 # Parts of the work per thread; several, since they differ in cost and threads wake up late.
 PARTS = 4
 
-# How much the largest of the least removal errors may grow from one appraisal to the next; if it grows more, all are
-# summed up once more.
-ROOM = 1.5
-
 # Largest memory in bytes that is kept between calls. Of large images it would add to the peak of the steps.
 KEPT_BYTES = 2**26
 
@@ -53,11 +49,10 @@ class Appraisal:
         self._gaussians, self._image = gaussians, image
         self.errors = (image - target).square().sum(0)
 
-    def removal_errors(self, count: int, task: Callable[[], _T]) -> tuple[Tensor, _T]:
+    def removal_errors(self, task: Callable[[], _T]) -> tuple[Tensor, _T]:
         """Return `removal_errors` of these Gaussians, (K,), and the result of a task that does not need them.
 
         Args:
-            count: Number of the least ones that must be known; others may be infinite.
             task: Callable that may run in another thread at the same time.
         """
         return removal_errors(self._gaussians, self._image), task()
@@ -80,7 +75,6 @@ class Appraiser:
 
     def __init__(self, target: Tensor) -> None:
         self.target = target.contiguous()
-        self.limit = math.inf  # removal errors beyond it were not among the least ones at the last time
         self._kept: _Memory | None = None
 
     def __call__(self, gaussians: Gaussians, image: Callable[[], Tensor]) -> Appraisal:
@@ -99,7 +93,8 @@ class Appraiser:
 
     def memory(self, stride: int) -> _Memory:
         """Return memory for rows of so many floats."""
-        memory = self._kept or _allocate(*self.target.shape, stride)
+        channels, height, width = self.target.shape
+        memory = self._kept or _allocate(channels, height, width, stride)
         if sum(each.nbytes for each in memory) <= KEPT_BYTES:
             self._kept = memory
         return memory
@@ -127,18 +122,24 @@ class _NativeAppraisal(Appraisal):
         self.errors = torch.from_numpy(memory.errors)
 
     @override
-    def removal_errors(self, count: int, task: Callable[[], _T]) -> tuple[Tensor, _T]:
+    def removal_errors(self, task: Callable[[], _T]) -> tuple[Tensor, _T]:
         results: list[_T] = []
+        channels, height, width = self._appraiser.target.shape
+        means, scales, _, _ = self._arrays()
         # The square of a Gaussian is one with scales divided by sqrt(2).
-        squares = self._prepare(self._arrays()[1] / np.float32(math.sqrt(2)))
-        removal = self._gather(*squares, self._appraiser.limit, lambda: results.append(task()))
-        values = removal.numpy()
-        if np.count_nonzero(values < math.inf) < count:
-            removal = self._gather(*squares, math.inf)
-            values = removal.numpy()
-        if 0 < count <= len(values):
-            self._appraiser.limit = ROOM * float(np.partition(values, count - 1)[count - 1])
-        return removal, results[0]
+        squares = self._prepare(scales / np.float32(math.sqrt(2)))
+        sums = torch.empty(len(means), channels + kernels.MORE)
+        zeros = (cpu_kernels.ZERO,) * sums.shape[1]
+        shared = (means, *squares, zeros, height, width, self._stride, self._factors, sums.numpy())
+
+        def work(start: int, stop: int) -> None:
+            if stop:
+                kernels.gather(*shared, start, stop)
+            else:
+                results.append(task())
+
+        threads.run(work, (), [(0, 0), *threads.parts(len(means), PARTS * threads.num_threads())])
+        return _expand(self._gaussians.colors, sums[:, :channels], sums[:, channels:]), results[0]
 
     def _arrays(self) -> tuple[NDArray[np.float32], ...]:
         """Return means, scales, rotations and colours."""
@@ -156,29 +157,6 @@ class _NativeAppraisal(Appraisal):
         inputs = (means, scales, rotations, *self._layout(), self._gaussians.height, frames, rows)
         threads.run(cpu_kernels.prepare, inputs, threads.parts(count, PARTS * threads.num_threads()))
         return frames, rows
-
-    def _gather(
-        self,
-        frames: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        limit: float,
-        task: Callable[[], None] | None = None,
-    ) -> Tensor:
-        """Return removal errors, (K,), infinite where they are known to be beyond a limit, and run a task beside."""
-        channels, height, width = self._appraiser.target.shape
-        means, _, _, colors = self._arrays()
-        sums = torch.empty(len(means), channels + kernels.MORE)
-        zeros = (cpu_kernels.ZERO,) * channels, (cpu_kernels.ZERO,) * sums.shape[1]
-        shared = (means, frames, rows, colors, *zeros, height, width, self._stride, self._factors, np.float32(limit))
-
-        def work(start: int, stop: int) -> None:
-            if stop:
-                kernels.gather(*shared, sums.numpy(), start, stop)
-            elif task is not None:
-                task()
-
-        threads.run(work, (), [(0, 0), *threads.parts(len(means), PARTS * threads.num_threads())])
-        return _expand(self._gaussians.colors, sums[:, :channels], sums[:, channels:])
 
 
 def _allocate(channels: int, height: int, width: int, stride: int) -> _Memory:

@@ -77,7 +77,7 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor, structure: Struc
         means: (K, 2) x, y in pixels.
         image: (3, H, W) image.
         density: (H, W) density of positions, which sums to 1.
-        structure: That of the image, if it is known.
+        structure: Structure of the image, if it is known already.
     """
     _, height, width = image.shape
     columns = means[:, 0].long().clamp(0, width - 1)

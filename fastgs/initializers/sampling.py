@@ -127,16 +127,13 @@ def _diffuse_errors(mass: Positions, count: int, random: np.random.Generator) ->
 
 def _draw_few(mass: Positions, count: int, random: np.random.Generator) -> NDArray[np.int64]:
     """Draw flat indices of pixels, independently: first their rows, so that only those are summed up by pixel."""
-    height, width = mass.shape
     sums = mass.sum(1)
     ends = np.cumsum(sums)
     points = random.random(count) * ends[-1]
-    rows = np.minimum(np.searchsorted(ends, points, side="right"), height - 1)
+    rows = np.minimum(np.searchsorted(ends, points, side="right"), len(mass) - 1)
     rest = points - (ends[rows] - sums[rows])
-    columns = [
-        np.searchsorted(np.cumsum(mass[row]), point, side="right") for row, point in zip(rows, rest, strict=True)
-    ]
-    pixels: NDArray[np.int64] = rows * width + np.minimum(columns, width - 1)
+    pixels = np.empty(count, np.int64)
+    kernels.find(mass, rows, rest, pixels)
     return pixels
 
 

@@ -62,6 +62,27 @@ def diffuse(mass, total, count, noise, errors, top, pixels, found):
 
 
 @jit
+def find(mass, rows, rest, pixels):
+    """Find the pixels in which the cumulative sums of their rows exceed some values.
+
+    Args:
+        mass: (H, W) float64 density.
+        rows: (N,) rows.
+        rest: (N,) values.
+        pixels: (N,) flat indices of the pixels; the last of a row if nothing exceeds the value.
+    """
+    width = mass.shape[1]
+    for i in range(len(rows)):
+        row, cumulative, x = mass[rows[i]], 0.0, 0
+        while x < width - 1:
+            cumulative += row[x]
+            if cumulative > rest[i]:
+                break
+            x += 1
+        pixels[i] = rows[i] * width + x
+
+
+@jit
 def mirror(index, length):
     """Return the index inside [0, length) that an index outside stands for: ... 1 0 | 0 1 2 | 2 1 ..."""
     index %= 2 * length
