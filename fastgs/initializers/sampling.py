@@ -155,17 +155,12 @@ def project(means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Ten
         width: Width of the canvas in pixels.
         sigma: Standard deviation of the blur, in units of the mean spacing sqrt(H W / K).
     """
-    columns = means[:, 0].long().clamp(0, width - 1)
-    rows = means[:, 1].long().clamp(0, height - 1)
-    impulses = torch.zeros(height * width, device=means.device)
-    impulses.index_add_(0, rows * width + columns, torch.ones(len(means), device=means.device))
-    blurred = torch.empty(height, width)
-    plane = impulses.view(height, width).cpu().numpy()
+    impulses, blurred = np.zeros((height, width), np.float32), np.empty((height, width), np.float32)
+    kernels.count(means.detach().cpu().double().numpy(), impulses)
     taps = _make_taps(sigma * (height * width / len(means)) ** 0.5)
-    parts = threads.parts(height, PARTS * threads.num_threads())
-    threads.run(kernels.blur, (plane, taps, blurred.numpy()), parts)
-    density = blurred.to(means.device)
-    return density / density.sum()
+    threads.run(kernels.blur, (impulses, taps, blurred), threads.parts(height, PARTS * threads.num_threads()))
+    density = torch.from_numpy(blurred)
+    return density.div_(density.sum()).to(means.device)
 
 
 def _make_taps(sigma: float) -> Positions:

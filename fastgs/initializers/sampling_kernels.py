@@ -83,6 +83,14 @@ def find(mass, rows, rest, pixels):
 
 
 @jit
+def count(means, counts):
+    """Add 1 to the pixels of positions, (N, 2) float64 x and y, in `counts`, (H, W) float32."""
+    height, width = counts.shape
+    for i in range(len(means)):
+        counts[min(max(int(means[i, 1]), 0), height - 1), min(max(int(means[i, 0]), 0), width - 1)] += 1
+
+
+@jit
 def mirror(index, length):
     """Return the index inside [0, length) that an index outside stands for: ... 1 0 | 0 1 2 | 2 1 ..."""
     index %= 2 * length
