@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastgs.fitting.optimizer import Descent
 from fastgs.fitting.parametrization import Attributes
-from fastgs.fitting.removal import Appraiser, smooth_errors
+from fastgs.fitting.removal import KEPT_BYTES, Appraiser, smooth_errors
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.from_density import Structure, gaussians_at
 from fastgs.initializers.sampling import plan, project
@@ -59,7 +59,7 @@ class Densification(Protocol):
 
 # Constants of `Relocation` (benchmarks/LOG.md, "Relocation"): the share of the Gaussians that move at the first event,
 # down to none behind the last; the densest canvas, in Gaussians per pixel, where so many do; and the share of the run
-# at the last event. A relocation costs about as much as five steps, and the Gaussians that it moves take some to
+# at the last event. A relocation costs somewhat more than a step, and the Gaussians that it moves take some to
 # settle: a run that is too short for a few events has none.
 SHARE = 0.06
 DENSITY = 0.04
@@ -69,12 +69,13 @@ LEAST_EVENTS = 3
 
 
 class _Ground:
-    """What is kept of a (C, H, W) target from one event to the next."""
+    """Facts of a (C, H, W) target that serve every event."""
 
     def __init__(self, target: Tensor) -> None:
         self.target = target
         self.appraise = Appraiser(target)
-        self.structure = Structure.of(target)
+        small = len(Structure._fields) * target[0].nbytes <= KEPT_BYTES
+        self.structure = Structure.of(target) if small else None  # then each event finds it anew
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What relocation asks of a fit: by how much the error grows if a Gaussian goes, and where the error is."""
+"""Questions of relocation to a fit: by how much does the error grow if a Gaussian goes, and where is the error?"""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 
 class Appraisal:
-    """What K Gaussians are worth on a target.
+    """Worth of K Gaussians on a target.
 
     Args:
         gaussians: K Gaussians.
