@@ -20,8 +20,8 @@ from fastgs.fitting.densification import Densification
 from fastgs.fitting.loop import optimize
 from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates, OptimizationConfig
-from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.fitting.optimizer_cpu import CpuDescent
+from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr

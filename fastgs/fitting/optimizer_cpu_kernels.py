@@ -18,8 +18,8 @@ ZERO, ONE = np.float32(0), np.float32(1)
 def _adam(variables, averages, squares, place, gradient, rate, shares):
     """Take a step of Adam (Kingma and Ba, 2015) for eight variables, and return their new values.
 
-    shares are the weights of the new gradient and of its square in the averages, and 1 over the correction of the second
-    for its start at 0; the rate has that of the first.
+    shares are the weights of the new gradient and of its square in the averages, and 1 over the correction of the
+    second for its start at 0; the rate has that of the first.
     """
     average, square = load(averages, place), load(squares, place)
     average = fma(splat(shares[0]), gradient - average, average)

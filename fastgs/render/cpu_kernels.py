@@ -9,9 +9,9 @@ A Gaussian is evaluated in its whitened frame: `u, v` are the coordinates of a p
 deviations, and `d2 = u^2 + v^2`. This is accurate where a conic `a dx^2 + 2 b dx dy + c dy^2` would cancel (needles of
 0.05 px by 1000 px), and the gradients with respect to scales and rotation are plain moments of u and v.
 
-Pixels are taken sixteen at a time: of one row, or, where a Gaussian is at most eight pixels wide, as most are when there
-are many, eight of each of two rows. A pixel beyond the support has weight 0, so rows and chords may be exceeded wherever
-there is memory.
+Pixels are taken sixteen at a time: of one row, or, where a Gaussian is at most eight pixels wide, as most are when
+there are many, eight of each of two rows. A pixel beyond the support has weight 0, so rows and chords may be exceeded
+wherever there is memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from fastgs.runtime.simd import (
     first_lane,
     fma,
     high,
-    horizontal_sum,
     join,
     lane_index,
     load,
@@ -80,23 +79,23 @@ MARGIN = WIDE
 # nobody reads what is added; the last has zeros, so that nothing is gathered from it.
 SPARE_ROWS = 2
 
-# Columns of the array `frames`, flat (N, FRAME): u = UX dx + UY dy and v = VX dx + VY dy at a distance (dx, dy) from the
-# mean (X, Y). The centre of the chord at dy lies SLOPE * dy columns from the mean, and the chord of the row through the
-# mean reaches WIDEST columns to either side. All are in pixels of the image, and the centre of the first pixel is (0, 0).
+# Columns of the array `frames`, flat (N, FRAME): u = UX dx + UY dy and v = VX dx + VY dy at a distance (dx, dy) from
+# the mean (X, Y). The centre of the chord at dy lies SLOPE * dy columns from the mean, and the chord of the row through
+# the mean reaches WIDEST columns to either side. All are in pixels of the image, whose first one has its centre at 0, 0.
 FRAME = 8
 UX, UY, VX, VY, SLOPE, WIDEST, X, Y = range(FRAME)
 
 # Rows of the array `bounds` (3, N) of integers: a Gaussian reaches the rows [FIRST, END) of the batch. AT_ONCE is the
-# number of rows that fit in one vector: 2 or 1 where chords are at most LANES or WIDE pixels wide and lie within the image,
-# also in the row below; else 0.
+# number of rows that fit in one vector: 2 or 1 where chords are at most LANES or WIDE pixels wide and lie within the
+# image, also in the row below; else 0.
 FIRST, END, AT_ONCE = range(3)
 
 # Number of neighbouring Gaussians whose first and last row are kept as one entry of `spans` (blocks, 2), so that a band
 # passes over those of other bands quickly: Gaussians are mostly ordered by row.
 BLOCK = 64
 
-# Sums over the pixels of a Gaussian that its gradients follow from, with t = -2 dw/d(d2) dL/dw: the gradient of the mean
-# in pixels, the moments t u^2, t v^2 and t u v, and then the gradients of the colours.
+# Number of sums over the pixels of a Gaussian that the gradients of its geometry follow from: those of `gather` before
+# the gradients of the colours.
 MOMENTS = 5
 
 # Largest number of colour channels that a kernel takes at once. A kernel is compiled for each number of channels: it is
@@ -137,7 +136,7 @@ def _fade(d2):
 
 
 @jit
-def _weight(d2):
+def weigh(d2):
     """Return the weight w(d2) of reference.py."""
     d2 = minimum(d2, splat_like(d2, CUTOFF2))
     return _gaussian(d2) * _fade(d2)
@@ -284,17 +283,17 @@ def find_chord(frame, reach, dy, width):
 
 
 @inlined
-def _start(frame):
+def start_chord(frame):
     """Return the first column of a short chord through the mean, and a vector of the sixteen lanes less X."""
     lanes = lane_index() - splat(frame[X])
     return frame[X] + ONE - (frame[WIDEST] + SLACK), lanes
 
 
 @inlined
-def _place(y, frame, left, right):
+def place_chord(y, frame, left, right):
     """Return the first columns of short chords in rows y, and u and v of their pixels, as vectors of sixteen lanes.
 
-    `left` is the first column in the row through the mean, and `right` the distance of each pixel from the first, less X.
+    `left` is the first column in the row through the mean, and `right` the distance of each pixel from it, less X.
     """
     dy = y - splat_like(y, frame[Y])
     column = round_down(fma(dy, splat_like(y, frame[SLOPE]), splat_like(y, left)))
@@ -307,7 +306,7 @@ def _place(y, frame, left, right):
 @inlined
 def _add(planes, x, x_right, stride, u, v, color, zeros):
     """Add the weights and the weighted colours of eight pixels at x and eight at x_right."""
-    weight = _weight(fma(u, u, v * v))
+    weight = weigh(fma(u, u, v * v))
     _add_lanes(planes, x, stride, low(weight), color, zeros)
     _add_lanes(planes, x_right, stride, high(weight), color, zeros)
 
@@ -320,7 +319,7 @@ def _add_lanes(planes, x, stride, weight, color, zeros):
 
 
 @jit
-def _accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom):
+def accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom):
     """Add weights and weighted colours to rows [top, bottom) of planes, flat (rows, planes, stride)."""
     per_row = _count_planes(len(zeros)) * stride
     spare = len(planes) - SPARE_ROWS * per_row
@@ -336,12 +335,12 @@ def _accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, st
                 if first_row >= end_row:
                     continue
                 frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
-                left, lanes = _start(frame)
+                left, lanes = start_chord(frame)
                 y, at_once, base = splat(np.float32(first_row - origin)), bounds[AT_ONCE, k], first_row * per_row
                 if at_once == 2:
                     rows, right = join(y, y + splat(ONE)), join(lanes, lanes)
                     for row in range(first_row, end_row, 2):
-                        column, u, v = _place(rows, frame, left, right)
+                        column, u, v = place_chord(rows, frame, left, right)
                         below = base + per_row if row + 1 < lower else spare
                         x, x_below = base + int(first_lane(column)), below + int(first_lane(high(column)))
                         _add(planes, x, x_below, stride, u, v, color, zeros)
@@ -349,7 +348,7 @@ def _accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, st
                 elif at_once == 1:
                     rows, right = join(y, y), join(lanes, lanes + splat(np.float32(LANES)))
                     for _ in range(first_row, end_row):
-                        column, u, v = _place(rows, frame, left, right)
+                        column, u, v = place_chord(rows, frame, left, right)
                         x = base + int(first_lane(column))
                         _add(planes, x, x + LANES, stride, u, v, color, zeros)
                         rows, base = rows + splat_like(ramp, ONE), base + per_row
@@ -376,7 +375,7 @@ def forward(frames, bounds, spans, colors, zeros, offsets, stride, planes, image
     height, width = images.shape[2], images.shape[3]
     per_row = _count_planes(len(zeros)) * stride
     planes[top * per_row : bottom * per_row] = ZERO
-    _accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
+    accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
     for row in range(top, bottom):
         inverses = planes[row * per_row : row * per_row + width]
         for x in range(width):
@@ -400,7 +399,7 @@ def descend_pixels(
     height, width = target.shape[1], target.shape[2]
     per_row = _count_planes(len(zeros)) * stride
     planes[top * per_row : bottom * per_row] = ZERO
-    _accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
+    accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
     inverses = np.empty(width, np.float32)
     for row in range(top, bottom):
         base = row * per_row
@@ -471,7 +470,7 @@ def _write_sums(sums, k, frame, moments, d_color):
     """Write the sums of a Gaussian, with the moments t u and t v turned into the gradient of the mean in pixels."""
     tu, tv, tuu, tvv, tuv = horizontal_sum_each(moments)
     of_mean = frame[UX] * tu + frame[VX] * tv, frame[UY] * tu + frame[VY] * tv
-    write_each(sums, k & (BLOCK - 1), BLOCK, of_mean + (tuu, tvv, tuv) + horizontal_sum_each(d_color))
+    write_each(sums, k & (BLOCK - 1), BLOCK, of_mean + (tuu, tvv, tuv) + horizontal_sum_each(d_color))  # noqa: RUF005
 
 
 @inlined
@@ -492,13 +491,13 @@ def _gather_pairs(frames, bounds, colors, zeros, stride, gradients, origin, star
         if bounds[AT_ONCE, k] == 2:
             first, end = bounds[FIRST, k], bounds[END, k]
             frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
-            left, lanes = _start(frame)
+            left, lanes = start_chord(frame)
             y, right = splat(np.float32(first - origin)), join(lanes, lanes)
             y = join(y, y + splat(ONE))
             base = first * per_row
             moments, d_color = _no_moments(), splat_each(zeros)
             for row in range(first, end, 2):
-                column, u, v = _place(y, frame, left, right)
+                column, u, v = place_chord(y, frame, left, right)
                 below = base + per_row if row + 1 < lower else blank
                 x, x_below = base + int(first_lane(column)), below + int(first_lane(high(column)))
                 moments, d_color = _collect(gradients, x, x_below, stride, zeros, color, u, v, moments, d_color)
@@ -513,13 +512,13 @@ def _gather_rows(frames, bounds, colors, zeros, stride, gradients, origin, start
         if bounds[AT_ONCE, k] == 1:
             first, end = bounds[FIRST, k], bounds[END, k]
             frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
-            left, lanes = _start(frame)
+            left, lanes = start_chord(frame)
             y, right = splat(np.float32(first - origin)), join(lanes, lanes + splat(np.float32(LANES)))
             y = join(y, y)
             base = first * per_row
             moments, d_color = _no_moments(), splat_each(zeros)
             for _ in range(first, end):
-                column, u, v = _place(y, frame, left, right)
+                column, u, v = place_chord(y, frame, left, right)
                 x = base + int(first_lane(column))
                 moments, d_color = _collect(gradients, x, x + LANES, stride, zeros, color, u, v, moments, d_color)
                 y, base = y + splat_like(y, ONE), base + per_row
@@ -558,7 +557,8 @@ def gather(frames, bounds, colors, zeros, height, width, stride, gradients, imag
 
     d mean = (t u, t v) in the frame, d s1 = t u^2 / s1, d s2 = t v^2 / s2, d theta = t u v (s1 / s2 - s2 / s1).
 
-    sums, flat (MOMENTS + C, BLOCK), has a column for each Gaussian of the block.
+    sums, flat (MOMENTS + C, BLOCK), has a column for each Gaussian of the block: the gradient of the mean in pixels, the
+    sums of t u^2, t v^2 and t u v, and the gradients of the colours.
     """
     origin = image * height
     _gather_pairs(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, origin + height, sums)
@@ -574,9 +574,7 @@ def backward(
     """Compute the gradients of the Gaussians of blocks [start, stop)."""
     sums = np.empty((MOMENTS + len(zeros)) * BLOCK, np.float32)
     for image in range(len(pitches)):
-        for block in range(
-            max(start, offsets[image] // BLOCK), min(stop, (offsets[image + 1] + BLOCK - 1) // BLOCK)
-        ):
+        for block in range(max(start, offsets[image] // BLOCK), min(stop, (offsets[image + 1] + BLOCK - 1) // BLOCK)):
             begin, end = max(block * BLOCK, offsets[image]), min((block + 1) * BLOCK, offsets[image + 1])
             gather(frames, bounds, colors, zeros, height, width, stride, gradients, image, begin, end, sums)
             for k in range(begin, end):

@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastgs.render import cpu_kernels as kernels
-from fastgs.render.cpu_kernels import HALF, ONE, ZERO, _count_planes
+from fastgs.render.cpu_kernels import ONE, ZERO, _count_planes
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import (
     LANES,
@@ -111,9 +111,7 @@ def _insert(weights, owners, at, last, stride, weight, owner):
 
 
 @jit
-def _fill_lists(
-    frames, bounds, offsets, image, height, width, stride, top_k, weights, owners, start, stop
-):
+def _fill_lists(frames, bounds, offsets, image, height, width, stride, top_k, weights, owners, start, stop):
     """Fill the lists of rows [start, stop) of one image, flat (rows, top_k, stride)."""
     weights[:] = ZERO
     owners[:] = NOBODY
@@ -131,9 +129,7 @@ def _fill_lists(
 
 
 @jit
-def forward(
-    frames, bounds, colors, zeros, offsets, stride, planes, images, normalized, top_k, start, stop
-):
+def forward(frames, bounds, colors, zeros, offsets, stride, planes, images, normalized, top_k, start, stop):
     """Render rows [start, stop) of images (B, C, H, W), each pixel from its `top_k` largest weights.
 
     Afterwards plane 0 has 1 / (sum of weights + EPSILON) or 1, and planes LEAST and LAST the last entry of the list.
@@ -146,9 +142,7 @@ def forward(
     while above < stop:
         image = above // height
         below = min(above + strip, stop, (image + 1) * height)
-        _fill_lists(
-            frames, bounds, offsets, image, height, width, stride, top_k, weights, owners, above, below
-        )
+        _fill_lists(frames, bounds, offsets, image, height, width, stride, top_k, weights, owners, above, below)
         for row in range(above, below):
             base, lists, y = row * per_row, (row - above) * top_k * stride, row % height
             for x in range(width):
@@ -175,7 +169,7 @@ def backward(
     scales, frames, bounds, colors, zeros, offsets, pitches, height, width, stride, gradients, planes,
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
-    """Compute the gradients of blocks [start, stop) as in cpu_kernels.py, over the pixels that Gaussians take part in."""
+    """Compute the gradients of blocks [start, stop) as in cpu_kernels.py, over the pixels they take part in."""
     start, stop = start * kernels.BLOCK, stop * kernels.BLOCK
     zero, no_color = splat(ZERO), splat_each(zeros)
     per_row = _count_planes(len(zeros)) * stride

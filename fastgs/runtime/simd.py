@@ -194,9 +194,7 @@ def store_integers(_typing: Any, array: Any, index: Any, value: Any) -> Any:
         integers = ir.VectorType(ir.IntType(32), LANES)
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         place = builder.gep(data, [context.cast(builder, arguments[1], signature.args[1], types.intp)])
-        builder.store(
-            builder.fptosi(arguments[2], integers), builder.bitcast(place, integers.as_pointer()), align=4
-        )
+        builder.store(builder.fptosi(arguments[2], integers), builder.bitcast(place, integers.as_pointer()), align=4)
         return context.get_dummy_value()
 
     return types.void(array, index, value), generate
@@ -222,13 +220,14 @@ def _function_of_llvm(name: str, doc: str) -> Callable[..., Any]:
     def call(_typing: Any, value: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             kind = ir.FunctionType(arguments[0].type, [arguments[0].type])
-            function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{value.lanes}f32")
+            name_of_width = f"llvm.{name}.v{value.lanes}f32"
+            function = cgutils.get_or_insert_function(builder.module, kind, name_of_width)  # type: ignore[no-untyped-call]
             return builder.call(function, arguments)
 
         return value(value), generate
 
     call.__doc__ = doc
-    return intrinsic(call)  # type: ignore[no-any-return]
+    return intrinsic(call)
 
 
 square_root = _function_of_llvm("sqrt", "Return the square root of each lane.")

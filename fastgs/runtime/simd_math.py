@@ -19,7 +19,11 @@ _SIN3, _SIN5, _SIN7, _SIN9 = (np.float32(c) for c in (-1 / 6, 1 / 120, -1 / 5040
 _COS4, _COS6, _COS8 = (np.float32(c) for c in (1 / 24, -1 / 720, 1 / 40320))
 _TWO_OVER_PI = np.float32(2 / np.pi)
 # pi / 2 as a sum, the first two of few bits.
-_QUARTER_HIGH, _QUARTER_MIDDLE, _QUARTER_LOW = np.float32(1.5703125), np.float32(4.837512969970703125e-4), np.float32(7.54978995489e-8)
+_QUARTER_HIGH, _QUARTER_MIDDLE, _QUARTER_LOW = (
+    np.float32(1.5703125),
+    np.float32(4.837512969970703125e-4),
+    np.float32(7.54978995489e-8),
+)
 
 ZERO, HALF, ONE, TWO, FOUR = (np.float32(value) for value in (0, 0.5, 1, 2, 4))
 
