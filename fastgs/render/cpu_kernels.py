@@ -81,7 +81,7 @@ SPARE_ROWS = 2
 
 # Columns of the array `frames`, flat (N, FRAME): u = UX dx + UY dy and v = VX dx + VY dy at a distance (dx, dy) from
 # the mean (X, Y). The centre of the chord at dy lies SLOPE * dy columns from the mean, and the chord of the row through
-# the mean reaches WIDEST columns to either side. All are in pixels of the image, whose first one has its centre at 0, 0.
+# the mean reaches WIDEST columns to either side. All are in pixels of the image, whose first centre is 0, 0.
 FRAME = 8
 UX, UY, VX, VY, SLOPE, WIDEST, X, Y = range(FRAME)
 
@@ -557,8 +557,8 @@ def gather(frames, bounds, colors, zeros, height, width, stride, gradients, imag
 
     d mean = (t u, t v) in the frame, d s1 = t u^2 / s1, d s2 = t v^2 / s2, d theta = t u v (s1 / s2 - s2 / s1).
 
-    sums, flat (MOMENTS + C, BLOCK), has a column for each Gaussian of the block: the gradient of the mean in pixels, the
-    sums of t u^2, t v^2 and t u v, and the gradients of the colours.
+    sums, flat (MOMENTS + C, BLOCK), has a column for each Gaussian of the block: the gradient of the mean in pixels,
+    the sums of t u^2, t v^2 and t u v, and the gradients of the colours.
     """
     origin = image * height
     _gather_pairs(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, origin + height, sums)
