@@ -5,29 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from fastgs.definition import CHANNELS as CHANNELS
+from fastgs.definition import CUTOFF, EPSILON, FADE_START, GaussianArrays, check_blend
+from fastgs.definition import MIN_SCALE as MIN_SCALE
+from fastgs.definition import Blend as Blend
 from fastgs.io.files import atomic_write, sorted_header
 from fastgs.io.pixels import ALPHA_CHANNELS, MAX_CHANNELS
-
-Blend = Literal["normalized", "sum"]
-
-# Number of colour channels of an RGB image.
-CHANNELS = 3
-# Smallest standard deviation in pixels that a heuristic, a network or a fit gives a Gaussian. A thinner one falls
-# between the pixel centres: it sees no pixel and costs nothing at the fitted size, but shows as a hairline in a larger
-# image.
-MIN_SCALE = 0.3
-
-# Support of a Gaussian, in standard deviations: its weight begins to fade here, and is 0 from there on.
-FADE_START, CUTOFF = 3.0, 3.5
-# Sum of weights at which the normalized blend is halfway between the Gaussians' colour and black.
-EPSILON = 1e-2
 
 # Number of points that `Gaussians.sample` evaluates at a time.
 CHUNK = 1024
@@ -98,8 +88,7 @@ class Gaussians:
             size = getattr(self, name)
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"{name}: expected an integer of at least 1, got {size!r}")
-        if self.blend not in get_args(Blend):
-            raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {self.blend!r}")
+        check_blend(self.blend)
         if self.alpha and self.channels not in ALPHA_CHANNELS:
             raise ValueError(f"alpha: is the last of 2 or 4 channels, got {self.channels}")
 
@@ -126,6 +115,21 @@ class Gaussians:
             ValueError: The new dtype is not floating point, or a value becomes infinite or a scale zero in it.
         """
         return replace(self, **{name: getattr(self, name).to(*args, **kwargs) for name in _TENSORS})
+
+    @classmethod
+    def from_arrays(cls, arrays: GaussianArrays) -> Gaussians:
+        """Return the Gaussians of arrays, on the CPU; the tensors share the memory of the arrays.
+
+        Raises:
+            ValueError: The arrays hold what Gaussians cannot.
+        """
+        tensors = {name: torch.from_numpy(getattr(arrays, name)) for name in _TENSORS}
+        return cls(**tensors, height=arrays.height, width=arrays.width, blend=arrays.blend, alpha=arrays.alpha)
+
+    def arrays(self) -> GaussianArrays:
+        """Return the Gaussians as float32 arrays, without gradients; those on the CPU may share their memory."""
+        fields = {name: getattr(self, name).detach().cpu().float().contiguous().numpy() for name in _TENSORS}
+        return GaussianArrays(**fields, height=self.height, width=self.width, blend=self.blend, alpha=self.alpha)
 
     def sample(self, points: Tensor) -> Tensor:
         """Return the colours at any points of the canvas, without rendering an image.

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import torch
 
 from fastgs.fitting.fit import Callback
 from fastgs.fitting.losses import Loss
-from fastgs.fitting.options import FitOptions, check_integer
+from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.io.picture import Background, PictureSource, check_background, read_picture
+from fastgs.initializers import INITIALIZERS
+from fastgs.io.picture import PictureSource, read_picture
+from fastgs.io.pixels import Background
 from fastgs.io.stack import read_stack
-from fastgs.methods.fastgs import LEARNED, WEIGHTS, make_method
+from fastgs.methods import LEARNED, WEIGHTS
+from fastgs.methods.arguments import check_arguments, check_init
+from fastgs.methods.fastgs import make_method
 from fastgs.methods.method import Method, Result
 from fastgs.render import Backend, has_triton
 
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
 
-__all__ = ["Predictor", "Result", "check_arguments", "check_init", "work_device"]
+__all__ = ["Predictor", "Result", "work_device"]
 
 
 class Predictor:
@@ -145,44 +148,3 @@ def work_device(home: torch.device, backend: Backend) -> torch.device:
     if home.type == "cpu" and (backend == "cuda" or (backend == "auto" and torch.cuda.is_available() and has_triton())):
         return torch.device("cuda", torch.cuda.current_device())
     return home
-
-
-def check_init(init: str | None = None, weights: str | Path | None = None) -> str:
-    """Return the name of the initializer that arguments of `Predictor` stand for; no weights are loaded.
-
-    Raises:
-        ValueError: As `Predictor` raises it; the message begins with the name of the argument.
-    """
-    if init is None:
-        return DEFAULT if weights is None else LEARNED
-    INITIALIZERS.check("init", init)
-    if weights is not None and init != LEARNED:
-        raise ValueError(f"weights: are for init {LEARNED!r}, not {init!r}; leave one of the two out")
-    return init
-
-
-def check_arguments(
-    *,
-    num_gaussians: int,
-    seed: int = 0,
-    size: int | None = None,
-    blend: str = "normalized",
-    background: Background | None = None,
-) -> None:
-    """Check what depends neither on the image nor on the fit, so that a mistake shows before any work is done.
-
-    `FitOptions` checks the options of the fit when it is made.
-
-    Raises:
-        ValueError: An argument of `Predictor.__call__` has the wrong type or range; the message begins with its name.
-    """
-    check_integer("num_gaussians", num_gaussians, least=1)
-    check_integer("seed", seed, least=0)
-    if seed >= 2**64:
-        raise ValueError(f"seed: must be below 2^64, got {seed}")
-    if size is not None:
-        check_integer("size", size, least=1)
-    if blend not in get_args(Blend):
-        raise ValueError(f"blend: expected one of {', '.join(get_args(Blend))}, got {blend!r}")
-    if background is not None:
-        check_background(background)

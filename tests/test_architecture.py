@@ -3,11 +3,7 @@
 import argparse
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 import fastgs
 from fastgs.cli.console import Failures
@@ -17,7 +13,7 @@ PACKAGE = Path(fastgs.__file__).parent
 
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
-    {"io", "runtime", "nearest"},
+    {"io", "runtime", "nearest", "definition"},
     {"gaussians"},
     {"metrics", "render", "visualize", "data"},
     {"initializers"},
@@ -48,6 +44,15 @@ def imports(tree):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from place(node.value)
+
+
+def place(text):
+    """Yield the module or name that a string such as "fastgs.codec.fastgs:SCHEME" says to import, if it is one."""
+    module, _, name = text.partition(":")
+    if re.fullmatch(r"fastgs(\.\w+)+", module) and (PACKAGE.parent / f"{module.replace('.', '/')}.py").is_file():
+        yield f"{module}.{name}".rstrip(".")
 
 
 def part_of_house(name):
@@ -98,33 +103,15 @@ def test_no_module_is_named_utils():
     assert not names & {"utils", "util", "misc", "helpers", "helper", "common"}
 
 
-@pytest.mark.slow
-def test_import_of_fastgs_is_light():
-    """It takes less beside torch than torch itself, in the same moment: the best of two, as disks may be cold."""
-    code = """
-import sys, time
-times = [time.perf_counter()]
-import torch
-times.append(time.perf_counter())
-import fastgs
-times.append(time.perf_counter())
-print((times[2] - times[1]) / (times[1] - times[0]))
-heavy = {"wandb", "lightning", "pytorch_lightning", "segmentation_models_pytorch", "timm", "torchvision", "gsplat"}
-print(*sorted((heavy | {"matplotlib", "torchmetrics", "tifffile", "imagecodecs"}) & set(sys.modules)))
-"""
-    outputs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-        for _ in range(2)
-    ]
-    assert outputs[0][1:] == [""]
-    assert min(float(share) for share, *_ in outputs) < 1
-
-
 # Whose messages modules write that name options of `fastgs`: all those commands must have them.
 SPEAKERS = {
     "cli.main": [""],
     **{f"cli.{name}": [name] for name in ("predict", "encode", "decode", "info", "evaluate", "table", "download")},
     **{f"cli.splats_{name}": [f"splats {name}"] for name in ("make", "evaluate")},
+    "cli.predicting": ["predict"],
+    "cli.evaluating": ["evaluate"],
+    "cli.splats_making": ["splats make"],
+    "cli.splats_evaluating": ["splats evaluate"],
     "cli.coding": ["encode", "decode"],
     "cli.images": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],
@@ -139,6 +126,7 @@ SILENT = {"training", "io.version", "cli.console"}
 
 def commands(parser, name=""):
     """(name, parser) of the subcommands, those of subcommands included."""
+    parser.declare()
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for part, below in action.choices.items():

@@ -14,7 +14,7 @@ from fastgs.fitting.fit import HistoryEntry, fit
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT
-from fastgs.methods.fastgs import LEARNED, WEIGHTS
+from fastgs.methods import LEARNED, WEIGHTS
 
 LEVELS = (30, 35, 40, 45)  # dB
 AGREEMENT = 0.1  # dB that two backends may differ by

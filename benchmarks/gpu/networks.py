@@ -15,7 +15,7 @@ from benchmarks.speed.training import Clock, watched
 from fastgs.data import Batch
 from fastgs.initializers import curvature
 from fastgs.io.images import load_image
-from fastgs.methods.fastgs import WEIGHTS
+from fastgs.methods import WEIGHTS
 from fastgs.models.attribute import STATE_CHANNELS, AttributeInputs
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights

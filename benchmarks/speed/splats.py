@@ -15,7 +15,8 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.environment import run, write_results
-from fastgs.splats.making import INITS, make
+from fastgs.splats.kinds import INITS
+from fastgs.splats.making import make
 from fastgs.splats.shards import Settings
 from fastgs.splats.sources import Source, find_sources, listing
 

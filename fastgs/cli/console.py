@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import tempfile
@@ -12,20 +13,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from torch import OutOfMemoryError
+from typing_extensions import override
 
-from fastgs.fitting.fit import HistoryEntry
 from fastgs.fitting.options import DEFAULT_ITERATIONS
-from fastgs.io.pixels import ImageWarning
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
+
+    from fastgs.fitting.fit import HistoryEntry
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser that reports a mistake in one line, without the usage."""
+    """Parser that reports a mistake in one line, without the usage, and that can wait with its options.
+
+    Args:
+        module: Module of a subcommand; its function `declare` adds the options when the subcommand is used.
+        options: Arguments of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, module: str | None = None, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+        self._module = module
+
+    def declare(self) -> None:
+        """Declare the options, unless that is done."""
+        module, self._module = self._module, None
+        if module is not None:
+            importlib.import_module(module).declare(self)
+
+    @override
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.declare()
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Exit with one line and the exit code of wrong usage."""
@@ -50,6 +71,8 @@ def say_warning(text: str) -> None:
 @contextmanager
 def showing_warnings() -> Iterator[None]:
     """Print warnings about images as one line each, instead of with their place in the code."""
+    from fastgs.io.pixels import ImageWarning  # deferred: brings in numpy, which a help takes without
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", ImageWarning)
         usual = warnings.showwarning
@@ -62,6 +85,27 @@ def showing_warnings() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+@contextmanager
+def showing_compilation() -> Iterator[None]:
+    """Print a line on stderr, if it is a terminal, when kernels are compiled: nothing else moves meanwhile."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    import logging  # deferred: a help takes without
+
+    logger, handler = logging.getLogger("fastgs.runtime.jit"), logging.Handler()
+    # Printed to what stderr is then: a progress bar puts lines above itself.
+    handler.emit = lambda record: print(f"fastgs: {record.getMessage()}", file=sys.stderr)  # type: ignore[method-assign]
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
@@ -174,14 +218,20 @@ def reporting(subject: object, failures: Failures) -> Iterator[None]:
                 reason = f"cannot be written ({error.strerror or error})"
             case ValueError():
                 reason = str(error).removeprefix(f"{subject}: ")
-            case MemoryError() | OutOfMemoryError():
+            case MemoryError():
                 reason = failures.for_memory
-            case RuntimeError() if "allocate memory" in str(error):  # raised by torch on CPUs
+            case RuntimeError() if _lacks_memory(error):
                 reason = failures.for_memory
             case _:
                 raise
         say_error(f"{subject}: {reason}")
         failures.append(subject)
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    """Tell whether torch raised an error for lack of memory, on a CPU or on a GPU."""
+    torch = sys.modules.get("torch")
+    return "allocate memory" in str(error) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 @contextmanager

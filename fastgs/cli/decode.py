@@ -12,23 +12,18 @@ from PIL import Image
 from fastgs.cli.coding import output_folder, read_fgs
 from fastgs.cli.console import Failures, Parser
 from fastgs.cli.images import Job, process_files
-from fastgs.codec import FormatError, decode
-from fastgs.gaussians import Gaussians
-from fastgs.io.picture import Picture
+from fastgs.codec import FormatError, decode_arrays
+from fastgs.definition import GaussianArrays
+from fastgs.io.samples import Samples
 from fastgs.io.writing import choose_suffix, write_picture
-from fastgs.render import render
+from fastgs.runtime.lazy import importing
 
 MAX_PIXELS = 89_478_485  # largest image that `load_image` reads, the default of PIL.Image.MAX_IMAGE_PIXELS
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "decode",
-        help="draw .fgs files",
-        description="Draw .fgs files as images, at any size, with their transparency.",
-        allow_abbrev=False,
-    )
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = "Draw .fgs files as images, at any size, with their transparency."
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help=".fgs files")
     add("-o", "--output", type=Path, required=True, metavar="PATH", help="the image to write, such as FILE.png, for "
@@ -60,7 +55,7 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
 
         def run() -> str:
             write_picture(output, picture, bits=arguments.bits)
-            size = f"{picture.width} x {picture.height}"
+            size = " x ".join(map(str, picture.values.shape[:0:-1]))
             return f"{path} -> {output}  {size}  {len(gaussians)} Gaussians  {seconds:.2f} s"
 
         return Job([output], run)
@@ -68,15 +63,18 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     return process_files([[path] for path in files], plan, Failures(parser))
 
 
-def _draw(gaussians: Gaussians, scale: float) -> Picture:
+def _draw(gaussians: GaussianArrays, scale: float) -> Samples:
     """Render Gaussians at a factor of the size of their canvas."""
+    with importing():
+        from fastgs.render.cpu_arrays import render  # deferred: brings in numba, which a wrong file does not need
+
     height, width = _scale_canvas(gaussians, scale)
     # Antialiasing takes about as many samples as the canvas has pixels.
     antialias = gaussians.height * gaussians.width <= MAX_PIXELS
-    return Picture(render(gaussians, height, width, antialias=antialias), gaussians.alpha)
+    return Samples(render(gaussians, height, width, antialias), gaussians.alpha)
 
 
-def _decode_gaussians(data: bytes, partial: bool) -> Gaussians:
+def _decode_gaussians(data: bytes, partial: bool) -> GaussianArrays:
     """Return the Gaussians of a file.
 
     Args:
@@ -87,16 +85,16 @@ def _decode_gaussians(data: bytes, partial: bool) -> Gaussians:
         FormatError: The file is damaged or cut; if it can be drawn in part, the message says how.
     """
     try:
-        return decode(data, partial)
+        return decode_arrays(data, partial)
     except FormatError as error:
         try:
-            decode(data, partial=True)
+            decode_arrays(data, partial=True)
         except FormatError:
             raise error from None
         raise FormatError(f"{error}; --partial draws a coarse image from what is there") from None
 
 
-def _scale_canvas(gaussians: Gaussians, scale: float) -> tuple[int, int]:
+def _scale_canvas(gaussians: GaussianArrays, scale: float) -> tuple[int, int]:
     """Return the height and width of the image.
 
     Raises:

@@ -15,15 +15,10 @@ from fastgs.data.fetch import DownloadError
 ALL = "all"  # value of --split that chooses every part
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
     summaries = ". ".join(f"{name}: {dataset.summary}" for name, dataset in DATASETS.items())
-    parser = commands.add_parser(
-        "download",
-        help="fetch photos to train or compare on",
-        description=f"Fetch photos. {summaries}. A download that was broken off continues where it stopped.",
-        allow_abbrev=False,
-    )
+    parser.description = f"Fetch photos. {summaries}. A download that was broken off continues where it stopped."
     splits = {split: None for dataset in DATASETS.values() for split in dataset.parts if split != ALL}
     add = parser.add_argument
     add("dataset", choices=list(DATASETS), metavar="DATASET", help=f"one of {', '.join(DATASETS)}")

@@ -6,6 +6,7 @@ import argparse
 import math
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastgs.cli.coding import output_folder
 from fastgs.cli.console import (
@@ -15,26 +16,22 @@ from fastgs.cli.console import (
     wrong_argument,
 )
 from fastgs.cli.images import Job, add_background, add_images, add_seed, add_size, process_images
-from fastgs.codec import MAX_BPP, SCHEMES, decode, encode
-from fastgs.codec.fastgs import SCHEME as DEFAULT_SCHEME
+from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, decode, encode
 from fastgs.fitting.options import FitOptions
 from fastgs.io.files import atomic_write
-from fastgs.io.picture import Picture, read_picture
 from fastgs.io.pixels import ImageError
-from fastgs.metrics.quality import psnr
-from fastgs.predictor import check_arguments
-from fastgs.render import render
+from fastgs.methods.arguments import check_arguments
+
+if TYPE_CHECKING:
+    from fastgs.io.picture import Picture
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "encode",
-        help="write images as .fgs files",
-        description="Fit Gaussians to images and write them as .fgs files, of a given size, quality or number of "
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = (
+        "Fit Gaussians to images and write them as .fgs files, of a given size, quality or number of "
         "Gaussians. A size or a quality takes several fits. Gray and transparency are kept; the PSNR is then that of "
-        "gray, or of premultiplied colours and alpha.",
-        allow_abbrev=False,
+        "gray, or of premultiplied colours and alpha."
     )
     add_images(parser)
     add = parser.add_argument
@@ -45,9 +42,8 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
         "3%% of them if that can be")  # fmt: skip
     sizes.add_argument("--target-psnr", type=float, metavar="DB", help="a small file of at least this PSNR in dB")
     sizes.add_argument("-k", "--num-gaussians", type=int, metavar="K", help="how many Gaussians, at most")
-    add("--scheme", default=DEFAULT_SCHEME.name, help=f"{', '.join(SCHEMES)} (default: {DEFAULT_SCHEME.name})")
-    steps = ", ".join(f"{scheme.iterations:,} of {scheme.name}" for scheme in SCHEMES.values())
-    add("--iterations", type=int, metavar="N", help=f"number of steps of each fit (default: {steps})")
+    add("--scheme", default=DEFAULT, help=f"{', '.join(SCHEMES)} (default: {DEFAULT})")
+    add("--iterations", type=int, metavar="N", help="number of steps of each fit (default: the scheme's own)")
     add_seed(parser)
     add_size(parser)
     add_background(parser)
@@ -85,6 +81,9 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
 
 def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Namespace) -> str:
     """Write the file of one image; return the line about it."""
+    from fastgs.metrics.quality import psnr  # deferred: wrong options are found without torch
+    from fastgs.render import render
+
     picture = _read(path, arguments)
     image = picture.values
     iterations = SCHEMES[arguments.scheme].iterations if arguments.iterations is None else arguments.iterations
@@ -119,6 +118,8 @@ def _read(path: Path, arguments: argparse.Namespace) -> Picture:
     Raises:
         ImageError: The image cannot be read, or has high dynamic range or numbers with a range of their own.
     """
+    from fastgs.io.picture import read_picture
+
     picture = read_picture(path, arguments.size, arguments.background)
     if picture.is_hdr or picture.range != (0.0, 1.0):
         kind = "high dynamic range" if picture.is_hdr else "numbers with a range of their own"

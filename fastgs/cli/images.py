@@ -10,7 +10,7 @@ from typing import NamedTuple
 from PIL import ImageColor
 
 from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
-from fastgs.io.images import PICTURE_SUFFIXES, find_images
+from fastgs.io.finding import PICTURE_SUFFIXES, find_images
 
 
 class Job(NamedTuple):

@@ -10,18 +10,13 @@ from typing import Any
 
 from fastgs.cli.coding import read_fgs
 from fastgs.cli.console import FAILED, Failures, Parser, reporting, write
-from fastgs.codec import SCHEMES, read_frame
+from fastgs.codec import SCHEMES, decode_arrays, read_frame
 from fastgs.codec.frame import MAGIC
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "info",
-        help="tell what is in a .fgs file",
-        description="Tell what is in a .fgs file, and how many of its bytes each attribute of the Gaussians takes.",
-        allow_abbrev=False,
-    )
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = "Tell what is in a .fgs file, and how many of its bytes each attribute of the Gaussians takes."
     parser.add_argument("file", type=Path, metavar="FILE", help="a .fgs file")
     parser.add_argument("--json", action="store_true", help="as JSON, with the bits of each attribute")
     parser.set_defaults(run=lambda arguments: _print_info(parser, arguments))
@@ -45,8 +40,7 @@ def _collect_facts(data: bytes) -> dict[str, Any]:
         FormatError: No encoder writes such a file.
     """
     frame = read_frame(data)
-    scheme = SCHEMES[frame.scheme]
-    gaussians = scheme.decode(frame)
+    gaussians = decode_arrays(data)
     return {
         "version": data[len(MAGIC)],
         "scheme": frame.scheme,
@@ -59,7 +53,7 @@ def _collect_facts(data: bytes) -> dict[str, Any]:
         "num_gaussians": len(gaussians),
         "bytes": len(data),
         "bpp": 8 * len(data) / (frame.width * frame.height),
-        "bits": scheme.bit_breakdown(frame),
+        "bits": SCHEMES[frame.scheme].bit_breakdown(frame),
     }
 
 

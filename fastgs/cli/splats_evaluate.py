@@ -1,42 +1,21 @@
-"""`fastgs splats evaluate`: measures autoencoders on a dataset of Gaussians, and writes records."""
+"""`fastgs splats evaluate`: measures autoencoders on a dataset of Gaussians. splats_evaluating.py does the work."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from fastgs.cli.console import (
-    FAILED,
-    Failures,
-    Parser,
-    check_outputs,
-    identities,
-    make_folder,
-    reporting,
-    wrong_argument,
-)
-from fastgs.cli.measuring import ConsoleMonitor, existing_records
-from fastgs.evaluation.autoencoders.coders import Coder, load_coder, pixel_coder, splat_coder
-from fastgs.evaluation.autoencoders.measure import Dataset, measure
-from fastgs.evaluation.autoencoders.pictures import draw_grid
-from fastgs.evaluation.autoencoders.records import AutoencoderRecord, AutoencoderTask
-from fastgs.evaluation.harness import Progress, RecordFile, measure_tasks
-from fastgs.io.files import atomic_write
-from fastgs.io.weights import without_suffix
-from fastgs.splats.index import Split
+from fastgs.cli.console import Parser, wrong_argument
+from fastgs.splats.kinds import Split
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="measure autoencoders on a dataset of Gaussians",
-        description="Code the images of a dataset by every autoencoder, and write a record for each, and one for the "
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = (
+        "Code the images of a dataset by every autoencoder, and write a record for each, and one for the "
         "fitted Gaussians themselves. Where images have classes, a record also says how well a linear classifier tells "
-        "them from the codes, and there is one for the pixels. Records that the file has already are not made again.",
-        allow_abbrev=False,
+        "them from the codes, and there is one for the pixels. Records that the file has already are not made again."
     )
     add = parser.add_argument
     add("dataset", type=Path, metavar="DIR", help="written by `fastgs splats make`")
@@ -51,77 +30,9 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Check the options, measure what is not measured yet, and draw the picture."""
+    """Check the options, and measure."""
     if arguments.images < 1:
         wrong_argument(parser, ValueError(f"images: must be at least 1, got {arguments.images}"))
-    dataset, coders = _read_inputs(parser, arguments)
-    outputs = [arguments.output]
-    if arguments.pictures is not None:
-        outputs.append(arguments.pictures / f"{dataset.name}-{arguments.split}.png")
-    _check_outputs(parser, arguments, outputs)
-    records = existing_records(parser, arguments.output, AutoencoderRecord)
+    from fastgs.cli.splats_evaluating import evaluate  # deferred: a wrong option is found without torch
 
-    failures = Failures(parser)
-    members = _measure(arguments.output, dataset, coders, records, failures)
-    for picture in outputs[1:]:
-        with reporting(picture, failures), atomic_write(picture) as temporary:
-            draw_grid(dataset, members, arguments.images).save(temporary)
-    return FAILED if failures else 0
-
-
-def _read_inputs(parser: Parser, arguments: argparse.Namespace) -> tuple[Dataset, list[Coder]]:
-    """Return the dataset and all that is to code it; end with one line if something is missing or does not fit."""
-    try:
-        dataset = Dataset(arguments.dataset, arguments.split)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(f"argument DIR: {error}")
-    height, width = dataset.height, dataset.width
-    coders = [splat_coder(dataset.index, height, width)]
-    if dataset.index.labels:
-        coders.append(pixel_coder(height, width, dataset.index.settings.colors))
-    for path in arguments.autoencoders:
-        try:
-            coders.append(load_coder(path, dataset.index, height, width))
-        except (FileNotFoundError, ValueError) as error:
-            parser.error(f"argument --autoencoders: {error}")
-        if coders[-1].name in [each.name for each in coders[:-1]]:
-            parser.error(f"argument --autoencoders: {path}: another one has this name, too; rename it")
-    return dataset, coders
-
-
-def _check_outputs(parser: Parser, arguments: argparse.Namespace, outputs: Sequence[Path]) -> None:
-    """End with one line if an input would be overwritten, or nothing can be written."""
-    stems = [without_suffix(path) for path in arguments.autoencoders]
-    weights = [Path(f"{stem}{suffix}") for stem in stems for suffix in (".safetensors", ".json")]
-    inputs = identities([*weights, *arguments.dataset.iterdir()])
-    for output, option in zip(outputs, ("--output", "--pictures"), strict=False):
-        try:
-            check_outputs([output], inputs, {}, option)
-        except ValueError as error:
-            parser.error(str(error))
-    for output, option in zip(outputs, ("--output", "--pictures"), strict=False):
-        make_folder(parser, output.parent, option)
-
-
-def _measure(
-    output: Path,
-    dataset: Dataset,
-    coders: Sequence[Coder],
-    records: dict[AutoencoderTask, AutoencoderRecord],
-    failures: Failures,
-) -> list[tuple[Coder, AutoencoderRecord]]:
-    """Measure the coders without a record, keep the file up to date, and return all coders that have a record."""
-    tasks = {dataset.task(coder): coder for coder in coders}
-    # Weights that were exported again replace what they were.
-    slots = {task.slot for task in tasks}
-    records = {task: record for task, record in records.items() if task in tasks or task.slot not in slots}
-    file = RecordFile(output, records, list(tasks))
-
-    def measure_coder(task: AutoencoderTask, *, progress: Progress | None = None) -> AutoencoderRecord:
-        return measure(dataset, tasks[task], progress)
-
-    monitor = ConsoleMonitor(lambda task: str(dataset.folder), failures)
-    pending = [task for task in tasks if task not in records]
-    with monitor.bar(len(pending)):
-        measure_tasks(file, pending, measure_coder, monitor)
-    return [(coder, records[task]) for task, coder in tasks.items() if task in records]
+    return evaluate(parser, arguments)

@@ -1,44 +1,24 @@
-"""`fastgs splats make`: turns a dataset of images into a dataset of Gaussians."""
+"""`fastgs splats make`: turns a dataset of images into a dataset of Gaussians. splats_making.py does the work."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from statistics import fmean
 
-from fastgs.cli.console import (
-    FAILED,
-    Failures,
-    Parser,
-    announce,
-    batch_progress,
-    make_folder,
-    reporting,
-    say_error,
-    wrong_argument,
-)
-from fastgs.cli.download import locate
+from fastgs.cli.console import Parser, wrong_argument
 from fastgs.cli.images import add_seed
 from fastgs.data.datasets import DATASETS
 from fastgs.fitting.options import FitOptions
-from fastgs.predictor import check_arguments
-from fastgs.splats.channels import COLORS
-from fastgs.splats.making import INITS, ITERATIONS, SHARD_SIZE, Progress, check_folder, make
-from fastgs.splats.shards import Settings
-from fastgs.splats.sources import Source, find_sources, listing
+from fastgs.methods.arguments import check_arguments
+from fastgs.splats.kinds import COLORS, INITS, ITERATIONS, SHARD_SIZE
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "make",
-        help="fit Gaussians to every image of a dataset",
-        description="Fit Gaussians to many small images at once, and write them with their pixels to a folder: "
-        "index.json and shard-*.safetensors. A run that was broken off continues where it stopped.",
-        allow_abbrev=False,
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = (
+        "Fit Gaussians to many small images at once, and write them with their pixels to a folder: "
+        "index.json and shard-*.safetensors. A run that was broken off continues where it stopped."
     )
     add = parser.add_argument
     add("data", nargs="+", metavar="DATA", help="image files, folders of images, folders of folders of images (whose "
@@ -62,59 +42,11 @@ def declare(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _make(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Fit the images that can be read, and report the others."""
+    """Check the options, and fit the images that can be read."""
     _check_usage(parser, arguments)
-    failures = Failures(parser)
-    sources: list[Source] = []
-    for given in arguments.data:
-        path = locate(parser, given)
-        with reporting(path, failures):
-            sources += find_sources(path)
-    sources = list(dict.fromkeys(sources))
-    if not sources:
-        return FAILED
-    settings = _settings(arguments, sources)
-    try:
-        check_folder(arguments.output, settings)
-    except ValueError as error:
-        parser.error(f"argument --output: {error}")
-    make_folder(parser, arguments.output)
+    from fastgs.cli.splats_making import make_dataset  # deferred: a wrong option is found without torch
 
-    def warn(source: Source, reason: str) -> None:
-        say_error(f"{source.path}: {reason}")
-        failures.append(source)
-
-    lines: list[str] = []
-    try:
-        with reporting(arguments.output, failures):
-            lines.append(_make_with_progress(arguments, sources, settings, warn))
-    except BrokenExecutor:
-        say_error("a worker process was killed, perhaps for lack of memory; repeat with fewer --workers to go on")
-        return FAILED
-    with reporting("standard output", failures):
-        for line in lines:
-            announce(line)
-    return FAILED if failures else 0
-
-
-def _make_with_progress(
-    arguments: argparse.Namespace, sources: Sequence[Source], settings: Settings, warn: Callable[[Source, str], None]
-) -> str:
-    """Make the dataset with a progress bar on stderr, and return a line that describes it."""
-    speed = ""
-    with batch_progress(len(sources) * (settings.crops or 1)) as show:
-
-        def advance(progress: Progress) -> None:
-            nonlocal speed
-            if progress.fitted:
-                speed = f"  {progress.fitted / progress.seconds:.1f} images/s"
-            show(progress.done, f"{progress.psnr:.2f} dB{speed}")
-
-        index = make(sources, settings, arguments.output, arguments.workers, advance, warn)
-    psnr = fmean(entry.psnr for entry in index.entries)
-    return (
-        f"{arguments.output}: {len(index.entries)} images  {index.num_gaussians} Gaussians each  {psnr:.2f} dB{speed}"
-    )
+    return make_dataset(parser, arguments)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -132,18 +64,3 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         FitOptions(arguments.iterations)
     except ValueError as error:
         wrong_argument(parser, error)
-
-
-def _settings(arguments: argparse.Namespace, sources: Sequence[Source]) -> Settings:
-    """Return the settings of the dataset."""
-    return Settings(
-        num_gaussians=arguments.num_gaussians,
-        initialization=arguments.init,
-        iterations=arguments.iterations,
-        seed=arguments.seed,
-        size=arguments.size,
-        crops=arguments.crops,
-        shard_size=arguments.shard_size,
-        sources=listing(sources),
-        channels=arguments.channels,
-    )

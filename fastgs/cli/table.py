@@ -47,14 +47,11 @@ _KINDS: dict[type[Record], _Kind] = {
 }
 
 
-def declare(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Declare the subcommand."""
-    parser = commands.add_parser(
-        "table",
-        help="summarize what `fastgs evaluate` measured",
-        description="Write the means of records as Markdown: on the screen, or with figures into a folder. If files "
-        "hold the same run, the later one counts. The rates of the first codec are compared with the others'.",
-        allow_abbrev=False,
+def declare(parser: Parser) -> None:
+    """Declare the options of the subcommand."""
+    parser.description = (
+        "Write the means of records as Markdown: on the screen, or with figures into a folder. If files "
+        "hold the same run, the later one counts. The rates of the first codec are compared with the others'."
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="written by `fastgs evaluate` or `fastgs splats evaluate`")

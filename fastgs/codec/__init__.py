@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from fastgs.codec import fastgs, gaussianimage, gaussianimage_plus
 from fastgs.codec.channels import Channels
 from fastgs.codec.frame import CODES, FIRST_PRIVATE_CODE, LAST_CODE, MAX_SIDE, FormatError, Frame, read_frame
-from fastgs.codec.rate import RateError, encode_to_psnr, encode_to_size
-from fastgs.codec.scheme import Encoded, EncodeOptions, Scheme
-from fastgs.fitting.fit import Callback
-from fastgs.gaussians import CHANNELS, Gaussians
+from fastgs.codec.scheme import ArrayScheme, Encoded, EncodeOptions, Scheme
+from fastgs.definition import CHANNELS, GaussianArrays
+from fastgs.runtime.lazy import lazy_names
 from fastgs.runtime.registry import Registry
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastgs.codec.rate import RateError
+    from fastgs.fitting.fit import Callback
+    from fastgs.gaussians import Gaussians
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {"RateError": "fastgs.codec.rate"})
+
 __all__ = [
+    "DEFAULT",
     "MAX_BPP",
     "SCHEMES",
     "Channels",
@@ -23,14 +31,17 @@ __all__ = [
     "RateError",
     "Scheme",
     "decode",
+    "decode_arrays",
     "encode",
     "read_frame",
     "register_scheme",
 ]
 
 SCHEMES: Registry[Scheme] = Registry("scheme")
-for _scheme in (fastgs.SCHEME, gaussianimage.SCHEME, gaussianimage_plus.SCHEME):
-    SCHEMES.register(_scheme.name, _scheme)
+SCHEMES.declare("fastgs", "fastgs.codec.fastgs:SCHEME")
+SCHEMES.declare("gaussianimage", "fastgs.codec.gaussianimage:SCHEME")
+SCHEMES.declare("gaussianimage-plus", "fastgs.codec.gaussianimage_plus:SCHEME")
+DEFAULT = "fastgs"  # scheme that writes files unless another is named
 
 # Bits per pixel of an RGB image of 8 bits, and as many for each channel of others; no file of Gaussians is worth more.
 MAX_BPP = 24.0
@@ -56,7 +67,7 @@ def encode(
     image: Tensor,
     *,
     alpha: bool = False,
-    scheme: str = "fastgs",
+    scheme: str = DEFAULT,
     bpp: float | None = None,
     target_psnr: float | None = None,
     num_gaussians: int | None = None,
@@ -87,6 +98,8 @@ def encode(
         data = encode(image, bpp=0.3).data
         image = fastgs.render(decode(data))
     """
+    from fastgs.codec.rate import encode_to_psnr, encode_to_size  # deferred: decoders do without torch
+
     SCHEMES.check("scheme", scheme)
     sizes = {"bpp": bpp, "target_psnr": target_psnr, "num_gaussians": num_gaussians}
     given = {name: value for name, value in sizes.items() if value is not None}
@@ -123,3 +136,20 @@ def decode(data: bytes, partial: bool = False) -> Gaussians:
     """
     frame = read_frame(data, partial)
     return SCHEMES[frame.scheme].decode(frame)
+
+
+def decode_arrays(data: bytes, partial: bool = False) -> GaussianArrays:
+    """Return what `decode` returns as arrays; files of the scheme "fastgs" are read without torch.
+
+    `fastgs.render.cpu_arrays.render` draws them.
+
+    Args:
+        data: Bytes of the file.
+        partial: True to take a file that is cut, see `decode`.
+
+    Raises:
+        FormatError: The bytes are no .fgs file, or a damaged one, or of a version that is not known; one line.
+    """
+    frame = read_frame(data, partial)
+    scheme = SCHEMES[frame.scheme]
+    return scheme.decode_arrays(frame) if isinstance(scheme, ArrayScheme) else scheme.decode(frame).arrays()

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgs.gaussians import CHANNELS
+from fastgs.definition import CHANNELS
 from fastgs.io.pixels import ALPHA_CHANNELS, MAX_CHANNELS
 
 # The rows are the basis of RGB colours: luma and two components of chroma.

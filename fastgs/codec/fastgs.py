@@ -1,39 +1,24 @@
-"""Codec of this project: fit under the normalized rule, search the symbols worth their bits, code them in layers."""
+"""Codec of this project: layers of symbols, the most important first; fastgs_encoder.py makes them from an image."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from scipy.ndimage import distance_transform_edt
-from torch import Tensor
 
-from fastgs.codec.channels import Channels
 from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
-from fastgs.codec.layer import bit_breakdown, decode_layers, encode_layers, most_gaussians
-from fastgs.codec.rdo import search
+from fastgs.codec.layer import bit_breakdown, decode_layers
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import dequantize
-from fastgs.fitting.fit import Callback
-from fastgs.fitting.optimizer import LearningRates
-from fastgs.fitting.options import FitOptions
-from fastgs.gaussians import Gaussians
-from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.methods.fastgs import make_method
-from fastgs.render import render
+from fastgs.definition import GaussianArrays
 
-# To fill a file of a given size, quantization steps are made coarser or finer.
-COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
-TRIALS = 8  # number of factors that are tried at most
-FULL = 0.972  # share of the bytes that is enough
-# Bits that a Gaussian costs less where steps are twice as coarse, about; one more for each channel.
-BITS_OF_COARSENESS = 2.5
+if TYPE_CHECKING:
+    from torch import Tensor
 
-# A long memory of gradients and large steps of colours overshoot: their gain in a fit is lost, and more, in rounding.
-LONGEST_MEMORY = 10.0
-RATES = {"means": 0.16, "scales": 0.15, "rotations": 0.12, "colors": 0.3}
+    from fastgs.fitting.fit import Callback
+    from fastgs.gaussians import Gaussians
 
 # Holes that a cut file leaves are filled with blurry Gaussians.
 FILLERS = 4  # cells that are looked at for each Gaussian that is there
@@ -60,17 +45,21 @@ class Fastgs:
         callback: Callback | None = None,
     ) -> Encoded:
         """Fit an image and write it."""
-        most = most_gaussians(Channels(image.shape[0], alpha))
-        if not 1 <= num_gaussians <= most:
-            raise ValueError(f"num_gaussians: must be from 1 to {most}, got {num_gaussians}")
+        from fastgs.codec import fastgs_encoder  # deferred: brings in torch, which decoders do without
+
         iterations = self.iterations if iterations is None else iterations
-        method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config())
-        result = method(image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback)
-        data = _fill(image, result.gaussians, target_bytes)
+        result = fastgs_encoder.fit(image, num_gaussians, alpha, iterations, seed, callback)
+        data = fastgs_encoder.fill(image, result.gaussians, target_bytes)
         return Encoded(data, self.decode(read_frame(data)).to(image.device), result.history)
 
     def decode(self, frame: Frame) -> Gaussians:
         """Read Gaussians, on the CPU; raise FormatError if a layer is damaged."""
+        from fastgs.gaussians import Gaussians
+
+        return Gaussians.from_arrays(self.decode_arrays(frame))
+
+    def decode_arrays(self, frame: Frame) -> GaussianArrays:
+        """Read Gaussians without torch; raise FormatError if a layer is damaged."""
         canvas = frame.height, frame.width
         gaussians = dequantize(decode_layers(frame.layers, canvas, frame.channels), *canvas, frame.channels)
         return gaussians if frame.whole else _fill_holes(gaussians)
@@ -86,58 +75,32 @@ class Fastgs:
         return {**rounded, "header": 8 * len(write_frame(frame)) - sum(rounded.values())}
 
 
-def _rates(iterations: int) -> LearningRates:
-    """Return the learning rates for a fit that will be quantized."""
-    usual = LearningRates.for_iterations(iterations)
-    gradient, square = (each._replace(longest=LONGEST_MEMORY) for each in (usual.gradient_betas, usual.square_betas))
-    return replace(usual, gradient_betas=gradient, square_betas=square, **RATES)
-
-
-def _fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None) -> bytes:
-    """Write a file of at most `target_bytes` bytes, if that can be done with these Gaussians."""
-    coarseness, channels = 1.0, Channels(gaussians.channels, gaussians.alpha)
-    best: bytes | None = None
-    for _ in range(TRIALS):
-        layers = search(image, gaussians, coarseness).layers
-        canvas = gaussians.height, gaussians.width
-        data = write_frame(Frame(Fastgs.name, *canvas, encode_layers(layers, canvas, channels), channels=channels))
-        if target_bytes is None:
-            return data
-        if best is None or len(best) > target_bytes or len(best) < len(data) <= target_bytes:
-            best = data
-        if FULL * target_bytes <= len(data) <= target_bytes:
-            break
-        spare = 8 * (0.5 * (1 + FULL) * target_bytes - len(data)) / max(1, sum(len(layer.symbols) for layer in layers))
-        before = coarseness
-        coarseness = min(COARSEST, max(FINEST, coarseness * 2 ** (-spare / (BITS_OF_COARSENESS + channels.count))))
-        if coarseness == before:
-            break
-    assert best is not None
-    return best
-
-
-def _fill_holes(gaussians: Gaussians) -> Gaussians:
+def _fill_holes(gaussians: GaussianArrays) -> GaussianArrays:
     """Add blurry Gaussians, of the colours around, where the first layers of a file leave the canvas black."""
+    from scipy.ndimage import distance_transform_edt  # deferred like the renderer: whole files need neither
+
+    from fastgs.render.cpu_arrays import render
+
     if not len(gaussians):
         raise FormatError("is cut before the end of its first layer")
     height, width = gaussians.height, gaussians.width
     cell = math.sqrt(height * width / (FILLERS * len(gaussians)))
     rows, columns = max(1, round(height / cell)), max(1, round(width / cell))
     image = render(gaussians, rows, columns)
-    ones = replace(gaussians, colors=torch.ones_like(gaussians.colors), blend="sum")
-    holes = render(ones, rows, columns)[0].numpy() < THIN
+    ones = replace(gaussians, colors=np.ones_like(gaussians.colors), blend="sum")
+    holes = render(ones, rows, columns)[0] < THIN
     if not holes.any() or holes.all():
         return gaussians
     nearest = distance_transform_edt(holes, return_distances=False, return_indices=True)
     row, column = np.nonzero(holes)
-    means = torch.from_numpy(np.stack([(column + 0.5) * width / columns, (row + 0.5) * height / rows], 1)).float()
+    means = np.stack([(column + 0.5) * width / columns, (row + 0.5) * height / rows], 1).astype(np.float32)
     colors = image[:, nearest[0][holes], nearest[1][holes]].T
     return replace(
         gaussians,
-        means=torch.cat([gaussians.means, means]),
-        scales=torch.cat([gaussians.scales, torch.full_like(means, 0.7 * cell)]),
-        rotations=torch.cat([gaussians.rotations, means.new_zeros(len(means))]),
-        colors=torch.cat([gaussians.colors, colors]),
+        means=np.concatenate([gaussians.means, means]),
+        scales=np.concatenate([gaussians.scales, np.full_like(means, 0.7 * cell)]),
+        rotations=np.concatenate([gaussians.rotations, np.zeros(len(means), np.float32)]),
+        colors=np.concatenate([gaussians.colors, colors]),
     )
 
 

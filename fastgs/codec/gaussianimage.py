@@ -21,11 +21,11 @@ from fastgs.codec.baseline import Baseline
 from fastgs.codec.codebooks import ResidualVectors
 from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import Half, LearnedScalar, Quantizer
+from fastgs.definition import CHANNELS
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.losses import clamped_squared_error
+from fastgs.fitting.loss_functions import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
-from fastgs.gaussians import CHANNELS
 from fastgs.methods.gaussianimage import (
     BOUND,
     CHOLESKY,

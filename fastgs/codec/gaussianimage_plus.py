@@ -23,11 +23,11 @@ from typing_extensions import override
 from fastgs.codec.baseline import Baseline
 from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import LearnedScalar, LogarithmicRange, Quantizer
+from fastgs.definition import CHANNELS
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.losses import clamped_squared_error
+from fastgs.fitting.loss_functions import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
-from fastgs.gaussians import CHANNELS
 from fastgs.methods.gaussianimage import ITERATIONS, constant
 from fastgs.methods.gaussianimage_plus import (
     EPSILON,

@@ -16,7 +16,7 @@ from fastgs.codec.contexts import levels
 from fastgs.codec.entropy import Decoder, Encoder, IntArray, half_octaves, least_of
 from fastgs.codec.frame import FormatError
 from fastgs.codec.symbols import AREA, GEOMETRY, Layer, Steps
-from fastgs.gaussians import CHANNELS
+from fastgs.definition import CHANNELS
 
 # Limits of the format, which a reader enforces.
 MAX_GAUSSIANS = 1 << 22  # in a layer of an image of up to three channels, and fewer the more channels there are

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgs.codec import hilbert
-from fastgs.gaussians import Gaussians
+
+if TYPE_CHECKING:
+    from fastgs.gaussians import Gaussians
 
 UNIT = 127  # symbol of 1 in a matrix, which is of signed bytes
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol, TypedDict, runtime_checkable
 
 from fastgs.codec.frame import Frame
-from fastgs.fitting.fit import Callback, HistoryEntry
-from fastgs.gaussians import Gaussians
+from fastgs.definition import GaussianArrays
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastgs.fitting.fit import Callback, HistoryEntry
+    from fastgs.gaussians import Gaussians
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,18 @@ class Scheme(Protocol):
 
     def bit_breakdown(self, frame: Frame) -> dict[str, int]:
         """Return the bits of the file by attribute; their sum is the size of the file.
+
+        Raises:
+            FormatError: The layers hold anything but what `encode` writes.
+        """
+
+
+@runtime_checkable
+class ArrayScheme(Protocol):
+    """Scheme that reads files without torch, besides what `Scheme` asks for."""
+
+    def decode_arrays(self, frame: Frame) -> GaussianArrays:
+        """Read the Gaussians that `Scheme.decode` reads.
 
         Raises:
             FormatError: The layers hold anything but what `encode` writes.

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.mixing import to_basis
-from fastgs.gaussians import Gaussians
+from fastgs.definition import GaussianArrays
+
+if TYPE_CHECKING:
+    from fastgs.gaussians import Gaussians
 
 # Indices of the columns of symbols; those of the colours follow.
 X, Y, AREA, U, V, COLOR = range(6)
@@ -104,8 +107,8 @@ def values(gaussians: Gaussians, transform: NDArray[np.float64] | None = None) -
     return np.column_stack([means, area, ratio * np.cos(angles), ratio * np.sin(angles), colors])
 
 
-def dequantize(layers: Sequence[Layer], height: int, width: int, channels: Channels = RGB) -> Gaussians:
-    """Return the Gaussians of layers, in their order, in float32.
+def dequantize(layers: Sequence[Layer], height: int, width: int, channels: Channels = RGB) -> GaussianArrays:
+    """Return the Gaussians of layers, in their order.
 
     Args:
         layers: Layers of an image.
@@ -119,7 +122,7 @@ def dequantize(layers: Sequence[Layer], height: int, width: int, channels: Chann
     basis = channels.basis if mixing is None else to_basis(mixing)
     ratio = np.hypot(columns[:, U], columns[:, V])
     means, scales, rotations, colors = (
-        torch.from_numpy(np.ascontiguousarray(each)).float()
+        np.ascontiguousarray(each).astype(np.float32)
         for each in (
             columns[:, :2],
             np.exp(0.5 * (columns[:, [AREA]] + ratio[:, None] * [1, -1])),
@@ -127,4 +130,4 @@ def dequantize(layers: Sequence[Layer], height: int, width: int, channels: Chann
             columns[:, COLOR:] @ basis,
         )
     )
-    return Gaussians(means, scales, rotations, colors, height, width, alpha=channels.alpha)
+    return GaussianArrays(means, scales, rotations, colors, height, width, alpha=channels.alpha)

@@ -1,20 +1,21 @@
 """Folders of images as batches for training, validation and prediction, and datasets that can be downloaded."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastgs.data.folder import Batch, ImageFolder
-from fastgs.data.sampler import EpochSampler
-
-if TYPE_CHECKING:
-    from fastgs.data.datamodule import FolderDataModule
+from fastgs.runtime.lazy import lazy_names
 
 __all__ = ["Batch", "EpochSampler", "FolderDataModule", "ImageFolder"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import lightning, which takes seconds, only for those who train."""
-    if name == "FolderDataModule":
-        from fastgs.data.datamodule import FolderDataModule
-
-        return FolderDataModule
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+    from fastgs.data.datamodule import FolderDataModule
+    from fastgs.data.folder import Batch, ImageFolder
+    from fastgs.data.sampler import EpochSampler
+else:
+    # Lightning, which the module of data takes, is for those who train; torch is not for those who download.
+    _MODULES = {
+        "Batch": "fastgs.data.folder",
+        "EpochSampler": "fastgs.data.sampler",
+        "FolderDataModule": "fastgs.data.datamodule",
+        "ImageFolder": "fastgs.data.folder",
+    }
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)

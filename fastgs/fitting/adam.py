@@ -9,10 +9,12 @@ grows").
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 # The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
@@ -59,31 +61,62 @@ def weights(schedule: BetaSchedule) -> Iterator[Weights]:
         step += 1
 
 
-class GrowingAdam(torch.optim.Adam):
+class GrowingAdam(torch.optim.Optimizer):
     """Adam (Kingma and Ba, 2015) with betas that change from step to step.
 
+    It calls the fused kernel of `torch.optim.Adam` itself: methods of torch's optimizers import its compiler on first
+    use, which takes as long as a short fit. Of those methods it has `step` and `zero_grad` only.
+
     Args:
-        params: Groups of parameters as `torch.optim.Adam` takes them, with their "lr", to be set before every step.
+        params: Parameters, or groups of them as `torch.optim.Adam` takes them, with their "lr", to be set before every
+            step.
         gradient: Memory of the average of gradients.
         square: Memory of the average of squared gradients.
     """
 
     def __init__(self, params: Iterable[Any], gradient: BetaSchedule, square: BetaSchedule) -> None:
-        super().__init__(params, betas=(gradient.beta(0), square.beta(0)), eps=EPSILON, fused=True)
+        given = list(params)
+        self.param_groups = given if given and isinstance(given[0], dict) else [{"params": given}]
+        self.state = defaultdict(dict)
         self._weights = weights(gradient), weights(square)
         self._taken = 0
+
+    @override
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.grad = None
 
     @torch.no_grad()
     @override
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        # The rates are used up: they are multiplied by a correction.
         self._taken += 1
         gradient, square = (next(each) for each in self._weights)
         betas = 1 - gradient.new, 1 - square.new
-        # The base class corrects averages for their start at zero as if betas had always been what they are now.
+        # The kernel corrects averages for their start at zero as if betas had always been what they are now.
         believed = [1 - beta**self._taken for beta in betas]
         correction = believed[0] / gradient.known * math.sqrt(square.known / believed[1])
         for group in self.param_groups:
-            group["betas"] = betas
-            group["lr"] *= correction
-        super().step()
+            self._move(group["params"], group["lr"] * correction, betas)
+
+    def _move(self, params: list[Tensor], rate: float, betas: tuple[float, float]) -> None:
+        """Move parameters by their gradients, where they have some."""
+        params = [each for each in params if each.grad is not None]
+        gradients = [each.grad for each in params if each.grad is not None]
+        if not params:
+            return
+        for each in params:
+            if not self.state[each]:
+                self.state[each] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=each.device),
+                    "exp_avg": torch.zeros_like(each),
+                    "exp_avg_sq": torch.zeros_like(each),
+                }
+        states = [self.state[each] for each in params]
+        steps, averages, squares = ([each[name] for each in states] for name in ("step", "exp_avg", "exp_avg_sq"))
+        for step in steps:
+            step += 1
+        torch._fused_adam_(
+            params, gradients, averages, squares, [], steps,
+            lr=rate, beta1=betas[0], beta2=betas[1], weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
+        )  # fmt: skip

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fastgs.fitting.optimizer import Descent
+from fastgs.fitting.parametrization import Attributes
+from fastgs.fitting.removal import KEPT_BYTES, Appraiser, smooth_errors
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.filters import mix_with_uniform, smooth
-from fastgs.initializers.from_density import gaussians_at
-from fastgs.initializers.sampling import project, sample
-from fastgs.render import Backend, rasterize, render
-from fastgs.render.reference import EPSILON
+from fastgs.initializers.from_density import Structure, gaussians_at
+from fastgs.initializers.sampling import plan, project
 
 
 class Edit(NamedTuple):
@@ -59,13 +59,23 @@ class Densification(Protocol):
 
 # Constants of `Relocation` (benchmarks/LOG.md, "Relocation"): the share of the Gaussians that move at the first event,
 # down to none behind the last; the densest canvas, in Gaussians per pixel, where so many do; and the share of the run
-# at the last event. A relocation costs about as much as five steps, and the Gaussians that it moves take some to
+# at the last event. A relocation costs somewhat more than a step, and the Gaussians that it moves take some to
 # settle: a run that is too short for a few events has none.
 SHARE = 0.06
 DENSITY = 0.04
 LAST = 0.7
 STEPS_APART = 20
 LEAST_EVENTS = 3
+
+
+class _Ground:
+    """Facts of a (C, H, W) target that serve every event."""
+
+    def __init__(self, target: Tensor) -> None:
+        self.target = target
+        self.appraise = Appraiser(target)
+        small = len(Structure._fields) * target[0].nbytes <= KEPT_BYTES
+        self.structure = Structure.of(target) if small else None  # then each event finds it anew
 
 
 @dataclass
@@ -82,6 +92,7 @@ class Relocation:
     shares: Sequence[float]
     generator: torch.Generator | None = None
     grows: bool = False
+    _ground: _Ground | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def for_steps(cls, steps: int, per_pixel: float, generator: torch.Generator | None = None) -> Relocation:
@@ -92,11 +103,19 @@ class Relocation:
         events = [LAST * (event + 1) / count for event in range(count)]
         return cls(events, [first * (1 - event / count) for event in range(count)], generator)
 
+    @torch.no_grad()
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
         """Move the Gaussians that do least to where the error is largest."""
-        gaussians, image = descent.gaussians(), descent.image()
-        keep = _select_useful(gaussians, image, round(self.shares[event] * len(gaussians)))
-        return Edit(keep, place(target, image, gaussians, keep, self.generator))
+        if self._ground is None or self._ground.target is not target:
+            self._ground = _Ground(target)
+        gaussians = descent.gaussians()
+        count = round(self.shares[event] * len(gaussians))
+        appraisal = self._ground.appraise(gaussians, descent.image)
+        draw = plan(error_density(appraisal.errors, len(gaussians)), count, generator=self.generator)
+        removal, places = appraisal.removal_errors(draw)
+        keep = select_useful(removal, count)
+        means = torch.from_numpy(places).to(gaussians.means)
+        return Edit(keep, settle(means, target, gaussians, keep, self._ground.structure))
 
 
 def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -> Callable[[int], Relocation] | None:
@@ -110,77 +129,48 @@ def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -
     return lambda steps: Relocation.for_steps(steps, per_pixel, generator)
 
 
-@torch.no_grad()
-def place(
-    target: Tensor, image: Tensor, gaussians: Gaussians, keep: Tensor, generator: torch.Generator | None
+def error_density(errors: Tensor, num_gaussians: int) -> Tensor:
+    """Return the (H, W) density of new places: squared errors, (H, W), blurred by half the mean spacing of K."""
+    spacing = (errors.numel() / num_gaussians) ** 0.5
+    density = smooth_errors(errors, 0.5 * spacing)
+    total = density.sum(dtype=torch.float64).item()
+    # Uniform where nothing is wrong, as with a black image, and where nothing is right any more.
+    return density.mul_(1 / total) if 0 < total < math.inf else torch.ones_like(density)
+
+
+def settle(
+    means: Tensor, target: Tensor, gaussians: Gaussians, keep: Tensor, structure: Structure | None = None
 ) -> Gaussians:
-    """Make Gaussians in place of those that go: where the squared error is, with attributes as heuristics give them.
+    """Make Gaussians in place of those that go, with attributes as heuristics give them.
 
     Args:
+        means: (M, 2) their places, x, y in pixels.
         target: (C, H, W) image that is fitted.
-        image: (C, H, W) rendering.
         gaussians: N Gaussians.
-        keep: (N,) bool, the Gaussians that stay.
-        generator: Random generator of the places.
+        keep: (N,) bool, the N - M Gaussians that stay.
+        structure: Structure of the target, if it is known already.
     """
-    total, count = len(gaussians), len(gaussians) - int(keep.sum())
-    error = (image - target).square().sum(0)
-    spacing = (error.numel() / total) ** 0.5
-    # Uniform where nothing is wrong, as with a black image.
-    wanted = mix_with_uniform(smooth(error, 0.5 * spacing), power=1.0, uniform=0.0)
-    places = sample(wanted, count, generator=generator).to(error.device)
-    if not count:
-        return gaussians_at(places, target, wanted)
+    if not len(means):
+        return replace(gaussians, **{name: getattr(gaussians, name)[:0] for name in Attributes._fields})
     # They are as wide as there is room among all.
-    density = project(torch.cat([gaussians.means[keep], places]), *error.shape)
-    return replace(gaussians_at(places, target, density * (total / count)), blend=gaussians.blend)
+    density = project(torch.cat([gaussians.means[keep], means]), *target.shape[1:])
+    density *= len(gaussians) / len(means)
+    added = gaussians_at(means, target, density, structure)
+    return added if added.blend == gaussians.blend else replace(added, blend=gaussians.blend)
 
 
-@torch.no_grad()
-def removal_errors(gaussians: Gaussians, image: Tensor, backend: Backend = "auto") -> Tensor:
-    """Return, (K,), by how much the squared error of a well fitted image grows if a Gaussian goes, to second order.
+def select_useful(removal: Tensor, count: int) -> Tensor:
+    """Return an (N,) bool mask of all Gaussians but the `count` whose removal errors, (N,), are the least.
 
-    Under the normalized rule, with weights G_k and W = sum_k G_k, the image I changes by -G_k (c_k - I) / W. The first
-    order of the error vanishes where the fit has converged; the second is the sum of squares of that change,
-
-        sum_x G_k^2 (|c_k|^2 - 2 c_k I + |I|^2) / W^2,
-
-    where G_k^2 is a Gaussian with scales divided by sqrt(2): its sums against images are what the rasterizer under the
-    sum rule gives as gradients of colours.
+    Among equal ones, the first go.
     """
-    ones = torch.ones_like(gaussians.colors[:, :1])
-    weights = render(replace(gaussians, colors=ones, blend="sum", alpha=False), backend=backend) + EPSILON
-    squared = weights.square()
-    energy = image.square().sum(0, keepdim=True)
-    linear = _sum_over_pixels(gaussians, image / squared, backend)
-    planes = torch.cat([1 / squared, energy / squared])
-    rest = _sum_over_pixels(gaussians, planes, backend)
-    colors = gaussians.colors
-    return (colors.square().sum(1) * rest[:, 0] - 2 * (colors * linear).sum(1) + rest[:, 1]).clamp(min=0)
-
-
-def _select_useful(gaussians: Gaussians, image: Tensor, count: int) -> Tensor:
-    """Return an (N,) bool mask of all Gaussians but the `count` that do least."""
-    keep = torch.ones(len(gaussians), dtype=torch.bool, device=image.device)
-    keep[removal_errors(gaussians, image).argsort()[:count]] = False
+    keep = torch.ones_like(removal, dtype=torch.bool)
+    if removal.device.type != "cpu":
+        keep[removal.argsort(stable=True)[:count]] = False
+    elif count:
+        # To sort 50,000 numbers takes half as long as to render them.
+        values, mask = removal.numpy(), keep.numpy()
+        limit = np.partition(values, count - 1)[count - 1]
+        mask[values < limit] = False
+        mask[np.flatnonzero(values == limit)[: count - np.count_nonzero(~mask)]] = False
     return keep
-
-
-def _sum_over_pixels(gaussians: Gaussians, images: Tensor, backend: Backend) -> Tensor:
-    """Return (K, C) sums over pixels of the squared weight of each Gaussian times each channel of (C, H, W)."""
-    with torch.enable_grad():
-        colors = gaussians.colors.new_zeros(len(gaussians), len(images)).requires_grad_()
-        rendered = rasterize(
-            gaussians.means,
-            gaussians.scales / 2**0.5,
-            gaussians.rotations,
-            colors,
-            counts=[len(gaussians)],
-            pitches=[(1.0, 1.0)],
-            height=gaussians.height,
-            width=gaussians.width,
-            blend="sum",
-            backend=backend,
-        )
-        (result,) = torch.autograd.grad(rendered, colors, images[None].contiguous())
-    return result

@@ -18,12 +18,14 @@ from torch import Tensor
 
 from fastgs.fitting.densification import Densification
 from fastgs.fitting.loop import optimize
+from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates, OptimizationConfig
+from fastgs.fitting.optimizer_cpu import CpuDescent
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
-from fastgs.render import Backend, choose
+from fastgs.render import Backend, choose, cpu_kernels
 from fastgs.runtime import threads
 
 __all__ = ["HISTORY_INTERVAL", "Callback", "Fit", "HistoryEntry", "fit"]
@@ -150,13 +152,17 @@ class _Recorder:
 
 def _make_descent(gaussians: Gaussians, target: Tensor, config: OptimizationConfig, backend: Backend) -> Descent:
     """Return the fastest descent that there is for these tensors and this configuration."""
-    rates = config.closed_form_rates()
-    if len(gaussians) and rates is not None and choose(gaussians.means, backend) == "cuda":
-        from fastgs.fitting.optimizer_cuda import CudaDescent  # deferred: Triton is not everywhere
-        from fastgs.render.cuda import MOST_CHANNELS
+    rates = config.known_rates()
+    if len(gaussians) and rates is not None:
+        chosen = choose(gaussians.means, backend)
+        if chosen == "cpu" and gaussians.channels <= cpu_kernels.MOST_CHANNELS:
+            return CpuDescent(Relative(gaussians), target, rates, config.loss)
+        if chosen == "cuda" and isinstance(config.loss, SquaredError):
+            from fastgs.fitting.optimizer_cuda import CudaDescent  # deferred: Triton is not everywhere
+            from fastgs.render.cuda import MOST_CHANNELS
 
-        if gaussians.channels <= MOST_CHANNELS:
-            return CudaDescent(Relative(gaussians), target, rates)
+            if gaussians.channels <= MOST_CHANNELS:
+                return CudaDescent(Relative(gaussians), target, rates)
     return AutogradDescent(config.parametrization(gaussians), target, config, backend)
 
 

@@ -1,64 +1,22 @@
-"""Losses of a fit, by name: differentiable distances between a rendered image and its target."""
+"""Losses of a fit, by name; loss_functions.py has the functions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
-from fastgs.metrics.quality import ssim_loss
 from fastgs.runtime.registry import Registry
 
-# (image, target), both (C, H, W) in [0, 1] but for overshoots of the image, -> scalar.
-Loss = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
 
-# Image-GS adds 0.1 (1 - SSIM) to L1 (arXiv 2407.01866). Squared errors are some ten times smaller than absolute ones,
-# so the same share is 0.01 there.
-SSIM_SHARE_OF_L1 = 0.1
-SSIM_SHARE_OF_MSE = 0.01
-
-
-class SquaredError:
-    """Mean squared error.
-
-    A type of its own, because the gradient in the image is known, `2 (image - target) / size`: optimizers that find an
-    instance of it skip the passes over the image that autograd would need.
-    """
-
-    def __call__(self, image: Tensor, target: Tensor) -> Tensor:
-        """Return the mean over pixels and channels, a scalar."""
-        return functional.mse_loss(image, target)
-
-
-def absolute_error(image: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute error, a scalar."""
-    return functional.l1_loss(image, target)
-
-
-def squared_error_and_ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Return `MSE + 0.01 (1 - SSIM)`, a scalar."""
-    return functional.mse_loss(image, target) + SSIM_SHARE_OF_MSE * ssim_loss(image, target)
-
-
-def absolute_error_and_ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Return `L1 + 0.1 (1 - SSIM)`, a scalar: the loss of Image-GS."""
-    return functional.l1_loss(image, target) + SSIM_SHARE_OF_L1 * ssim_loss(image, target)
-
-
-def clamped_squared_error(image: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared error of the image clamped to [0, 1], a scalar: the loss of GaussianImage.
-
-    The gradient passes at exactly 0 and 1, as `torch.clamp` let it until PyTorch 2.13: GaussianImage++ starts with a
-    black image.
-    """
-    shown = image.detach().clamp(0, 1)
-    return functional.mse_loss(torch.where(image == shown, image, shown), target)
-
+    # (image, target), both (C, H, W) in [0, 1] but for overshoots of the image, -> scalar.
+    Loss = Callable[[Tensor, Tensor], Tensor]
+else:
+    Loss = Callable  # names of losses are known without torch
 
 LOSSES: Registry[Loss] = Registry("loss")
-LOSSES.register("mse", SquaredError())
-LOSSES.register("l1", absolute_error)
-LOSSES.register("mse+ssim", squared_error_and_ssim)
-LOSSES.register("l1+ssim", absolute_error_and_ssim)
+LOSSES.declare("mse", "fastgs.fitting.loss_functions:MSE")
+LOSSES.declare("l1", "fastgs.fitting.loss_functions:absolute_error")
+LOSSES.declare("mse+ssim", "fastgs.fitting.loss_functions:squared_error_and_ssim")
+LOSSES.declare("l1+ssim", "fastgs.fitting.loss_functions:absolute_error_and_ssim")

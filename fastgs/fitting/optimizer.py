@@ -12,7 +12,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.adam import BetaSchedule, GrowingAdam
-from fastgs.fitting.losses import Loss, SquaredError
+from fastgs.fitting.backward import backpropagate
+from fastgs.fitting.loss_functions import SquaredError
+from fastgs.fitting.losses import Loss
 from fastgs.fitting.parametrization import Parametrization, Relative
 from fastgs.gaussians import Gaussians
 from fastgs.render import Backend, rasterize
@@ -49,13 +51,9 @@ class OptimizationConfig:
     top_k: int | None = None
     learning_rates: LearningRates | None = None
 
-    def closed_form_rates(self) -> LearningRates | None:
-        """Return the rates if this is `GrowingAdam` on `Relative` variables and the squared error, else None.
-
-        For these the gradient in the image is known, and there is a path that stays on the GPU.
-        """
-        known = self.parametrization is Relative and isinstance(self.loss, SquaredError) and self.top_k is None
-        return self.learning_rates if known else None
+    def known_rates(self) -> LearningRates | None:
+        """Return the rates if this is `GrowingAdam` on `Relative` variables, for which there are kernels, else None."""
+        return self.learning_rates if self.parametrization is Relative and self.top_k is None else None
 
 
 @dataclass(frozen=True)
@@ -176,10 +174,10 @@ class AutogradDescent(Descent):
         for group in self._optimizer.param_groups:
             group["lr"] = rates[group["name"]] * factor
         self._optimizer.zero_grad()
-        if self._config.closed_form_rates() is not None:
+        if isinstance(self._config.loss, SquaredError) and self._config.top_k is None:
             # The gradient of the squared error up to a factor, to which Adam is blind; this spares three passes over
             # the image.
-            image.backward(error)  # type: ignore[no-untyped-call]
+            backpropagate(image, error)
         else:
             self._config.loss(image, self._target).backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()

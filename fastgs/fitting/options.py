@@ -7,10 +7,8 @@ import operator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
+from fastgs.definition import Backend, check_backend
 from fastgs.fitting.losses import LOSSES, Loss
-from fastgs.render import Backend, choose
 
 DEFAULT_ITERATIONS = 200
 
@@ -49,9 +47,9 @@ class FitOptions:
             raise ValueError(f"target_psnr: must be finite, got {self.target_psnr}")
         if isinstance(self.loss, str):
             LOSSES.check("loss", self.loss)
-        if self.backend == "cuda" and not torch.cuda.is_available():
-            raise ValueError("backend: 'cuda' needs a CUDA device, and PyTorch finds none; use 'auto'")
-        choose(torch.zeros(0, device="cuda" if self.backend == "cuda" else "cpu"), self.backend)
+        check_backend(self.backend)
+        if self.backend == "cuda":
+            _check_cuda()
 
     def or_iterations(self, iterations: int) -> FitOptions:
         """Return options that end after so many steps, unless these have a number of steps or seconds."""
@@ -91,3 +89,18 @@ def check_integer(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}: expected an integer, got {value!r}")
     if number < least:
         raise ValueError(f"{name}: must be at least {least}, got {number}")
+
+
+def _check_cuda() -> None:
+    """Check that the renderer on GPUs can be used.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    import torch  # deferred: other options are checked without it
+
+    from fastgs.render import choose
+
+    if not torch.cuda.is_available():
+        raise ValueError("backend: 'cuda' needs a CUDA device, and PyTorch finds none; use 'auto'")
+    choose(torch.zeros(0, device="cuda"), "cuda")

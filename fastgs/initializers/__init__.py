@@ -2,19 +2,20 @@
 
 The heuristics differ in the density alone: positions are drawn from it by sampling.py, and scales, rotations and
 colours follow from image and density by the one rule in from_density.py, so that comparing two compares densities. Only
-"nearest" has a rule of its own. "learned", the networks, is registered by `fastgs.methods.fastgs`.
+"nearest" has a rule of its own. "learned", the networks, is declared by `fastgs.methods`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
-
-from fastgs.gaussians import Gaussians
-from fastgs.initializers import curvature, gradient, grid, nearest, random, saliency
 from fastgs.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from fastgs.gaussians import Gaussians
 
 __all__ = ["DEFAULT", "INITIALIZERS", "Initializer"]
 
@@ -34,12 +35,12 @@ class Initializer(Protocol):
 
 
 INITIALIZERS: Registry[Initializer] = Registry("initializer")
-INITIALIZERS.register("curvature", curvature.initialize)
-INITIALIZERS.register("gradient", gradient.initialize)
-INITIALIZERS.register("saliency", saliency.initialize)
-INITIALIZERS.register("grid", grid.initialize)
-INITIALIZERS.register("random", random.initialize)
-INITIALIZERS.register("nearest", nearest.initialize)
+INITIALIZERS.declare("curvature", "fastgs.initializers.curvature:initialize")
+INITIALIZERS.declare("gradient", "fastgs.initializers.gradient:initialize")
+INITIALIZERS.declare("saliency", "fastgs.initializers.saliency:initialize")
+INITIALIZERS.declare("grid", "fastgs.initializers.grid:initialize")
+INITIALIZERS.declare("random", "fastgs.initializers.random:initialize")
+INITIALIZERS.declare("nearest", "fastgs.initializers.nearest:initialize")
 
 # The best at every K and number of iterations in benchmarks/results/quality.json.
 DEFAULT = "curvature"

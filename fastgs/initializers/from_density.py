@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,7 +47,26 @@ def gaussians_from_density(
     return gaussians_at(sample(density, num_gaussians, generator=generator).to(image.device), image, density)
 
 
-def gaussians_at(means: Tensor, image: Tensor, density: Tensor) -> Gaussians:
+class Structure(NamedTuple):
+    """Structure tensor of an image, smoothed over a pixel: products of its derivatives, summed over channels.
+
+    Attributes:
+        xx: (H, W) products of the derivatives in x.
+        xy: (H, W) products of both.
+        yy: (H, W) products of the derivatives in y.
+    """
+
+    xx: Tensor
+    xy: Tensor
+    yy: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor) -> Structure:
+        """Return that of a (C, H, W) image."""
+        return cls(*(smooth(plane, 1.0) for plane in _compute_structure_tensor(image)))
+
+
+def gaussians_at(means: Tensor, image: Tensor, density: Tensor, structure: Structure | None = None) -> Gaussians:
     """Return Gaussians at given positions.
 
     Scales follow the spacing that the density implies, colours are those of the pixels, and the ellipses lie along the
@@ -57,11 +77,12 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor) -> Gaussians:
         means: (K, 2) x, y in pixels.
         image: (3, H, W) image.
         density: (H, W) density of positions, which sums to 1.
+        structure: Structure of the image, if it is known already.
     """
     _, height, width = image.shape
     columns = means[:, 0].long().clamp(0, width - 1)
     rows = means[:, 1].long().clamp(0, height - 1)
-    xx, xy, yy = (smooth(plane, 1.0)[rows, columns] for plane in _compute_structure_tensor(image))
+    xx, xy, yy = (plane[rows, columns] for plane in structure or Structure.of(image))
     spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
     elongation = torch.exp(SHAPE.elongation * spread / (xx + yy + SHAPE.noise**2))
     spacing = (len(means) * density[rows, columns]).rsqrt()

@@ -7,6 +7,7 @@ image, which suits the caches of the processor when they are rendered.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastgs.runtime.jit import jit
+from fastgs.initializers import sampling_kernels as kernels
+from fastgs.runtime import threads
 
 Positions = NDArray[np.float64]
 
@@ -22,6 +24,12 @@ Positions = NDArray[np.float64]
 # narrow, since cross-entropy needs no blur: its minimum is the expected density of the points themselves, and a wide
 # blur would teach networks flatter densities than that (benchmarks/LOG.md, section "Density").
 SIGMA = 0.25
+
+# Rows of an image that error diffusion walks at a time: noise for them stays in the cache.
+ROWS = 32
+
+# Parts of the work per thread; several, since threads wake up late.
+PARTS = 4
 
 
 def sample(
@@ -43,19 +51,30 @@ def sample(
     Raises:
         ValueError: The density or K is out of range, or the method is unknown.
     """
+    return torch.from_numpy(plan(density, num_gaussians, method, generator)())
+
+
+def plan(
+    density: Tensor, num_gaussians: int, method: str = "error_diffusion", generator: torch.Generator | None = None
+) -> Callable[[], NDArray[np.float32]]:
+    """Check the arguments of `sample`, and return a callable that samples, once, without torch, in any thread."""
     if density.ndim != 2 or not density.numel():
         raise ValueError(f"density: expected shape (H, W), got {tuple(density.shape)}")
-    if not torch.isfinite(density).all() or (density < 0).any() or not (density > 0).any():
-        raise ValueError("density: must be finite, not negative and not all zero")
     if num_gaussians < 0:
         raise ValueError(f"num_gaussians: must be 0 or more, got {num_gaussians}")
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
-    mass = density.detach().cpu().double().numpy()
+    mass = density.detach().cpu().double().contiguous().numpy()
+    if not (mass.min() >= 0 and 0 < mass.max() < math.inf):  # false for NaN, too
+        raise ValueError("density: must be finite, not negative and not all zero")
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
-    positions = METHODS[method](mass / mass.sum(), num_gaussians, np.random.default_rng(seed))
-    order = np.lexsort((positions[:, 0], np.floor(positions[:, 1])))
-    return torch.from_numpy(positions[order].astype(np.float32))
+
+    def draw() -> NDArray[np.float32]:
+        positions = METHODS[method](mass, num_gaussians, np.random.default_rng(seed))
+        order = np.lexsort((positions[:, 0], np.floor(positions[:, 1])))
+        return positions[order].astype(np.float32)
+
+    return draw
 
 
 def _place_in_pixels(pixels: NDArray[np.int64], width: int, random: np.random.Generator) -> Positions:
@@ -73,7 +92,7 @@ def _place_in_pixels(pixels: NDArray[np.int64], width: int, random: np.random.Ge
 
 
 def _draw_multinomial(mass: Positions, count: int, random: np.random.Generator) -> Positions:
-    cumulative = np.cumsum(mass)
+    cumulative = np.cumsum(mass / mass.sum())
     pixels = np.searchsorted(cumulative, random.random(count) * cumulative[-1], side="right")
     return _place_in_pixels(np.minimum(pixels, mass.size - 1), mass.shape[1], random)
 
@@ -82,47 +101,40 @@ def _draw_without_replacement(mass: Positions, count: int, random: np.random.Gen
     """Draw by exponential races (Efraimidis and Spirakis 2006): the first arrivals are a draw without replacement."""
     candidates = np.flatnonzero(mass)
     rounds, rest = divmod(count, len(candidates))
-    arrivals = random.exponential(size=len(candidates)) / mass.ravel()[candidates]
+    arrivals = random.exponential(size=len(candidates)) / (mass.ravel()[candidates] / mass.sum())
     first = candidates[np.argpartition(arrivals, rest)[:rest]] if rest else candidates[:0]
     return _place_in_pixels(np.concatenate([np.repeat(candidates, rounds), first]), mass.shape[1], random)
 
 
-@jit
-def _diffuse(expected: Positions, noise: Positions, counts: NDArray[np.int64]) -> None:  # pragma: no cover
-    """Round expected numbers per pixel, (H, W), to whole `counts`; each rounding error moves on to the neighbours."""
-    height, width = expected.shape
-    for y in range(height):
-        step = 1 if y % 2 == 0 else -1
-        x = 0 if step == 1 else width - 1
-        for _ in range(width):
-            wanted = expected[y, x]
-            given = max(0.0, np.floor(wanted + 0.5 + noise[y, x]))
-            counts[y, x] = int(given)
-            error = wanted - given
-            ahead, behind = 0 <= x + step < width, 0 <= x - step < width
-            if ahead:
-                expected[y, x + step] += error * (7 / 16)
-            if y + 1 < height:
-                if behind:
-                    expected[y + 1, x - step] += error * (3 / 16)
-                expected[y + 1, x] += error * (5 / 16)
-                if ahead:
-                    expected[y + 1, x + step] += error * (1 / 16)
-            x += step
-
-
 def _diffuse_errors(mass: Positions, count: int, random: np.random.Generator) -> Positions:
-    counts = np.zeros(mass.shape, dtype=np.int64)
-    # A little noise on the threshold breaks up the regular patterns that error diffusion has in flat regions.
-    _diffuse(mass * count, random.uniform(-0.1, 0.1, mass.shape), counts)
-    chosen = np.flatnonzero(counts)
-    pixels = np.repeat(chosen, counts.ravel()[chosen])
+    height, width = mass.shape
+    total = mass.sum()
+    noise, errors = np.empty((ROWS, width)), np.zeros(width + 2)
+    # Rounding errors, at most 0.6 of a position, cancel out but for those that leave at the borders.
+    pixels, found = np.empty(count + height + width + 1, np.int64), 0
+    for top in range(0, height, ROWS):
+        rows = noise[: height - top]
+        random.random(out=rows)
+        found = kernels.diffuse(mass, total, count, rows, errors, top, pixels, found)
+    pixels = pixels[:found]
     # The error that left at the borders is a few positions at most; they are taken out or added at random.
-    if len(pixels) > count:
+    if found > count:
         pixels = random.choice(pixels, count, replace=False)
-    elif len(pixels) < count:
-        pixels = np.concatenate([pixels, random.choice(mass.size, count - len(pixels), p=mass.ravel())])
-    return _place_in_pixels(pixels, mass.shape[1], random)
+    elif found < count:
+        pixels = np.concatenate([pixels, _draw_few(mass, count - found, random)])
+    return _place_in_pixels(pixels, width, random)
+
+
+def _draw_few(mass: Positions, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw flat indices of pixels, independently: first their rows, so that only those are summed up by pixel."""
+    sums = mass.sum(1)
+    ends = np.cumsum(sums)
+    points = random.random(count) * ends[-1]
+    rows = np.minimum(np.searchsorted(ends, points, side="right"), len(mass) - 1)
+    rest = points - (ends[rows] - sums[rows])
+    pixels = np.empty(count, np.int64)
+    kernels.find(mass, rows, rest, pixels)
+    return pixels
 
 
 METHODS: dict[str, Callable[[Positions, int, np.random.Generator], Positions]] = {
@@ -143,13 +155,17 @@ def project(means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Ten
         width: Width of the canvas in pixels.
         sigma: Standard deviation of the blur, in units of the mean spacing sqrt(H W / K).
     """
-    from scipy.ndimage import gaussian_filter  # deferred: slow to import
+    impulses, blurred = np.zeros((height, width), np.float32), np.empty((height, width), np.float32)
+    kernels.count(means.detach().cpu().double().numpy(), impulses)
+    taps = _make_taps(sigma * (height * width / len(means)) ** 0.5)
+    threads.run(kernels.blur, (impulses, taps, blurred), threads.parts(height, PARTS * threads.num_threads()))
+    density = torch.from_numpy(blurred)
+    return density.div_(density.sum()).to(means.device)
 
-    columns = means[:, 0].long().clamp(0, width - 1)
-    rows = means[:, 1].long().clamp(0, height - 1)
-    impulses = torch.zeros(height * width, device=means.device)
-    impulses.index_add_(0, rows * width + columns, torch.ones(len(means), device=means.device))
-    spacing = (height * width / len(means)) ** 0.5
-    blurred = gaussian_filter(impulses.view(height, width).cpu().numpy(), sigma * spacing, truncate=3, mode="reflect")
-    density = torch.from_numpy(blurred).to(means.device)
-    return density / density.sum()
+
+def _make_taps(sigma: float) -> Positions:
+    """Return the weights of a Gaussian blur, cut at three standard deviations; they sum to 1."""
+    radius = int(3 * sigma + 0.5)
+    taps = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
+    weights: Positions = taps / taps.sum()
+    return weights

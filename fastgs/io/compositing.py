@@ -7,30 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastgs.io.pixels import Floats, ImageError
+from fastgs.io.pixels import Background, Floats
 from fastgs.io.transfer import decode_light, encode_light
-
-Background = tuple[float, float, float]
-
-
-def check_size(size: int | None) -> None:
-    """Check the side of a crop.
-
-    Raises:
-        ImageError: It is below 1.
-    """
-    if size is not None and size < 1:
-        raise ImageError(f"size: must be at least 1 pixel, got {size}")
-
-
-def check_background(background: Background) -> None:
-    """Check a colour.
-
-    Raises:
-        ImageError: It is not three numbers in [0, 255].
-    """
-    if len(background) != 3 or not all(0 <= channel <= 255 for channel in background):
-        raise ImageError(f"background: expected three numbers in [0, 255], got {background}")
 
 
 def join_channels(

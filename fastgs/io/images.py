@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor
 
-from fastgs.io.compositing import check_background, check_size, resize_and_crop
+from fastgs.io.compositing import resize_and_crop
+from fastgs.io.finding import PICTURE_SUFFIXES as PICTURE_SUFFIXES
+from fastgs.io.finding import SUFFIXES as SUFFIXES
+from fastgs.io.finding import find_images as find_images
 from fastgs.io.picture import ImageSource as ImageSource
 from fastgs.io.picture import make_picture, read_pixels, read_tensor
-from fastgs.io.pixels import Encoding, Pixels
+from fastgs.io.pixels import Encoding, Pixels, check_background, check_size
 from fastgs.io.pixels import ImageError as ImageError
 from fastgs.io.writing import write_picture
-
-# Suffixes of the files that `find_images` takes from a folder; and those that `read_picture` reads besides, for high
-# dynamic range, which `load_image` refuses.
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".jp2", ".j2k"})
-PICTURE_SUFFIXES = SUFFIXES | {".hdr", ".exr"}
 
 
 def load_image(
@@ -63,27 +60,6 @@ def load_image(
     return values.expand(3, -1, -1).contiguous()
 
 
-def find_images(paths: str | Path | Iterable[str | Path], suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
-    """List image files, in the order given.
-
-    A folder gives the files in it that have one of the suffixes, in any case, sorted by name; hidden files and
-    subfolders are left out. Any other path is kept as it is, even one that does not exist: `load_image` reports what
-    is wrong with it, and the other images are still read.
-
-    Args:
-        paths: Path of a file or folder, or several of them.
-        suffixes: Suffixes of the files to take from a folder, in lower case: `SUFFIXES`, or `PICTURE_SUFFIXES`.
-
-    Raises:
-        ImageError: A folder holds no image or cannot be listed.
-    """
-    found: list[Path] = []
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        path = Path(path)
-        found += _list_folder(path, suffixes) if path.is_dir() else [path]
-    return found
-
-
 def save_image(path: str | Path, image: Tensor) -> None:
     """Write an image file; it is whole or absent.
 
@@ -108,18 +84,3 @@ def _refuse_hdr(pixels: Pixels, name: str) -> None:
     if pixels.linear:
         low, high = pixels.colors.min(), pixels.colors.max()
         raise ImageError(f"{name}: its values must lie in [0, 1] but span [{low:g}, {high:g}]; rescale them")
-
-
-def _list_folder(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    """List the image files of a folder, sorted by name."""
-    try:
-        files = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in suffixes and not path.name.startswith(".") and not path.is_dir()
-        )
-    except OSError as error:
-        raise ImageError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
-    if not files:
-        raise ImageError(f"{folder}: holds no image; expected files that end in {', '.join(sorted(suffixes))}")
-    return files

@@ -14,12 +14,23 @@ from torch import Tensor
 
 from fastgs.io.arrays import is_array_file, read_array_file, read_tiff_array
 from fastgs.io.color import check_profile, to_srgb, unmultiply
-from fastgs.io.compositing import Background as Background
-from fastgs.io.compositing import check_background as check_background
-from fastgs.io.compositing import check_size, join_channels, lay_over, resize_and_crop, to_tensor
-from fastgs.io.pixels import ALPHA_CHANNELS, MAX_CHANNELS, Encoding, Floats, ImageError, Pixels, scale_to_unit, warn
+from fastgs.io.compositing import join_channels, lay_over, resize_and_crop, to_tensor
+from fastgs.io.pixels import (
+    ALPHA_CHANNELS,
+    MAX_CHANNELS,
+    Background,
+    Encoding,
+    Floats,
+    ImageError,
+    Pixels,
+    check_background,
+    check_size,
+    scale_to_unit,
+    warn,
+)
 from fastgs.io.profiles import make_profile
 from fastgs.io.reading import read_file, read_image
+from fastgs.io.samples import Samples
 from fastgs.io.transfer import PEAKS, check_transfer, choose_transfer, decode_light, encode_light
 
 # Difference of R, G and B up to which a gray file that was converted by a profile is still gray: a step of 8 bits.
@@ -100,6 +111,11 @@ class Picture:
         if len(values) != self.channels:
             raise ValueError(f"values: expected {self.channels} channels, got {len(values)}")
         return replace(self, values=values)
+
+    def samples(self) -> Samples:
+        """Return the values as an array in float32, for a file."""
+        values = self.values.detach().to("cpu", torch.float32).numpy()
+        return Samples(values, self.alpha, self.profile, self.transfer, self.range)
 
     def straight(self) -> Tensor:
         """Return the values with colours that are not multiplied by alpha, at most 1; black where alpha is 0."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.float32]
+Background = tuple[float, float, float]  # R, G, B in [0, 255]
 Chromaticities = tuple[float, ...]  # x, y of white, red, green and blue
 
-# Largest number of channels, and the numbers of channels that may end in alpha: what Gaussians can have.
 # Largest number of channels of a picture and of Gaussians; numbers that may end in alpha: gray or RGB before it.
 MAX_CHANNELS, ALPHA_CHANNELS = 32, (2, 4)
 
@@ -127,6 +127,26 @@ def check_light(values: NDArray[Any]) -> None:
     if np.isnan(low) or low == -np.inf:
         kind = "NaN" if np.isnan(low) else "negative infinity"
         raise UnsupportedError(f"its values must lie in [0, 1], or be light above that, but hold {kind}; replace it")
+
+
+def check_size(size: int | None) -> None:
+    """Check the side of a crop.
+
+    Raises:
+        ImageError: It is below 1.
+    """
+    if size is not None and size < 1:
+        raise ImageError(f"size: must be at least 1 pixel, got {size}")
+
+
+def check_background(background: Background) -> None:
+    """Check a colour.
+
+    Raises:
+        ImageError: It is not three numbers in [0, 255].
+    """
+    if len(background) != 3 or not all(0 <= channel <= 255 for channel in background):
+        raise ImageError(f"background: expected three numbers in [0, 255], got {background}")
 
 
 def check_pixels(width: int, height: int) -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fastgs.io.arrays import Limits, is_array_file, read_array_file, read_tiff_array
-from fastgs.io.compositing import check_size, resize_and_crop
+from fastgs.io.compositing import resize_and_crop
 from fastgs.io.picture import Picture, PictureSource, make_picture, read_picture, read_pixels
-from fastgs.io.pixels import MAX_CHANNELS, ImageError
+from fastgs.io.pixels import MAX_CHANNELS, ImageError, check_size
 
 
 def read_stack(

@@ -5,21 +5,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
-from torch import Tensor
 
 from fastgs.io import hdr
 from fastgs.io.files import atomic_write
-from fastgs.io.picture import Picture
-from fastgs.io.pixels import Encoding, ImageError, UnsupportedError
+from fastgs.io.pixels import Encoding, Floats, ImageError, UnsupportedError
 from fastgs.io.png import pack_chunk
 from fastgs.io.profiles import COLORSPACES, make_profile
-from fastgs.io.transfer import decode_light
+from fastgs.io.samples import Kind, Samples
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastgs.io.picture import Picture
 
 # Formats of Pillow that hold alpha, and those that hold an ICC profile.
 _WITH_ALPHA = ("PNG", "WEBP", "AVIF", "JPEG2000")
@@ -33,7 +35,7 @@ _DEPTHS = (8, 16, 32)
 
 def write_picture(
     path: str | Path,
-    picture: Picture | Tensor,
+    picture: Picture | Samples | Tensor,
     *,
     alpha: bool = False,
     straight: bool = False,
@@ -51,8 +53,8 @@ def write_picture(
         path: File to write. Its suffix chooses the format: .png, .tif, .webp, .avif, .jp2, .jpg and others that Pillow
             writes; .hdr, and .exr with the extra `fastgs[hdr]`, for linear light; .npy for numbers in the range of the
             source. Of the usual ones, JPEG, WebP and AVIF are lossy.
-        picture: Picture, whose fields take the place of the arguments `alpha`, `profile` and `transfer`; or (C, H, W)
-            floating-point values. Other numbers of channels than 1 to 4 need .tif or .npy.
+        picture: Picture, whose fields take the place of the arguments `alpha`, `profile` and `transfer`; (C, H, W)
+            floating-point values; or samples. Other numbers of channels than 1 to 4 need .tif or .npy.
         alpha: True if the last of 2 or 4 channels is opacity.
         straight: True if the colours are not multiplied by alpha.
         bits: 8, 16 (PNG and TIFF), or 32 (TIFF in floating point).
@@ -66,15 +68,14 @@ def write_picture(
     Example:
         write_picture("copy.png", read_picture("scan.tif"), bits=16)
     """
-    if not isinstance(picture, Picture):
-        picture = _make_picture(path, picture, alpha, profile, transfer)
-    if picture.values.isnan().any():
+    picture = picture if isinstance(picture, Samples) else _make_samples(path, picture, alpha, profile, transfer)
+    if np.isnan(picture.values).any():
         raise ImageError(f"{path}: cannot write an image that holds NaN")
     if bits not in _DEPTHS:
         raise ImageError(f"bits: expected 8, 16 or 32, got {bits}")
     _check_profile(path, picture)
     write = _choose_writer(path, picture, bits)
-    samples = _divide_by_alpha(picture, straight)
+    samples = picture.values.clip(0, 1) if straight else picture.straight()
     try:
         with atomic_write(path) as temporary:
             write(temporary, picture, samples, bits)
@@ -82,7 +83,7 @@ def write_picture(
         raise ImageError(f"{path}: {error}") from error
 
 
-def choose_suffix(picture: Picture, bits: int = 8) -> str:
+def choose_suffix(picture: Kind, bits: int = 8) -> str:
     """Return the suffix of a format that holds a picture without loss beyond the rounding to bits.
 
     Args:
@@ -99,15 +100,21 @@ def choose_suffix(picture: Picture, bits: int = 8) -> str:
     return ".png" if plain and not picture.is_hdr and bits <= 16 else ".tif"
 
 
-def _make_picture(path: str | Path, values: Tensor, alpha: bool, profile: bytes | None, transfer: str) -> Picture:
-    """Return a picture of values, or say what is wrong with them."""
+def _make_samples(
+    path: str | Path, values: Picture | Tensor, alpha: bool, profile: bytes | None, transfer: str
+) -> Samples:
+    """Return the samples of a picture or of values, or say what is wrong with these."""
+    from fastgs.io.picture import Picture  # deferred: samples are written without torch
+
+    if isinstance(values, Picture):
+        return values.samples()
     try:
-        return Picture(values, alpha, profile=profile, transfer=transfer)
+        return Picture(values, alpha, profile=profile, transfer=transfer).samples()
     except ValueError as error:
         raise ImageError(f"{path}: cannot write an image of shape {tuple(values.shape)} ({error})") from error
 
 
-def _check_profile(path: str | Path, picture: Picture) -> None:
+def _check_profile(path: str | Path, picture: Kind) -> None:
     """Refuse a profile of another kind of colours than the picture has."""
     if picture.profile is None:
         return
@@ -117,10 +124,10 @@ def _check_profile(path: str | Path, picture: Picture) -> None:
         raise ImageError(f"{path}: its profile is of {kind} colours, the image has {colors} colour channels")
 
 
-_Writer = Callable[[Path, Picture, Tensor, int], None]
+_Writer = Callable[[Path, Kind, Floats, int], None]
 
 
-def _choose_writer(path: str | Path, picture: Picture, bits: int) -> _Writer:
+def _choose_writer(path: str | Path, picture: Kind, bits: int) -> _Writer:
     """Return the function that writes a picture in the format of the path, or say why there is none."""
     suffix = Path(path).suffix.lower()
     if suffix == ".npy":
@@ -149,18 +156,18 @@ def _choose_writer(path: str | Path, picture: Picture, bits: int) -> _Writer:
     return _write_deep_png if bits == 16 else _write_with_pillow
 
 
-def _mode(picture: Picture) -> str | None:
+def _mode(picture: Kind) -> str | None:
     """Return the mode of Pillow for a picture; None if there is none."""
     if picture.channels == 4 and not picture.alpha:
         return "CMYK" if picture.profile is not None else None
     return _MODES.get((picture.channels, picture.alpha))
 
 
-def _describe(picture: Picture) -> str:
+def _describe(picture: Kind) -> str:
     return "inks" if _mode(picture) == "CMYK" else f"{picture.channels} channels without alpha"
 
 
-def _check_light(path: str | Path, picture: Picture) -> None:
+def _check_light(path: str | Path, picture: Kind) -> None:
     """Refuse pictures that have no linear light of gray or RGB."""
     if picture.profile is not None or picture.range != (0.0, 1.0) or _mode(picture) is None:
         raise ImageError(f"{path}: holds linear light of gray or RGB only; use .tif or .npy")
@@ -168,25 +175,25 @@ def _check_light(path: str | Path, picture: Picture) -> None:
         raise ImageError(f"{path}: .hdr holds no transparency; use .tif or .exr, or composite on a background")
 
 
-def _divide_by_alpha(picture: Picture, straight: bool) -> Tensor:
-    """Return the values in [0, 1], colours not multiplied by alpha, as (C, H, W) float32 on the CPU."""
-    values = picture.values.detach().to("cpu", torch.float32).clamp(0, 1)
-    return values if straight else picture.with_values(values).straight()
-
-
-def _quantize(samples: Tensor, bits: int) -> NDArray[Any]:
+def _quantize(samples: Floats, bits: int) -> NDArray[Any]:
     """Round (C, H, W) samples in [0, 1] to (H, W, C) integers of 8 or 16 bits."""
-    limit = 2**bits - 1
-    rounded = samples.mul(limit).round().permute(1, 2, 0).numpy()
+    rounded = np.rint(samples * np.float32(2**bits - 1)).transpose(1, 2, 0)
     return np.ascontiguousarray(rounded.astype(np.uint8 if bits == 8 else np.uint16))
 
 
-def _profile_of(picture: Picture) -> bytes:
+def _stretch(samples: Floats, limits: tuple[float, float]) -> Floats:
+    """Return samples in [0, 1] as numbers between limits."""
+    low, high = limits
+    stretched: Floats = (samples.astype(np.float64) * (high - low) + low).astype(np.float32)
+    return stretched
+
+
+def _profile_of(picture: Kind) -> bytes:
     """Return the profile that was kept, or one of sRGB."""
     return picture.profile or make_profile(gray=picture.channels - picture.alpha == 1)
 
 
-def _write_with_pillow(path: Path, picture: Picture, samples: Tensor, bits: int) -> None:
+def _write_with_pillow(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
     """Write 8 bits in any format of Pillow."""
     pixels = _quantize(samples, bits)
     format = Image.registered_extensions()[path.suffix.lower()]
@@ -200,7 +207,7 @@ def _write_with_pillow(path: Path, picture: Picture, samples: Tensor, bits: int)
     image.save(path, **options)
 
 
-def _write_deep_png(path: Path, picture: Picture, samples: Tensor, bits: int) -> None:
+def _write_deep_png(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
     """Write a PNG file of 16 bits."""
     import imagecodecs
 
@@ -215,7 +222,7 @@ def _write_deep_png(path: Path, picture: Picture, samples: Tensor, bits: int) ->
     path.write_bytes(data[:_AFTER_HEADER] + tag + data[_AFTER_HEADER:])
 
 
-def _write_tiff(path: Path, picture: Picture, samples: Tensor, bits: int) -> None:
+def _write_tiff(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
     """Write a TIFF file: light as floats, everything else in the bits asked for."""
     import tifffile
 
@@ -228,10 +235,9 @@ def _write_tiff(path: Path, picture: Picture, samples: Tensor, bits: int) -> Non
     if picture.is_hdr:
         pixels, profile = _to_light(picture, samples), make_profile(Encoding(1.0), picture.channels < 3)
     elif picture.range != (0.0, 1.0):
-        low, high = picture.range
-        pixels = samples.double().mul(high - low).add(low).float().permute(1, 2, 0).numpy()
+        pixels = _stretch(samples, picture.range).transpose(1, 2, 0)
     else:
-        pixels = samples.permute(1, 2, 0).numpy() if bits == 32 else _quantize(samples, bits)
+        pixels = samples.transpose(1, 2, 0) if bits == 32 else _quantize(samples, bits)
     layout = "contig" if pixels.shape[2] > 1 else None
     pixels = np.ascontiguousarray(pixels if layout else pixels[..., 0])
     tifffile.imwrite(
@@ -240,20 +246,24 @@ def _write_tiff(path: Path, picture: Picture, samples: Tensor, bits: int) -> Non
     )  # fmt: skip
 
 
-def _write_array(path: Path, picture: Picture, samples: Tensor, bits: int) -> None:
+def _write_array(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
     """Write (C, H, W) float32 numbers in the range of the source."""
-    low, high = picture.range
     with open(path, "wb") as file:
-        np.save(file, samples.double().mul(high - low).add(low).float().numpy())
+        np.save(file, _stretch(samples, picture.range))
 
 
-def _to_light(picture: Picture, samples: Tensor) -> NDArray[np.float32]:
+def _to_light(picture: Kind, samples: Floats) -> Floats:
     """Return (H, W, C) linear light of straight colours, and alpha as it is."""
+    import torch  # deferred: only high dynamic range takes it
+
+    from fastgs.io.transfer import decode_light
+
     count = picture.channels - picture.alpha
-    light = torch.cat([decode_light(samples[:count], picture.transfer), samples[count:]])
-    return light.permute(1, 2, 0).numpy()
+    colors = decode_light(torch.from_numpy(samples[:count]), picture.transfer).numpy()
+    light: Floats = np.concatenate([colors, samples[count:]]).transpose(1, 2, 0)
+    return light
 
 
-def _write_light(path: Path, picture: Picture, samples: Tensor, bits: int) -> None:
+def _write_light(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
     """Write linear light in a format that is made for it."""
     hdr.WRITERS[path.suffix.lower()](path, _to_light(picture, samples), picture.alpha)

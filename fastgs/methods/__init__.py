@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from fastgs.methods import fast_2dgs, gaussianimage, gaussianimage_plus, image_gs, instant_gi
-from fastgs.methods.fastgs import CURVATURE, FASTGS
-from fastgs.methods.method import Method, Result
+from typing import TYPE_CHECKING
+
+from fastgs.initializers import INITIALIZERS
+from fastgs.runtime.lazy import lazy_names
 from fastgs.runtime.registry import Registry
 
-__all__ = ["METHODS", "Method", "Result"]
+__all__ = ["LEARNED", "METHODS", "WEIGHTS", "Method", "Result"]
+
+if TYPE_CHECKING:
+    from fastgs.methods.method import Method, Result
+else:
+    __getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(("Method", "Result"), "fastgs.methods.method"))
+
+LEARNED = "learned"  # name of the initializer that is the networks
+WEIGHTS = "base"  # weights that it has unless others are named
+
+INITIALIZERS.declare(LEARNED, "fastgs.methods.fastgs:initialize_learned")
 
 METHODS: Registry[Method] = Registry("method")
-METHODS.register("fastgs", FASTGS)
-METHODS.register("fastgs-curvature", CURVATURE)
-METHODS.register("gaussianimage-cholesky", gaussianimage.CHOLESKY)
-METHODS.register("gaussianimage-rs", gaussianimage.ROTATION_SCALE)
-METHODS.register("gaussianimage-plus", gaussianimage_plus.METHOD)
-METHODS.register("image-gs-gradient", image_gs.GRADIENT)
-METHODS.register("image-gs-saliency", image_gs.SALIENCY)
-METHODS.register("instant-gi-dither", instant_gi.METHOD)
-METHODS.register("fast-2dgs", fast_2dgs.METHOD)
+METHODS.declare("fastgs", "fastgs.methods.fastgs:FASTGS")
+METHODS.declare("fastgs-curvature", "fastgs.methods.fastgs:CURVATURE")
+METHODS.declare("gaussianimage-cholesky", "fastgs.methods.gaussianimage:CHOLESKY")
+METHODS.declare("gaussianimage-rs", "fastgs.methods.gaussianimage:ROTATION_SCALE")
+METHODS.declare("gaussianimage-plus", "fastgs.methods.gaussianimage_plus:METHOD")
+METHODS.declare("image-gs-gradient", "fastgs.methods.image_gs:GRADIENT")
+METHODS.declare("image-gs-saliency", "fastgs.methods.image_gs:SALIENCY")
+METHODS.declare("instant-gi-dither", "fastgs.methods.instant_gi:METHOD")
+METHODS.declare("fast-2dgs", "fastgs.methods.fast_2dgs:METHOD")

@@ -21,7 +21,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST
-from fastgs.fitting.losses import SquaredError
+from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians

@@ -15,13 +15,11 @@ from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS, Initializer
+from fastgs.methods import WEIGHTS
 from fastgs.methods.method import Method
 
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
-
-LEARNED = "learned"  # name of the initializer that is the networks
-WEIGHTS = "base"  # weights that it has unless others are named
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +38,6 @@ def load_networks(weights: str | Path = WEIGHTS) -> LearnedInitializer:
     return load_weights(weights)
 
 
-@INITIALIZERS.registered(LEARNED)
 def initialize_learned(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
     """Let the networks that ship with the package place K Gaussians."""
     return load_networks().to(image.device).initialize(image, num_gaussians, generator)

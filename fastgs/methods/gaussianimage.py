@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
-from fastgs.fitting.losses import clamped_squared_error
+from fastgs.fitting.loss_functions import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians

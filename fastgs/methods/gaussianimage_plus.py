@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
 from fastgs.fitting.densification import Edit
-from fastgs.fitting.losses import clamped_squared_error
+from fastgs.fitting.loss_functions import clamped_squared_error
 from fastgs.fitting.optimizer import Descent, OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians

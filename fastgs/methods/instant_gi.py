@@ -19,7 +19,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.losses import clamped_squared_error
+from fastgs.fitting.loss_functions import clamped_squared_error
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import gradient

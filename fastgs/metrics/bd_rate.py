@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 MIN_POINTS = 3
 _MIN_OVERLAP = 1e-3  # dB; the mean over a shorter interval would be noise
@@ -83,6 +82,8 @@ class _Curve:
     """
 
     def __init__(self, points: Sequence[Point], name: str) -> None:
+        from scipy.interpolate import PchipInterpolator  # deferred: slow to import
+
         array = np.array(sorted(set(points)), dtype=np.float64).reshape(-1, 2)
         if not np.isfinite(array).all() or (array[:, 0] <= 0).any():
             raise ValueError(f"{name} has a rate that is not positive, or a number that is not finite")

@@ -2,8 +2,8 @@
 
 The scores (`psnr`, `ssim`, `ms_ssim`) are computed on floating-point images clamped to [0, 1], without rounding to
 8 bits and without gradients. SSIM and MS-SSIM of images of more than 1536 pixels a side are means over tiles. Both are
-torchmetrics' definitions; for SSIM of float32 on the CPU there are kernels in ssim_kernels.py. torchmetrics takes
-seconds to import, so it is imported where it is used.
+torchmetrics' definitions, in structure.py, since torchmetrics takes seconds to import; for SSIM of float32 on the CPU
+there are kernels in ssim_kernels.py.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fastgs.metrics import ssim_kernels
+from fastgs.metrics.structure import multiscale_similarity, similarity
 from fastgs.runtime import threads
 from fastgs.runtime.simd import LANES
 
 MAX_PSNR = 100.0  # dB
-# Largest side of a tile in pixels. torchmetrics takes about 800 bytes per pixel: 19 GB for a photo of 24 megapixels in
+# Largest side of a tile in pixels. structure.py takes about 800 bytes per pixel: 19 GB for a photo of 24 megapixels in
 # one piece.
 MAX_TILE = 1536
 PARTS = 4  # parts of the work per thread; several, since threads wake up late
@@ -86,16 +87,10 @@ def ms_ssim(image: Tensor, target: Tensor) -> float | None:
     Raises:
         ValueError: The shapes differ or are not (C, H, W).
     """
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
-
     image, target = _clamp(image, target)
     if min(image.shape[1:]) < MIN_MS_SSIM_SIZE:
         return None
-
-    def score(a: Tensor, b: Tensor) -> float:
-        return float(multiscale_structural_similarity_index_measure(a[None], b[None], data_range=1.0))
-
-    return _mean_over_tiles(score, image, target)
+    return _mean_over_tiles(lambda a, b: multiscale_similarity(a, b).item(), image, target)
 
 
 def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
@@ -114,11 +109,7 @@ def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
     if _has_kernels(image, target):
         loss: Tensor = _SsimLoss.apply(image, target)
         return loss
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    score = structural_similarity_index_measure(image[None], target[None], data_range=1.0)
-    assert isinstance(score, Tensor)  # a tuple only when further maps are asked for
-    return 1 - score
+    return 1 - similarity(image, target).whole
 
 
 def _has_kernels(image: Tensor, target: Tensor) -> bool:

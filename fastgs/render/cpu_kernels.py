@@ -8,6 +8,10 @@ are numbered consecutively from image to image, and a Gaussian reaches rows of i
 A Gaussian is evaluated in its whitened frame: `u, v` are the coordinates of a pixel along its axes in standard
 deviations, and `d2 = u^2 + v^2`. This is accurate where a conic `a dx^2 + 2 b dx dy + c dy^2` would cancel (needles of
 0.05 px by 1000 px), and the gradients with respect to scales and rotation are plain moments of u and v.
+
+Pixels are taken sixteen at a time: of one row, or, where a Gaussian is at most eight pixels wide, as most are when
+there are many, eight of each of two rows. A pixel beyond the support has weight 0, so rows and chords may be exceeded
+wherever there is memory.
 """
 
 from __future__ import annotations
@@ -16,9 +20,27 @@ import math
 
 import numpy as np
 
-from fastgs.render.reference import CUTOFF, EPSILON, FADE_START
-from fastgs.runtime.jit import jit
-from fastgs.runtime.simd import LANES, fma, horizontal_sum, lane_index, load, minimum, splat, store, where_below
+from fastgs.definition import CUTOFF, EPSILON, FADE_START
+from fastgs.runtime.jit import inlined, jit
+from fastgs.runtime.simd import (
+    LANES,
+    first_lane,
+    fma,
+    high,
+    join,
+    lane_index,
+    load,
+    low,
+    minimum,
+    round_down,
+    splat,
+    splat_like,
+    square_root,
+    store,
+    store_integers,
+    where_below,
+)
+from fastgs.runtime.simd_math import absolute, cosine_and_sine, maximum
 from fastgs.runtime.simd_tuples import (
     dot,
     fma_each,
@@ -27,14 +49,15 @@ from fastgs.runtime.simd_tuples import (
     read_row,
     splat_each,
     store_each,
-    write_row,
+    transpose,
+    write_each,
 )
 
 CUTOFF2 = np.float32(CUTOFF**2)
 FADE_SLOPE = np.float32(1 / (CUTOFF**2 - FADE_START**2))
 TWO_FADE_SLOPE = np.float32(2 / (CUTOFF**2 - FADE_START**2))
 EPS = np.float32(EPSILON)
-ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 
 # A polynomial for exp(z) on [-0.77, 0] with z = -d2 / 16: least squares of the relative error, exact at 0. Its eighth
 # power is exp(-d2 / 2) on the whole support with an error of 3e-6, without splitting off an exponent. First the
@@ -48,10 +71,32 @@ LONG_CHORD = np.float32(14)
 # Widening of every chord in pixels, against rounding.
 SLACK = np.float32(0.02)
 
-# Columns of the array `frames`: u = UX dx + UY dy and v = VX dx + VY dy. The centre of the chord at dy lies SLOPE * dy
-# columns from the mean; the chord reaches WIDEST columns to either side at dy = 0, and vanishes at |dy| = REACH.
-FRAME = 7
-UX, UY, VX, VY, SLOPE, WIDEST, REACH = range(FRAME)
+# Number of pixels that are evaluated at once.
+WIDE = 2 * LANES
+# Room that a row of a plane has behind the last pixel, which a vector may reach.
+MARGIN = WIDE
+# Rows behind those of the images that planes have, for the row below the last one of a band or an image: in the first,
+# nobody reads what is added; the last has zeros, so that nothing is gathered from it.
+SPARE_ROWS = 2
+
+# Columns of the array `frames`, flat (N, FRAME): u = UX dx + UY dy and v = VX dx + VY dy at a distance (dx, dy) from
+# the mean (X, Y). The centre of the chord at dy lies SLOPE * dy columns from the mean, and the chord of the row through
+# the mean reaches WIDEST columns to either side. All are in pixels of the image, whose first centre is 0, 0.
+FRAME = 8
+UX, UY, VX, VY, SLOPE, WIDEST, X, Y = range(FRAME)
+
+# Rows of the array `bounds` (3, N) of integers: a Gaussian reaches the rows [FIRST, END) of the batch. AT_ONCE is the
+# number of rows that fit in one vector: 2 or 1 where chords are at most LANES or WIDE pixels wide and lie within the
+# image, also in the row below; else 0.
+FIRST, END, AT_ONCE = range(3)
+
+# Number of neighbouring Gaussians whose first and last row are kept as one entry of `spans` (blocks, 2), so that a band
+# passes over those of other bands quickly: Gaussians are mostly ordered by row.
+BLOCK = 64
+
+# Number of sums over the pixels of a Gaussian that the gradients of its geometry follow from: those of `gather` before
+# the gradients of the colours.
+MOMENTS = 5
 
 # Largest number of colour channels that a kernel takes at once. A kernel is compiled for each number of channels: it is
 # the length of the tuple of zeros that it gets. Beyond four the sums do not fit in registers, but reading them from the
@@ -74,136 +119,255 @@ _count_planes = jit(count_planes)
 @jit
 def _gaussian(d2):
     """Return exp(-d2 / 2)."""
-    power = fma(d2, splat(E5), splat(E4))
-    power = fma(power, d2, splat(E3))
-    power = fma(power, d2, splat(E2))
-    power = fma(power, d2, splat(E1))
-    power = fma(power, d2, splat(ONE))
+    power = fma(d2, splat_like(d2, E5), splat_like(d2, E4))
+    power = fma(power, d2, splat_like(d2, E3))
+    power = fma(power, d2, splat_like(d2, E2))
+    power = fma(power, d2, splat_like(d2, E1))
+    power = fma(power, d2, splat_like(d2, ONE))
     power = power * power
     power = power * power
     return power * power
 
 
 @jit
-def _weight(d2):
+def _fade(d2):
+    """Return the factor of the weight that falls from 1 to 0 at the border of the support, and below 0 outside."""
+    return minimum((splat_like(d2, CUTOFF2) - d2) * splat_like(d2, FADE_SLOPE), splat_like(d2, ONE))
+
+
+@jit
+def weigh(d2):
     """Return the weight w(d2) of reference.py."""
-    d2 = minimum(d2, splat(CUTOFF2))
-    fade = minimum((splat(CUTOFF2) - d2) * splat(FADE_SLOPE), splat(ONE))
-    return _gaussian(d2) * fade
+    d2 = minimum(d2, splat_like(d2, CUTOFF2))
+    return _gaussian(d2) * _fade(d2)
 
 
 @jit
 def _weight_and_slope(d2):
     """Return the weight w(d2) and its slope, -2 dw/d(d2)."""
-    fade = minimum((splat(CUTOFF2) - d2) * splat(FADE_SLOPE), splat(ONE))
-    gaussian = where_below(d2, splat(CUTOFF2), _gaussian(d2))
+    fade = _fade(d2)
+    gaussian = where_below(d2, splat_like(d2, CUTOFF2), _gaussian(d2))
     weight = gaussian * fade
-    return weight, fma(where_below(fade, splat(ONE), gaussian), splat(TWO_FADE_SLOPE), weight)
+    falling = where_below(fade, splat_like(d2, ONE), gaussian)
+    return weight, fma(falling, splat_like(d2, TWO_FADE_SLOPE), weight)
 
 
 @jit
-def prepare(means, scales, rotations, offsets, pitches, height, frames, rows, start, stop):
-    """Fill `frames` and `rows` for Gaussians [start, stop).
+def describe(x, y, s1, s2, rotation, pitch_y, pitch_x, first_row, height, width):
+    """Return the columns of `frames`, as a tuple, and the rows of `bounds` of eight Gaussians.
 
-    frames (N, FRAME) has the columns above; rows (N, 2) the first and last row of the batch that each Gaussian reaches,
-    (0, -1) if there is none.
+    All are vectors but the size of the image; `first_row` is the number of the first row of the image in the batch, and
+    the pitches are the distances of neighbouring pixels in the units of x, y, s1 and s2.
     """
-    for image in range(len(pitches)):
-        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
-        for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
-            s1, s2 = scales[k, 0], scales[k, 1]
-            cosine, sine = math.cos(rotations[k]), math.sin(rotations[k])
-            inverse1, inverse2 = ONE / s1, ONE / s2
-            ux, uy, vx, vy = cosine * inverse1, sine * inverse1, -sine * inverse2, cosine * inverse2
-            # 1 / sqrt(xx) is the standard deviation along the row through the mean.
-            xx = ux * ux + vx * vx
-            reach = np.float32(CUTOFF) * math.sqrt((s1 * sine) * (s1 * sine) + (s2 * cosine) * (s2 * cosine))
-            frames[k, UX], frames[k, UY], frames[k, VX], frames[k, VY] = ux, uy, vx, vy
-            frames[k, SLOPE] = -(ux * uy + vx * vy) / (xx * pitch_x)
-            frames[k, WIDEST] = np.float32(CUTOFF) / (math.sqrt(xx) * pitch_x)
-            frames[k, REACH] = reach
-            first = max(math.ceil((means[k, 1] - reach) / pitch_y - HALF), ZERO)
-            last = min(math.floor((means[k, 1] + reach) / pitch_y - HALF), np.float32(height - 1))
-            # The condition is false for NaN, too, which must not become an index.
-            if first <= last and math.isfinite(means[k, 0] + frames[k, SLOPE] + frames[k, WIDEST]):
-                rows[k, 0] = image * height + int(first)
-                rows[k, 1] = image * height + int(last)
-            else:
-                rows[k, 0], rows[k, 1] = 0, -1
+    one = splat(ONE)
+    cosine, sine = cosine_and_sine(rotation)
+    across, down = pitch_x / s1, pitch_y / s1
+    ux, uy = cosine * across, sine * down
+    across, down = pitch_x / s2, pitch_y / s2
+    vx, vy = splat(ZERO) - sine * across, cosine * down
+    x, y = x / pitch_x - splat(HALF), y / pitch_y - splat(HALF)
+    # 1 / sqrt(xx) is the standard deviation along the row through the mean.
+    xx = fma(ux, ux, vx * vx)
+    slope = splat(ZERO) - fma(ux, uy, vx * vy) / xx
+    widest = splat(np.float32(CUTOFF)) / square_root(xx)
+    down1, down2 = s1 * sine, s2 * cosine
+    reach = splat(np.float32(CUTOFF)) * square_root(fma(down1, down1, down2 * down2)) / pitch_y
+    first = maximum(splat(ZERO) - round_down(reach - y), splat(ZERO))
+    end = minimum(round_down(y + reach) + one, splat(np.float32(height)))
+    # Zero where there is no row, and for NaN and infinity, which must not become an index; x - x is 0 for numbers only.
+    known = x + slope + widest
+    end = where_below(known - known, one, where_below(first, end, end))
+    first = where_below(first, end, first)
+    spread = widest + splat(SLACK)
+    chord, farthest = spread + spread, fma(absolute(slope), reach + one, spread)
+    at_once = where_below(chord, splat(np.float32(LANES)), one) + where_below(chord, splat(np.float32(WIDE)), one)
+    at_once = where_below(x + farthest, splat(np.float32(width - 1)), where_below(farthest, x, at_once))
+    return (ux, uy, vx, vy, slope, widest, x, y), first + first_row, end + first_row, at_once
 
 
 @jit
-def bands(frames, rows, costs, edges):
+def write_description(described, frames, bounds, k):
+    """Write what `describe` returns for Gaussians [k, k + LANES)."""
+    columns, first, end, at_once = described
+    store_each(frames, FRAME * k, FRAME, transpose(columns))
+    store_integers(bounds[FIRST], k, first)
+    store_integers(bounds[END], k, end)
+    store_integers(bounds[AT_ONCE], k, at_once)
+
+
+@jit
+def find_span(bounds, count, block, spans):
+    """Fill the entry of a block of `spans`: the first row that any of its Gaussians reaches, and the end."""
+    first, end = bounds[FIRST, BLOCK * block], np.int32(0)
+    for k in range(BLOCK * block, min(BLOCK * (block + 1), count)):
+        if bounds[FIRST, k] < bounds[END, k]:
+            first = min(first, bounds[FIRST, k])
+            end = max(end, bounds[END, k])
+    spans[block, 0], spans[block, 1] = first, end
+
+
+@jit
+def prepare(means, scales, rotations, offsets, pitches, height, width, frames, bounds, spans, start, stop):
+    """Fill `frames`, `bounds` and `spans` for blocks [start, stop); the arrays have room for whole blocks."""
+    lanes = np.zeros(8 * LANES, np.float32)  # of eight Gaussians, what `describe` takes
+    count = len(means)
+    image = 0
+    for block in range(start, stop):
+        for k in range(BLOCK * block, min(BLOCK * (block + 1), count), LANES):
+            for lane in range(LANES):
+                one = min(k + lane, count - 1)
+                while one >= offsets[image + 1]:
+                    image += 1
+                lanes[lane], lanes[LANES + lane] = means[one, 0], means[one, 1]
+                lanes[2 * LANES + lane], lanes[3 * LANES + lane] = scales[one, 0], scales[one, 1]
+                lanes[4 * LANES + lane] = rotations[one]
+                lanes[5 * LANES + lane], lanes[6 * LANES + lane] = pitches[image, 0], pitches[image, 1]
+                lanes[7 * LANES + lane] = np.float32(image * height)
+            described = describe(
+                load(lanes, 0), load(lanes, LANES), load(lanes, 2 * LANES), load(lanes, 3 * LANES),
+                load(lanes, 4 * LANES), load(lanes, 5 * LANES), load(lanes, 6 * LANES), load(lanes, 7 * LANES),
+                height, width,
+            )  # fmt: skip
+            write_description(described, frames, bounds, k)
+        find_span(bounds, count, block, spans)
+
+
+@jit
+def bands(frames, bounds, count, costs, edges):
     """Split the rows into bands of about equal cost.
 
     costs (rows + 1,) has zeros, and is overwritten; edges (bands + 1,) is filled with the borders of the bands.
     """
     total = 0.0
-    for k in range(len(rows)):
-        if rows[k, 0] <= rows[k, 1]:
-            blocks = 2.0 + frames[k, WIDEST] * (2.0 / LANES)
-            costs[rows[k, 0]] += blocks
-            costs[rows[k, 1] + 1] -= blocks
-            total += blocks * (rows[k, 1] + 1 - rows[k, 0])
-    count, band, row_cost, done = len(edges) - 1, 1, 0.0, 0.0
+    for k in range(count):
+        first, end = bounds[FIRST, k], bounds[END, k]
+        if first < end:
+            blocks = 2.0 + frames[FRAME * k + WIDEST] * (2.0 / LANES)
+            costs[first] += blocks
+            costs[end] -= blocks
+            total += blocks * (end - first)
+    bands_, band, row_cost, done = len(edges) - 1, 1, 0.0, 0.0
     edges[:] = len(costs) - 1
     edges[0] = 0
     for row in range(len(costs) - 1):
         row_cost += costs[row]
         done += row_cost
-        while band < count and done >= total * band / count:
+        while band < bands_ and done >= total * band / bands_:
             edges[band] = row + 1
             band += 1
 
 
 @jit
-def _find_chord(frame, mean_x, dy, pitch_x, width):
-    """Return the first and last column of the chord in the row at distance dy from the mean; first > last if none."""
+def find_reach(frame):
+    """Return the distance in rows from the mean at which the chord of a Gaussian vanishes."""
+    # The determinant is that of a rotation, divided by both scales.
+    determinant = frame[UX] * frame[VY] - frame[UY] * frame[VX]
+    return np.float32(CUTOFF) * math.sqrt(frame[UX] * frame[UX] + frame[VX] * frame[VX]) / determinant
+
+
+@jit
+def find_chord(frame, reach, dy, width):
+    """Return the first and last column of the chord in the row at distance dy from the mean; first > last if none.
+
+    Where the widest chord is short, it stands for all others.
+    """
     half = frame[WIDEST]
     if half > LONG_CHORD:
-        share = dy / frame[REACH]
+        share = dy / reach
         half *= math.sqrt(max(ONE - share * share, ZERO))
     half += SLACK
-    center = mean_x / pitch_x - HALF + frame[SLOPE] * dy
-    first = min(max(center - half, ZERO), np.float32(width))
+    center = frame[X] + frame[SLOPE] * dy
+    first = min(max(center - half + ONE, ZERO), np.float32(width))
     last = max(min(center + half, np.float32(width - 1)), np.float32(-1))
     return int(first), int(last)
 
 
-@jit
-def _enter_row(frame, mean_x, dy, pitch_x, width, ramp):
-    """Return first and last column of a row's chord, dx of its first eight pixels, and the shares of dy in u and v."""
-    first, last = _find_chord(frame, mean_x, dy, pitch_x, width)
-    dx = splat((np.float32(first) + HALF) * pitch_x - mean_x) + ramp
-    return first, last, dx, splat(frame[UY] * dy), splat(frame[VY] * dy)
+@inlined
+def start_chord(frame):
+    """Return the first column of a short chord through the mean, and a vector of the sixteen lanes less X."""
+    lanes = lane_index() - splat(frame[X])
+    return frame[X] + ONE - (frame[WIDEST] + SLACK), lanes
+
+
+@inlined
+def place_chord(y, frame, left, right):
+    """Return the first columns of short chords in rows y, and u and v of their pixels, as vectors of sixteen lanes.
+
+    `left` is the first column in the row through the mean, and `right` the distance of each pixel from it, less X.
+    """
+    dy = y - splat_like(y, frame[Y])
+    column = round_down(fma(dy, splat_like(y, frame[SLOPE]), splat_like(y, left)))
+    dx = column + right
+    u = fma(dx, splat_like(y, frame[UX]), dy * splat_like(y, frame[UY]))
+    v = fma(dx, splat_like(y, frame[VX]), dy * splat_like(y, frame[VY]))
+    return column, u, v
+
+
+@inlined
+def _add(planes, x, x_right, stride, u, v, color, zeros):
+    """Add the weights and the weighted colours of eight pixels at x and eight at x_right."""
+    weight = weigh(fma(u, u, v * v))
+    _add_lanes(planes, x, stride, low(weight), color, zeros)
+    _add_lanes(planes, x_right, stride, high(weight), color, zeros)
+
+
+@inlined
+def _add_lanes(planes, x, stride, weight, color, zeros):
+    store(planes, x, load(planes, x) + weight)
+    sums = load_each(planes, x + stride, stride, zeros)
+    store_each(planes, x + stride, stride, fma_each(weight, color, sums))
 
 
 @jit
-def _accumulate(means, frames, rows, colors, zeros, offsets, pitches, height, width, stride, planes, top, bottom):
+def accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom):
     """Add weights and weighted colours to rows [top, bottom) of planes, flat (rows, planes, stride)."""
     per_row = _count_planes(len(zeros)) * stride
+    spare = len(planes) - SPARE_ROWS * per_row
+    ramp = join(lane_index(), lane_index() + splat(np.float32(LANES)))
     for image in range(top // height, (bottom - 1) // height + 1):
-        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
-        ramp, step = lane_index() * splat(pitch_x), splat(np.float32(LANES) * pitch_x)
-        for k in range(offsets[image], offsets[image + 1]):
-            frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
-            ux, vx = splat(frame[UX]), splat(frame[VX])
-            color = splat_each(read_row(colors, k, zeros))
-            for row in range(max(rows[k, 0], top), min(rows[k, 1] + 1, bottom)):
-                dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
-                first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
-                base = row * per_row
-                for x in range(base + first, base + last + 1, LANES):
-                    u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
-                    weight = _weight(fma(u, u, v * v))
-                    store(planes, x, load(planes, x) + weight)
-                    sums = load_each(planes, x + stride, stride, zeros)
-                    store_each(planes, x + stride, stride, fma_each(weight, color, sums))
-                    dx = dx + step
+        origin, lower = image * height, min(bottom, (image + 1) * height)
+        start, stop = offsets[image], offsets[image + 1]
+        for block in range(start // BLOCK, (stop + BLOCK - 1) // BLOCK):
+            if spans[block, 0] >= lower or spans[block, 1] <= top:
+                continue
+            for k in range(max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)):
+                first_row, end_row = max(bounds[FIRST, k], top), min(bounds[END, k], lower)
+                if first_row >= end_row:
+                    continue
+                frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
+                left, lanes = start_chord(frame)
+                y, at_once, base = splat(np.float32(first_row - origin)), bounds[AT_ONCE, k], first_row * per_row
+                if at_once == 2:
+                    rows, right = join(y, y + splat(ONE)), join(lanes, lanes)
+                    for row in range(first_row, end_row, 2):
+                        column, u, v = place_chord(rows, frame, left, right)
+                        below = base + per_row if row + 1 < lower else spare
+                        x, x_below = base + int(first_lane(column)), below + int(first_lane(high(column)))
+                        _add(planes, x, x_below, stride, u, v, color, zeros)
+                        rows, base = rows + splat_like(ramp, TWO), base + 2 * per_row
+                elif at_once == 1:
+                    rows, right = join(y, y), join(lanes, lanes + splat(np.float32(LANES)))
+                    for _ in range(first_row, end_row):
+                        column, u, v = place_chord(rows, frame, left, right)
+                        x = base + int(first_lane(column))
+                        _add(planes, x, x + LANES, stride, u, v, color, zeros)
+                        rows, base = rows + splat_like(ramp, ONE), base + per_row
+                else:
+                    ux, vx = splat_like(ramp, frame[UX]), splat_like(ramp, frame[VX])
+                    reach = find_reach(frame)
+                    for row in range(first_row, end_row):
+                        dy = np.float32(row - origin) - frame[Y]
+                        first, last = find_chord(frame, reach, dy, width)
+                        dx = splat_like(ramp, np.float32(first) - frame[X]) + ramp
+                        u_row, v_row = splat_like(ramp, dy * frame[UY]), splat_like(ramp, dy * frame[VY])
+                        for x in range(base + first, base + last + 1, WIDE):
+                            _add(planes, x, x + LANES, stride, fma(dx, ux, u_row), fma(dx, vx, v_row), color, zeros)
+                            dx = dx + splat_like(ramp, np.float32(WIDE))
+                        base += per_row
 
 
 @jit
-def forward(means, frames, rows, colors, zeros, offsets, pitches, stride, planes, images, normalized, top, bottom):
+def forward(frames, bounds, spans, colors, zeros, offsets, stride, planes, images, normalized, top, bottom):
     """Render rows [top, bottom) of images (B, C, H, W), for a tuple of C zeros.
 
     Afterwards plane 0 has 1 / (sum of weights + EPSILON) for the normalized rule, and 1 for the sum.
@@ -211,7 +375,7 @@ def forward(means, frames, rows, colors, zeros, offsets, pitches, stride, planes
     height, width = images.shape[2], images.shape[3]
     per_row = _count_planes(len(zeros)) * stride
     planes[top * per_row : bottom * per_row] = ZERO
-    _accumulate(means, frames, rows, colors, zeros, offsets, pitches, height, width, stride, planes, top, bottom)
+    accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
     for row in range(top, bottom):
         inverses = planes[row * per_row : row * per_row + width]
         for x in range(width):
@@ -221,6 +385,43 @@ def forward(means, frames, rows, colors, zeros, offsets, pitches, stride, planes
             numerators, image = planes[base : base + width], images[row // height, channel, row % height]
             for x in range(width):
                 image[x] = numerators[x] * inverses[x]
+
+
+@jit
+def descend_pixels(
+    frames, bounds, spans, colors, zeros, offsets, stride, planes, target, image, keep, normalized, top, bottom
+):
+    """Render rows [top, bottom) of one image and turn them into gradients of half the squared error.
+
+    Afterwards the planes have the gradients in what was accumulated, as from `pixel_gradients`. The image (C, H, W) is
+    written if `keep`; target (C, H, W).
+    """
+    height, width = target.shape[1], target.shape[2]
+    per_row = _count_planes(len(zeros)) * stride
+    planes[top * per_row : bottom * per_row] = ZERO
+    accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
+    inverses = np.empty(width, np.float32)
+    for row in range(top, bottom):
+        base = row * per_row
+        of_weight = planes[base : base + width]
+        for x in range(width):
+            inverses[x] = ONE / (of_weight[x] + EPS) if normalized else ONE
+            of_weight[x] = ZERO
+        planes[base + width : base + stride] = ZERO
+        for channel in range(len(zeros)):
+            start = base + (1 + channel) * stride
+            of_color, wanted = planes[start : start + width], target[channel, row]
+            if keep:
+                drawn = image[channel, row]
+                for x in range(width):
+                    drawn[x] = of_color[x] * inverses[x]
+            for x in range(width):
+                value = of_color[x] * inverses[x]
+                gradient = (value - wanted[x]) * inverses[x]
+                of_color[x] = gradient
+                if normalized:
+                    of_weight[x] -= gradient * value
+            planes[start + width : start + stride] = ZERO
 
 
 @jit
@@ -249,47 +450,138 @@ def pixel_gradients(planes, images, upstream, stride, normalized, gradients, top
                     of_weight[x] -= of_color[x] * value[x]
 
 
+@inlined
+def _collect(gradients, x, x_right, stride, zeros, color, u, v, moments, d_color):
+    """Add what eight pixels at x and eight at x_right contribute to the moments and the gradient of the colour."""
+    weight, bend = _weight_and_slope(fma(u, u, v * v))
+    above = load_each(gradients, x + stride, stride, zeros)
+    d_color = fma_each(low(weight), above, d_color)
+    d_weight = dot(color, above, load(gradients, x))
+    above = load_each(gradients, x_right + stride, stride, zeros)
+    d_color = fma_each(high(weight), above, d_color)
+    t = bend * join(d_weight, dot(color, above, load(gradients, x_right)))
+    t_u, t_v = t * u, t * v
+    tu, tv, tuu, tvv, tuv = moments
+    return (tu + t_u, tv + t_v, fma(t_u, u, tuu), fma(t_v, v, tvv), fma(t_u, v, tuv)), d_color
+
+
+@inlined
+def _write_sums(sums, k, frame, moments, d_color):
+    """Write the sums of a Gaussian, with the moments t u and t v turned into the gradient of the mean in pixels."""
+    tu, tv, tuu, tvv, tuv = horizontal_sum_each(moments)
+    of_mean = frame[UX] * tu + frame[VX] * tv, frame[UY] * tu + frame[VY] * tv
+    write_each(sums, k & (BLOCK - 1), BLOCK, of_mean + (tuu, tvv, tuv) + horizontal_sum_each(d_color))  # noqa: RUF005
+
+
+@inlined
+def _no_moments():
+    none = splat_like(join(splat(ZERO), splat(ZERO)), ZERO)
+    return none, none, none, none, none
+
+
+# The loops below are functions of their own, so that each has all registers for its sums. Each takes the Gaussians
+# [start, stop) that are of its kind: two rows at once, one row at once, or rows in steps of sixteen pixels.
+
+
 @jit
-def backward(
-    means, scales, frames, rows, colors, zeros, offsets, pitches, height, width, stride, gradients,
-    d_means, d_scales, d_rotations, d_colors, start, stop,
-):  # fmt: skip
-    """Compute the gradients of Gaussians [start, stop).
+def _gather_pairs(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, lower, sums):
+    per_row = _count_planes(len(zeros)) * stride
+    blank = len(gradients) - per_row
+    for k in range(start, stop):
+        if bounds[AT_ONCE, k] == 2:
+            first, end = bounds[FIRST, k], bounds[END, k]
+            frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
+            left, lanes = start_chord(frame)
+            y, right = splat(np.float32(first - origin)), join(lanes, lanes)
+            y = join(y, y + splat(ONE))
+            base = first * per_row
+            moments, d_color = _no_moments(), splat_each(zeros)
+            for row in range(first, end, 2):
+                column, u, v = place_chord(y, frame, left, right)
+                below = base + per_row if row + 1 < lower else blank
+                x, x_below = base + int(first_lane(column)), below + int(first_lane(high(column)))
+                moments, d_color = _collect(gradients, x, x_below, stride, zeros, color, u, v, moments, d_color)
+                y, base = y + splat_like(y, TWO), base + 2 * per_row
+            _write_sums(sums, k, frame, moments, d_color)
+
+
+@jit
+def _gather_rows(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, sums):
+    per_row = _count_planes(len(zeros)) * stride
+    for k in range(start, stop):
+        if bounds[AT_ONCE, k] == 1:
+            first, end = bounds[FIRST, k], bounds[END, k]
+            frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
+            left, lanes = start_chord(frame)
+            y, right = splat(np.float32(first - origin)), join(lanes, lanes + splat(np.float32(LANES)))
+            y = join(y, y)
+            base = first * per_row
+            moments, d_color = _no_moments(), splat_each(zeros)
+            for _ in range(first, end):
+                column, u, v = place_chord(y, frame, left, right)
+                x = base + int(first_lane(column))
+                moments, d_color = _collect(gradients, x, x + LANES, stride, zeros, color, u, v, moments, d_color)
+                y, base = y + splat_like(y, ONE), base + per_row
+            _write_sums(sums, k, frame, moments, d_color)
+
+
+@jit
+def _gather_chords(frames, bounds, colors, zeros, width, stride, gradients, origin, start, stop, sums):
+    per_row = _count_planes(len(zeros)) * stride
+    ramp = join(lane_index(), lane_index() + splat(np.float32(LANES)))
+    step = splat_like(ramp, np.float32(WIDE))
+    for k in range(start, stop):
+        if bounds[AT_ONCE, k] == 0:
+            frame, color = frames[FRAME * k : FRAME * (k + 1)], splat_each(read_row(colors, k, zeros))
+            ux, vx = splat_like(ramp, frame[UX]), splat_like(ramp, frame[VX])
+            reach = find_reach(frame)
+            moments, d_color = _no_moments(), splat_each(zeros)
+            for row in range(bounds[FIRST, k], bounds[END, k]):
+                dy = np.float32(row - origin) - frame[Y]
+                first, last = find_chord(frame, reach, dy, width)
+                dx = splat_like(ramp, np.float32(first) - frame[X]) + ramp
+                u_row, v_row = splat_like(ramp, dy * frame[UY]), splat_like(ramp, dy * frame[VY])
+                base = row * per_row
+                for x in range(base + first, base + last + 1, WIDE):
+                    u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
+                    moments, d_color = _collect(gradients, x, x + LANES, stride, zeros, color, u, v, moments, d_color)
+                    dx = dx + step
+            _write_sums(sums, k, frame, moments, d_color)
+
+
+@jit
+def gather(frames, bounds, colors, zeros, height, width, stride, gradients, image, start, stop, sums):
+    """Sum over the pixels of Gaussians [start, stop) of one image, of one block, what their gradients follow from.
 
     With t = -2 dw/d(d2) dL/dw, the chain rule gives, summed over pixels:
 
     d mean = (t u, t v) in the frame, d s1 = t u^2 / s1, d s2 = t v^2 / s2, d theta = t u v (s1 / s2 - s2 / s1).
+
+    sums, flat (MOMENTS + C, BLOCK), has a column for each Gaussian of the block: the gradient of the mean in pixels,
+    the sums of t u^2, t v^2 and t u v, and the gradients of the colours.
     """
-    zero, no_color = splat(ZERO), splat_each(zeros)
-    per_row = _count_planes(len(zeros)) * stride
+    origin = image * height
+    _gather_pairs(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, origin + height, sums)
+    _gather_rows(frames, bounds, colors, zeros, stride, gradients, origin, start, stop, sums)
+    _gather_chords(frames, bounds, colors, zeros, width, stride, gradients, origin, start, stop, sums)
+
+
+@jit
+def backward(
+    scales, frames, bounds, colors, zeros, offsets, pitches, height, width, stride, gradients,
+    d_means, d_scales, d_rotations, d_colors, start, stop,
+):  # fmt: skip
+    """Compute the gradients of the Gaussians of blocks [start, stop)."""
+    sums = np.empty((MOMENTS + len(zeros)) * BLOCK, np.float32)
     for image in range(len(pitches)):
-        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
-        ramp, step = lane_index() * splat(pitch_x), splat(np.float32(LANES) * pitch_x)
-        for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
-            frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
-            ux, vx = splat(frame[UX]), splat(frame[VX])
-            color = splat_each(read_row(colors, k, zeros))
-            tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
-            d_color = no_color
-            for row in range(rows[k, 0], rows[k, 1] + 1):
-                dy = (np.float32(row - image * height) + HALF) * pitch_y - mean_y
-                first, last, dx, u_row, v_row = _enter_row(frame, mean_x, dy, pitch_x, width, ramp)
-                base = row * per_row
-                for x in range(base + first, base + last + 1, LANES):
-                    u, v = fma(dx, ux, u_row), fma(dx, vx, v_row)
-                    weight, slope = _weight_and_slope(fma(u, u, v * v))
-                    above = load_each(gradients, x + stride, stride, zeros)
-                    d_color = fma_each(weight, above, d_color)
-                    d_weight = dot(color, above, load(gradients, x))
-                    t = slope * d_weight
-                    t_u, t_v = t * u, t * v
-                    tu, tv = tu + t_u, tv + t_v
-                    tuu, tuv, tvv = fma(t_u, u, tuu), fma(t_u, v, tuv), fma(t_v, v, tvv)
-                    dx = dx + step
-            along, across = horizontal_sum(tu), horizontal_sum(tv)
-            s1, s2 = scales[k, 0], scales[k, 1]
-            d_means[k, 0] = frame[UX] * along + frame[VX] * across
-            d_means[k, 1] = frame[UY] * along + frame[VY] * across
-            d_scales[k, 0], d_scales[k, 1] = horizontal_sum(tuu) / s1, horizontal_sum(tvv) / s2
-            d_rotations[k] = horizontal_sum(tuv) * (s1 / s2 - s2 / s1)
-            write_row(d_colors, k, horizontal_sum_each(d_color))
+        for block in range(max(start, offsets[image] // BLOCK), min(stop, (offsets[image + 1] + BLOCK - 1) // BLOCK)):
+            begin, end = max(block * BLOCK, offsets[image]), min((block + 1) * BLOCK, offsets[image + 1])
+            gather(frames, bounds, colors, zeros, height, width, stride, gradients, image, begin, end, sums)
+            for k in range(begin, end):
+                column = sums[k % BLOCK :: BLOCK]
+                s1, s2 = scales[k, 0], scales[k, 1]
+                d_means[k, 0], d_means[k, 1] = column[0] / pitches[image, 1], column[1] / pitches[image, 0]
+                d_scales[k, 0], d_scales[k, 1] = column[2] / s1, column[3] / s2
+                d_rotations[k] = column[4] * (s1 / s2 - s2 / s1)
+                for channel in range(len(zeros)):
+                    d_colors[k, channel] = column[MOMENTS + channel]

@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from fastgs.render import cpu_kernels as kernels
-from fastgs.render.cpu_kernels import HALF, ONE, ZERO, _count_planes
+from fastgs.render.cpu_kernels import ONE, ZERO, _count_planes
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import (
     LANES,
@@ -27,6 +27,7 @@ from fastgs.runtime.simd import (
     lane_index,
     load,
     minimum,
+    select_below,
     splat,
     store,
     where_below,
@@ -55,16 +56,6 @@ def strict_fma(_typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
-def select_below(_typing: Any, value: Any, limit: Any, chosen: Any, other: Any) -> Any:
-    """Return `chosen` in the lanes where value < limit, and `other` elsewhere and where either is NaN."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.select(builder.fcmp_ordered("<", arguments[0], arguments[1]), arguments[2], arguments[3])
-
-    return float32x8(value, limit, chosen, other), generate
-
-
-@intrinsic
 def any_below(_typing: Any, value: Any, limit: Any) -> Any:
     """Tell whether value < limit in any lane."""
 
@@ -76,9 +67,9 @@ def any_below(_typing: Any, value: Any, limit: Any) -> Any:
 
 
 @jit
-def _evaluate(column, pitch_x, mean_x, ux, vx, u_row, v_row):
+def _evaluate(column, mean_x, ux, vx, u_row, v_row):
     """Return u, v, exp(-d2 / 2) and the fade at eight columns; the weight is the product of the last two."""
-    dx = strict_fma(column, pitch_x, splat(ZERO) - mean_x)
+    dx = column - mean_x
     u, v = strict_fma(dx, ux, u_row), strict_fma(dx, vx, v_row)
     d2 = minimum(strict_fma(u, u, v * v), splat(kernels.CUTOFF2))
     power = strict_fma(d2, splat(kernels.E5), splat(kernels.E4))
@@ -92,15 +83,11 @@ def _evaluate(column, pitch_x, mean_x, ux, vx, u_row, v_row):
 
 
 @jit
-def _enter_row(frame, mean_x, mean_y, y, pitch_y, pitch_x, width):
-    """Return first and last column of the chord in row y, x of its first eight pixels, and the shares of y in u and v.
-
-    x is in pixels of the image.
-    """
-    center = np.float32(y) + HALF
-    first, last = kernels._find_chord(frame, mean_x, center * pitch_y - mean_y, pitch_x, width)
-    dy = strict_fma(splat(center), splat(pitch_y), splat(-mean_y))
-    column = splat(np.float32(first) + HALF) + lane_index()
+def _enter_row(frame, reach, y, width):
+    """Return first and last column of the chord in row y, its first eight columns, and the shares of y in u and v."""
+    distance = np.float32(y) - frame[kernels.Y]
+    first, last = kernels.find_chord(frame, reach, distance, width)
+    dy, column = splat(distance), splat(np.float32(first)) + lane_index()
     return first, last, column, splat(frame[kernels.UY]) * dy, splat(frame[kernels.VY]) * dy
 
 
@@ -124,31 +111,25 @@ def _insert(weights, owners, at, last, stride, weight, owner):
 
 
 @jit
-def _fill_lists(
-    means, frames, rows, offsets, pitches, image, height, width, stride, top_k, weights, owners, start, stop
-):
+def _fill_lists(frames, bounds, offsets, image, height, width, stride, top_k, weights, owners, start, stop):
     """Fill the lists of rows [start, stop) of one image, flat (rows, top_k, stride)."""
     weights[:] = ZERO
     owners[:] = NOBODY
-    pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
     for k in range(offsets[image], offsets[image + 1]):
-        frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
+        frame = frames[kernels.FRAME * k : kernels.FRAME * (k + 1)]
+        reach, mean_x = kernels.find_reach(frame), splat(frame[kernels.X])
         ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
-        for row in range(max(rows[k, 0], start), min(rows[k, 1] + 1, stop)):
-            first, last, column, u_row, v_row = _enter_row(
-                frame, mean_x, mean_y, row - image * height, pitch_y, pitch_x, width
-            )
+        for row in range(max(bounds[kernels.FIRST, k], start), min(bounds[kernels.END, k], stop)):
+            first, last, column, u_row, v_row = _enter_row(frame, reach, row - image * height, width)
             base = (row - start) * top_k * stride
             for x in range(base + first, base + last + 1, LANES):
-                _, _, gaussian, fade = _evaluate(column, splat(pitch_x), splat(mean_x), ux, vx, u_row, v_row)
+                _, _, gaussian, fade = _evaluate(column, mean_x, ux, vx, u_row, v_row)
                 _insert(weights, owners, x, x + (top_k - 1) * stride, stride, gaussian * fade, owner)
                 column = column + splat(np.float32(LANES))
 
 
 @jit
-def forward(
-    means, frames, rows, colors, zeros, offsets, pitches, stride, planes, images, normalized, top_k, start, stop
-):
+def forward(frames, bounds, colors, zeros, offsets, stride, planes, images, normalized, top_k, start, stop):
     """Render rows [start, stop) of images (B, C, H, W), each pixel from its `top_k` largest weights.
 
     Afterwards plane 0 has 1 / (sum of weights + EPSILON) or 1, and planes LEAST and LAST the last entry of the list.
@@ -161,9 +142,7 @@ def forward(
     while above < stop:
         image = above // height
         below = min(above + strip, stop, (image + 1) * height)
-        _fill_lists(
-            means, frames, rows, offsets, pitches, image, height, width, stride, top_k, weights, owners, above, below
-        )  # fmt: skip
+        _fill_lists(frames, bounds, offsets, image, height, width, stride, top_k, weights, owners, above, below)
         for row in range(above, below):
             base, lists, y = row * per_row, (row - above) * top_k * stride, row % height
             for x in range(width):
@@ -187,27 +166,27 @@ def forward(
 
 @jit
 def backward(
-    means, scales, frames, rows, colors, zeros, offsets, pitches, height, width, stride, gradients, planes,
+    scales, frames, bounds, colors, zeros, offsets, pitches, height, width, stride, gradients, planes,
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
-    """Compute the gradients of Gaussians [start, stop) as in cpu_kernels.py, over the pixels that they take part in."""
+    """Compute the gradients of blocks [start, stop) as in cpu_kernels.py, over the pixels they take part in."""
+    start, stop = start * kernels.BLOCK, stop * kernels.BLOCK
     zero, no_color = splat(ZERO), splat_each(zeros)
     per_row = _count_planes(len(zeros)) * stride
     for image in range(len(pitches)):
-        pitch_y, pitch_x = pitches[image, 0], pitches[image, 1]
+        rows, columns = ONE / pitches[image, 0], ONE / pitches[image, 1]
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
-            frame, mean_x, mean_y = frames[k], means[k, 0], means[k, 1]
+            frame = frames[kernels.FRAME * k : kernels.FRAME * (k + 1)]
+            reach, mean_x = kernels.find_reach(frame), splat(frame[kernels.X])
             ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
             color = splat_each(read_row(colors, k, zeros))
             tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
             d_color = no_color
-            for row in range(rows[k, 0], rows[k, 1] + 1):
-                first, last, column, u_row, v_row = _enter_row(
-                    frame, mean_x, mean_y, row - image * height, pitch_y, pitch_x, width
-                )
+            for row in range(bounds[kernels.FIRST, k], bounds[kernels.END, k]):
+                first, last, column, u_row, v_row = _enter_row(frame, reach, row - image * height, width)
                 base = row * per_row
                 for x in range(base + first, base + last + 1, LANES):
-                    u, v, gaussian, fade = _evaluate(column, splat(pitch_x), splat(mean_x), ux, vx, u_row, v_row)
+                    u, v, gaussian, fade = _evaluate(column, mean_x, ux, vx, u_row, v_row)
                     weight, least = gaussian * fade, load(planes, x + LEAST * stride)
                     after, tied = where_below(least, weight, gaussian), select_below(weight, least, zero, gaussian)
                     gaussian = select_below(load(planes, x + LAST * stride), owner, after, tied)
@@ -223,8 +202,8 @@ def backward(
                     column = column + splat(np.float32(LANES))
             along, across = horizontal_sum(tu), horizontal_sum(tv)
             s1, s2 = scales[k, 0], scales[k, 1]
-            d_means[k, 0] = frame[kernels.UX] * along + frame[kernels.VX] * across
-            d_means[k, 1] = frame[kernels.UY] * along + frame[kernels.VY] * across
+            d_means[k, 0] = (frame[kernels.UX] * along + frame[kernels.VX] * across) * columns
+            d_means[k, 1] = (frame[kernels.UY] * along + frame[kernels.VY] * across) * rows
             d_scales[k, 0], d_scales[k, 1] = horizontal_sum(tuu) / s1, horizontal_sum(tvv) / s2
             d_rotations[k] = horizontal_sum(tuv) * (s1 / s2 - s2 / s1)
             write_row(d_colors, k, horizontal_sum_each(d_color))

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fastgs.gaussians import CUTOFF, EPSILON, FADE_START, weights
+from fastgs.definition import CUTOFF, EPSILON, FADE_START
+from fastgs.gaussians import weights
 
 __all__ = ["CUTOFF", "EPSILON", "FADE_START", "largest", "rasterize", "weights"]
 

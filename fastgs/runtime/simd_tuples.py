@@ -37,12 +37,18 @@ def _row_addresses(context: Any, builder: Any, signature: Any, arguments: Any, c
     return [builder.gep(data, [builder.add(first, context.get_constant(types.intp, each))]) for each in range(count)]
 
 
-def _plane_addresses(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
-    """Emit the addresses of `count` vectors in a contiguous 1-D array, from an index on and a step apart."""
+def _places(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
+    """Emit `count` indices, from the second argument on and the third apart."""
     index, step = (context.cast(builder, arguments[each], signature.args[each], types.intp) for each in (1, 2))
     places = [index]
     for _ in range(count - 1):
         places.append(builder.add(places[-1], step))
+    return places
+
+
+def _plane_addresses(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
+    """Emit the addresses of `count` vectors in a contiguous 1-D array, from an index on and a step apart."""
+    places = _places(context, builder, signature, arguments, count)
     return [simd.vector_address(context, builder, signature.args[0], arguments[0], place) for place in places]
 
 
@@ -73,6 +79,20 @@ def write_row(_typing: Any, array: Any, row: Any, values: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, row, values), generate
+
+
+@intrinsic
+def write_each(_typing: Any, array: Any, index: Any, step: Any, values: Any) -> Any:
+    """Write a tuple of numbers to a contiguous 1-D float32 array, at `index`, `index + step` and so on, unchecked."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        numbers = _unpack(builder, arguments[3], values.count)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        for number, place in zip(numbers, _places(context, builder, signature, arguments, values.count), strict=True):
+            builder.store(number, builder.gep(data, [place]))
+        return context.get_dummy_value()
+
+    return types.void(array, index, step, values), generate
 
 
 @intrinsic
@@ -155,3 +175,24 @@ def horizontal_sum_each(_typing: Any, values: Any) -> Any:
         return context.make_tuple(builder, result, [simd.sum_lanes(builder, each) for each in vectors])
 
     return result(values), generate
+
+
+@intrinsic
+def transpose(_typing: Any, rows: Any) -> Any:
+    """Return the columns of a matrix of eight rows, both as tuples of vectors of eight lanes."""
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        # Three rounds, each of which swaps the blocks of one size: 4 x 4, 2 x 2, single numbers.
+        vectors = _unpack(builder, arguments[0], simd.LANES)
+        for half in (4, 2, 1):
+            lower = [lane + (lane & half and simd.LANES - half) for lane in range(simd.LANES)]
+            upper = [lane + (simd.LANES if lane & half else half) for lane in range(simd.LANES)]
+            for row in range(simd.LANES):
+                if not row & half:
+                    pair = vectors[row], vectors[row + half]
+                    vectors[row], vectors[row + half] = (
+                        builder.shuffle_vector(*pair, simd.lane_indices(lanes)) for lanes in (lower, upper)
+                    )
+        return context.make_tuple(builder, rows, vectors)
+
+    return rows(rows), generate

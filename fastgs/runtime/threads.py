@@ -8,6 +8,7 @@ call of a kernel owns the memory that it writes, so results do not depend on the
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,8 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any
-
-import torch
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -39,8 +38,20 @@ if hasattr(os, "register_at_fork"):
 
 
 def num_threads() -> int:
-    """Return the number of threads of kernels: torch's (`torch.set_num_threads`), or that before `reserved`."""
-    return _local.reserved or torch.get_num_threads()
+    """Return the number of threads of kernels: torch's (`torch.set_num_threads`), or that before `reserved`.
+
+    Where torch is not imported, it is the number that torch would begin with, about.
+    """
+    torch = sys.modules.get("torch")
+    return _local.reserved or (_count_cores() if torch is None else int(torch.get_num_threads()))
+
+
+def _count_cores() -> int:
+    """Return OMP_NUM_THREADS, or the number of cores that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -54,6 +65,8 @@ def reserved() -> Iterator[None]:
     The setting is that of the calling thread. But torch hands the newest setting on to new threads: one that uses torch
     for the first time within this context starts with one thread.
     """
+    import torch  # deferred: kernels run without it
+
     outer, before = _local.reserved, torch.get_num_threads()
     _local.reserved = num_threads()
     torch.set_num_threads(1)

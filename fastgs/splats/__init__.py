@@ -1,13 +1,24 @@
 """Datasets of images as datasets of Gaussians: made by fitting every image, stored, and read for training."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastgs.fitting.batch import BatchFit, fit_batch
-from fastgs.splats.dataset import SplatBatch, SplatDataset, SplatSample
-from fastgs.splats.index import Entry, Index, Splats, Split, load_splats, read_index
+from fastgs.runtime.lazy import lazy_names
+from fastgs.splats.kinds import Split
 
 if TYPE_CHECKING:
+    from fastgs.fitting.batch import BatchFit, fit_batch
     from fastgs.splats.datamodule import SplatDataModule
+    from fastgs.splats.dataset import SplatBatch, SplatDataset, SplatSample
+    from fastgs.splats.index import Entry, Index, Splats, load_splats, read_index
+else:
+    # Lightning, which the module of data takes, is for those who train; torch is not for a help.
+    _MODULES = {
+        **dict.fromkeys(("BatchFit", "fit_batch"), "fastgs.fitting.batch"),
+        "SplatDataModule": "fastgs.splats.datamodule",
+        **dict.fromkeys(("SplatBatch", "SplatDataset", "SplatSample"), "fastgs.splats.dataset"),
+        **dict.fromkeys(("Entry", "Index", "Splats", "load_splats", "read_index"), "fastgs.splats.index"),
+    }
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)
 
 __all__ = [
     "BatchFit",
@@ -23,12 +34,3 @@ __all__ = [
     "load_splats",
     "read_index",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import lightning, which takes seconds, only for those who train."""
-    if name == "SplatDataModule":
-        from fastgs.splats.datamodule import SplatDataModule
-
-        return SplatDataModule
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

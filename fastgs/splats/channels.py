@@ -27,17 +27,10 @@ from fastgs.data.symmetry import turn_image
 from fastgs.fitting.parametrization import Attributes
 from fastgs.gaussians import CHANNELS as RGB
 from fastgs.io.pixels import MAX_CHANNELS
+from fastgs.splats.kinds import COLORS as COLORS
+from fastgs.splats.kinds import Channels as Channels
 
 Parameters = Literal["plain", "anchored"]
-Channels = Literal["rgb", "gray", "rgba", "gray-alpha"]
-
-# Channels of the images of a dataset. Alpha is the last one, and the others are multiplied by it.
-COLORS: dict[Channels, tuple[str, ...]] = {
-    "rgb": ("red", "green", "blue"),
-    "gray": ("gray",),
-    "rgba": ("red", "green", "blue", "alpha"),
-    "gray-alpha": ("gray", "alpha"),
-}
 
 # Channels of a Gaussian but its colour.
 GEOMETRY: dict[Parameters, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -16,9 +16,8 @@ from torch import Tensor
 from fastgs.fitting.parametrization import Attributes
 from fastgs.io.files import atomic_write, parse_json
 from fastgs.splats.channels import Channels, Normalization, Parameters
+from fastgs.splats.kinds import Split as Split
 from fastgs.splats.shards import FORMAT, VERSION, VERSIONS, Row, Settings, attribute_shapes, read_shard
-
-Split = Literal["train", "val", "test"]
 
 INDEX = "index.json"
 

@@ -39,10 +39,6 @@ from fastgs.splats.shards import (
 )
 from fastgs.splats.sources import Source
 
-INITS = ("grid", "random", "nearest")
-ITERATIONS = 20  # from a grid: 80 dB with one Gaussian per pixel, 45 dB with one per four pixels
-SHARD_SIZE = 1024
-
 
 class Progress(NamedTuple):
     """State of a dataset that is being made.

@@ -40,7 +40,7 @@ class Settings:
 
     Attributes:
         num_gaussians: Number of Gaussians of each image.
-        initialization: Initialization of the fits, a name in `fastgs.splats.making.INITS`.
+        initialization: Initialization of the fits, a name in `fastgs.splats.kinds.INITS`.
         iterations: Number of steps of a fit.
         seed: Random seed of everything random.
         size: Side of the images in pixels; None keeps their size.

@@ -18,7 +18,8 @@ from fastgs.data import Batch
 from fastgs.fitting.fit import HistoryEntry
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.io.records import write_records
-from fastgs.methods.fastgs import LEARNED, make_method
+from fastgs.methods import LEARNED
+from fastgs.methods.fastgs import make_method
 from fastgs.methods.report import Record, describe
 from fastgs.models.pretrained import load_weights
 

@@ -71,3 +71,33 @@ def test_ablations_run_to_their_end(report, tmp_path, monkeypatch):
     assert [record["variant"] for record in records] == list(ablations.PARTS)
     scores = {record["variant"]: record["psnr_init"] for record in records}
     assert len(set(scores.values())) == len(scores)
+
+
+def test_startup_measures_commands_in_units_of_imports(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.speed import startup
+
+    commands = {startup.NUMPY: ["-c", "pass"], startup.TORCH: ["-c", "pass"], "fastgs decode": ["-c", "pass"]}
+    seconds = startup.measure(commands, repeats=2)
+    assert list(seconds) == list(commands) and min(seconds.values()) > 0
+    *_, record = startup.make_records({startup.NUMPY: 0.1, startup.TORCH: 2.0, "fastgs decode": 1.0})
+    assert record["ratios"] == {startup.NUMPY: 10.0, startup.TORCH: 0.5} and record["met"]
+
+
+@pytest.mark.slow
+def test_cost_of_relocation_is_measured(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.speed import relocation
+
+    photo, output = FOLDER.parent / "assets" / "coffee.png", tmp_path / "cost.json"
+    options = ("--num-gaussians", "60", "90", "--iterations", "60", "--rounds", "2", "--size", "48")
+    monkeypatch.setattr(sys, "argv", ["relocation.py", str(photo), *options, "--output", str(output)])
+    relocation.main()
+    content = json.loads(output.read_text(encoding="utf-8"))
+    assert content["settings"] == {"iterations": 60, "rounds": 2, "size": 48, "photo": "coffee.png"}
+    records = content["records"]
+    assert [record["num_gaussians"] for record in records] == [60, 90]
+    for record in records:
+        assert record["events"] == 3
+        assert record["ratio"] > 0.5
+        assert record["relocated_psnr"] > 15

@@ -1,6 +1,7 @@
 """`fastgs encode`, `decode` and `info`: what they write and print."""
 
 import json
+import logging
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from skimage import data
 
 import fastgs
+from fastgs.cli.console import showing_compilation
 from fastgs.codec import SCHEMES, Frame, decode, read_frame
 from fastgs.codec.frame import write_frame
 from fastgs.io.images import load_image
@@ -167,3 +169,13 @@ def test_progress_bar_is_shown_on_a_terminal(photo_file, tmp_path, run_cli, caps
 def test_help_names_options(run_cli, capsys, command, option):
     assert run_cli(command, "--help") == 0
     assert option in capsys.readouterr().out
+
+
+def test_compilation_is_told_on_a_terminal_only(monkeypatch, capsys):
+    logger = logging.getLogger("fastgs.runtime.jit")
+    for there_is_one, lines in ((True, "fastgs: compiling kernels\n"), (False, "")):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda there_is_one=there_is_one: there_is_one)
+        with showing_compilation():
+            logger.info("compiling kernels")
+        logger.info("nobody listens")
+        assert capsys.readouterr().err == lines

@@ -125,7 +125,7 @@ def fill_disk(*arguments, **options):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("writer", ["fastgs.cli.predict.write_picture", "fastgs.gaussians.Gaussians.save",
+@pytest.mark.parametrize("writer", ["fastgs.cli.predicting.write_picture", "fastgs.gaussians.Gaussians.save",
                                     "fastgs.visualize.save_figure"])  # fmt: skip
 def test_full_disk_leaves_no_files(photo_file, out, predict, names, error_line, monkeypatch, writer):
     monkeypatch.setattr(writer, fill_disk)

@@ -16,7 +16,7 @@ from fastgs.cli import main as cli
 from fastgs.gaussians import Gaussians
 from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr
-from fastgs.splats import batches, load_splats, making, read_index
+from fastgs.splats import batches, kinds, load_splats, making, read_index
 from fastgs.splats.indexing import draw_splits
 from fastgs.splats.sources import Source, find_sources
 
@@ -255,7 +255,7 @@ def test_folder_of_another_dataset_is_refused(photos, made, tmp_path, capsys):
     before = read_files(made)
     for arguments, reason in (
         ((photos, *QUICK, "--shard-size", 3, "-k", 65), "num_gaussians 64, not 65"),
-        ((photos, *QUICK), f"shard_size 3, not {making.SHARD_SIZE}"),
+        ((photos, *QUICK), f"shard_size 3, not {kinds.SHARD_SIZE}"),
         ((photos / "cat", *QUICK, "--shard-size", 3), "other images"),
     ):
         assert make(*arguments, "--output", made) == 2

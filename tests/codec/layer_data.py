@@ -10,6 +10,8 @@ from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.frame import Frame, write_frame
 from fastgs.codec.layer import decode_layers, encode_layers
 from fastgs.codec.symbols import Layer, Steps
+from fastgs.codec.symbols import dequantize as dequantize_arrays
+from fastgs.gaussians import Gaussians
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 STEPS = Steps(position=1, area=0.2, shape=0.2, luma=0.035, chroma=0.05)
@@ -64,6 +66,11 @@ def sample_file(seed=0, count=60, channels=RGB) -> bytes:
     make = random_layer if channels.are_rgb else partial(random_layer_of, channels)
     layers = [make(int(rng.integers(0, count)), seed=seed + 10 * number) for number in range(3)]
     return write_frame(Frame("fastgs", *CANVAS, encode_layers(layers, CANVAS, channels), channels=channels))
+
+
+def dequantize(layers, height, width, channels=RGB) -> Gaussians:
+    """Return the Gaussians of layers as tensors, whose values are checked."""
+    return Gaussians.from_arrays(dequantize_arrays(layers, height, width, channels))
 
 
 def assert_same_layers(layers, decoded) -> None:

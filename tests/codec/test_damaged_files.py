@@ -4,12 +4,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from layer_data import KINDS, sample_file
+from layer_data import KINDS, dequantize, sample_file
 
 from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.frame import MAGIC, VERSION, FormatError, Frame, read_frame, write_frame
 from fastgs.codec.layer import decode_layers
-from fastgs.codec.symbols import dequantize
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:

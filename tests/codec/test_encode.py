@@ -9,9 +9,7 @@ import torch
 from layer_data import STEPS
 from PIL import Image
 
-from fastgs import codec
-from fastgs.codec import Frame, decode, encode
-from fastgs.codec import fastgs as scheme
+from fastgs.codec import SCHEMES, Frame, decode, encode, fastgs_encoder, rate
 from fastgs.codec.layer import encode_layers
 from fastgs.codec.rdo import Found
 from fastgs.codec.symbols import Layer, Steps, values
@@ -52,7 +50,7 @@ def test_holes_of_a_cut_file_are_filled_with_the_nearest_colour():
     fine = Steps(position=6, area=2**-10, shape=2**-10, luma=2**-10, chroma=2**-10)
     layer = Layer(np.rint(values(corner) / fine.columns()).astype(np.int32), fine)
     cut = Frame("fastgs", *canvas, encode_layers([layer], canvas), whole=False)
-    filled = render(scheme.SCHEME.decode(cut))
+    filled = render(SCHEMES["fastgs"].decode(cut))
     torch.testing.assert_close(filled, color.view(3, 1, 1).expand_as(filled), rtol=0.11, atol=0)
 
 
@@ -61,9 +59,11 @@ class FakeSearch:
 
     def __init__(self, monkeypatch, size):
         self.tried = []
-        monkeypatch.setattr(scheme, "search", self.search)
-        monkeypatch.setattr(scheme, "encode_layers", lambda layers, canvas, channels: [bytes(size(self.tried[-1]))])
-        monkeypatch.setattr(scheme, "write_frame", lambda frame: frame.layers[0])
+        monkeypatch.setattr(fastgs_encoder, "search", self.search)
+        monkeypatch.setattr(
+            fastgs_encoder, "encode_layers", lambda layers, canvas, channels: [bytes(size(self.tried[-1]))]
+        )
+        monkeypatch.setattr(fastgs_encoder, "write_frame", lambda frame: frame.layers[0])
 
     def search(self, image, gaussians, coarseness):
         self.tried.append(coarseness)
@@ -76,7 +76,7 @@ class FakeSearch:
 def test_steps_are_adapted_to_fill_the_size(monkeypatch, fitted, cost, room, least):
     """Bytes fall with the coarseness of steps, which is at most 2 and at least 1 / 2."""
     steps = FakeSearch(monkeypatch, lambda coarseness: round(cost - 600 * math.log2(coarseness)))
-    data = scheme._fill(None, fitted, room)
+    data = fastgs_encoder.fill(None, fitted, room)
     assert least * room <= len(data) <= room and len(steps.tried) <= 5
     assert all(0.5 <= each <= 2 for each in steps.tried)
 
@@ -84,19 +84,19 @@ def test_steps_are_adapted_to_fill_the_size(monkeypatch, fitted, cost, room, lea
 @pytest.mark.parametrize(("cost", "size"), [(2_000, 2_600), (8_000, 7_400)])
 def test_steps_at_their_bounds_give_the_nearest_size(monkeypatch, fitted, cost, size):
     steps = FakeSearch(monkeypatch, lambda coarseness: round(cost - 600 * math.log2(coarseness)))
-    assert len(scheme._fill(None, fitted, 4_000)) == size and len(steps.tried) == 2
+    assert len(fastgs_encoder.fill(None, fitted, 4_000)) == size and len(steps.tried) == 2
 
 
 @pytest.mark.parametrize(("first", "largest"), [(2_800, 3_800), (4_500, 3_800), (3_900, 3_900)])
 def test_largest_file_that_fits_is_taken_where_no_steps_fill_the_size(monkeypatch, fitted, first, largest):
     leaps = iter([first, 4_300, 3_500, 4_200, 3_700, 4_400, 3_600, 3_800])
     FakeSearch(monkeypatch, lambda _: next(leaps))
-    assert len(scheme._fill(None, fitted, 4_050)) == largest
+    assert len(fastgs_encoder.fill(None, fitted, 4_050)) == largest
 
 
 def test_bpp_is_rounded_down_to_bytes_and_bounded(monkeypatch):
     sizes = []
-    monkeypatch.setattr(codec, "encode_to_size", lambda scheme, image, size, **_options: sizes.append(size))
+    monkeypatch.setattr(rate, "encode_to_size", lambda scheme, image, size, **_options: sizes.append(size))
     for bpp in (1.0, 0.99, 24.0, 1e9):
         encode(torch.zeros(3, 8, 9), bpp=bpp)
     assert sizes == [9, 8, 216, 216]  # no more than the image itself takes

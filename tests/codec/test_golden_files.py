@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from layer_data import CANVAS, GOLDEN, KINDS, STEPS, assert_same_layers
+from layer_data import CANVAS, GOLDEN, KINDS, STEPS, assert_same_layers, dequantize
 
 from fastgs.codec.entropy import encode_histogram
 from fastgs.codec.frame import read_frame
 from fastgs.codec.layer import decode_layers, encode_layers
-from fastgs.codec.symbols import Layer, Steps, dequantize
+from fastgs.codec.symbols import Layer, Steps
 
 
 def compute_rgba(symbols, steps, _mixing):

@@ -7,13 +7,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from layer_data import STEPS
+from layer_data import STEPS, dequantize
 
 from fastgs.codec import rdo_kernels
 from fastgs.codec.channels import Channels
 from fastgs.codec.layer import encode_layers
 from fastgs.codec.rdo import PRICE, layer_steps, search
-from fastgs.codec.symbols import COLOR, Layer, dequantize
+from fastgs.codec.symbols import COLOR, Layer
 from fastgs.fitting.fit import fit
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians

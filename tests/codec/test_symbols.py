@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from layer_data import STEPS
+from layer_data import STEPS, dequantize
 
 from fastgs.codec.channels import BASIS
-from fastgs.codec.symbols import Layer, Steps, dequantize, values
+from fastgs.codec.symbols import Layer, Steps, values
 from fastgs.gaussians import Gaussians
 from fastgs.render import render
 

@@ -5,7 +5,7 @@ from autoencoding import SMALL, by_name, evaluate, save_weights
 from evaluating import run
 from PIL import Image
 
-from fastgs.cli import splats_evaluate
+from fastgs.cli import splats_evaluating
 from fastgs.evaluation.autoencoders import measure as measuring
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 from fastgs.evaluation.records import load_records
@@ -108,7 +108,7 @@ def test_autoencoder_that_fails_leaves_the_others(dataset, weights, tmp_path, ca
             raise ValueError("the reconstructions hold NaN; train the autoencoder again")
         return measuring.measure(dataset, coder, progress)
 
-    monkeypatch.setattr(splats_evaluate, "measure", fail)
+    monkeypatch.setattr(splats_evaluating, "measure", fail)
     more = ("--pictures", tmp_path)
     assert evaluate(dataset, *weights, output=tmp_path / "r.json", more=more) == 1
     reason = "the reconstructions hold NaN; train the autoencoder again"

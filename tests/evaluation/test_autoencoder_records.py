@@ -13,7 +13,7 @@ from evaluating import load, repeatable, run
 from PIL import Image
 
 from fastgs.autoencoders.pretrained import load_autoencoder
-from fastgs.cli import splats_evaluate
+from fastgs.cli import splats_evaluating
 from fastgs.evaluation.autoencoders import measure as measuring
 from fastgs.evaluation.autoencoders.coders import Coder, splat_coder
 from fastgs.evaluation.autoencoders.measure import Dataset
@@ -144,7 +144,7 @@ def test_only_new_autoencoders_and_new_weights_are_measured(
         made.append(f"{coder.name}, {dataset.split}")
         return measuring.measure(dataset, coder, progress)
 
-    monkeypatch.setattr(splats_evaluate, "measure", watched)
+    monkeypatch.setattr(splats_evaluating, "measure", watched)
     assert evaluate(dataset, *weights, output=output) == 0
     assert made == []
     assert output.read_bytes() == autoencoder_records.read_bytes()

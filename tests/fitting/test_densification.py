@@ -12,15 +12,29 @@ from optional import skip_without_kernels
 from scipy.stats import spearmanr
 from seeds import seeded
 
+from fastgs.fitting import removal
 from fastgs.fitting.adam import BetaSchedule, weights
-from fastgs.fitting.densification import DENSITY, LAST, SHARE, Edit, Relocation, place, removal_errors
+from fastgs.fitting.densification import (
+    DENSITY,
+    LAST,
+    SHARE,
+    Edit,
+    Relocation,
+    error_density,
+    select_useful,
+    settle,
+)
 from fastgs.fitting.fit import fit
+from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
+from fastgs.fitting.optimizer_cpu import CpuDescent
 from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Relative
+from fastgs.fitting.removal import removal_errors
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
 from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.sampling import sample
 from fastgs.render import render
 
 NAMES = ("means", "scales", "rotations", "colors")
@@ -122,21 +136,51 @@ def test_relocation_schedule_has_its_closed_form():
     assert numbers == [0, 3, 10, 20, 55]
 
 
-def test_place_sizes_gaussians_by_the_space_around():
+def test_settled_gaussians_are_sized_by_the_space_around():
     """The error is the same everywhere, but 80 Gaussians stay in the left half: 20 among them are smaller."""
-    gray, black = torch.full((3, 48, 64), 0.5), torch.zeros(3, 48, 64)
+    gray, same = torch.full((3, 48, 64), 0.5), torch.full((48, 64), 0.75)
     columns, rows = torch.meshgrid(torch.arange(8) * 4 + 2.0, torch.arange(10) * 4.8 + 2.4, indexing="ij")
     left = torch.stack([columns.ravel(), rows.ravel()], dim=1)
     gaussians = gaussians_at(torch.cat([left, torch.zeros(20, 2)]), gray, torch.full((48, 64), 1 / 48 / 64))
-    added = place(gray, black, gaussians, torch.arange(100) < 80, seeded())
-    assert len(added) == 20
+    means = sample(error_density(same, 100), 20, generator=seeded())
+    added = settle(means, gray, gaussians, torch.arange(100) < 80)
+    assert torch.equal(added.means, means)
     inside = added.means[:, 0] < 30
     assert 7 <= inside.sum() <= 13
     narrow, wide = added.scales[inside].median(), added.scales[added.means[:, 0] > 36].median()
     assert narrow < 0.9 * wide
     # One for itself has a blot of 0.25 of the mean spacing around it, and 0.42 of what room that gives.
     assert wide == pytest.approx(0.42 * (2 * math.pi) ** 0.5 * 0.25 * (48 * 64 / 100) ** 0.5, rel=0.1)
-    assert len(place(gray, black, gaussians, torch.ones(100, dtype=torch.bool), seeded())) == 0
+    assert len(settle(means[:0], gray, gaussians, torch.ones(100, dtype=torch.bool))) == 0
+
+
+def test_error_density_is_uniform_where_errors_say_nothing():
+    for value in (0.0, math.inf, math.nan):
+        density = error_density(torch.full((5, 9), value), 10)
+        assert density.unique().numel() == 1
+        assert density[0, 0] > 0
+    assert error_density(torch.rand(20, 30, generator=seeded()), 10).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 12, 40])
+def test_those_that_go_are_the_first_of_a_stable_sort(count):
+    """Also among equal ones: every number comes eight times."""
+    errors = torch.randperm(40, generator=seeded()).div(8, rounding_mode="floor").float()
+    keep = select_useful(errors, count)
+    assert (~keep).nonzero()[:, 0].tolist() == sorted(errors.argsort(stable=True)[:count].tolist())
+
+
+def test_relocation_without_kernels_is_the_same(image, monkeypatch):
+    """On other devices the descent renders, and torch sums up."""
+    gaussians = fit(image, curvature.initialize(image, 150, seeded()), FitOptions(30)).gaussians
+    keep, added = Relocation([0.5], [0.1], seeded()).edit(0, image, Still(gaussians))
+    strategy = Relocation([0.5], [0.1], seeded())
+    monkeypatch.setattr(removal, "choose", lambda *_: "reference")
+    monkeypatch.setattr(removal.kernels, "appraise", None)
+    other_keep, other_added = strategy.edit(0, image, Still(gaussians))
+    assert torch.equal(keep, other_keep)
+    for name in NAMES:
+        torch.testing.assert_close(getattr(added, name), getattr(other_added, name), rtol=1e-5, atol=1e-5)
 
 
 class Growing:
@@ -200,15 +244,28 @@ def test_edit_leaves_the_steps_of_kept_gaussians_unchanged():
             torch.testing.assert_close(moved, wanted.expand(3), rtol=1e-3, atol=0)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
-def test_cuda_descent_edits_as_autograd_descent():
-    """On a CPU in Triton's interpreter, several times and in any order with steps."""
+def cuda_descent(gaussians, target, rates):
+    """Return the descent on a GPU; on a CPU, it runs in Triton's interpreter."""
     skip_without_kernels()
     from fastgs.fitting.optimizer_cuda import CudaDescent
 
+    return CudaDescent(Relative(gaussians), target, rates)
+
+
+def cpu_descent(gaussians, target, rates):
+    """Return the descent on a CPU."""
+    if target.is_cuda:
+        pytest.skip("runs where there is no GPU")
+    return CpuDescent(Relative(gaussians), target, rates, LOSSES["mse"])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
+@pytest.mark.parametrize("make", [cuda_descent, cpu_descent])
+def test_descent_edits_as_autograd_descent(make):
+    """Several times and in any order with steps."""
     gaussians, target = gaussians_and_target(8, 9, 18)
     rates = LearningRates(gradient_betas=BetaSchedule(2.5, 0, 2.5), square_betas=BetaSchedule(5, 0, 5))
-    ours = CudaDescent(Relative(gaussians), target, rates)
+    ours = make(gaussians, target, rates)
     theirs = AutogradDescent(Relative(gaussians), target, rates.config(), "auto")
     generator = seeded()
     for turn, (steps, added) in enumerate([(0, 2), (2, 4), (1, 0)]):

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from fastgs.fitting.batch import fit_batch
-from fastgs.fitting.densification import relocation, removal_errors
+from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit
 from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import FitOptions
+from fastgs.fitting.removal import removal_errors
 from fastgs.initializers import INITIALIZERS
 from fastgs.methods import METHODS
 from fastgs.render import render

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fastgs.fitting.losses import SquaredError
+from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import MIN_SCALE, Relative
 from fastgs.gaussians import Gaussians

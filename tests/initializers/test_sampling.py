@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.ndimage import gaussian_filter
 
-from fastgs.initializers.sampling import METHODS, _diffuse, sample
+from fastgs.initializers import sampling_kernels as kernels
+from fastgs.initializers.sampling import METHODS, SIGMA, plan, project, sample
 
 EVERY_METHOD = pytest.mark.parametrize("method", list(METHODS))
 
@@ -138,13 +140,74 @@ def test_error_diffusion_follows_a_ramp(seeded):
     assert ((columns - wanted).abs() / wanted)[1:].max() < 0.04
 
 
+def diffused(mass, count, noise):
+    """Floyd and Steinberg's error diffusion by its definition, one pixel after the other."""
+    expected, (height, width) = mass / mass.sum() * count, mass.shape
+    counts = np.zeros(mass.shape, np.int64)
+    for y in range(height):
+        step = 1 if y % 2 == 0 else -1
+        for x in range(width)[::step]:
+            counts[y, x] = max(0, np.floor(expected[y, x] + 0.5 + noise[y, x]))
+            for dy, dx, share in ((0, step, 7), (1, -step, 3), (1, 0, 5), (1, step, 1)):
+                if y + dy < height and 0 <= x + dx < width:
+                    expected[y + dy, x + dx] += (expected[y, x] - counts[y, x]) * share / 16
+    return counts
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (9, 1), (23, 31)])
+@pytest.mark.parametrize("share", [0.02, 0.7, 5.0])
+def test_diffusion_by_rows_is_that_by_pixels(height, width, share):
+    """In two parts, as for large images; pixels come in raster order."""
+    random = np.random.default_rng(height)
+    mass, uniform = random.random((height, width)) ** 4, random.random((height, width))
+    count, half = round(share * mass.size), height // 2
+    errors, pixels = np.zeros(width + 2), np.full(count + height + width + 1, -1)
+    found = kernels.diffuse(mass, mass.sum(), count, uniform[:half], errors, 0, pixels, 0)
+    found = kernels.diffuse(mass, mass.sum(), count, uniform[half:], errors, half, pixels, found)
+    wanted = diffused(mass, count, (2 * uniform - 1) * kernels.NOISE)
+    assert pixels[:found].tolist() == np.repeat(np.arange(mass.size), wanted.ravel()).tolist()
+    assert (pixels[found:] == -1).all()
+
+
 @pytest.mark.parametrize("row", range(3))
 def test_errors_diffuse_in_alternating_directions(row):
     """Two pixels expect 0.45 each: the first one rounds down, and its error brings the second one to 1."""
-    expected, counts = np.zeros((3, 2)), np.zeros((3, 2), np.int64)
-    expected[row] = 0.45
-    _diffuse(expected, np.zeros((3, 2)), counts)
-    assert counts[row].tolist() == ([1, 0] if row == 1 else [0, 1])
+    mass, pixels = np.zeros((3, 2)), np.zeros(9, np.int64)
+    mass[row] = 0.45
+    # Uniform numbers of 0.5 are no noise.
+    found = kernels.diffuse(mass, 0.9, 0.9, np.full((3, 2), 0.5), np.zeros(4), 0, pixels, 0)
+    assert pixels[:found].tolist() == [2 * row + (0 if row == 1 else 1)]
+
+
+def test_find_gives_the_first_pixel_whose_cumulative_sum_is_larger():
+    mass = np.array([[9.0, 9.0, 9.0], [1.0, 0.0, 2.0]])
+    pixels = np.zeros(5, np.int64)
+    kernels.find(mass, np.ones(5, np.int64), np.array([0.0, 0.9, 1.0, 2.9, 3.1]), pixels)
+    assert pixels.tolist() == [3, 3, 5, 5, 5]
+
+
+@pytest.mark.parametrize(("height", "width", "count"), [(1, 1, 1), (1, 9, 3), (2, 3, 1), (37, 21, 1), (64, 50, 300)])
+def test_projection_is_a_mirrored_blur(height, width, count, seeded):
+    """Also where the blur reaches over several mirror images, and for positions on the border."""
+    means = torch.rand(count, 2, generator=seeded()) * torch.tensor([width, height])
+    means[0] = torch.tensor([width, height])
+    columns, rows = means.long().unbind(1)
+    impulses = torch.zeros(height, width)
+    ones = torch.ones(count)
+    impulses.index_put_((rows.clamp(max=height - 1), columns.clamp(max=width - 1)), ones, accumulate=True)
+    for sigma in (SIGMA, 2.0):
+        spacing = (height * width / count) ** 0.5
+        wanted = gaussian_filter(impulses.double().numpy(), sigma * spacing, truncate=3, mode="reflect") / count
+        density = project(means, height, width, sigma)
+        assert density.dtype == torch.float32
+        assert density.sum() == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(density, wanted, rtol=1e-5, atol=1e-9)
+
+
+def test_plan_draws_what_sample_does(seeded):
+    draw = plan(make_uneven(), 50, generator=seeded())
+    torch.manual_seed(7)  # it needs no random numbers of torch any more
+    assert torch.equal(torch.from_numpy(draw()), sample(make_uneven(), 50, generator=seeded()))
 
 
 BAD = [

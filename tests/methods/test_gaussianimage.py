@@ -9,7 +9,7 @@ from seeds import seeded
 from torch.nn import functional
 
 from fastgs.fitting import covariance
-from fastgs.fitting.losses import clamped_squared_error
+from fastgs.fitting.loss_functions import clamped_squared_error
 from fastgs.fitting.options import FitOptions
 from fastgs.methods import METHODS, gaussianimage, gaussianimage_plus
 

@@ -3,6 +3,7 @@
 import numba.core.caching
 import numpy as np
 
+from fastgs.runtime import jit as module
 from fastgs.runtime.jit import jit
 
 
@@ -16,3 +17,16 @@ def test_jit_compiles_without_a_writable_cache(monkeypatch):
     values = np.arange(3.0)
     jit(double)(values)
     assert values.tolist() == [0, 2, 4]
+
+
+def test_first_compilation_is_logged(monkeypatch, caplog):
+    monkeypatch.setattr(numba.core.caching.CompileResultCacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(module._announcer, "_is_done", False)
+    caplog.set_level("INFO", "fastgs.runtime.jit")
+    others = jit(lambda values: values.sort())
+    others(np.arange(3.0))
+    assert not caplog.messages  # kernels of other packages are none of its business
+    for kernel in (double, lambda values: values.sort()):
+        kernel.__module__ = "fastgs.tests"
+        jit(kernel)(np.arange(3.0))
+    assert [message.partition(",")[0] for message in caplog.messages] == ["compiling kernels"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastgs.runtime.simd import LANES, splat
+from fastgs.runtime.simd import LANES, load, splat
 from fastgs.runtime.simd_tuples import (
     dot,
     fma_each,
@@ -13,6 +13,8 @@ from fastgs.runtime.simd_tuples import (
     read_row,
     splat_each,
     store_each,
+    transpose,
+    write_each,
     write_row,
 )
 
@@ -89,3 +91,24 @@ def test_dot_and_horizontal_sum_each_match_numpy(count):
     kernel(a.reshape(-1), b.reshape(-1), products, sums)
     np.testing.assert_allclose(products, 2 + (a * b)[:, :LANES].sum(0), rtol=1e-6)
     np.testing.assert_allclose(sums[0], a[:, :LANES].sum(1), rtol=1e-6)
+
+
+def test_transpose_swaps_rows_and_columns():
+    @njit
+    def kernel(a, like, out):
+        store_each(out, 0, LANES, transpose(load_each(a, 0, LANES, like)))
+
+    matrix = np.arange(LANES * LANES, dtype=np.float32)
+    out = np.empty_like(matrix)
+    kernel(matrix, (np.float32(0),) * LANES, out)
+    np.testing.assert_array_equal(out.reshape(LANES, LANES), matrix.reshape(LANES, LANES).T)
+
+
+def test_write_each_takes_any_step():
+    @njit
+    def kernel(a, out):
+        write_each(out, 1, 3, horizontal_sum_each((load(a, 0), load(a, LANES))))
+
+    out = np.zeros(8, np.float32)
+    kernel(np.arange(2 * LANES, dtype=np.float32), out)
+    np.testing.assert_array_equal(out, [0, 28, 0, 0, 92, 0, 0, 0])

@@ -7,9 +7,9 @@ import torch
 from seeds import seeded
 from skimage import data
 
-from fastgs.fitting.densification import removal_errors
 from fastgs.fitting.fit import fit
 from fastgs.fitting.options import FitOptions
+from fastgs.fitting.removal import removal_errors
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature, grid
 from fastgs.initializers.sampling import SIGMA, project

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from fastgs.codec import SCHEMES, RateError, decode
+from fastgs.codec import SCHEMES, decode
 from fastgs.codec import encode as encode_gaussians
 from fastgs.evaluation.codecs import pillow
 from fastgs.evaluation.codecs.records import CodecTask
-from fastgs.fitting.fit import HistoryEntry
-from fastgs.render import render
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastgs.fitting.fit import HistoryEntry
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def encode(
     Raises:
         ValueError: The codec cannot encode the image.
     """
+    from fastgs.codec import RateError  # deferred: names of codecs are known without torch
+
     if not fits_gaussians(task.codec):
         data = pillow.encode(task.codec, image, size) if size else None
         return None if data is None else EncodedFile(data, pillow.decode)
@@ -89,4 +93,6 @@ def encode(
 
 
 def _render_file(data: bytes) -> Tensor:
+    from fastgs.render import render
+
     return render(decode(data))

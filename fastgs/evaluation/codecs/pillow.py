@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, features
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def encode(name: str, image: Tensor, size: int) -> bytes | None:
     """
     check_format(name)
     chosen = FORMATS[name]
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
     def save(level: int) -> bytes:
         return _save(pixels, chosen.name, chosen.options(level, size, pixels.size))
@@ -124,6 +125,8 @@ def decode(data: bytes) -> Tensor:
             pixels = np.array(image.convert("RGB"))
     except Exception as error:  # damaged bytes make decoders raise nearly anything
         raise ValueError(f"data: no image that Pillow can read ({error})") from error
+    import torch  # deferred: formats are known and checked without it
+
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fastgs.evaluation.figures import (
     DPI,
@@ -24,11 +23,11 @@ from fastgs.evaluation.figures import (
 from fastgs.evaluation.methods.records import MethodRecord
 from fastgs.evaluation.methods.tables import MethodGrid, group
 from fastgs.evaluation.tables import group_by
-from fastgs.io.images import load_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 # Shares of a run at which its curve is drawn, denser at the beginning, where PSNR climbs.
 SHARES = np.linspace(0, 1, 201) ** 2
@@ -127,6 +126,8 @@ def plot_errors(records: Sequence[MethodRecord]) -> Figure | None:
     shown = _select_pictures(records)
     if not shown:
         return None
+    from fastgs.io.images import load_image  # deferred: tables need no torch
+
     target = load_image(Path(str(shown[0].picture)).with_name(shown[0].target_name()))
     images = [load_image(str(each.picture)) for each in shown]
     errors = [(image - target).abs().mean(dim=0).numpy() for image in images]

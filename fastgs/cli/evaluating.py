@@ -1,0 +1,124 @@
+"""The work of `fastgs evaluate`: every method or codec on every image, one record each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Generic
+
+from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting, say_error
+from fastgs.cli.download import locate
+from fastgs.cli.measuring import ConsoleMonitor, existing_records
+from fastgs.data.datasets import image_folders
+from fastgs.evaluation.codecs.coders import fits_gaussians
+from fastgs.evaluation.codecs.measure import measure as measure_codec
+from fastgs.evaluation.codecs.records import CodecRecord, CodecTask
+from fastgs.evaluation.harness import ImageRecordT, ImageTaskT, RecordFile, measure_tasks, plan_images
+from fastgs.evaluation.methods.measure import measure as measure_method
+from fastgs.evaluation.methods.records import Budget, MethodRecord, MethodTask
+from fastgs.evaluation.records import ImageRecord
+from fastgs.io.finding import find_images
+
+_KINDS: tuple[type[ImageRecord], ...] = (MethodRecord, CodecRecord)
+
+
+@dataclass(frozen=True)
+class _Work(Generic[ImageTaskT, ImageRecordT]):
+    """Work to do on each image.
+
+    Attributes:
+        kind: Class of the records.
+        make_tasks: Function that returns the tasks on an image, given its path and the SHA-256 of its file.
+        rank: Function that returns a number by which tasks are ordered.
+        measure: Function that measures a task, as `fastgs.evaluation.methods.measure.measure`.
+    """
+
+    kind: type[ImageRecordT]
+    make_tasks: Callable[[str, str], Sequence[ImageTaskT]]
+    rank: Callable[[ImageTaskT], int]
+    measure: Callable[..., ImageRecordT]
+
+
+def evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Measure methods or codecs, and return the exit code."""
+    if arguments.codec is None:
+        return _run(parser, arguments, _method_work(arguments))
+    return _run(parser, arguments, _codec_work(arguments))
+
+
+def _run(parser: Parser, arguments: argparse.Namespace, work: _Work[ImageTaskT, ImageRecordT]) -> int:
+    """Measure what can be measured and has no record yet, and return the exit code."""
+    failures = Failures(parser)
+    paths: list[Path] = []
+    for given in arguments.data:
+        with reporting(Path(given), failures):
+            paths += find_images(locate(parser, given, image_folders()))
+    records = existing_records(parser, arguments.output, work.kind, *_KINDS)
+    make_folder(parser, arguments.output.parent)
+    if arguments.pictures is not None:
+        make_folder(parser, arguments.pictures, "--pictures")
+
+    file: RecordFile[ImageTaskT, ImageRecordT] = RecordFile(arguments.output, records)
+    monitor = ConsoleMonitor(lambda task: str(task.image), failures)
+    pending = plan_images(file, paths, work.make_tasks, work.rank, arguments.size, arguments.pictures, monitor)
+    if records:
+        with monitor.guard(file.path):
+            file.save()
+    workers = min(arguments.workers, max(1, len(pending)))
+    measure = partial(work.measure, pictures=arguments.pictures, workers=workers)
+    try:
+        with monitor.bar(len(pending)):
+            measure_tasks(file, pending, measure, monitor, workers)
+    except BrokenExecutor:
+        say_error("a worker process was killed, perhaps for lack of memory; repeat with fewer --workers to go on")
+        return FAILED
+    return FAILED if failures else 0
+
+
+def _method_work(arguments: argparse.Namespace) -> _Work[MethodTask, MethodRecord]:
+    """Return the work for --methods: one fit for each method, K and budget."""
+    budgets = [Budget(iterations, None) for iterations in arguments.iterations or []]
+    budgets += [Budget(None, seconds) for seconds in arguments.seconds or []]
+
+    def make_tasks(image: str, digest: str) -> list[MethodTask]:
+        return [
+            MethodTask(
+                method=method,
+                image=image,
+                sha256=digest,
+                size=arguments.size,
+                num_gaussians=count,
+                budget=budget,
+                seed=arguments.seed,
+            )
+            for method, count, budget in product(arguments.methods, arguments.num_gaussians, budgets)
+        ]
+
+    return _Work(MethodRecord, make_tasks, lambda task: int(arguments.methods.index(task.method)), measure_method)
+
+
+def _codec_work(arguments: argparse.Namespace) -> _Work[CodecTask, CodecRecord]:
+    """Return the work for --codec: one file for each codec, rate and, for codecs that fit, number of iterations."""
+
+    def make_tasks(image: str, digest: str) -> list[CodecTask]:
+        return [
+            CodecTask(
+                codec=name,
+                image=image,
+                sha256=digest,
+                size=arguments.size,
+                bpp_target=rate,
+                iterations=iterations,
+                seed=arguments.seed if fits_gaussians(name) else None,
+            )
+            for name in arguments.codec
+            for iterations in (arguments.iterations if fits_gaussians(name) else None) or [None]
+            for rate in arguments.bpp
+        ]
+
+    return _Work(CodecRecord, make_tasks, lambda task: int(arguments.codec.index(task.codec)), measure_codec)

@@ -1,0 +1,155 @@
+"""The work of `fastgs predict`: pictures are read, fitted, and written with their report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fastgs.cli.console import Failures, Parser, fit_progress, make_folder, reporting
+from fastgs.cli.images import Job, process_images
+from fastgs.cli.predict import FIT_OPTIONS
+from fastgs.io.picture import Picture, read_picture
+from fastgs.io.pixels import ALPHA_CHANNELS
+from fastgs.io.records import write_records
+from fastgs.io.stack import read_stack
+from fastgs.io.writing import choose_suffix, write_picture
+from fastgs.methods.report import Record, describe
+from fastgs.predictor import Predictor, Result
+
+
+def predict(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Fit every image that can be, keep the report up to date, and return the exit code."""
+    predictor = _make_predictor(parser, arguments)
+    make_folder(parser, arguments.output.parent if _names_file(arguments) else arguments.output)
+    taken = ("num_gaussians", "seed", "blend", *FIT_OPTIONS)  # the picture has its size and background already
+    options = {name: getattr(arguments, name) for name in taken}
+    folder = arguments.output.parent if _names_file(arguments) else arguments.output
+    records: list[Record] = []
+
+    def plan(paths: list[Path], label: str, failures: Failures) -> Job:
+        source = _read(paths, arguments)
+        outputs = _name_outputs(source, arguments)
+
+        def run() -> str:
+            with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
+                result = predictor(source.picture, **options, callback=callback)
+                record = describe(
+                    result,
+                    image=paths[0],
+                    init=predictor.init,
+                    weights=predictor.weights,
+                    seed=arguments.seed,
+                    loss=arguments.loss,
+                )
+                if arguments.stack:
+                    record["stack"] = [str(each) for each in paths]
+                _write(outputs, result, source, arguments)
+            records.append(record)
+            with reporting(folder / "report.json", failures):
+                write_records(folder / "report.json", records)
+            output = outputs[len(source.parts)] if arguments.stack else outputs[0]
+            subject = f"{len(paths)} images" if len(paths) > 1 else str(paths[0])
+            return _format_line(subject, output, result, arguments.target_psnr)
+
+        return Job(outputs, run)
+
+    return process_images(parser, arguments.images, plan, "stack" if arguments.stack else None)
+
+
+def _make_predictor(parser: Parser, arguments: argparse.Namespace) -> Predictor:
+    """Return the predictor, or end with one line if its networks cannot be had."""
+    try:
+        return Predictor(arguments.init, arguments.weights)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(f"argument {'--init' if arguments.weights is None else '--weights'}: {error}")
+
+
+@dataclass(frozen=True)
+class _Input:
+    """Picture to fit, and the images that its channels are of.
+
+    Attributes:
+        picture: All channels.
+        names: Paths of the images.
+        parts: Channels of each image.
+    """
+
+    picture: Picture
+    names: list[Path]
+    parts: list[slice]
+
+
+def _read(paths: list[Path], arguments: argparse.Namespace) -> _Input:
+    """Read an image, or several as a stack; what PNG cannot hold is seen before the fit."""
+    if arguments.stack:
+        picture, parts = read_stack(paths, arguments.size, arguments.keep_profile)
+        return _Input(picture, paths, parts)
+    picture = read_picture(paths[0], arguments.size, arguments.background, arguments.keep_profile)
+    return _Input(picture, paths, [slice(None)])
+
+
+def _names_file(arguments: argparse.Namespace) -> bool:
+    """Return whether the output is the file of the Gaussians of a stack."""
+    return bool(arguments.stack and arguments.output.suffix == ".safetensors")
+
+
+def _name_outputs(source: _Input, arguments: argparse.Namespace) -> list[Path]:
+    """Return the files of an image: Gaussians, one reconstruction of each image, and, if asked for, the figure."""
+    stem, folder = source.names[0].stem, arguments.output
+    if _names_file(arguments):
+        stem, folder = arguments.output.stem, arguments.output.parent
+    elif arguments.stack:
+        stem = f"{stem}-stack"
+    names = [f"{stem}-{each.stem}" for each in source.names] if arguments.stack else [stem]
+    images = [
+        f"{name}{choose_suffix(_part(source.picture, channels), arguments.bits)}"
+        for name, channels in zip(names, source.parts, strict=True)
+    ]
+    plots = [f"{stem}-plots.png"] if arguments.plots else []
+    return [folder / name for name in [*images, f"{stem}.safetensors", *plots]]
+
+
+def _part(picture: Picture, channels: slice) -> Picture:
+    """Return the channels of one image of a stack, whose alpha is a plain channel; the whole picture otherwise."""
+    if channels == slice(None):
+        return picture
+    values = picture.values[channels]
+    return replace(picture, values=values, alpha=picture.range == (0.0, 1.0) and len(values) in ALPHA_CHANNELS)
+
+
+def _write(outputs: list[Path], result: Result, source: _Input, arguments: argparse.Namespace) -> None:
+    """Write all files of an image, or none: they are made in a folder beside, then moved."""
+    with tempfile.TemporaryDirectory(dir=outputs[0].parent, prefix=".fastgs-") as folder:
+        staged = [Path(folder) / output.name for output in outputs]
+        count = len(source.parts)
+        for path, channels in zip(staged[:count], source.parts, strict=True):
+            write_picture(path, _part(result.reconstruction, channels), bits=arguments.bits, straight=arguments.stack)
+        result.gaussians.save(staged[count])
+        for plot in staged[count + 1 :]:
+            # Deferred: brings in matplotlib, which few runs need.
+            from fastgs.visualize import save_figure
+
+            save_figure(
+                plot, result.target, result.image, result.gaussians, initial=result.initial, history=result.history
+            )
+        moved: list[Path] = []
+        try:
+            for staged_file, output in zip(staged, outputs, strict=True):
+                os.replace(staged_file, output)
+                moved.append(output)
+        except OSError:
+            for output in moved:
+                output.unlink(missing_ok=True)
+            raise
+
+
+def _format_line(subject: str, output: Path, result: Result, target_psnr: float | None) -> str:
+    """Return the line about an image that is done."""
+    seconds = result.seconds_init + result.seconds_fit
+    line = f"{subject} -> {output}  {result.psnr:.2f} dB  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
+    if target_psnr is not None and result.psnr < target_psnr:
+        line += f"  (below the target of {target_psnr:g} dB)"
+    return line

@@ -1,0 +1,194 @@
+"""numba kernels of relocation, in float32: what each Gaussian is worth, and where the error is.
+
+`appraise` renders like the forward pass of render/cpu_kernels.py and compares with the target, without an image in
+between; what `gather` sums up for each Gaussian is left in the pixels. `smooth` blurs the error. Every thread owns the
+rows or Gaussians that it writes, so the result is the same to the bit for any number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastgs.render.cpu_kernels import (
+    AT_ONCE,
+    END,
+    EPS,
+    FIRST,
+    FRAME,
+    ONE,
+    TWO,
+    UX,
+    UY,
+    VX,
+    VY,
+    WIDE,
+    ZERO,
+    X,
+    Y,
+    _count_planes,
+    accumulate,
+    find_chord,
+    find_reach,
+    place_chord,
+    start_chord,
+    weigh,
+)
+from fastgs.runtime.jit import inlined, jit
+from fastgs.runtime.simd import LANES, first_lane, fma, high, join, lane_index, load, low, splat, splat_like, store
+from fastgs.runtime.simd_tuples import fma_each, horizontal_sum_each, load_each, splat_each, write_row
+
+# Factors of a pixel beside those of the channels: of the squared weight by itself, and of the energy of the image.
+MORE = 2
+
+
+def _appraise(frames, bounds, spans, colors, zeros, offsets, stride, planes, target, errors, factors, top, bottom):
+    """Render rows [top, bottom) by the normalized rule, and leave squared errors and factors of squared weights.
+
+    With I the image, D = sum of weights + EPSILON and T the target, the factors are those of `gather`.
+
+    Args:
+        frames: From `cpu_kernels.prepare`, as are
+        bounds: and
+        spans: for N Gaussians.
+        colors: (N, C) colours.
+        zeros: Tuple of C zeros.
+        offsets: (2,) that is 0 and N.
+        stride: Length of a row of planes.
+        planes: Memory for all rows of planes, and the spare ones, flat.
+        target: (C, H, W) image.
+        errors: (H, W) sum over channels of (I - T)^2.
+        factors: (H + 1, C + 2, stride), flat: I / D^2, then 1 / D^2, then |I|^2 / D^2; zeros in the last row.
+        top: First row.
+        bottom: End of the rows.
+    """
+    channels, height, width = target.shape
+    per_row = _count_planes(len(zeros)) * stride
+    planes[top * per_row : bottom * per_row] = ZERO
+    accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
+    for row in range(top, bottom):
+        begin = row * (channels + MORE) * stride
+        for plane in range(channels + MORE):
+            factors[begin + plane * stride + width : begin + (plane + 1) * stride] = ZERO  # vectors reach beyond
+        weights, error = planes[row * per_row : row * per_row + width], errors[row]
+        own = factors[begin + channels * stride : begin + channels * stride + width]
+        energy = factors[begin + (channels + 1) * stride : begin + (channels + 1) * stride + width]
+        for x in range(width):
+            denominator = weights[x] + EPS
+            own[x] = denominator * denominator
+            weights[x] = ONE / denominator
+            energy[x], error[x] = ZERO, ZERO
+        for channel in range(channels):
+            start = row * per_row + (1 + channel) * stride
+            numerators, wanted = planes[start : start + width], target[channel, row]
+            linear = factors[begin + channel * stride : begin + channel * stride + width]
+            for x in range(width):
+                value = numerators[x] * weights[x]
+                difference = value - wanted[x]
+                energy[x] += value * value
+                error[x] += difference * difference
+                linear[x] = value / own[x]
+        for x in range(width):
+            energy[x] = energy[x] / own[x]
+            own[x] = ONE / own[x]
+
+
+# Without contraction: sums round like those of torch, with which tests compare.
+appraise = jit(_appraise, frozenset())
+
+
+@inlined
+def _add(factors, x, x_right, stride, zeros, u, v, total):
+    """Add the factors of eight pixels at x and eight at x_right, times the weights there."""
+    weight = weigh(fma(u, u, v * v))
+    total = fma_each(low(weight), load_each(factors, x, stride, zeros), total)
+    return fma_each(high(weight), load_each(factors, x_right, stride, zeros), total)
+
+
+@jit
+def gather(frames, bounds, zeros, height, width, stride, factors, sums, start, stop):
+    """Sum the factors of the pixels, each times the squared weight there, for Gaussians [start, stop).
+
+    Args:
+        frames: From `cpu_kernels.prepare`, as are
+        bounds: for scales divided by sqrt(2), which squares weights.
+        zeros: Tuple of C + 2 zeros.
+        height: Height of the image.
+        width: Width of the image.
+        stride: Length of a row of factors.
+        factors: (H + 1, C + 2, stride) as `appraise` leaves them, flat.
+        sums: (N, C + 2) result.
+        start: First Gaussian.
+        stop: End of the Gaussians.
+    """
+    per_row = len(zeros) * stride
+    ramp = join(lane_index(), lane_index() + splat(np.float32(LANES)))
+    for k in range(start, stop):
+        frame, first_row, end_row = frames[FRAME * k : FRAME * (k + 1)], bounds[FIRST, k], bounds[END, k]
+        total, base = splat_each(zeros), first_row * per_row
+        if bounds[AT_ONCE, k] == 2:
+            left, lanes = start_chord(frame)
+            y, right = splat(np.float32(first_row)), join(lanes, lanes)
+            rows = join(y, y + splat(ONE))
+            for row in range(first_row, end_row, 2):
+                column, u, v = place_chord(rows, frame, left, right)
+                below = base + per_row if row + 1 < height else height * per_row
+                x, x_below = base + int(first_lane(column)), below + int(first_lane(high(column)))
+                total = _add(factors, x, x_below, stride, zeros, u, v, total)
+                rows, base = rows + splat_like(rows, TWO), base + 2 * per_row
+        else:
+            ux, vx = splat_like(ramp, frame[UX]), splat_like(ramp, frame[VX])
+            reach = find_reach(frame)
+            for row in range(first_row, end_row):
+                dy = np.float32(row) - frame[Y]
+                first, last = find_chord(frame, reach, dy, width)
+                dx = splat_like(ramp, np.float32(first) - frame[X]) + ramp
+                u_row, v_row = splat_like(ramp, dy * frame[UY]), splat_like(ramp, dy * frame[VY])
+                for x in range(base + first, base + last + 1, WIDE):
+                    total = _add(
+                        factors, x, x + LANES, stride, zeros, fma(dx, ux, u_row), fma(dx, vx, v_row), total
+                    )  # fmt: skip
+                    dx = dx + splat_like(ramp, np.float32(WIDE))
+                base += per_row
+        write_row(sums, k, horizontal_sum_each(total))
+
+
+@jit
+def smooth(plane, taps, smoothed, start, stop):
+    """Blur rows [start, stop) of a plane along both axes, as `initializers.filters.smooth` does.
+
+    Args:
+        plane: (H, W) float32 plane; its borders are repeated.
+        taps: (2 R + 1,) float32 weights.
+        smoothed: (H, W) result.
+        start: First row.
+        stop: End of the rows.
+    """
+    height, width = plane.shape
+    radius, whole = len(taps) // 2, width - width % LANES
+    source, result = plane.reshape(-1), smoothed.reshape(-1)
+    padded, bases = np.empty(width + 2 * radius, np.float32), np.empty(len(taps), np.int64)
+    for y in range(start, stop):
+        for tap in range(len(taps)):
+            bases[tap] = min(max(y + tap - radius, 0), height - 1) * width
+        for x in range(0, whole, LANES):
+            total = splat(ZERO)
+            for tap in range(len(taps)):
+                total = fma(load(source, bases[tap] + x), splat(taps[tap]), total)
+            store(padded, radius + x, total)
+        for x in range(whole, width):
+            single = ZERO
+            for tap in range(len(taps)):
+                single += source[bases[tap] + x] * taps[tap]
+            padded[radius + x] = single
+        padded[:radius] = padded[radius]
+        padded[radius + width :] = padded[radius + width - 1]
+        for x in range(0, whole, LANES):
+            total = splat(ZERO)
+            for tap in range(len(taps)):
+                total = fma(load(padded, x + tap), splat(taps[tap]), total)
+            store(result, y * width + x, total)
+        for x in range(whole, width):
+            single = ZERO
+            for tap in range(len(taps)):
+                single += padded[x + tap] * taps[tap]
+            result[y * width + x] = single

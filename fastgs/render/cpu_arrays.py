@@ -1,0 +1,178 @@
+"""The rasterizer on the CPU for float32 arrays, without torch: cpu_kernels.py and cpu_topk_kernels.py in threads."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgs.definition import GaussianArrays
+from fastgs.render import cpu_kernels as kernels
+from fastgs.render import cpu_topk_kernels as top_kernels
+from fastgs.runtime import threads
+
+# Parts of the work per thread; several, since they differ in cost and threads wake up late.
+PARTS = 4
+
+Floats = NDArray[np.float32]
+
+
+class Layout(NamedTuple):
+    """Geometry of a batch.
+
+    Attributes:
+        frames: Flat, and
+        bounds: and
+        spans: what cpu_kernels.py says; all with room for whole blocks of Gaussians.
+        offsets: (B + 1,); image b has the Gaussians [offsets[b], offsets[b + 1]).
+        pitches: (B, 2) distances of neighbouring pixels in y and x, in pixels of the canvas.
+        bands: Intervals [top, bottom) of rows with about equal cost.
+    """
+
+    frames: Floats
+    bounds: NDArray[np.int32]
+    spans: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    pitches: Floats
+    bands: list[tuple[int, int]]
+
+
+class Drawn(NamedTuple):
+    """Images, and what their gradients take.
+
+    Attributes:
+        images: (B, C, H, W).
+        layout: Geometry of the batch.
+        planes: Accumulated planes of all rows, flat, see `fastgs.render.cpu_kernels.forward`.
+        stride: Length of a row of a plane.
+    """
+
+    images: Floats
+    layout: Layout
+    planes: Floats
+    stride: int
+
+
+def count_channels(channels: int) -> tuple[np.float32, ...]:
+    """Return the tuple of zeros that tells kernels the number of channels."""
+    return (kernels.ZERO,) * channels
+
+
+def count_groups(channels: int) -> int:
+    """Return the number of groups of channels, of at most MOST_CHANNELS, that are rendered one after the other."""
+    return -(-channels // kernels.MOST_CHANNELS)
+
+
+def count_blocks(number: int) -> int:
+    """Return the number of blocks of so many Gaussians."""
+    return -(-number // kernels.BLOCK)
+
+
+def make_planes(rows: int, channels: int, stride: int) -> Floats:
+    """Return planes (rows, planes, stride), flat, with the spare rows of cpu_kernels.py and nothing in the others."""
+    per_row = kernels.count_planes(channels) * stride
+    planes = np.empty((rows + kernels.SPARE_ROWS) * per_row, np.float32)
+    planes[-per_row:] = 0
+    return planes
+
+
+def split_rows(layout: Layout, count: int, rows: int) -> list[tuple[int, int]]:
+    """Return bands [top, bottom) of the rows of a batch, of about equal cost and several for each thread.
+
+    Args:
+        layout: Geometry of the batch; its own bands are not used.
+        count: Number of Gaussians.
+        rows: Number of rows of all images together.
+    """
+    edges = np.empty(PARTS * threads.num_threads() + 1, np.int64)
+    kernels.bands(layout.frames, layout.bounds, count, np.zeros(rows + 1), edges)
+    return [(int(top), int(bottom)) for top, bottom in pairwise(edges) if top < bottom]
+
+
+def lay_out(
+    means: Floats,
+    scales: Floats,
+    rotations: Floats,
+    counts: list[int],
+    pitches: list[tuple[float, float]],
+    height: int,
+    width: int,
+) -> Layout:
+    """Return the geometry of a batch; the arguments are those of `draw`."""
+    blocks = count_blocks(len(means))
+    layout = Layout(
+        frames=np.empty(blocks * kernels.BLOCK * kernels.FRAME, np.float32),
+        bounds=np.empty((3, blocks * kernels.BLOCK), np.int32),
+        spans=np.empty((blocks, 2), np.int32),
+        offsets=np.cumsum([0, *counts]),
+        pitches=np.asarray(pitches, np.float32),
+        bands=[],
+    )
+    threads.run(
+        kernels.prepare,
+        (means, scales, rotations, layout.offsets, layout.pitches, height, width, *layout[:3]),
+        threads.parts(blocks, 2 * threads.num_threads()),
+    )
+    return layout._replace(bands=split_rows(layout, len(means), len(counts) * height))
+
+
+def draw(
+    means: Floats,
+    scales: Floats,
+    rotations: Floats,
+    colors: Floats,
+    counts: list[int],
+    pitches: list[tuple[float, float]],
+    height: int,
+    width: int,
+    normalized: bool,
+    top_k: int | None = None,
+) -> Drawn:
+    """Render a ragged batch of contiguous float32 arrays of at most MOST_CHANNELS channels.
+
+    The arguments are those of `fastgs.render.rasterize`.
+    """
+    layout = lay_out(means, scales, rotations, counts, pitches, height, width)
+    stride = width + kernels.MARGIN
+    channels = colors.shape[1]
+    planes = make_planes(len(counts) * height, channels, stride)
+    images = np.empty((len(counts), channels, height, width), np.float32)
+    shared = colors, count_channels(channels), layout.offsets, stride, planes, images, normalized
+    if top_k is None:
+        threads.run(kernels.forward, (layout.frames, layout.bounds, layout.spans, *shared), layout.bands)
+    else:
+        threads.run(top_kernels.forward, (layout.frames, layout.bounds, *shared, top_k), layout.bands)
+    return Drawn(images, layout, planes, stride)
+
+
+def render(gaussians: GaussianArrays, height: int, width: int, antialias: bool = False) -> Floats:
+    """Return the (C, H, W) image that `fastgs.render` makes of the same Gaussians, bit for bit.
+
+    Args:
+        gaussians: K Gaussians, K from 0 up.
+        height: Height of the image in pixels, at least 1.
+        width: Width of the image in pixels, at least 1.
+        antialias: If true, each pixel is the mean over its area where the image is smaller than the canvas.
+    """
+    rows, columns = 1, 1
+    if antialias:
+        rows, columns = math.ceil(gaussians.height / height), math.ceil(gaussians.width / width)
+    pitches = [(gaussians.height / (height * rows), gaussians.width / (width * columns))]
+    fields = (gaussians.means, gaussians.scales, gaussians.rotations)
+    means, scales, rotations = (np.ascontiguousarray(field) for field in fields)
+    options = ([len(gaussians)], pitches, height * rows, width * columns, gaussians.blend == "normalized")
+    groups = np.array_split(gaussians.colors, count_groups(gaussians.channels), axis=1)
+    images = [draw(means, scales, rotations, np.ascontiguousarray(group), *options).images[0] for group in groups]
+    image = np.concatenate(images) if len(images) > 1 else images[0]
+    if rows * columns == 1:
+        return image
+    # The sum is taken in the order of torch's average pooling.
+    total = np.zeros((gaussians.channels, height, width), np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            total += image[:, row::rows, column::columns]
+    total /= np.float32(rows * columns)
+    return total

@@ -1,0 +1,86 @@
+"""Tests of the descent on the CPU against the same steps by autograd."""
+
+import pytest
+import torch
+from against_reference import gaussians_and_target
+
+from fastgs.fitting.adam import BetaSchedule
+from fastgs.fitting.losses import LOSSES
+from fastgs.fitting.optimizer import AutogradDescent, LearningRates
+from fastgs.fitting.optimizer_cpu import STEPS_PER_SPLIT, CpuDescent
+from fastgs.fitting.parametrization import Relative
+
+NAMES = ("means", "scales", "rotations", "colors")
+MSE = LOSSES["mse"]
+
+
+@pytest.mark.parametrize(
+    ("count", "blend", "channels", "loss"),
+    [
+        (1, "normalized", 3, "mse"),
+        (63, "normalized", 1, "mse"),
+        (64, "sum", 3, "mse"),
+        (65, "normalized", 4, "mse"),
+        (200, "normalized", 9, "mse"),
+        (130, "normalized", 3, "l1"),
+        (130, "sum", 2, "mse+ssim"),
+    ],
+)
+def test_cpu_descent_matches_autograd(count, blend, channels, loss):
+    gaussians, target = (each.cpu() if isinstance(each, torch.Tensor) else each.to("cpu") for each in
+                         gaussians_and_target(count, 33, 58, blend=blend, channels=channels))  # fmt: skip
+    # One schedule begins without memory and soon reaches its longest, the other is constant.
+    for memory in (BetaSchedule(1, 0.5, 1.7), BetaSchedule(2.5, 0, 5)):
+        rates = LearningRates(gradient_betas=memory)
+        ours = CpuDescent(Relative(gaussians), target, rates, LOSSES[loss])
+        theirs = AutogradDescent(Relative(gaussians), target, rates.config(LOSSES[loss]), "cpu")
+        for factor in (1.0, 0.7, 0.2):
+            ours.step(factor)
+            theirs.step(factor)
+        assert ours.finite()
+        torch.testing.assert_close(ours.image(), theirs.image().detach(), rtol=0, atol=2e-4)
+        for name in NAMES:
+            wanted = getattr(theirs.gaussians(), name)
+            assert (wanted - getattr(gaussians, name)).abs().max() > 0.01
+            torch.testing.assert_close(getattr(ours.gaussians(), name), wanted, rtol=0, atol=2e-3)
+
+
+def test_image_is_that_of_the_gaussians():
+    """Whether it is asked for before a step or not, which decides where the pixels' gradients are computed."""
+    gaussians, target = gaussians_and_target(100, 40, 50)
+    gaussians, target = gaussians.to("cpu"), target.cpu()
+    asked, unasked = (CpuDescent(Relative(gaussians), target, LearningRates(), MSE) for _ in range(2))
+    for _ in range(STEPS_PER_SPLIT + 1):
+        asked.image()
+        asked.step(0.5)
+        unasked.step(0.5)
+    assert torch.equal(asked.image(), unasked.image())
+    for name in NAMES:
+        assert torch.equal(getattr(asked.gaussians(), name), getattr(unasked.gaussians(), name))
+    again = CpuDescent(Relative(unasked.gaussians()), target, LearningRates(), MSE)
+    torch.testing.assert_close(again.image(), unasked.image(), rtol=0, atol=2e-6)
+
+
+def test_cpu_descent_does_not_depend_on_the_number_of_threads():
+    gaussians, target = gaussians_and_target(500, 61, 70)
+    gaussians, target = gaussians.to("cpu"), target.cpu()
+    before, results = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 5):
+            torch.set_num_threads(number)
+            descent = CpuDescent(Relative(gaussians), target, LearningRates(), MSE)
+            for _ in range(STEPS_PER_SPLIT + 3):
+                descent.step(1.0)
+            results.append(descent.gaussians())
+    finally:
+        torch.set_num_threads(before)
+    for name in NAMES:
+        assert all(torch.equal(getattr(results[0], name), getattr(other, name)) for other in results[1:])
+
+
+def test_cpu_descent_notices_divergence():
+    gaussians, target = gaussians_and_target(5, 9, 10)
+    descent = CpuDescent(Relative(gaussians.to("cpu")), target.cpu(), LearningRates(colors=float("inf")), MSE)
+    assert descent.finite()
+    descent.step(1.0)
+    assert not descent.finite()
