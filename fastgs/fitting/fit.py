@@ -137,9 +137,12 @@ class _Recorder:
         """Add an entry if one is due; return whether the target PSNR is reached."""
         if not last and iteration % HISTORY_INTERVAL:
             return False
-        with torch.set_grad_enabled(not last):  # the next step uses an image that has gradients
-            self.image = self._descent.image()
-        quality = psnr(self.image.detach(), self._target)
+        if last:
+            with torch.no_grad():
+                self.image = self._descent.image()
+            quality = psnr(self.image, self._target)
+        else:
+            quality = self._descent.quality()
         # The rasterizer cannot draw a Gaussian at NaN, so the image alone would not show it.
         if math.isnan(quality) or not self._descent.finite():
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
@@ -147,7 +150,10 @@ class _Recorder:
         self.history.append(HistoryEntry(iteration, time.perf_counter() - self._start, quality))
         if self._callback is not None:
             self._callback(self.history[-1])
-        return self._target_psnr is not None and quality >= self._target_psnr and not growing
+        reached = self._target_psnr is not None and quality >= self._target_psnr and not growing
+        if reached and not last:
+            self.image = self._descent.image().detach()
+        return reached
 
 
 def _make_descent(gaussians: Gaussians, target: Tensor, config: OptimizationConfig, backend: Backend) -> Descent:

@@ -17,6 +17,7 @@ from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.losses import Loss
 from fastgs.fitting.parametrization import Parametrization, Relative
 from fastgs.gaussians import Gaussians
+from fastgs.metrics.quality import psnr
 from fastgs.render import Backend, rasterize
 
 # For runs of any length, from heuristics and from networks (benchmarks/LOG.md, "Memory that grows"). Squares must be
@@ -121,11 +122,14 @@ class Descent(Protocol):
     def image(self) -> Tensor:
         """Render the Gaussians as they are now, (C, H, W)."""
 
+    def quality(self) -> float:
+        """Return the PSNR of the Gaussians as they are now in dB, to some decimals; NaN if the image holds NaN."""
+
     def step(self, factor: float) -> None:
         """Move once, at the rates times a factor."""
 
     def edit(self, keep: Tensor, added: Gaussians) -> None:
-        """Keep Gaussians by a (K,) mask, and append others."""
+        """Keep Gaussians by a (K,) mask, and add others; their order may be another one afterwards."""
 
     def gaussians(self) -> Gaussians:
         """Return the Gaussians as they are now, detached."""
@@ -162,6 +166,10 @@ class AutogradDescent(Descent):
         # The next step uses it, unless it was made where gradients are off.
         self._image = self._render()
         return self._image
+
+    @override
+    def quality(self) -> float:
+        return psnr(self.image().detach(), self._target)
 
     @override
     def step(self, factor: float) -> None:

@@ -21,11 +21,13 @@ from fastgs.fitting.optimizer import Descent, LearningRates
 from fastgs.fitting.optimizer_cpu_kernels import descend
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
+from fastgs.metrics.quality import MAX_PSNR, psnr
 from fastgs.render import cpu_kernels as kernels
-from fastgs.render.cpu_arrays import PARTS, Layout, count_blocks, count_channels, lay_out, make_planes, split_rows
+from fastgs.render.cpu_arrays import PARTS, count_blocks, count_channels, lay_out, make_planes, split_rows
 from fastgs.runtime import threads
 
 GEOMETRY = 5  # free variables of a Gaussian beside its colours: offsets u, v, log scales u, v, rotation
+FIXED = 6  # numbers of a Gaussian that do not change: start x, y, frame, floors u, v
 
 # Number of steps after which rows are shared out anew among the threads, as Gaussians move and grow.
 STEPS_PER_SPLIT = 20
@@ -44,7 +46,7 @@ class CpuDescent(Descent):
     """
 
     def __init__(self, variables: Relative, target: Tensor, rates: LearningRates, loss: Loss) -> None:
-        self._variables = variables
+        self._canvas, self._blend, self._alpha = variables.canvas, variables.blend, variables.alpha
         self._target = target.detach().contiguous()
         self._rates = rates
         self._loss = None if isinstance(loss, SquaredError) else loss
@@ -57,45 +59,37 @@ class CpuDescent(Descent):
         self._planes = make_planes(height, channels, self._stride)
         self._in_pixels = self._planes if self._loss is None else make_planes(height, channels, self._stride)
         self._image = torch.empty_like(self._target)
-        spare = np.zeros((GEOMETRY + channels, len(variables)), np.float32)
-        self._load(spare, spare)
+        self._errors = np.empty(height, np.float64)
+        self._load(_join(variables))
 
-    def _load(self, averages: Floats, squares: Floats) -> None:
-        """Copy the variables, with the averages of Adam, (GEOMETRY + C, N) each."""
-        variables, count = self._variables, len(self._variables)
-        with torch.no_grad():
-            means, scales, rotations, colors = (each.contiguous().numpy() for each in variables.attributes())
-        height, width = variables.canvas
-        self._layout: Layout = lay_out(means, scales, rotations, [count], [(1.0, 1.0)], height, width)
+    def _load(self, state: Floats) -> None:
+        """Copy the state (S, N) of N Gaussians into memory with room for whole blocks."""
+        self._count = count = state.shape[1]
         room = count_blocks(count) * kernels.BLOCK
-
-        def with_room(rows: Floats) -> Floats:
-            padded = np.zeros((len(rows), room), np.float32)
-            padded[:, :count] = rows
-            return padded
-
-        free = [each.detach().reshape(count, -1).T.numpy() for each in variables.free.values()]
-        start, frame, floors = (variables.fixed[name] for name in ("start", "frame", "floors"))
-        fixed = [each.T.numpy() for each in (start, torch.view_as_real(frame), floors)]
-        self._rows, self._averages, self._squares = map(with_room, (np.concatenate(free), averages, squares))
-        self._fixed = with_room(np.concatenate(fixed))
-        self._shapes = with_room(np.concatenate([means.T, scales.T]))
-        self._shapes[2:, count:] = 1
-        self._colors = np.ascontiguousarray(with_room(colors.T).T)
+        self._state = np.zeros((len(state), room), np.float32)
+        self._state[:, :count] = state
+        number = GEOMETRY + len(self._target)
+        borders = [number, 2 * number, 3 * number, 3 * number + FIXED]
+        self._rows, self._averages, self._squares, self._fixed, self._shapes = np.split(self._state, borders)
+        self._shapes[2:, count:] = 1  # nobody's scales
+        self._colors = np.ascontiguousarray(self._rows[GEOMETRY:].T)
+        shapes = np.ascontiguousarray(self._shapes[:, :count].T)
+        means, scales = np.ascontiguousarray(shapes[:, :2]), np.ascontiguousarray(shapes[:, 2:])
+        self._layout = lay_out(means, scales, self._rows[4, :count], [count], [(1.0, 1.0)], *self._canvas)
         self._since_split = 0
-        self._drawn = self._kept = False  # whether planes are those of these Gaussians, and whether the image is
+        self._drawn = self._kept = self._measured = False  # what there is of these Gaussians: planes, image, errors
 
-    def _draw(self, keep: bool) -> None:
-        """Fill the planes, and if `keep` the image."""
+    def _draw(self, keep: bool = False, measure: bool = False) -> None:
+        """Fill the planes, if `keep` the image, and if `measure` the errors."""
         layout = self._layout
         shared = (*layout[:3], self._colors, self._zeros, layout.offsets, self._stride, self._planes)
         image = self._image.numpy()
         if self._loss is None:
-            outputs = self._target.numpy(), image, keep, self._normalized
+            outputs = self._target.numpy(), image, self._errors, keep, measure, self._normalized
             threads.run(kernels.descend_pixels, (*shared, *outputs), layout.bands)
         else:
             threads.run(kernels.forward, (*shared, image[None], self._normalized), layout.bands)
-        self._drawn, self._kept = True, keep or self._loss is not None
+        self._drawn, self._kept, self._measured = True, keep or self._loss is not None, measure
 
     @override
     @torch.no_grad()
@@ -106,28 +100,35 @@ class CpuDescent(Descent):
         return self._image
 
     @override
+    def quality(self) -> float:
+        if self._loss is not None:
+            return psnr(self.image(), self._target)
+        if not self._measured:
+            self._draw(measure=True)
+        error = float(self._errors.sum()) / self._target.numel()
+        return -10 * math.log10(max(error, 10 ** (-MAX_PSNR / 10))) if math.isfinite(error) else math.nan
+
+    @override
     def step(self, factor: float) -> None:
         if self._color_unit is None:
             self._color_unit = math.sqrt((self.image() - self._target).square().mean().item())
         if not self._drawn:
-            self._draw(keep=False)
+            self._draw()
         if self._loss is not None:
             self._find_pixel_gradients(self._loss)
         gradient, square = (next(each) for each in self._weights)
         rates = [rate * factor / gradient.known for rate in self._rates.steps(self._color_unit).values()]
-        layout, flat = self._layout, (-1,)
+        flat = (each.reshape(-1) for each in (self._rows, self._averages, self._squares, self._fixed, self._shapes))
         arguments = (
-            *layout[:3], self._colors, self._zeros, len(self._variables), *self._variables.canvas,
-            self._stride, self._in_pixels,
-            *(each.reshape(flat) for each in (self._rows, self._averages, self._squares, self._fixed, self._shapes)),
-            np.array(rates, np.float32), np.array([gradient.new, square.new, 1 / square.known], np.float32),
+            *self._layout[:3], self._colors, self._zeros, self._count, *self._canvas, self._stride, self._in_pixels,
+            *flat, np.array(rates, np.float32), np.array([gradient.new, square.new, 1 / square.known], np.float32),
         )  # fmt: skip
-        threads.run(descend, arguments, threads.parts(len(layout.spans), PARTS * threads.num_threads()))
-        self._drawn = self._kept = False
+        threads.run(descend, arguments, threads.parts(len(self._layout.spans), PARTS * threads.num_threads()))
+        self._drawn = self._kept = self._measured = False
         self._since_split += 1
         if self._since_split == STEPS_PER_SPLIT:
-            bands = split_rows(layout, len(self._variables), self._target.shape[1])
-            self._layout, self._since_split = layout._replace(bands=bands), 0
+            bands = split_rows(self._layout, self._count, self._target.shape[1])
+            self._layout, self._since_split = self._layout._replace(bands=bands), 0
 
     def _find_pixel_gradients(self, loss: Loss) -> None:
         """Compute the gradients of the pixels for a loss that autograd knows."""
@@ -139,30 +140,36 @@ class CpuDescent(Descent):
         threads.run(kernels.pixel_gradients, pixels, self._layout.bands)
 
     @override
-    @torch.no_grad()
     def edit(self, keep: Tensor, added: Gaussians) -> None:
-        count = len(self._variables)
-        rows = torch.from_numpy(self._rows[:, :count].copy())
-        offsets, log_scales, rotations, colors = rows.T.split([2, 2, 1, len(self._target)], dim=1)  # type: ignore[no-untyped-call]
-        free = offsets.contiguous(), log_scales, rotations[:, 0], colors
-        self._variables.free = dict(zip(Relative.NAMES, free, strict=True))
-        self._variables.edit(keep, added)
-        kept, spare = keep.numpy(), np.zeros((len(rows), len(added)), np.float32)
-        averages, squares = (
-            np.concatenate([each[:, :count][:, kept], spare], axis=1) for each in (self._averages, self._squares)
-        )
-        self._load(averages, squares)
+        # Neighbours in memory are to be neighbours in the image.
+        both = np.concatenate([self._state, _join(Relative(added))], axis=1)
+        members = np.concatenate([np.flatnonzero(keep.numpy()), self._state.shape[1] + np.arange(len(added))])
+        x, y = both[-4][members], both[-3][members]
+        order = np.argsort(np.floor(y) * self._canvas[1] + x, kind="stable")
+        self._load(both[:, members[order]])
 
     @override
     def finite(self) -> bool:
-        return bool(np.isfinite(self._rows[:, : len(self._variables)]).all())
+        return bool(np.isfinite(self._rows[:, : self._count]).all())
 
     @override
     def gaussians(self) -> Gaussians:
-        count = len(self._variables)
-        height, width = self._variables.canvas
-        means, scales = (torch.from_numpy(self._shapes[rows, :count].T.copy()) for rows in (slice(2), slice(2, 4)))
-        rotations = torch.from_numpy(self._rows[4, :count].copy())
-        colors = torch.from_numpy(self._colors[:count].copy())
-        variables = self._variables
-        return Gaussians(means, scales, rotations, colors, height, width, variables.blend, variables.alpha)
+        means, scales = (torch.from_numpy(each[:, : self._count].T.copy()) for each in np.split(self._shapes, 2))
+        rotations = torch.from_numpy(self._rows[4, : self._count].copy())
+        colors = torch.from_numpy(self._colors[: self._count].copy())
+        return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend, self._alpha)
+
+
+@torch.no_grad()
+def _join(variables: Relative) -> Floats:
+    """Return the state (S, N) of N Gaussians that have not moved yet.
+
+    Its rows are the variables, both averages of Adam, what is fixed, and the shapes of optimizer_cpu_kernels.py.
+    """
+    count = len(variables)
+    rows = torch.cat([each.detach()[:, None].flatten(1) for each in variables.free.values()], dim=1)
+    start, frame, floors = (variables.fixed[name] for name in ("start", "frame", "floors"))
+    means, scales, _, _ = variables.attributes()
+    memory = torch.zeros(count, 2 * rows.shape[1])
+    joined: Floats = torch.cat([rows, memory, start, torch.view_as_real(frame), floors, means, scales], dim=1).T.numpy()
+    return joined

@@ -20,6 +20,7 @@ from fastgs.fitting.optimizer import Descent, LearningRates
 from fastgs.fitting.optimizer_cuda_kernels import descend
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
+from fastgs.metrics.quality import psnr
 from fastgs.render import cuda
 
 # Capacity of the lists of the tiles, relative to their need when they are made: fits make Gaussians overlap more.
@@ -123,6 +124,10 @@ class CudaDescent(Descent):
             self._make_room(entries)
             for factor in missing:
                 self.step(factor)
+
+    @override
+    def quality(self) -> float:
+        return psnr(self.image(), self._target)
 
     @override
     @torch.no_grad()

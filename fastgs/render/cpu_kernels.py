@@ -27,6 +27,7 @@ from fastgs.runtime.simd import (
     first_lane,
     fma,
     high,
+    horizontal_sum,
     join,
     lane_index,
     load,
@@ -388,13 +389,30 @@ def forward(frames, bounds, spans, colors, zeros, offsets, stride, planes, image
 
 
 @jit
+def _sum_errors(planes, start, inverses, wanted):
+    """Return the squared error of a row of a channel, clamped to [0, 1], before it is turned into gradients."""
+    zero, one = splat(ZERO), splat(ONE)
+    whole, total = len(wanted) // LANES * LANES, splat(ZERO)
+    for x in range(0, whole, LANES):
+        value = load(planes, start + x) * load(inverses, x)
+        error = maximum(minimum(value, one), zero) - load(wanted, x)
+        total = fma(error, error, total)
+    rest = horizontal_sum(total)
+    for x in range(whole, len(wanted)):
+        error = max(min(planes[start + x] * inverses[x], ONE), ZERO) - wanted[x]
+        rest += error * error
+    return rest
+
+
+@jit
 def descend_pixels(
-    frames, bounds, spans, colors, zeros, offsets, stride, planes, target, image, keep, normalized, top, bottom
-):
+    frames, bounds, spans, colors, zeros, offsets, stride, planes, target, image, errors, keep, measure, normalized,
+    top, bottom,
+):  # fmt: skip
     """Render rows [top, bottom) of one image and turn them into gradients of half the squared error.
 
     Afterwards the planes have the gradients in what was accumulated, as from `pixel_gradients`. The image (C, H, W) is
-    written if `keep`; target (C, H, W).
+    written if `keep`, and the squared errors (H,) of its rows, clamped to [0, 1], if `measure`; target (C, H, W).
     """
     height, width = target.shape[1], target.shape[2]
     per_row = _count_planes(len(zeros)) * stride
@@ -402,7 +420,7 @@ def descend_pixels(
     accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
     inverses = np.empty(width, np.float32)
     for row in range(top, bottom):
-        base = row * per_row
+        base, error = row * per_row, 0.0
         of_weight = planes[base : base + width]
         for x in range(width):
             inverses[x] = ONE / (of_weight[x] + EPS) if normalized else ONE
@@ -411,6 +429,8 @@ def descend_pixels(
         for channel in range(len(zeros)):
             start = base + (1 + channel) * stride
             of_color, wanted = planes[start : start + width], target[channel, row]
+            if measure:
+                error += _sum_errors(planes, start, inverses, wanted)
             if keep:
                 drawn = image[channel, row]
                 for x in range(width):
@@ -422,6 +442,7 @@ def descend_pixels(
                 if normalized:
                     of_weight[x] -= gradient * value
             planes[start + width : start + stride] = ZERO
+        errors[row] = error
 
 
 @jit
