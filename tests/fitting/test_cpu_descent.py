@@ -46,7 +46,7 @@ def test_cpu_descent_matches_autograd(count, blend, channels, loss):
 
 
 def test_image_is_that_of_the_gaussians():
-    """Whether it is asked for before a step or not, which decides where the pixels' gradients are computed."""
+    """Ask for it before each step or only at the end, which decides where the errors of pixels are computed."""
     gaussians, target = gaussians_and_target(100, 40, 50)
     gaussians, target = gaussians.to("cpu"), target.cpu()
     asked, unasked = (CpuDescent(Relative(gaussians), target, LearningRates(), MSE) for _ in range(2))
