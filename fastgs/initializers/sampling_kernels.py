@@ -57,7 +57,10 @@ def diffuse(mass, total, count, noise, errors, top, pixels, found):
                     found += 1
             middle[x] = error
         if y % 2:
-            pixels[begin:found] = pixels[begin:found][::-1].copy()
+            # An assignment of slices would take a second to compile.
+            for step in range((found - begin) // 2):
+                early, late = begin + step, found - 1 - step
+                pixels[early], pixels[late] = pixels[late], pixels[early]
     return found
 
 

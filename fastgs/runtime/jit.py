@@ -1,19 +1,22 @@
 """Decorators that compile kernels with numba, without the interpreter lock and once for all processes.
 
-Compiled kernels are cached on disk. The first one that is not makes the logger of this module say so, at level INFO.
-numba notices changes of a kernel's own file only, so after a change of a constant that a kernel imports from another
-file, the caches (`*.nbi`, `*.nbc` in `__pycache__`) must be deleted.
+Compiled kernels are cached on disk, see kernel_cache.py. The first one that is not makes the logger of this module say
+so, at level INFO.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from numba import njit
 from numba.core import event
 from typing_extensions import override
+
+from fastgs.runtime.kernel_cache import KernelCache
 
 _logger = logging.getLogger(__name__)
 
@@ -34,10 +37,10 @@ def jit(function: Callable[..., None], flags: frozenset[str] = STRICT, inline: b
         The compiled function.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": set(flags), "error_model": "numpy", "forceinline": inline}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # numba could write neither to the package's folder nor to the user's
-        return njit(**options)(function)
+    kernel = njit(**options)(function)
+    with suppress(RuntimeError):  # no folder can be written to
+        kernel._cache = KernelCache(function)  # type: ignore[no-untyped-call]
+    return kernel
 
 
 def fast_jit(function: Callable[..., None]) -> Any:
@@ -50,23 +53,33 @@ def inlined(function: Callable[..., None]) -> Any:
     return jit(function, inline=True)
 
 
-class _Announcer(event.Listener):
-    """Listener that tells of the first kernel that a process compiles, since that takes seconds."""
+class _Listener(event.Listener):
+    """Listener to compilations, which tells of the first one of a process, since it takes seconds.
+
+    Compiling makes many small objects that stay: looking for garbage among them would take a tenth of the time.
+    """
 
     def __init__(self) -> None:
-        self._is_done = False
+        self.is_silent = False  # once it has told
+        self._depth, self._collects = 0, False
 
     @override
     def on_start(self, event: event.Event) -> None:
+        if self._depth == 0:
+            self._collects = gc.isenabled()
+            gc.disable()
+        self._depth += 1
         kernel = event.data["dispatcher"].py_func
-        if not self._is_done and kernel.__module__.startswith("fastgs."):
-            self._is_done = True
+        if not self.is_silent and kernel.__module__.startswith("fastgs."):
+            self.is_silent = True
             _logger.info("compiling kernels, once for this machine and number of channels; this takes some seconds")
 
     @override
     def on_end(self, event: event.Event) -> None:
-        pass
+        self._depth -= 1
+        if self._depth == 0 and self._collects:
+            gc.enable()
 
 
-_announcer = _Announcer()
-event.register("numba:compile", _announcer)  # type: ignore[no-untyped-call]
+listener = _Listener()
+event.register("numba:compile", listener)  # type: ignore[no-untyped-call]

@@ -20,7 +20,8 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LANES = 8
 
@@ -284,28 +285,22 @@ def high(_typing: Any, value: Any) -> Any:
     return float32x8(value), generate
 
 
-def _elementwise(operation: str) -> Callable[..., Any]:
-    @intrinsic
-    def instruction(_typing: Any, a: Any, b: Any) -> Any:
-        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            return getattr(builder, operation)(arguments[0], arguments[1], flags=_FLAGS)
+def _register_operator(operation: Callable[..., Any], instruction: str) -> None:
+    # Without `overload`, which would compile a function for each operator and type.
+    def generic(_self: Any, args: tuple[Any, ...], _kws: Any) -> Any:
+        a, b = args
+        return signature(a, a, b) if isinstance(a, Vector) and a == b else None  # type: ignore[no-untyped-call]
 
-        return a(a, b), generate
+    infer_global(operation)(  # type: ignore[no-untyped-call]
+        type("VectorOperator", (AbstractTemplate,), {"key": operation, "generic": generic})
+    )
 
-    return instruction
-
-
-def _register_operator(operation: Callable[..., Any], instruction: Callable[..., Any]) -> None:
-    # numba requires the two functions to have exactly equal signatures, so neither is annotated.
-    def choose(a, b):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        if isinstance(a, Vector) and a == b:
-            return lambda a, b: instruction(a, b)
-        return None
-
-    overload(operation)(choose)
+    @lower_builtin(operation, Vector, Vector)  # type: ignore[no-untyped-call,untyped-decorator]
+    def lower(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return getattr(builder, instruction)(arguments[0], arguments[1], flags=_FLAGS)
 
 
-_register_operator(operator.add, _elementwise("fadd"))
-_register_operator(operator.sub, _elementwise("fsub"))
-_register_operator(operator.mul, _elementwise("fmul"))
-_register_operator(operator.truediv, _elementwise("fdiv"))
+_register_operator(operator.add, "fadd")
+_register_operator(operator.sub, "fsub")
+_register_operator(operator.mul, "fmul")
+_register_operator(operator.truediv, "fdiv")

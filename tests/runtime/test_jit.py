@@ -1,9 +1,9 @@
 """Tests of the decorator that compiles kernels."""
 
-import numba.core.caching
 import numpy as np
 
 from fastgs.runtime import jit as module
+from fastgs.runtime import kernel_cache
 from fastgs.runtime.jit import jit
 
 
@@ -13,15 +13,15 @@ def double(values):
 
 
 def test_jit_compiles_without_a_writable_cache(monkeypatch):
-    monkeypatch.setattr(numba.core.caching.CompileResultCacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(kernel_cache._Implementation, "_locator_classes", [])
     values = np.arange(3.0)
     jit(double)(values)
     assert values.tolist() == [0, 2, 4]
 
 
 def test_first_compilation_is_logged(monkeypatch, caplog):
-    monkeypatch.setattr(numba.core.caching.CompileResultCacheImpl, "_locator_classes", [])
-    monkeypatch.setattr(module._announcer, "_is_done", False)
+    monkeypatch.setattr(kernel_cache._Implementation, "_locator_classes", [])
+    monkeypatch.setattr(module.listener, "is_silent", False)
     caplog.set_level("INFO", "fastgs.runtime.jit")
     others = jit(lambda values: values.sort())
     others(np.arange(3.0))
