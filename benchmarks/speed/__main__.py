@@ -1,0 +1,129 @@
+"""All that speed was aimed at, as ratios within one run, with the goal of each.
+
+    python -m benchmarks.speed [PHOTO] [--only NAME ...]
+
+Each section is a program of this folder, which says how it measures; run them on a machine that does nothing else. The
+table is printed as it grows, and written to benchmarks/results/speed.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.environment import run, write_results
+from benchmarks.speed import encoding, folders, memory, networks, rasterizer, relocation, startup
+from benchmarks.speed.rasterizer import SAMPLE
+from fastgs.codec.effort import DEFAULT_EFFORT
+from fastgs.io.images import load_image
+from fastgs.methods import WEIGHTS
+from fastgs.models.pretrained import load_weights
+
+SIDE = 512
+
+
+class Row(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        what: What is measured.
+        value: Result, the smaller the better.
+        unit: What the result is a multiple of.
+        goal: Largest result that was aimed at.
+    """
+
+    what: str
+    value: float
+    unit: str
+    goal: float
+
+
+def iteration(photo: Path) -> Iterator[Row]:
+    """Yield the time of one iteration of a fit."""
+    goals = {10_000: 0.90, 50_000: 0.75, 100_000: 0.70}
+    for num_gaussians, goal in goals.items():
+        times = rasterizer.measure(load_image(photo), SIDE, num_gaussians, "cpu")["milliseconds"]
+        what = f"one iteration, {SIDE} x {SIDE}, K = {num_gaussians:,}"
+        yield Row(what, times["iteration_over_yardstick"], "C++ yardstick and Adam", goal)
+
+
+def moves(photo: Path) -> Iterator[Row]:
+    """Yield the time of a fit with relocation."""
+    record = relocation.measure(load_image(photo, SIDE), 10_000, 200, rounds=7)
+    yield Row("200 iterations with relocation, K = 10,000", record["ratio"], "the same without", 1.1)
+
+
+def commands(photo: Path) -> Iterator[Row]:
+    """Yield the time of commands from start to end."""
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = startup.measure(startup.list_commands(photo, Path(folder)), startup.REPEATS)
+    for record in startup.make_records(seconds):
+        if "goal" in record:
+            unit = record["goal"]["unit"]
+            yield Row(record["command"], record["ratios"][unit], unit, record["goal"]["ratio"])
+
+
+def encoder(photo: Path) -> Iterator[Row]:
+    """Yield the time of the encoder at its default effort."""
+    efforts = [DEFAULT_EFFORT, encoding.REFERENCE]
+    first, _ = encoding.measure_photo(photo, None, [0.2], efforts)
+    yield Row("fastgs encode, 0.2 bpp", first["time_ratio"], f"effort {encoding.REFERENCE}", 0.33)
+
+
+def many_images(_photo: Path) -> Iterator[Row]:
+    """Yield the time of a folder of small photos."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = folders.measure(folders.cut_photos(Path(folder)), 2, folders.REPEATS, Path(folder))
+    yield Row(f"{record['photos']} small photos with two workers", record["ratio"], "one worker", folders.GOAL)
+
+
+def large_image(photo: Path) -> Iterator[Row]:
+    """Yield the peak memory of a large fit."""
+    record = memory.measure(photo, 4000, 6000, 1_000_000)
+    yield Row("memory of 6000 x 4000, K = 1,000,000", record["peak_gigabytes"], "gigabyte", 4.0)
+
+
+def learned_start(photo: Path) -> Iterator[Row]:
+    """Yield the time of a forward pass of the networks, as `LearnedInitializer.initialize` runs them here."""
+    *_, record = networks.measure(load_weights(WEIGHTS), load_image(photo, SIDE), 10_000, rounds=7)
+    yield Row("learned start, K = 10,000", record["seconds"], "second", 0.25)
+
+
+SECTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "iteration": iteration,
+    "relocation": moves,
+    "commands": commands,
+    "encoder": encoder,
+    "folders": many_images,
+    "networks": learned_start,
+    "memory": large_image,
+}
+
+
+def main() -> None:
+    """Measure all sections, or those that are named."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("photo", nargs="?", type=Path, default=SAMPLE)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="NAME")
+    arguments = parser.parse_args()
+    records: list[dict[str, Any]] = []
+    table = Table("what", "result", "times", "goal", "met")
+    for name in arguments.only:
+        for row in SECTIONS[name](arguments.photo):
+            records.append({"section": name, **row._asdict(), "met": row.value <= row.goal})
+            table.add_row(row.what, f"{row.value:.2f}", row.unit, f"{row.goal:g}", "yes" if row.value <= row.goal else "no")
+            Console().print(table)
+    if arguments.only == list(SECTIONS):
+        print(write_results("speed", {"photo": arguments.photo.name}, records))
+
+
+if __name__ == "__main__":
+    run(main)
