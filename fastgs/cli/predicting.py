@@ -22,6 +22,7 @@ from fastgs.predictor import Predictor, Result
 
 def check_networks(parser: Parser, arguments: argparse.Namespace) -> None:
     """End with one line if the networks cannot be had."""
+    _load_predictor.cache_clear()  # the files may be others than those of an earlier run in this process
     try:
         _load_predictor(arguments.init, arguments.weights)
     except (FileNotFoundError, ValueError) as error:
