@@ -3,14 +3,15 @@
 python -m benchmarks.speed.folders [PHOTOS] [--workers N] [--repeats N] [--output FILE.json]
 
 The photos are crops of the sample of the repository, or the images of a folder. One worker is one process that has all
-cores, by rows. Both commands run once to fill the caches of the disk and of numba; then they run in turn, so that a
-busy moment meets both alike, and medians count. The files must be the same.
+cores, by rows; it is also measured with one thread. All commands run once to fill the caches of the disk and of numba;
+then they run in turn, so that a busy moment meets all alike, and medians count. The files must be the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -45,12 +46,13 @@ def cut_photos(folder: Path) -> list[Path]:
     return paths
 
 
-def predict(photos: Sequence[Path], workers: int, output: Path) -> float:
-    """Run the command, and return its seconds from start to end."""
+def predict(photos: Sequence[Path], workers: int, threads: int | None, output: Path) -> float:
+    """Run the command, with all threads or so many, and return its seconds from start to end."""
     command = [sys.executable, "-m", "fastgs", "predict", *map(str, photos), "--output", str(output)]
     command += ["--num-gaussians", str(NUM_GAUSSIANS), "--iterations", str(ITERATIONS), "--workers", str(workers)]
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
     start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     return time.perf_counter() - start
 
 
@@ -60,21 +62,23 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def measure(photos: Sequence[Path], workers: int, repeats: int, folder: Path) -> dict[str, Any]:
-    """Return the record: seconds with one and with several workers, and their ratio."""
-    seconds: dict[int, list[float]] = {1: [], workers: []}
+    """Return the record: seconds with one and with several workers, and their ratios."""
+    cases = {"several": (workers, None), "one": (1, None), "one_thread": (1, 1)}
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(1 + repeats):
-        for count, each in seconds.items():
-            took = predict(photos, count, folder / str(count))
+        for name, case in cases.items():
+            took = predict(photos, *case, folder / name)
             if number:
-                each.append(took)
-    one, several = (statistics.median(each) for each in seconds.values())
+                seconds[name].append(took)
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    files = [read_files(folder / name) for name in cases]
     return {
         "photos": len(photos),
         "workers": workers,
-        "seconds_one_worker": round(one, 2),
-        "seconds": round(several, 2),
-        "ratio": round(several / one, 3),
-        "same_files": read_files(folder / "1") == read_files(folder / str(workers)),
+        "seconds": {name: round(each, 2) for name, each in medians.items()},
+        "ratio": round(medians["several"] / medians["one"], 3),
+        "ratio_to_one_thread": round(medians["several"] / medians["one_thread"], 3),
+        "same_files": all(each == files[0] for each in files),
     }
 
 
