@@ -16,8 +16,10 @@ from fastgs.runtime import threads
 
 # The rule for the default: one process per core, but at least two images for each, since a process starts as long as a
 # small fit takes; and no more than fit in the memory that is available, if each had the largest image. A process takes
-# so many bytes for its libraries, for each pixel of the file, for each pixel that is fitted, and for each Gaussian.
-LIBRARIES, PER_FILE_PIXEL, PER_PIXEL, PER_GAUSSIAN = 5 * 10**8, 20, 120, 500
+# so many bytes for its libraries, for each pixel of the file, for each pixel that is fitted, more for each pixel of a
+# tile whose MS-SSIM is measured, and for each Gaussian (3.7 GB for 24 megapixels and a million Gaussians).
+LIBRARIES, PER_FILE_PIXEL, PER_PIXEL, PER_TILE_PIXEL, PER_GAUSSIAN = 6 * 10**8, 20, 80, 400, 300
+TILE = 1536**2  # pixels, see `fastgs.metrics.quality`
 IMAGES_PER_WORKER = 2
 
 
@@ -47,8 +49,8 @@ def choose_workers(paths: Iterable[Path], size: int | None, num_gaussians: int |
     if workers > 1 and memory is not None:
         fitted = max(pixels) if size is None else size**2
         count = fitted // 4 if num_gaussians is None else num_gaussians
-        need = LIBRARIES + PER_FILE_PIXEL * max(pixels) + PER_PIXEL * fitted + PER_GAUSSIAN * count
-        workers = min(workers, memory // need)
+        need = LIBRARIES + PER_FILE_PIXEL * max(pixels) + PER_PIXEL * fitted + PER_TILE_PIXEL * min(fitted, TILE)
+        workers = min(workers, memory // (need + PER_GAUSSIAN * count))
     return max(1, workers)
 
 
