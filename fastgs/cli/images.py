@@ -180,7 +180,7 @@ class _Item(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What came of an item.
+    """Result of an item.
 
     Attributes:
         outputs: Files that were written.

@@ -89,7 +89,8 @@ def _count_workers(arguments: argparse.Namespace, paths: list[Path]) -> int:
     # A time limit means the time of the whole machine, and processes would wait for each other on a GPU.
     if arguments.seconds is not None or has_gpu(arguments.backend):
         return 1
-    return choose_workers(paths, arguments.size, arguments.num_gaussians)
+    networks = check_init(arguments.init, arguments.weights) == LEARNED
+    return choose_workers(paths, arguments.size, arguments.num_gaussians, networks)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:

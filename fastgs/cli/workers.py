@@ -17,8 +17,10 @@ from fastgs.runtime import threads
 # The rule for the default: one process per core, but at least two images for each, since a process starts as long as a
 # small fit takes; and no more than fit in the memory that is available, if each had the largest image. A process takes
 # so many bytes for its libraries, for each pixel of the file, for each pixel that is fitted, more for each pixel of a
-# tile whose MS-SSIM is measured, and for each Gaussian (3.7 GB for 24 megapixels and a million Gaussians).
+# tile whose MS-SSIM is measured, and for each Gaussian (3.7 GB for 24 megapixels and a million Gaussians); or, where
+# networks run, for each pixel that they see (5.5 GB for 6 megapixels).
 LIBRARIES, PER_FILE_PIXEL, PER_PIXEL, PER_TILE_PIXEL, PER_GAUSSIAN = 6 * 10**8, 20, 80, 400, 300
+PER_NETWORK_PIXEL = 850
 TILE = 1536**2  # pixels, see `fastgs.metrics.quality`
 IMAGES_PER_WORKER = 2
 
@@ -35,13 +37,14 @@ def check_workers(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error(f"argument --workers: must be at least 1, got {arguments.workers}")
 
 
-def choose_workers(paths: Iterable[Path], size: int | None, num_gaussians: int | None) -> int:
+def choose_workers(paths: Iterable[Path], size: int | None, num_gaussians: int | None, networks: bool = False) -> int:
     """Return the number of processes for images on the CPU.
 
     Args:
         paths: The images.
         size: Side that they are scaled to; None if they keep their size.
         num_gaussians: K; None if it is not known before.
+        networks: True if networks predict the start.
     """
     pixels = [_count_pixels(path) for path in paths]
     workers = min(threads.num_threads(), len(pixels) // IMAGES_PER_WORKER)
@@ -49,8 +52,10 @@ def choose_workers(paths: Iterable[Path], size: int | None, num_gaussians: int |
     if workers > 1 and memory is not None:
         fitted = max(pixels) if size is None else size**2
         count = fitted // 4 if num_gaussians is None else num_gaussians
-        need = LIBRARIES + PER_FILE_PIXEL * max(pixels) + PER_PIXEL * fitted + PER_TILE_PIXEL * min(fitted, TILE)
-        workers = min(workers, memory // (need + PER_GAUSSIAN * count))
+        work = PER_PIXEL * fitted + PER_TILE_PIXEL * min(fitted, TILE)
+        need = LIBRARIES + PER_FILE_PIXEL * max(pixels) + PER_GAUSSIAN * count
+        need += max(work, PER_NETWORK_PIXEL * fitted) if networks else work
+        workers = min(workers, memory // need)
     return max(1, workers)
 
 

@@ -185,12 +185,14 @@ def test_default_depends_on_cores_images_and_memory(album, monkeypatch):
     assert workers.choose_workers(many, None, 100) == 3
     assert workers.choose_workers(many, 4000, 100) == 1 and workers.choose_workers(many, None, 10**7) == 1
     assert workers.choose_workers(many, None, None) == 3
+    assert workers.choose_workers(many, 600, 100) == 2 > workers.choose_workers(many, 900, 100, networks=True)
     assert workers.choose_workers([album / "missing.png", album / "photo1a.png"] * 9, None, 100) == 3
 
 
 def test_default_is_one_with_a_time_limit_or_on_a_gpu(album, monkeypatch):
     monkeypatch.setattr("fastgs.cli.predict.choose_workers", lambda *arguments: 7)
     given = {"workers": None, "seconds": None, "backend": "cpu", "size": None, "num_gaussians": 9}
+    given |= {"init": None, "weights": None}
     assert _count_workers(Namespace(**given), []) == 7
     assert _count_workers(Namespace(**given | {"seconds": 5.0}), []) == 1
     assert _count_workers(Namespace(**given | {"seconds": 5.0, "workers": 3}), []) == 3
