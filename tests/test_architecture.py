@@ -114,6 +114,7 @@ SPEAKERS = {
     "cli.splats_evaluating": ["splats evaluate"],
     "cli.coding": ["encode", "decode"],
     "cli.images": ["predict", "encode"],
+    "cli.workers": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],
     "splats.sources": ["splats make"],
     "data.fetch": ["download"],

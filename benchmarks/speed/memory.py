@@ -20,7 +20,7 @@ from benchmarks.speed.rasterizer import SAMPLE
 from fastgs.io.images import load_image, save_image
 
 ROOT = Path(__file__).parents[2]
-CASES = [(512, 512, 100_000), (4000, 6000, 200_000)]  # height, width, K
+CASES = [(512, 512, 100_000), (4000, 6000, 200_000), (4000, 6000, 1_000_000)]  # height, width, K
 ITERATIONS = 10
 
 

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -199,6 +200,12 @@ class Failures(list[object]):
         options = {"--size": "a smaller", "--scale": "a smaller", "--workers": "fewer"}
         ways = [f"{change} {option}" for option, change in options.items() if f"{option} " in known]
         self.for_memory = f"not enough memory; try {' or '.join(ways)}" if ways else "not enough memory"
+
+    def empty(self) -> Failures:
+        """Return a list without subjects and with the same messages."""
+        other = copy(self)
+        other.clear()
+        return other
 
 
 @contextmanager

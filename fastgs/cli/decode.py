@@ -11,7 +11,7 @@ from PIL import Image
 
 from fastgs.cli.coding import output_folder, read_fgs
 from fastgs.cli.console import Failures, Parser
-from fastgs.cli.images import Job, process_files
+from fastgs.cli.images import Done, Job, process_files
 from fastgs.codec import FormatError, decode_arrays
 from fastgs.definition import GaussianArrays
 from fastgs.io.samples import Samples
@@ -43,7 +43,7 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
     folder = output_folder(parser, arguments.output, len(files) > 1, suffixes)
 
-    def plan(paths: list[Path], label: str, failures: Failures) -> Job:
+    def plan(paths: list[Path], label: str) -> Job:
         (path,) = paths
         data = read_fgs(path)
         start = time.perf_counter()
@@ -53,10 +53,10 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
         suffix = choose_suffix(picture, arguments.bits)
         output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
 
-        def run() -> str:
+        def run() -> Done:
             write_picture(output, picture, bits=arguments.bits)
             size = " x ".join(map(str, picture.values.shape[:0:-1]))
-            return f"{path} -> {output}  {size}  {len(gaussians)} Gaussians  {seconds:.2f} s"
+            return Done(f"{path} -> {output}  {size}  {len(gaussians)} Gaussians  {seconds:.2f} s")
 
         return Job([output], run)
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastgs.cli.coding import output_folder
-from fastgs.cli.console import (
-    Failures,
-    Parser,
-    fit_progress,
-    wrong_argument,
-)
-from fastgs.cli.images import Job, add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.console import Parser, fit_progress, wrong_argument
+from fastgs.cli.images import Done, Job, add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.workers import add_workers, check_workers, choose_workers
 from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, decode, encode
 from fastgs.fitting.options import FitOptions
 from fastgs.io.files import atomic_write
@@ -47,6 +44,7 @@ def declare(parser: Parser) -> None:
     add_seed(parser)
     add_size(parser)
     add_background(parser)
+    add_workers(parser)
     parser.set_defaults(run=lambda arguments: _encode(parser, arguments))
 
 
@@ -56,16 +54,22 @@ def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
     several = len(arguments.images) > 1 or Path(arguments.images[0]).is_dir()
     folder = output_folder(parser, arguments.output, several, [".fgs"])
 
-    def plan(paths: list[Path], label: str, failures: Failures) -> Job:
-        (path,) = paths
-        output = arguments.output if folder is None else folder / f"{path.stem}.fgs"
-        return Job([output], lambda: _encode_image(path, output, label, arguments))
+    def count_workers(paths: list[Path]) -> int:
+        return arguments.workers or choose_workers(paths, arguments.size, arguments.num_gaussians)
 
-    return process_images(parser, arguments.images, plan)
+    return process_images(parser, arguments.images, partial(_plan, arguments, folder), count_workers)
+
+
+def _plan(arguments: argparse.Namespace, folder: Path | None, paths: list[Path], label: str) -> Job:
+    """Prepare the work on one image."""
+    (path,) = paths
+    output = arguments.output if folder is None else folder / f"{path.stem}.fgs"
+    return Job([output], lambda: Done(_encode_image(path, output, label, arguments)))
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
     """End with one line about the first wrong option."""
+    check_workers(parser, arguments)
     if arguments.bpp is not None and not 0 < arguments.bpp <= MAX_BPP:
         parser.error(f"argument --bpp: must be more than 0 and at most {MAX_BPP:g}, got {arguments.bpp:g}")
     if arguments.target_psnr is not None and not 0 < arguments.target_psnr < math.inf:

@@ -43,8 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             say_warning(problem)
     try:
         arguments = _parser().parse_args(argv)
+        run = vars(arguments).pop("run")  # not an argument, and could not be sent to another process
         with showing_warnings(), showing_compilation():
-            return int(arguments.run(arguments))
+            return int(run(arguments))
     except SystemExit as stop:  # argparse's way of ending after --help and errors
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from fastgs.cli.console import Parser, wrong_argument
-from fastgs.cli.images import add_background, add_images, add_seed, add_size
+from fastgs.cli.console import Parser, make_folder, wrong_argument
+from fastgs.cli.images import add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.workers import add_workers, check_workers, choose_workers, has_gpu
 from fastgs.definition import Backend, Blend
 from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.methods import LEARNED, WEIGHTS
 from fastgs.methods.arguments import check_arguments, check_init
-from fastgs.runtime.lazy import importing
+from fastgs.runtime.lazy import call
 
 # Options of the image and of the fit that `Predictor.__call__` takes under the same name.
 IMAGE_OPTIONS = ("num_gaussians", "seed", "size", "blend", "background")
@@ -54,6 +56,7 @@ def declare(parser: Parser) -> None:
     add("--stack", action="store_true", help="fit all images, of one size, as the channels of one set of Gaussians; or "
         "one .npy or TIFF file of bands")  # fmt: skip
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
+    add_workers(parser)
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
     folder = "folder to write to; with --stack also the file of the Gaussians, FILE.safetensors (default: output)"
     add("-o", "--output", type=Path, default=Path("output"), metavar="DIR", help=folder)
@@ -63,14 +66,36 @@ def declare(parser: Parser) -> None:
 def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
     """Check the options, and fit every image that can be."""
     _check_usage(parser, arguments)
-    with importing():
-        from fastgs.cli.predicting import predict  # deferred: a wrong option is found without torch
+    if check_init(arguments.init, arguments.weights) == LEARNED:
+        call("fastgs.cli.predicting:check_networks", parser, arguments)
+    is_file = arguments.output.suffix == ".safetensors"
+    folder = arguments.output.parent if is_file else arguments.output
+    make_folder(parser, folder)
+    return process_images(
+        parser,
+        arguments.images,
+        # By its name: this process needs no torch where others do the work.
+        partial(call, "fastgs.cli.predicting:plan", arguments),
+        partial(_count_workers, arguments),
+        "stack" if arguments.stack else None,
+        folder / "report.json",
+    )
 
-    return predict(parser, arguments)
+
+def _count_workers(arguments: argparse.Namespace, paths: list[Path]) -> int:
+    """Return the number of processes for several images."""
+    if arguments.workers is not None:
+        return int(arguments.workers)
+    # A time limit means the time of the whole machine, and processes would wait for each other on a GPU.
+    if arguments.seconds is not None or has_gpu(arguments.backend):
+        return 1
+    networks = check_init(arguments.init, arguments.weights) == LEARNED
+    return choose_workers(paths, arguments.size, arguments.num_gaussians, networks)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
     """End with one line about the first wrong option."""
+    check_workers(parser, arguments)
     try:
         check_init(arguments.init, arguments.weights)
         check_arguments(**{name: getattr(arguments, name) for name in IMAGE_OPTIONS})

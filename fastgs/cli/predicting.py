@@ -6,65 +6,62 @@ import argparse
 import os
 import tempfile
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
-from fastgs.cli.console import Failures, Parser, fit_progress, make_folder, reporting
-from fastgs.cli.images import Job, process_images
+from fastgs.cli.console import Parser, fit_progress
+from fastgs.cli.images import Done, Job
 from fastgs.cli.predict import FIT_OPTIONS
 from fastgs.io.picture import Picture, read_picture
 from fastgs.io.pixels import ALPHA_CHANNELS
-from fastgs.io.records import write_records
 from fastgs.io.stack import read_stack
 from fastgs.io.writing import choose_suffix, write_picture
-from fastgs.methods.report import Record, describe
+from fastgs.methods.report import describe
 from fastgs.predictor import Predictor, Result
 
 
-def predict(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Fit every image that can be, keep the report up to date, and return the exit code."""
-    predictor = _make_predictor(parser, arguments)
-    make_folder(parser, arguments.output.parent if _names_file(arguments) else arguments.output)
-    taken = ("num_gaussians", "seed", "blend", *FIT_OPTIONS)  # the picture has its size and background already
-    options = {name: getattr(arguments, name) for name in taken}
-    folder = arguments.output.parent if _names_file(arguments) else arguments.output
-    records: list[Record] = []
-
-    def plan(paths: list[Path], label: str, failures: Failures) -> Job:
-        source = _read(paths, arguments)
-        outputs = _name_outputs(source, arguments)
-
-        def run() -> str:
-            with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
-                result = predictor(source.picture, **options, callback=callback)
-                record = describe(
-                    result,
-                    image=paths[0],
-                    init=predictor.init,
-                    weights=predictor.weights,
-                    seed=arguments.seed,
-                    loss=arguments.loss,
-                )
-                if arguments.stack:
-                    record["stack"] = [str(each) for each in paths]
-                _write(outputs, result, source, arguments)
-            records.append(record)
-            with reporting(folder / "report.json", failures):
-                write_records(folder / "report.json", records)
-            output = outputs[len(source.parts)] if arguments.stack else outputs[0]
-            subject = f"{len(paths)} images" if len(paths) > 1 else str(paths[0])
-            return _format_line(subject, output, result, arguments.target_psnr)
-
-        return Job(outputs, run)
-
-    return process_images(parser, arguments.images, plan, "stack" if arguments.stack else None)
-
-
-def _make_predictor(parser: Parser, arguments: argparse.Namespace) -> Predictor:
-    """Return the predictor, or end with one line if its networks cannot be had."""
+def check_networks(parser: Parser, arguments: argparse.Namespace) -> None:
+    """End with one line if the networks cannot be had."""
+    _load_predictor.cache_clear()  # the files may be others than those of an earlier run in this process
     try:
-        return Predictor(arguments.init, arguments.weights)
+        _load_predictor(arguments.init, arguments.weights)
     except (FileNotFoundError, ValueError) as error:
         parser.error(f"argument {'--init' if arguments.weights is None else '--weights'}: {error}")
+
+
+def plan(arguments: argparse.Namespace, paths: list[Path], label: str) -> Job:
+    """Prepare the fit of an image, or of several as a stack."""
+    predictor = _load_predictor(arguments.init, arguments.weights)
+    taken = ("num_gaussians", "seed", "blend", *FIT_OPTIONS)  # the picture has its size and background already
+    options = {name: getattr(arguments, name) for name in taken}
+    source = _read(paths, arguments)
+    outputs = _name_outputs(source, arguments)
+
+    def run() -> Done:
+        with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
+            result = predictor(source.picture, **options, callback=callback)
+            record = describe(
+                result,
+                image=paths[0],
+                init=predictor.init,
+                weights=predictor.weights,
+                seed=arguments.seed,
+                loss=arguments.loss,
+            )
+            if arguments.stack:
+                record["stack"] = [str(each) for each in paths]
+            _write(outputs, result, source, arguments)
+        output = outputs[len(source.parts)] if arguments.stack else outputs[0]
+        subject = f"{len(paths)} images" if len(paths) > 1 else str(paths[0])
+        return Done(_format_line(subject, output, result, arguments.target_psnr), record)
+
+    return Job(outputs, run)
+
+
+@lru_cache(maxsize=1)
+def _load_predictor(init: str | None, weights: str | None) -> Predictor:
+    """Return the predictor of a run, which is made once in each process."""
+    return Predictor(init, weights)
 
 
 @dataclass(frozen=True)

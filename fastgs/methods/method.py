@@ -18,6 +18,7 @@ from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import Initializer
 from fastgs.io.picture import Picture
 from fastgs.metrics.quality import psnr
+from fastgs.runtime import threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +148,8 @@ class Method:
         networks = tuple(self.networks())
         with _time_forward(networks) as seconds_network:
             begin = time.perf_counter()
-            placed = self.initialize(target if networks else image, self.start(num_gaussians), generator)
+            with threads.reserved():  # sums of torch's operators depend on its number of threads, in the last bits
+                placed = self.initialize(target if networks else image, self.start(num_gaussians), generator)
             initial = replace(placed.to(device), blend=self.blend, alpha=alpha)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)

@@ -49,7 +49,7 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         "ms_ssim": ms_ssim(result.image, result.target),
         "seconds_init": result.seconds_init,
         "seconds_fit": result.seconds_fit,
-        "history": result.history,
+        "history": [tuple(entry) for entry in result.history],
         "fastgs": installed_version(),
     }
 

@@ -42,6 +42,13 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
     return find, list_names
 
 
+def call(place: str, *arguments: Any) -> Any:
+    """Call what a place stands for; as a `functools.partial` it goes to another process without its module."""
+    with importing():
+        function = load(place)
+    return function(*arguments)
+
+
 @contextmanager
 def importing() -> Iterator[None]:
     """Import large libraries in less time: within this context, nothing is collected as garbage.

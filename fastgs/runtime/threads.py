@@ -46,6 +46,14 @@ def num_threads() -> int:
     return _local.reserved or (_count_cores() if torch is None else int(torch.get_num_threads()))
 
 
+def set_num_threads(number: int) -> None:
+    """Set the number of threads of kernels and of torch, also if torch is imported later."""
+    os.environ["OMP_NUM_THREADS"] = str(number)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(number)
+
+
 def _count_cores() -> int:
     """Return OMP_NUM_THREADS, or the number of cores that this process may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")

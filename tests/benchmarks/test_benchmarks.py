@@ -85,6 +85,21 @@ def test_startup_measures_commands_in_units_of_imports(monkeypatch):
 
 
 @pytest.mark.slow
+def test_workers_on_a_folder_are_measured(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.speed import folders
+
+    for name, value in {"COUNT": 4, "SIDE": 32, "NUM_GAUSSIANS": 20, "ITERATIONS": 1}.items():
+        monkeypatch.setattr(folders, name, value)
+    output = tmp_path / "folders.json"
+    monkeypatch.setattr(sys, "argv", ["folders.py", "--repeats", "1", "--output", str(output)])
+    folders.main()
+    (record,) = json.loads(output.read_text(encoding="utf-8"))["records"]
+    assert (record["photos"], record["workers"], record["same_files"]) == (4, 2, True)
+    assert record["ratio"] > 0 and record["met"] == (record["ratio"] <= folders.GOAL)
+
+
+@pytest.mark.slow
 def test_cost_of_relocation_is_measured(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(FOLDER.parent)
     from benchmarks.speed import relocation

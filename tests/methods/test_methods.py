@@ -3,6 +3,7 @@
 import pytest
 import torch
 from method_data import PEERS, photo, some_gaussians
+from skimage import data
 
 from fastgs.fitting import covariance
 from fastgs.fitting.optimizer import AutogradDescent
@@ -48,6 +49,25 @@ def test_method_raises_psnr(name, image):
     history = METHODS[name](image, 60, FitOptions(60)).history
     # That is all that GaussianImage can do at its rates, which are for 50,000 steps.
     assert history[-1].psnr > history[0].psnr + 0.2
+
+
+@pytest.mark.parametrize("name", [pytest.param("fastgs", marks=pytest.mark.slow), "fastgs-curvature", *PEERS])
+def test_fit_does_not_depend_on_the_number_of_threads(name):
+    """The image is large enough for torch to split its sums and convolutions among threads."""
+    image = torch.from_numpy(data.coffee()[:230, :250].copy()).permute(2, 0, 1) / 255
+    before, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(METHODS[name](image, 200, FitOptions(2)))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    for tensor in ("means", "scales", "rotations", "colors"):
+        for when in ("initial", "gaussians"):
+            first, *others = (getattr(getattr(result, when), tensor) for result in results)
+            assert all(torch.equal(first, other) for other in others)
+    assert len({result.psnr for result in results}) == 1
 
 
 ADAM, ADAMW = torch.optim.Adam, torch.optim.AdamW

@@ -1,0 +1,106 @@
+"""Number of processes that work on images side by side."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from fastgs.cli.console import Parser
+from fastgs.runtime import threads
+
+# The rule for the default: one process per core, but at least two images for each, since a process starts as long as a
+# small fit takes; and no more than fit in the memory that is available, if each had the largest image. A process takes
+# so many bytes for its libraries, for each pixel of the file, for each pixel that is fitted, more for each pixel of a
+# tile whose MS-SSIM is measured, and for each Gaussian (3.7 GB for 24 megapixels and a million Gaussians); or, where
+# networks run, for each pixel that they see (5.5 GB for 6 megapixels).
+LIBRARIES, PER_FILE_PIXEL, PER_PIXEL, PER_TILE_PIXEL, PER_GAUSSIAN = 6 * 10**8, 20, 80, 400, 300
+PER_NETWORK_PIXEL = 850
+TILE = 1536**2  # pixels, see `fastgs.metrics.quality`
+IMAGES_PER_WORKER = 2
+
+
+def add_workers(parser: Parser) -> None:
+    """Declare --workers."""
+    help = "processes, each of which takes the next image (default: one per core, fewer for few or large images)"
+    parser.add_argument("--workers", type=int, metavar="N", help=help)
+
+
+def check_workers(parser: Parser, arguments: argparse.Namespace) -> None:
+    """End with one line if --workers is wrong."""
+    if arguments.workers is not None and arguments.workers < 1:
+        parser.error(f"argument --workers: must be at least 1, got {arguments.workers}")
+
+
+def choose_workers(paths: Iterable[Path], size: int | None, num_gaussians: int | None, networks: bool = False) -> int:
+    """Return the number of processes for images on the CPU.
+
+    Args:
+        paths: The images.
+        size: Side that they are scaled to; None if they keep their size.
+        num_gaussians: K; None if it is not known before.
+        networks: True if networks predict the start.
+    """
+    pixels = [_count_pixels(path) for path in paths]
+    workers = min(threads.num_threads(), len(pixels) // IMAGES_PER_WORKER)
+    memory = available_memory()
+    if workers > 1 and memory is not None:
+        fitted = max(pixels) if size is None else size**2
+        count = fitted // 4 if num_gaussians is None else num_gaussians
+        work = PER_PIXEL * fitted + PER_TILE_PIXEL * min(fitted, TILE)
+        need = LIBRARIES + PER_FILE_PIXEL * max(pixels) + PER_GAUSSIAN * count
+        need += max(work, PER_NETWORK_PIXEL * fitted) if networks else work
+        workers = min(workers, memory // need)
+    return max(1, workers)
+
+
+def available_memory() -> int | None:
+    """Return how many bytes of memory processes may take without swapping; None if that is not known."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        group = Path("/sys/fs/cgroup")  # of a container, where it is seen as the root
+        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
+        if limit != "max":
+            used = int((group / "memory.current").read_text(encoding="utf-8"))
+            fields = (line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+            cached = sum(int(value) for name, value in fields if name == "inactive_file")  # given back when needed
+            found.append(max(0, int(limit) - used + cached))
+    except (OSError, ValueError, IndexError):  # another system, or no such group
+        pass
+    return min(found, default=None)
+
+
+def has_gpu(backend: str) -> bool:
+    """Tell whether fits run on a CUDA device; torch is imported only where there is a driver."""
+    if backend not in ("auto", "cuda"):
+        return False
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    import torch
+
+    from fastgs.predictor import work_device
+
+    return torch.cuda.is_available() and work_device(torch.device("cpu"), "auto").type == "cuda"
+
+
+def _count_pixels(path: Path) -> int:
+    """Return the number of pixels of an image by its header; 0 if it is not an image that can be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return int(image.width * image.height)
+    except Exception:  # decoders of damaged files raise anything; the error is reported when the image is read
+        try:
+            return path.stat().st_size // 4  # of formats that Pillow does not know, such as EXR
+        except OSError:
+            return 0
