@@ -17,6 +17,7 @@ from fastgs.initializers.from_density import gaussians_at
 from fastgs.initializers.sampling import METHODS, sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CORRECTIONS, AttributeInputs, GaussianState, units
+from fastgs.models.passes import MOST_PER_PIXEL, FastPasses, PreparedNetwork
 from fastgs.render import rasterize
 from fastgs.runtime import threads
 
@@ -47,6 +48,7 @@ class LearnedInitializer(nn.Module):
         self.position = position
         self.attribute = attribute
         self.sampling = sampling
+        self._prepared: tuple[object, PreparedNetwork] | None = None
 
     def log_densities(self, images: Tensor, counts: Sequence[int]) -> Tensor:
         """Return the (B, H, W) logarithms of densities, each summing to 1, for B counts on (B, 3, H, W) images."""
@@ -89,14 +91,17 @@ class LearnedInitializer(nn.Module):
             The B sets after each pass.
         """
         base, counts = _join(gaussians), [len(each) for each in gaussians]
-        corrections = self._corrections(images, densities, base, counts)
+        corrections = self._corrections(images, densities, base, counts, fast=False)
         return [_split(correct(base, each), counts) for each in corrections]
 
-    def _corrections(self, images: Tensor, densities: Tensor, base: Gaussians, counts: list[int]) -> Iterator[Tensor]:
-        """Yield the (N, 8) corrections of joined sets after each pass."""
+    def _corrections(
+        self, images: Tensor, densities: Tensor, base: Gaussians, counts: list[int], fast: bool
+    ) -> Iterator[Tensor]:
+        """Yield the (N, 8) corrections of joined sets after each pass, by `FastPasses` if that is possible."""
         assert self.attribute is not None
         num_gaussians = torch.tensor(counts, device=images.device)
         scatter = _Scatter(base.means, num_gaussians, images.shape)
+        passes = self._fast_passes(images, densities, scatter, num_gaussians) if fast else None
         corrections = forces = added = base.means.new_zeros(len(base), CORRECTIONS)
         for _ in range(self.attribute.passes):
             previous_forces = forces
@@ -108,27 +113,49 @@ class LearnedInitializer(nn.Module):
             unit = units(size)
             state = GaussianState(scatter.number, corrections, forces / size, previous_forces / size, added / unit)
             errors = errors / sizes[:, None, None, None]
-            planes = scatter.means(state.columns())
-            inputs = AttributeInputs(images, densities, errors, sizes, planes, num_gaussians)
-            answer = unit * scatter.gather(self.attribute(inputs))
+            if passes is not None:
+                answer = unit * passes(errors, sizes, state.columns())
+            else:
+                planes = scatter.means(state.columns())
+                inputs = AttributeInputs(images, densities, errors, sizes, planes, num_gaussians)
+                answer = unit * scatter.gather(self.attribute(inputs))
             yield corrections + answer
             added = answer.detach()
             corrections = corrections + added
 
-    def forward(self, images: Tensor, counts: Sequence[int], generators: Generators) -> list[Gaussians]:
+    def _fast_passes(
+        self, images: Tensor, densities: Tensor, scatter: _Scatter, num_gaussians: Tensor
+    ) -> FastPasses | None:
+        """Return the passes without gradients; None on another device than the CPU, or for too many Gaussians."""
+        assert self.attribute is not None
+        if images.device.type != "cpu" or not 0 < len(scatter.pixels) <= MOST_PER_PIXEL * densities.numel():
+            return None
+        precision = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+        # Optimizers and files of weights change tensors in place, which counts up their versions.
+        tensors = self.attribute.state_dict(keep_vars=True).values()
+        key = (precision, [(each.data_ptr(), each._version) for each in tensors])
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = key, PreparedNetwork(self.attribute, precision)
+        network = self._prepared[1]
+        return FastPasses(network, images, densities, scatter.pixels, scatter.number, num_gaussians)
+
+    def forward(
+        self, images: Tensor, counts: Sequence[int], generators: Generators, fast: bool = False
+    ) -> list[Gaussians]:
         """Make Gaussians for a batch.
 
         Args:
             images: (B, 3, H, W) in [0, 1].
             counts: B numbers of Gaussians; exactly as many are made.
             generators: B generators on the CPU for everything random; None stands for the global one.
+            fast: Use `fastgs.models.passes` where that is possible: without gradients, and rounded differently.
         """
         densities = self.densities(images, counts)
         placed = self.place(images, densities, counts, generators)
         if self.attribute is None:
             return placed
         base, counts = _join(placed), list(counts)
-        *_, corrections = self._corrections(images, densities, base, counts)
+        *_, corrections = self._corrections(images, densities, base, counts, fast)
         return _split(correct(base, corrections), counts)
 
     @torch.no_grad()
@@ -141,7 +168,7 @@ class LearnedInitializer(nn.Module):
         # bfloat16, as in training, takes half the time of float32 and costs 0.01 dB; emulated, it would be slower.
         native = image.device.type == "cpu" and _has_bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled=native):
-            gaussians: Gaussians = self(to_rgb(image)[None], [num_gaussians], [generator])[0]
+            gaussians: Gaussians = self(to_rgb(image)[None], [num_gaussians], [generator], fast=True)[0]
         return from_rgb(gaussians, image)
 
 

@@ -1,0 +1,262 @@
+"""Passes of the attribute network without gradients, on the CPU: the same answers in a fraction of the operations.
+
+Only pixels with Gaussians have a state, and only there is an answer asked for. So the first convolution adds the
+contributions of the states cell by cell (a cell is FOLD x FOLD pixels), and the last one is computed for the cells of
+Gaussians alone; as dense convolutions these two are half the multiplications of a pass. What the U-Net says of the
+surroundings hardly changes from pass to pass, so it is kept after ENCODED of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fastgs.models import passes_kernels as kernels
+from fastgs.models.attribute import STATE_CHANNELS, AttributeNetwork
+from fastgs.models.unet import FOLD
+from fastgs.runtime import threads
+
+# Passes that look at the surroundings anew. With 1, 2 or all of 7 of them, four photos of Kodak are at 29.05, 29.19 and
+# 29.19 dB (benchmarks/LOG.md, section "Attribute network").
+ENCODED = 2
+
+# More Gaussians take more memory and time than planes of all pixels.
+MOST_PER_PIXEL = 0.25
+
+PARTS = 4  # of the work per thread; several, since threads wake up late
+
+
+class PreparedNetwork:
+    """Weights of an attribute network in the shapes and the precision that `FastPasses` needs.
+
+    Args:
+        network: Network on the CPU; it is copied, and not changed.
+        precision: Type of the convolutions: float32 or bfloat16.
+    """
+
+    def __init__(self, network: AttributeNetwork, precision: torch.dtype) -> None:
+        self.precision = precision
+        self.condition = network.condition
+        unet = copy.deepcopy(network.unet).requires_grad_(False)
+        self.multiple = unet.multiple
+        # The channels of a cell: those of its pixels one after the other.
+        weight = unet.detail.weight.unflatten(1, (FOLD**2, -1))
+        width, inputs = weight.shape[0], weight.shape[2] - STATE_CHANNELS
+        known, changing = weight[:, :, :inputs].split([inputs // 2, inputs // 2], dim=2)
+        self.known = _convolution(known.flatten(1, 2), unet.detail.bias, precision)  # image and spacing
+        self.changing = _convolution(changing.flatten(1, 2), None, precision)  # error and its size
+        # By pixel of the cell, for each state the contributions to the 9 cells around.
+        states = weight[:, :, inputs:].flip(3, 4).permute(1, 2, 3, 4, 0)
+        self.states = states.reshape(FOLD**2, STATE_CHANNELS, 9 * width).contiguous()
+        # By pixel of the cell, from the 9 cells around to the answers.
+        head = unet.head.weight.unflatten(0, (FOLD**2, -1)).permute(0, 3, 4, 2, 1)
+        self.head = head.reshape(FOLD**2, 9 * width, -1).to(precision)
+        assert unet.head.bias is not None
+        self.head_bias = unet.head.bias.unflatten(0, (FOLD**2, -1)).float()
+        surroundings = unet.merge.in_channels - width
+        merge = unet.merge.weight.split([surroundings, width], dim=1)
+        self.merge_surroundings = _convolution(merge[0], unet.merge.bias, precision)
+        self.merge_detail = _convolution(merge[1], None, precision)
+        self.encoder, self.film, self.blocks = unet.encoder, unet.film, unet.blocks
+        outs = [block.conv1[0].out_channels for block in unet.decoder.blocks]
+        channels = [unet.encoder.out_channels[-1], *outs[:-1]]
+        pairs = zip(unet.decoder.blocks, channels, strict=True)
+        self.decoder = [_PreparedBlock(block, count, precision) for block, count in pairs]
+        for part in (self.encoder, self.blocks):
+            for module in part.modules():
+                if isinstance(module, nn.Conv2d):  # autocast would convert them in every pass
+                    module.to(precision)
+
+    def surroundings(self, detail: Tensor, condition: Tensor) -> Tensor:
+        """Return what the U-Net adds to the (B, C, h, w) details, before the residual blocks."""
+        features = self.encoder(detail)
+        features[-1] = self.film(features[-1], condition)
+        result, skips = features[-1], features[-2:0:-1]
+        for index, block in enumerate(self.decoder):
+            size = features[-2 - index].shape[2:]
+            result = block(result, skips[index] if index < len(skips) else None, size)
+        merged: Tensor = self.merge_surroundings(result)
+        return merged
+
+
+class _PreparedBlock:
+    """Block of the decoder; a convolution of an image enlarged by 2 is a transposed one of the small image.
+
+    That has 4 multiplications for each weight where the other has 9, and the large image is never made.
+
+    Args:
+        block: Block of segmentation-models-pytorch without normalization and attention.
+        channels: Number of channels of the small image.
+        precision: Type of the convolutions.
+    """
+
+    def __init__(self, block: Any, channels: int, precision: torch.dtype) -> None:
+        first, second = block.conv1[0], block.conv2[0]
+        self.second = _convolution(second.weight, second.bias, precision)
+        weight = first.weight.detach()
+        # Each of the 4 x 4 weights is the sum of those that meet the same small pixel.
+        padded = functional.pad(weight[:, :channels].transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
+        sums = padded[..., :-1, :] + padded[..., 1:, :]
+        self.enlarging = (sums[..., :-1] + sums[..., 1:]).to(precision)
+        self.bias = first.bias.detach().to(precision)
+        self.skip = _convolution(weight[:, channels:], None, precision) if weight.shape[1] > channels else None
+        self.first = first.to(precision)  # for an encoder that does not halve exactly
+
+    def __call__(self, features: Tensor, skip: Tensor | None, size: torch.Size) -> Tensor:
+        """Map (B, C, h, w) features and those of the encoder at twice the resolution to features there."""
+        if tuple(size) == (2 * features.shape[2], 2 * features.shape[3]):
+            enlarged = functional.conv_transpose2d(features, self.enlarging, self.bias, stride=2, padding=1)
+            if self.skip is not None:
+                enlarged += self.skip(skip)
+        else:
+            enlarged = functional.interpolate(features, size=size)
+            enlarged = self.first(enlarged if skip is None else torch.cat([enlarged, skip], dim=1))
+        result: Tensor = self.second(enlarged.relu_())
+        return result.relu_()
+
+
+class FastPasses:
+    """Passes for a batch; see the module.
+
+    Args:
+        network: Prepared network.
+        images: (B, 3, H, W) in [0, 1].
+        densities: (B, H, W) densities that the Gaussians were drawn from.
+        pixels: (N,) index of the pixel of each Gaussian among all B H W.
+        number: (N, 1) number of Gaussians in that pixel.
+        num_gaussians: (B,) numbers of Gaussians.
+    """
+
+    def __init__(
+        self,
+        network: PreparedNetwork,
+        images: Tensor,
+        densities: Tensor,
+        pixels: Tensor,
+        number: Tensor,
+        num_gaussians: Tensor,
+    ) -> None:
+        self.network, self.number, self.passes = network, number, 0
+        batch, _, height, width = images.shape
+        self.size = (height, width)
+        self.condition = network.condition(num_gaussians, height, width)
+        bottom, right = -height % network.multiple, -width % network.multiple
+        self.cells = (batch, (height + bottom) // FOLD, (width + right) // FOLD)
+        rows, columns = pixels // width, pixels % width
+        image, rows = rows // height, rows % height
+        self._place(image, rows, columns, bottom, right)
+        spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()
+        known = torch.cat([images - 0.5, spacing[:, None] - 1], dim=1)
+        start = network.known(self._fold(known, known.new_zeros(batch, 0)))
+        self.start = _rows(start).float().contiguous()
+        self.sums = torch.empty_like(self.start)
+        self.surroundings: Tensor | None = None
+
+    def _place(self, image: Tensor, rows: Tensor, columns: Tensor, bottom: int, right: int) -> None:
+        """Find the cells of Gaussians. Beyond the borders pixels are repeated, and so are Gaussians in them."""
+        height, width = self.size
+        cell_rows = image * self.cells[1] + rows // FOLD
+        self.own_rows, self.own_columns = cell_rows, columns // FOLD
+        pixel = rows % FOLD * FOLD + columns % FOLD
+        self.own = [torch.nonzero(pixel == each)[:, 0] for each in range(FOLD**2)]
+        index = torch.arange(len(rows))
+        for shift, last in ((bottom, rows == height - 1), (right, None)):
+            if last is None:
+                last = columns == width - 1
+                copies = [(image, rows, columns + step, index) for step in range(1, shift + 1)]
+            else:
+                copies = [(image, rows + step, columns, index) for step in range(1, shift + 1)]
+            parts = [(image, rows, columns, index), *(tuple(each[last] for each in copy) for copy in copies)]
+            image, rows, columns, index = (torch.cat(each) for each in zip(*parts, strict=True))
+        pixel = rows % FOLD * FOLD + columns % FOLD
+        terms = [torch.nonzero(pixel == each)[:, 0] for each in range(FOLD**2)]
+        self.sources = [index[each] for each in terms]
+        joined = torch.cat(terms)
+        cell_rows = (image * self.cells[1] + rows // FOLD)[joined]
+        order = torch.argsort(cell_rows, stable=True)
+        self.columns, self.terms = (columns // FOLD)[joined][order], order
+        counts = torch.bincount(cell_rows, minlength=self.cells[0] * self.cells[1])
+        self.offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+    def __call__(self, errors: Tensor, sizes: Tensor, state: Tensor) -> Tensor:
+        """Apply the network once.
+
+        Args:
+            errors: (B, 3, H, W) images minus renderings, divided by their size.
+            sizes: (B,) sizes of the errors.
+            state: (N, STATE_CHANNELS) `GaussianState.columns` of the Gaussians.
+
+        Returns:
+            (N, CORRECTIONS) answers for the Gaussians, in `units` of the sizes of the errors.
+        """
+        network = self.network
+        detail: Tensor = network.changing(self._fold(errors, (sizes.log() + 3)[:, None]))
+        detail += self._spread(state / self.number)
+        if self.passes < ENCODED:
+            self.surroundings = network.surroundings(detail, self.condition)
+        self.passes += 1
+        features = network.merge_detail(detail)
+        features += self.surroundings
+        return self._answers(functional.silu(network.blocks(features), inplace=True))
+
+    def _fold(self, planes: Tensor, extra: Tensor) -> Tensor:
+        """Fold (B, C, H, W) planes and (B, D) constant ones into (B, FOLD^2 (C + D), h, w) channels of cells."""
+        batch, height, width = self.cells
+        channels = FOLD**2 * (planes.shape[1] + extra.shape[1])
+        folded = planes.new_empty(batch * height, width * channels)
+        _run(kernels.fold, (planes, extra, width, folded), batch * height)
+        cells = folded.to(self.network.precision).view(batch, height, width, channels)
+        return cells.permute(0, 3, 1, 2)
+
+    def _spread(self, state: Tensor) -> Tensor:
+        """Return the part of the details that does not depend on errors, (B, C, h, w) float32."""
+        batch, height, width = self.cells
+        pairs = zip(self.sources, self.network.states, strict=True)
+        with torch.autocast("cpu", enabled=False):
+            products = [state[source] @ weight for source, weight in pairs]
+        contributions = torch.cat(products).view(-1, 9, self.sums.shape[2])
+        shared = (self.start, self.offsets, self.columns, self.terms, contributions, height, self.sums)
+        _run(kernels.spread, shared, batch * height)
+        return self.sums.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+    def _answers(self, features: Tensor) -> Tensor:
+        """Return the (N, CORRECTIONS) answers of the last convolution at the Gaussians."""
+        cells = _rows(features).contiguous()
+        found = cells.new_empty(len(self.own_rows), 9, cells.shape[2])
+        kind = torch.int16 if cells.dtype == torch.bfloat16 else cells.dtype  # NumPy has no bfloat16
+        _run(
+            kernels.gather,
+            (cells.view(kind), self.own_rows, self.own_columns, self.cells[1], found.view(kind)),
+            len(found),
+        )
+        network = self.network
+        answers = features.new_empty(len(found), network.head.shape[2], dtype=torch.float32)
+        for own, weight, bias in zip(self.own, network.head, network.head_bias, strict=True):
+            answers[own] = (found[own].flatten(1) @ weight).float() + bias
+        return answers
+
+
+def _convolution(weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> nn.Conv2d:
+    """Return a convolution that keeps the size."""
+    out, channels, size, _ = weight.shape
+    layer = nn.utils.skip_init(nn.Conv2d, channels, out, size, padding=size // 2, bias=bias is not None)
+    layer.weight.data.copy_(weight)
+    if bias is not None:
+        layer.bias.data.copy_(bias)
+    return layer.requires_grad_(False).to(precision, memory_format=torch.channels_last)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Return (B, C, h, w) features as (B h, w, C) ones."""
+    return features.permute(0, 2, 3, 1).flatten(0, 1)
+
+
+def _run(kernel: Any, arguments: Sequence[Any], count: int) -> None:
+    """Run a kernel on parts of [0, count)."""
+    arrays = tuple(each.numpy() if isinstance(each, Tensor) else each for each in arguments)
+    threads.run(kernel, arrays, threads.parts(count, PARTS * threads.num_threads()))
