@@ -53,11 +53,10 @@ class PreparedNetwork:
         # By pixel of the cell, for each state the contributions to the 9 cells around.
         states = weight[:, :, inputs:].flip(3, 4).permute(1, 2, 3, 4, 0)
         self.states = states.reshape(FOLD**2, STATE_CHANNELS, 9 * width).contiguous()
-        # By pixel of the cell, from the 9 cells around to the answers.
-        head = unet.head.weight.unflatten(0, (FOLD**2, -1)).permute(0, 3, 4, 2, 1)
-        self.head = head.reshape(FOLD**2, 9 * width, -1).to(precision)
+        # From the 9 cells around to the answers for the pixels of the cell.
+        self.head = unet.head.weight.permute(2, 3, 1, 0).flatten(0, 2).to(precision)
         assert unet.head.bias is not None
-        self.head_bias = unet.head.bias.unflatten(0, (FOLD**2, -1)).float()
+        self.head_bias = unet.head.bias
         surroundings = unet.merge.in_channels - width
         merge = unet.merge.weight.split([surroundings, width], dim=1)
         self.merge_surroundings = _convolution(merge[0], unet.merge.bias, precision)
@@ -153,7 +152,7 @@ class FastPasses:
         spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()
         known = torch.cat([images - 0.5, spacing[:, None] - 1], dim=1)
         start = network.known(self._fold(known, known.new_zeros(batch, 0)))
-        self.start = _rows(start).float().contiguous()
+        self.start = _rows(start).float().flatten(1).contiguous()
         self.sums = torch.empty_like(self.start)
         self.surroundings: Tensor | None = None
 
@@ -162,8 +161,7 @@ class FastPasses:
         height, width = self.size
         cell_rows = image * self.cells[1] + rows // FOLD
         self.own_rows, self.own_columns = cell_rows, columns // FOLD
-        pixel = rows % FOLD * FOLD + columns % FOLD
-        self.own = [torch.nonzero(pixel == each)[:, 0] for each in range(FOLD**2)]
+        self.own_pixels = rows % FOLD * FOLD + columns % FOLD
         index = torch.arange(len(rows))
         for shift, last in ((bottom, rows == height - 1), (right, None)):
             if last is None:
@@ -214,15 +212,17 @@ class FastPasses:
         return cells.permute(0, 3, 1, 2)
 
     def _spread(self, state: Tensor) -> Tensor:
-        """Return the part of the details that does not depend on errors, (B, C, h, w) float32."""
+        """Return the (B, C, h, w) part of the details that does not depend on errors."""
         batch, height, width = self.cells
         pairs = zip(self.sources, self.network.states, strict=True)
         with torch.autocast("cpu", enabled=False):
             products = [state[source] @ weight for source, weight in pairs]
-        contributions = torch.cat(products).view(-1, 9, self.sums.shape[2])
-        shared = (self.start, self.offsets, self.columns, self.terms, contributions, height, self.sums)
+        channels = self.sums.shape[1] // width
+        contributions = torch.cat(products).float().view(-1, 3, 3 * channels)
+        shared = (self.start, self.offsets, self.columns, self.terms, contributions, height, channels, self.sums)
         _run(kernels.spread, shared, batch * height)
-        return self.sums.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        sums = self.sums.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return sums.to(self.network.precision)  # to add it in another precision than the sum's takes ten times as long
 
     def _answers(self, features: Tensor) -> Tensor:
         """Return the (N, CORRECTIONS) answers of the last convolution at the Gaussians."""
@@ -234,11 +234,9 @@ class FastPasses:
             (cells.view(kind), self.own_rows, self.own_columns, self.cells[1], found.view(kind)),
             len(found),
         )
-        network = self.network
-        answers = features.new_empty(len(found), network.head.shape[2], dtype=torch.float32)
-        for own, weight, bias in zip(self.own, network.head, network.head_bias, strict=True):
-            answers[own] = (found[own].flatten(1) @ weight).float() + bias
-        return answers
+        # Those of all pixels of the cell: to sort Gaussians by pixel would take longer.
+        answers = (found.flatten(1) @ self.network.head).float() + self.network.head_bias
+        return answers.view(len(found), FOLD**2, -1)[torch.arange(len(found)), self.own_pixels]
 
 
 def _convolution(weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> nn.Conv2d:

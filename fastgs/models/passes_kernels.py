@@ -42,34 +42,35 @@ def fold(planes, extra, width, folded, start, stop):
 
 
 @jit
-def spread(start_values, offsets, columns, terms, contributions, height, sums, start, stop):
+def spread(begin, offsets, columns, terms, contributions, height, channels, sums, start, stop):
     """Add what Gaussians contribute to the cells around theirs, as a 3 x 3 convolution would.
 
     Args:
-        start_values: (R, w, C) float32 values that the sums begin with; R rows of cells, of images one below the other.
+        begin: (R, w C) float32 values that the sums begin with; R rows of cells, of images one below the other.
         offsets: (R + 1,) first Gaussian of each row of cells.
         columns: (N,) column of the cell of each Gaussian, by row.
         terms: (N,) row of `contributions` of each Gaussian.
-        contributions: (N, 9, C) float32 contributions to the cells around, row by row.
+        contributions: (N, 3, 3 C) float32 contributions to the cells around, row by row.
         height: Number of rows of cells of an image.
-        sums: (R, w, C) float32 result.
+        channels: C.
+        sums: (R, w C) float32 result.
         start: First row of cells.
         stop: End of the rows.
     """
-    width, channels = sums.shape[1:]
+    width = sums.shape[1]
     for row in range(start, stop):
         result = sums[row]
-        result[:] = start_values[row]
+        result[:] = begin[row]
         for dy in range(-1, 2):
             if not 0 <= row % height + dy < height:
                 continue
             for i in range(offsets[row + dy], offsets[row + dy + 1]):
-                for dx in range(-1, 2):
-                    column = columns[i] + dx
-                    if 0 <= column < width:
-                        cell, term = result[column], contributions[terms[i], (1 - dy) * 3 + dx + 1]
-                        for channel in range(channels):
-                            cell[channel] += term[channel]
+                # The cells to the left, at and to the right of a Gaussian lie side by side.
+                left = (columns[i] - 1) * channels
+                first, last = max(left, 0), min(left + 3 * channels, width)
+                cells, term = result[first:last], contributions[terms[i], 1 - dy, first - left : last - left]
+                for k in range(len(cells)):
+                    cells[k] += term[k]
 
 
 @jit
