@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,13 @@ from fastgs.initializers.from_density import gaussians_at
 from fastgs.initializers.sampling import METHODS, sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CORRECTIONS, AttributeInputs, GaussianState, units
-from fastgs.models.passes import MOST_PER_PIXEL, FastPasses, PreparedNetwork
+from fastgs.models.conditioned import ConditionedNetwork
+from fastgs.models.passes import MOST_PER_PIXEL, FastPasses, FastPosition, PreparedAttribute, PreparedUNet
 from fastgs.render import rasterize
 from fastgs.runtime import threads
 
 Generators = Sequence[torch.Generator | None]
+Prepared = TypeVar("Prepared", bound=PreparedUNet)
 
 
 class LearnedInitializer(nn.Module):
@@ -48,7 +51,7 @@ class LearnedInitializer(nn.Module):
         self.position = position
         self.attribute = attribute
         self.sampling = sampling
-        self._prepared: tuple[object, PreparedNetwork] | None = None
+        self._prepared: dict[type, tuple[object, Any]] = {}
 
     def log_densities(self, images: Tensor, counts: Sequence[int]) -> Tensor:
         """Return the (B, H, W) logarithms of densities, each summing to 1, for B counts on (B, 3, H, W) images."""
@@ -59,10 +62,17 @@ class LearnedInitializer(nn.Module):
         return result
 
     @torch.no_grad()
-    def densities(self, images: Tensor, counts: Sequence[int]) -> Tensor:
-        """Return the (B, H, W) densities, each summing to 1, for B counts on (B, 3, H, W) images; no gradient."""
+    def densities(self, images: Tensor, counts: Sequence[int], fast: bool = False) -> Tensor:
+        """Return the (B, H, W) densities, each summing to 1, for B counts on (B, 3, H, W) images; no gradient.
+
+        `fast` is that of `forward`.
+        """
         if self.position is None:
             return _curvature_densities(images, counts)
+        if fast and images.device.type == "cpu":
+            prior = _curvature_densities(images, counts)
+            log_densities: Tensor = self._prepare(FastPosition, self.position)(images, prior, torch.tensor(counts))
+            return log_densities.exp()
         return self.log_densities(images, counts).exp()
 
     @torch.no_grad()
@@ -130,14 +140,19 @@ class LearnedInitializer(nn.Module):
         assert self.attribute is not None
         if images.device.type != "cpu" or not 0 < len(scatter.pixels) <= MOST_PER_PIXEL * densities.numel():
             return None
+        network = self._prepare(PreparedAttribute, self.attribute)
+        return FastPasses(network, images, densities, scatter.pixels, scatter.number, num_gaussians)
+
+    def _prepare(self, kind: type[Prepared], network: ConditionedNetwork) -> Prepared:
+        """Return a network in another form, which is kept until its weights or the precision change."""
         precision = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         # Optimizers and files of weights change tensors in place, which counts up their versions.
-        tensors = self.attribute.state_dict(keep_vars=True).values()
+        tensors = network.state_dict(keep_vars=True).values()
         key = (precision, [(each.data_ptr(), each._version) for each in tensors])
-        if self._prepared is None or self._prepared[0] != key:
-            self._prepared = key, PreparedNetwork(self.attribute, precision)
-        network = self._prepared[1]
-        return FastPasses(network, images, densities, scatter.pixels, scatter.number, num_gaussians)
+        if kind not in self._prepared or self._prepared[kind][0] != key:
+            self._prepared[kind] = key, kind(network, precision)
+        prepared: Prepared = self._prepared[kind][1]
+        return prepared
 
     def forward(
         self, images: Tensor, counts: Sequence[int], generators: Generators, fast: bool = False
@@ -150,7 +165,7 @@ class LearnedInitializer(nn.Module):
             generators: B generators on the CPU for everything random; None stands for the global one.
             fast: Use `fastgs.models.passes` where that is possible: without gradients, and rounded differently.
         """
-        densities = self.densities(images, counts)
+        densities = self.densities(images, counts, fast)
         placed = self.place(images, densities, counts, generators)
         if self.attribute is None:
             return placed

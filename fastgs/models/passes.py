@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from fastgs.models import passes_kernels as kernels
 from fastgs.models.attribute import STATE_CHANNELS, AttributeNetwork
+from fastgs.models.conditioned import ConditionedNetwork
 from fastgs.models.unet import FOLD
 from fastgs.runtime import threads
 
@@ -31,8 +32,71 @@ MOST_PER_PIXEL = 0.25
 PARTS = 4  # of the work per thread; several, since threads wake up late
 
 
-class PreparedNetwork:
-    """Weights of an attribute network in the shapes and the precision that `FastPasses` needs.
+class PreparedUNet:
+    """Weights of the U-Net of a network in the shapes and the precision that inference needs.
+
+    Args:
+        network: Network on the CPU; it is copied, and not changed.
+        precision: Type of the convolutions: float32 or bfloat16.
+    """
+
+    def __init__(self, network: ConditionedNetwork, precision: torch.dtype) -> None:
+        self.precision = precision
+        self.condition = network.condition
+        self.unet = unet = copy.deepcopy(network.unet).requires_grad_(False)
+        for module in unet.modules():
+            if isinstance(module, nn.Conv2d):  # autocast would convert them in every pass
+                module.to(precision)
+        outs = [block.conv1[0].out_channels for block in unet.decoder.blocks]
+        channels = [unet.encoder.out_channels[-1], *outs[:-1]]
+        pairs = zip(unet.decoder.blocks, channels, strict=True)
+        self.decoder = [_PreparedBlock(block, count, precision) for block, count in pairs]
+        width = unet.detail.out_channels
+        merge = unet.merge.weight.split([unet.merge.in_channels - width, width], dim=1)
+        self.merge_surroundings = _convolution(merge[0], unet.merge.bias, precision)
+        self.merge_detail = _convolution(merge[1], None, precision)
+
+    def surroundings(self, detail: Tensor, condition: Tensor) -> Tensor:
+        """Return what encoder and decoder add to the (B, C, h, w) details, before the residual blocks."""
+        features = self.unet.encoder(detail)
+        features[-1] = self.unet.film(features[-1], condition)
+        result, skips = features[-1], features[-2:0:-1]
+        for index, block in enumerate(self.decoder):
+            size = features[-2 - index].shape[2:]
+            result = block(result, skips[index] if index < len(skips) else None, size)
+        merged: Tensor = self.merge_surroundings(result)
+        return merged
+
+    def features(self, detail: Tensor, surroundings: Tensor) -> Tensor:
+        """Return the (B, C, h, w) inputs of the last convolution."""
+        merged = self.merge_detail(detail)
+        merged += surroundings
+        return functional.silu(self.unet.blocks(merged), inplace=True)
+
+
+class FastPosition(PreparedUNet):
+    """Position network without gradients, on the CPU.
+
+    Args:
+        network: Network on the CPU; it is copied, and not changed.
+        precision: Type of the convolutions: float32 or bfloat16.
+    """
+
+    def __call__(self, images: Tensor, prior: Tensor, num_gaussians: Tensor) -> Tensor:
+        """Return the logarithm of the density, as `PositionNetwork` does."""
+        height, width = images.shape[-2:]
+        relative = (prior * (height * width)).log()
+        condition = self.condition(num_gaussians, height, width)
+        planes = torch.cat([images - 0.5, relative[:, None]], dim=1)
+        padded = height + -height % self.unet.multiple, width + -width % self.unet.multiple
+        detail = self.unet.detail(_fold(planes, planes.new_zeros(len(planes), 0), padded, self.precision))
+        answer = self.unet.head(self.features(detail, self.surroundings(detail, condition)))
+        correction = functional.pixel_shuffle(answer, FOLD)[:, 0, :height, :width].float()
+        return (relative + correction).flatten(1).log_softmax(1).view_as(relative)
+
+
+class PreparedAttribute(PreparedUNet):
+    """Attribute network in the shapes and the precision that `FastPasses` needs.
 
     Args:
         network: Network on the CPU; it is copied, and not changed.
@@ -40,47 +104,21 @@ class PreparedNetwork:
     """
 
     def __init__(self, network: AttributeNetwork, precision: torch.dtype) -> None:
-        self.precision = precision
-        self.condition = network.condition
-        unet = copy.deepcopy(network.unet).requires_grad_(False)
-        self.multiple = unet.multiple
+        super().__init__(network, precision)
+        unet = network.unet
         # The channels of a cell: those of its pixels one after the other.
-        weight = unet.detail.weight.unflatten(1, (FOLD**2, -1))
+        weight = unet.detail.weight.detach().unflatten(1, (FOLD**2, -1))
         width, inputs = weight.shape[0], weight.shape[2] - STATE_CHANNELS
         known, changing = weight[:, :, :inputs].split([inputs // 2, inputs // 2], dim=2)
         self.known = _convolution(known.flatten(1, 2), unet.detail.bias, precision)  # image and spacing
         self.changing = _convolution(changing.flatten(1, 2), None, precision)  # error and its size
         # By pixel of the cell, for each state the contributions to the 9 cells around.
         states = weight[:, :, inputs:].flip(3, 4).permute(1, 2, 3, 4, 0)
-        self.states = states.reshape(FOLD**2, STATE_CHANNELS, 9 * width).contiguous()
+        self.states = states.reshape(FOLD**2, STATE_CHANNELS, 9 * width).to(precision)
         # From the 9 cells around to the answers for the pixels of the cell.
-        self.head = unet.head.weight.permute(2, 3, 1, 0).flatten(0, 2).to(precision)
+        self.head = unet.head.weight.detach().permute(2, 3, 1, 0).flatten(0, 2).to(precision)
         assert unet.head.bias is not None
-        self.head_bias = unet.head.bias
-        surroundings = unet.merge.in_channels - width
-        merge = unet.merge.weight.split([surroundings, width], dim=1)
-        self.merge_surroundings = _convolution(merge[0], unet.merge.bias, precision)
-        self.merge_detail = _convolution(merge[1], None, precision)
-        self.encoder, self.film, self.blocks = unet.encoder, unet.film, unet.blocks
-        outs = [block.conv1[0].out_channels for block in unet.decoder.blocks]
-        channels = [unet.encoder.out_channels[-1], *outs[:-1]]
-        pairs = zip(unet.decoder.blocks, channels, strict=True)
-        self.decoder = [_PreparedBlock(block, count, precision) for block, count in pairs]
-        for part in (self.encoder, self.blocks):
-            for module in part.modules():
-                if isinstance(module, nn.Conv2d):  # autocast would convert them in every pass
-                    module.to(precision)
-
-    def surroundings(self, detail: Tensor, condition: Tensor) -> Tensor:
-        """Return what the U-Net adds to the (B, C, h, w) details, before the residual blocks."""
-        features = self.encoder(detail)
-        features[-1] = self.film(features[-1], condition)
-        result, skips = features[-1], features[-2:0:-1]
-        for index, block in enumerate(self.decoder):
-            size = features[-2 - index].shape[2:]
-            result = block(result, skips[index] if index < len(skips) else None, size)
-        merged: Tensor = self.merge_surroundings(result)
-        return merged
+        self.head_bias = unet.head.bias.detach().clone()
 
 
 class _PreparedBlock:
@@ -133,7 +171,7 @@ class FastPasses:
 
     def __init__(
         self,
-        network: PreparedNetwork,
+        network: PreparedAttribute,
         images: Tensor,
         densities: Tensor,
         pixels: Tensor,
@@ -144,14 +182,16 @@ class FastPasses:
         batch, _, height, width = images.shape
         self.size = (height, width)
         self.condition = network.condition(num_gaussians, height, width)
-        bottom, right = -height % network.multiple, -width % network.multiple
+        multiple = network.unet.multiple
+        bottom, right = -height % multiple, -width % multiple
+        self.padded = height + bottom, width + right
         self.cells = (batch, (height + bottom) // FOLD, (width + right) // FOLD)
         rows, columns = pixels // width, pixels % width
         image, rows = rows // height, rows % height
         self._place(image, rows, columns, bottom, right)
         spacing = -0.5 * (densities * num_gaussians[:, None, None]).log()
         known = torch.cat([images - 0.5, spacing[:, None] - 1], dim=1)
-        start = network.known(self._fold(known, known.new_zeros(batch, 0)))
+        start = network.known(_fold(known, known.new_zeros(batch, 0), self.padded, network.precision))
         self.start = _rows(start).float().flatten(1).contiguous()
         self.sums = torch.empty_like(self.start)
         self.surroundings: Tensor | None = None
@@ -193,30 +233,19 @@ class FastPasses:
             (N, CORRECTIONS) answers for the Gaussians, in `units` of the sizes of the errors.
         """
         network = self.network
-        detail: Tensor = network.changing(self._fold(errors, (sizes.log() + 3)[:, None]))
+        detail: Tensor = network.changing(_fold(errors, (sizes.log() + 3)[:, None], self.padded, network.precision))
         detail += self._spread(state / self.number)
         if self.passes < ENCODED:
             self.surroundings = network.surroundings(detail, self.condition)
         self.passes += 1
-        features = network.merge_detail(detail)
-        features += self.surroundings
-        return self._answers(functional.silu(network.blocks(features), inplace=True))
-
-    def _fold(self, planes: Tensor, extra: Tensor) -> Tensor:
-        """Fold (B, C, H, W) planes and (B, D) constant ones into (B, FOLD^2 (C + D), h, w) channels of cells."""
-        batch, height, width = self.cells
-        channels = FOLD**2 * (planes.shape[1] + extra.shape[1])
-        folded = planes.new_empty(batch * height, width * channels)
-        _run(kernels.fold, (planes, extra, width, folded), batch * height)
-        cells = folded.to(self.network.precision).view(batch, height, width, channels)
-        return cells.permute(0, 3, 1, 2)
+        assert self.surroundings is not None
+        return self._answers(network.features(detail, self.surroundings))
 
     def _spread(self, state: Tensor) -> Tensor:
         """Return the (B, C, h, w) part of the details that does not depend on errors."""
         batch, height, width = self.cells
         pairs = zip(self.sources, self.network.states, strict=True)
-        with torch.autocast("cpu", enabled=False):
-            products = [state[source] @ weight for source, weight in pairs]
+        products = [state[source].to(weight.dtype) @ weight for source, weight in pairs]
         channels = self.sums.shape[1] // width
         contributions = torch.cat(products).float().view(-1, 3, 3 * channels)
         shared = (self.start, self.offsets, self.columns, self.terms, contributions, height, channels, self.sums)
@@ -237,6 +266,19 @@ class FastPasses:
         # Those of all pixels of the cell: to sort Gaussians by pixel would take longer.
         answers = (found.flatten(1) @ self.network.head).float() + self.network.head_bias
         return answers.view(len(found), FOLD**2, -1)[torch.arange(len(found)), self.own_pixels]
+
+
+def _fold(planes: Tensor, extra: Tensor, size: tuple[int, int], precision: torch.dtype) -> Tensor:
+    """Fold (B, C, H, W) planes and (B, D) constant ones, enlarged to a size, into channels of cells.
+
+    Returns:
+        (B, FOLD^2 (C + D), h, w).
+    """
+    batch, height, width = len(planes), size[0] // FOLD, size[1] // FOLD
+    channels = FOLD**2 * (planes.shape[1] + extra.shape[1])
+    folded = planes.new_empty(batch * height, width * channels)
+    _run(kernels.fold, (planes.contiguous(), extra, width, folded), batch * height)
+    return folded.to(precision).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _convolution(weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> nn.Conv2d:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fastgs.runtime.jit import jit
 
 FOLD = 2  # that of fastgs.models.unet
