@@ -19,7 +19,7 @@ from fastgs.initializers.sampling import METHODS, sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CORRECTIONS, AttributeInputs, GaussianState, units
 from fastgs.models.conditioned import ConditionedNetwork
-from fastgs.models.passes import MOST_PER_PIXEL, FastPasses, FastPosition, PreparedAttribute, PreparedUNet
+from fastgs.models.inference import MOST_PER_PIXEL, FastPasses, FastPosition, PreparedAttribute, PreparedUNet
 from fastgs.render import rasterize
 from fastgs.runtime import threads
 
@@ -148,7 +148,7 @@ class LearnedInitializer(nn.Module):
         precision = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         # Optimizers and files of weights change tensors in place, which counts up their versions.
         tensors = network.state_dict(keep_vars=True).values()
-        key = (precision, [(each.data_ptr(), each._version) for each in tensors])
+        key = (precision, [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors])
         if kind not in self._prepared or self._prepared[kind][0] != key:
             self._prepared[kind] = key, kind(network, precision)
         prepared: Prepared = self._prepared[kind][1]
@@ -163,7 +163,7 @@ class LearnedInitializer(nn.Module):
             images: (B, 3, H, W) in [0, 1].
             counts: B numbers of Gaussians; exactly as many are made.
             generators: B generators on the CPU for everything random; None stands for the global one.
-            fast: Use `fastgs.models.passes` where that is possible: without gradients, and rounded differently.
+            fast: Use `fastgs.models.inference` where that is possible: without gradients, and rounded differently.
         """
         densities = self.densities(images, counts, fast)
         placed = self.place(images, densities, counts, generators)

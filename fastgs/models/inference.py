@@ -1,22 +1,22 @@
-"""Passes of the attribute network without gradients, on the CPU: the same answers in a fraction of the operations.
+"""Both networks without gradients, on the CPU: the same answers in less than half of the operations.
 
-Only pixels with Gaussians have a state, and only there is an answer asked for. So the first convolution adds the
-contributions of the states cell by cell (a cell is FOLD x FOLD pixels), and the last one is computed for the cells of
-Gaussians alone; as dense convolutions these two are half the multiplications of a pass. What the U-Net says of the
-surroundings hardly changes from pass to pass, so it is kept after ENCODED of them.
+Only pixels with Gaussians have a state, and only there the attribute network is asked for an answer. So its first
+convolution adds the contributions of the states cell by cell (a cell is FOLD x FOLD pixels), and the last one is
+computed for the cells of Gaussians alone; as dense convolutions these two are 4 of 10 multiplications of a pass. What
+encoder and decoder say of the surroundings hardly changes from pass to pass, so it is kept after the first few.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastgs.models import passes_kernels as kernels
+from fastgs.models import inference_kernels as kernels
 from fastgs.models.attribute import STATE_CHANNELS, AttributeNetwork
 from fastgs.models.conditioned import ConditionedNetwork
 from fastgs.models.unet import FOLD
@@ -26,10 +26,31 @@ from fastgs.runtime import threads
 # 29.19 dB (benchmarks/LOG.md, section "Attribute network").
 ENCODED = 2
 
-# More Gaussians take more memory and time than planes of all pixels.
+# Gaussians per pixel. More of them take more memory and time than planes of all pixels.
 MOST_PER_PIXEL = 0.25
 
 PARTS = 4  # of the work per thread; several, since threads wake up late
+
+
+class _Convolution(NamedTuple):
+    """Convolution that keeps the size.
+
+    Attributes:
+        weight: (out, in, S, S) weights, S odd.
+        bias: (out,) biases, or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> _Convolution:
+        """Return one with copies of weights and biases in a precision."""
+        weight = weight.detach().to(precision, copy=True, memory_format=torch.channels_last)
+        return cls(weight, None if bias is None else bias.detach().to(precision, copy=True))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return functional.conv2d(features, self.weight, self.bias, padding=self.weight.shape[2] // 2)
 
 
 class PreparedUNet:
@@ -52,9 +73,9 @@ class PreparedUNet:
         pairs = zip(unet.decoder.blocks, channels, strict=True)
         self.decoder = [_PreparedBlock(block, count, precision) for block, count in pairs]
         width = unet.detail.out_channels
-        merge = unet.merge.weight.split([unet.merge.in_channels - width, width], dim=1)
-        self.merge_surroundings = _convolution(merge[0], unet.merge.bias, precision)
-        self.merge_detail = _convolution(merge[1], None, precision)
+        merge = torch.split(unet.merge.weight, [unet.merge.in_channels - width, width], dim=1)
+        self.merge_surroundings = _Convolution.of(merge[0], unet.merge.bias, precision)
+        self.merge_detail = _Convolution.of(merge[1], None, precision)
 
     def surroundings(self, detail: Tensor, condition: Tensor) -> Tensor:
         """Return what encoder and decoder add to the (B, C, h, w) details, before the residual blocks."""
@@ -64,8 +85,7 @@ class PreparedUNet:
         for index, block in enumerate(self.decoder):
             size = features[-2 - index].shape[2:]
             result = block(result, skips[index] if index < len(skips) else None, size)
-        merged: Tensor = self.merge_surroundings(result)
-        return merged
+        return self.merge_surroundings(result)
 
     def features(self, detail: Tensor, surroundings: Tensor) -> Tensor:
         """Return the (B, C, h, w) inputs of the last convolution."""
@@ -107,11 +127,11 @@ class PreparedAttribute(PreparedUNet):
         super().__init__(network, precision)
         unet = network.unet
         # The channels of a cell: those of its pixels one after the other.
-        weight = unet.detail.weight.detach().unflatten(1, (FOLD**2, -1))
+        weight = torch.unflatten(unet.detail.weight.detach(), 1, (FOLD**2, -1))
         width, inputs = weight.shape[0], weight.shape[2] - STATE_CHANNELS
-        known, changing = weight[:, :, :inputs].split([inputs // 2, inputs // 2], dim=2)
-        self.known = _convolution(known.flatten(1, 2), unet.detail.bias, precision)  # image and spacing
-        self.changing = _convolution(changing.flatten(1, 2), None, precision)  # error and its size
+        known, changing = weight[:, :, :inputs].chunk(2, dim=2)
+        self.known = _Convolution.of(known.flatten(1, 2), unet.detail.bias, precision)  # image and spacing
+        self.changing = _Convolution.of(changing.flatten(1, 2), None, precision)  # error and its size
         # By pixel of the cell, for each state the contributions to the 9 cells around.
         states = weight[:, :, inputs:].flip(3, 4).permute(1, 2, 3, 4, 0)
         self.states = states.reshape(FOLD**2, STATE_CHANNELS, 9 * width).to(precision)
@@ -134,31 +154,30 @@ class _PreparedBlock:
 
     def __init__(self, block: Any, channels: int, precision: torch.dtype) -> None:
         first, second = block.conv1[0], block.conv2[0]
-        self.second = _convolution(second.weight, second.bias, precision)
+        self.second = _Convolution.of(second.weight, second.bias, precision)
         weight = first.weight.detach()
         # Each of the 4 x 4 weights is the sum of those that meet the same small pixel.
         padded = functional.pad(weight[:, :channels].transpose(0, 1).flip(2, 3), (1, 1, 1, 1))
         sums = padded[..., :-1, :] + padded[..., 1:, :]
         self.enlarging = (sums[..., :-1] + sums[..., 1:]).to(precision)
         self.bias = first.bias.detach().to(precision)
-        self.skip = _convolution(weight[:, channels:], None, precision) if weight.shape[1] > channels else None
+        self.skip = _Convolution.of(weight[:, channels:], None, precision) if weight.shape[1] > channels else None
         self.first = first.to(precision)  # for an encoder that does not halve exactly
 
     def __call__(self, features: Tensor, skip: Tensor | None, size: torch.Size) -> Tensor:
         """Map (B, C, h, w) features and those of the encoder at twice the resolution to features there."""
         if tuple(size) == (2 * features.shape[2], 2 * features.shape[3]):
             enlarged = functional.conv_transpose2d(features, self.enlarging, self.bias, stride=2, padding=1)
-            if self.skip is not None:
+            if skip is not None and self.skip is not None:
                 enlarged += self.skip(skip)
         else:
             enlarged = functional.interpolate(features, size=size)
             enlarged = self.first(enlarged if skip is None else torch.cat([enlarged, skip], dim=1))
-        result: Tensor = self.second(enlarged.relu_())
-        return result.relu_()
+        return self.second(enlarged.relu_()).relu_()
 
 
 class FastPasses:
-    """Passes for a batch; see the module.
+    """Passes of the attribute network over a batch.
 
     Args:
         network: Prepared network.
@@ -202,15 +221,14 @@ class FastPasses:
         cell_rows = image * self.cells[1] + rows // FOLD
         self.own_rows, self.own_columns = cell_rows, columns // FOLD
         self.own_pixels = rows % FOLD * FOLD + columns % FOLD
-        index = torch.arange(len(rows))
-        for shift, last in ((bottom, rows == height - 1), (right, None)):
-            if last is None:
-                last = columns == width - 1
-                copies = [(image, rows, columns + step, index) for step in range(1, shift + 1)]
-            else:
-                copies = [(image, rows + step, columns, index) for step in range(1, shift + 1)]
-            parts = [(image, rows, columns, index), *(tuple(each[last] for each in copy) for copy in copies)]
-            image, rows, columns, index = (torch.cat(each) for each in zip(*parts, strict=True))
+        places, index = torch.stack([image, rows, columns]), torch.arange(len(rows))
+        for axis, copies, last in ((1, bottom, height - 1), (2, right, width - 1)):
+            repeats = torch.where(places[axis] == last, copies + 1, 1)
+            source = torch.repeat_interleave(repeats)
+            steps = torch.arange(len(source)) - (repeats.cumsum(0) - repeats)[source]
+            places, index = places[:, source], index[source]
+            places[axis] += steps
+        image, rows, columns = places
         pixel = rows % FOLD * FOLD + columns % FOLD
         terms = [torch.nonzero(pixel == each)[:, 0] for each in range(FOLD**2)]
         self.sources = [index[each] for each in terms]
@@ -233,7 +251,7 @@ class FastPasses:
             (N, CORRECTIONS) answers for the Gaussians, in `units` of the sizes of the errors.
         """
         network = self.network
-        detail: Tensor = network.changing(_fold(errors, (sizes.log() + 3)[:, None], self.padded, network.precision))
+        detail = network.changing(_fold(errors, (sizes.log() + 3)[:, None], self.padded, network.precision))
         detail += self._spread(state / self.number)
         if self.passes < ENCODED:
             self.surroundings = network.surroundings(detail, self.condition)
@@ -279,16 +297,6 @@ def _fold(planes: Tensor, extra: Tensor, size: tuple[int, int], precision: torch
     folded = planes.new_empty(batch * height, width * channels)
     _run(kernels.fold, (planes.contiguous(), extra, width, folded), batch * height)
     return folded.to(precision).view(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _convolution(weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> nn.Conv2d:
-    """Return a convolution that keeps the size."""
-    out, channels, size, _ = weight.shape
-    layer = nn.utils.skip_init(nn.Conv2d, channels, out, size, padding=size // 2, bias=bias is not None)
-    layer.weight.data.copy_(weight)
-    if bias is not None:
-        layer.bias.data.copy_(bias)
-    return layer.requires_grad_(False).to(precision, memory_format=torch.channels_last)
 
 
 def _rows(features: Tensor) -> Tensor:

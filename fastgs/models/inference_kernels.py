@@ -1,4 +1,4 @@
-"""Kernels of the passes without gradients (`fastgs.models.passes`): between Gaussians and cells of FOLD x FOLD pixels."""
+"""Kernels of `fastgs.models.inference`: between pixels, Gaussians and cells of FOLD x FOLD pixels."""
 
 from __future__ import annotations
 
