@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,13 @@ from fastgs.initializers.from_density import gaussians_at
 from fastgs.initializers.sampling import METHODS, sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CORRECTIONS, AttributeInputs, GaussianState, units
+from fastgs.models.conditioned import ConditionedNetwork
+from fastgs.models.inference import MOST_PER_PIXEL, FastPasses, FastPosition, PreparedAttribute, PreparedUNet
 from fastgs.render import rasterize
 from fastgs.runtime import threads
 
 Generators = Sequence[torch.Generator | None]
+Prepared = TypeVar("Prepared", bound=PreparedUNet)
 
 
 class LearnedInitializer(nn.Module):
@@ -47,6 +51,7 @@ class LearnedInitializer(nn.Module):
         self.position = position
         self.attribute = attribute
         self.sampling = sampling
+        self._prepared: dict[type, tuple[object, Any]] = {}
 
     def log_densities(self, images: Tensor, counts: Sequence[int]) -> Tensor:
         """Return the (B, H, W) logarithms of densities, each summing to 1, for B counts on (B, 3, H, W) images."""
@@ -57,10 +62,17 @@ class LearnedInitializer(nn.Module):
         return result
 
     @torch.no_grad()
-    def densities(self, images: Tensor, counts: Sequence[int]) -> Tensor:
-        """Return the (B, H, W) densities, each summing to 1, for B counts on (B, 3, H, W) images; no gradient."""
+    def densities(self, images: Tensor, counts: Sequence[int], fast: bool = False) -> Tensor:
+        """Return the (B, H, W) densities, each summing to 1, for B counts on (B, 3, H, W) images; no gradient.
+
+        `fast` is that of `forward`.
+        """
         if self.position is None:
             return _curvature_densities(images, counts)
+        if fast and images.device.type == "cpu":
+            prior = _curvature_densities(images, counts)
+            log_densities: Tensor = self._prepare(FastPosition, self.position)(images, prior, torch.tensor(counts))
+            return log_densities.exp()
         return self.log_densities(images, counts).exp()
 
     @torch.no_grad()
@@ -89,14 +101,17 @@ class LearnedInitializer(nn.Module):
             The B sets after each pass.
         """
         base, counts = _join(gaussians), [len(each) for each in gaussians]
-        corrections = self._corrections(images, densities, base, counts)
+        corrections = self._corrections(images, densities, base, counts, fast=False)
         return [_split(correct(base, each), counts) for each in corrections]
 
-    def _corrections(self, images: Tensor, densities: Tensor, base: Gaussians, counts: list[int]) -> Iterator[Tensor]:
-        """Yield the (N, 8) corrections of joined sets after each pass."""
+    def _corrections(
+        self, images: Tensor, densities: Tensor, base: Gaussians, counts: list[int], fast: bool
+    ) -> Iterator[Tensor]:
+        """Yield the (N, 8) corrections of joined sets after each pass, by `FastPasses` if that is possible."""
         assert self.attribute is not None
         num_gaussians = torch.tensor(counts, device=images.device)
         scatter = _Scatter(base.means, num_gaussians, images.shape)
+        passes = self._fast_passes(images, densities, scatter, num_gaussians) if fast else None
         corrections = forces = added = base.means.new_zeros(len(base), CORRECTIONS)
         for _ in range(self.attribute.passes):
             previous_forces = forces
@@ -108,27 +123,54 @@ class LearnedInitializer(nn.Module):
             unit = units(size)
             state = GaussianState(scatter.number, corrections, forces / size, previous_forces / size, added / unit)
             errors = errors / sizes[:, None, None, None]
-            planes = scatter.means(state.columns())
-            inputs = AttributeInputs(images, densities, errors, sizes, planes, num_gaussians)
-            answer = unit * scatter.gather(self.attribute(inputs))
+            if passes is not None:
+                answer = unit * passes(errors, sizes, state.columns())
+            else:
+                planes = scatter.means(state.columns())
+                inputs = AttributeInputs(images, densities, errors, sizes, planes, num_gaussians)
+                answer = unit * scatter.gather(self.attribute(inputs))
             yield corrections + answer
             added = answer.detach()
             corrections = corrections + added
 
-    def forward(self, images: Tensor, counts: Sequence[int], generators: Generators) -> list[Gaussians]:
+    def _fast_passes(
+        self, images: Tensor, densities: Tensor, scatter: _Scatter, num_gaussians: Tensor
+    ) -> FastPasses | None:
+        """Return the passes without gradients; None on another device than the CPU, or for too many Gaussians."""
+        assert self.attribute is not None
+        if images.device.type != "cpu" or not 0 < len(scatter.pixels) <= MOST_PER_PIXEL * densities.numel():
+            return None
+        network = self._prepare(PreparedAttribute, self.attribute)
+        return FastPasses(network, images, densities, scatter.pixels, scatter.number, num_gaussians)
+
+    def _prepare(self, kind: type[Prepared], network: ConditionedNetwork) -> Prepared:
+        """Return a network in another form, which is kept until its weights or the precision change."""
+        precision = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
+        # Optimizers and files of weights change tensors in place, which counts up their versions.
+        tensors = network.state_dict(keep_vars=True).values()
+        key = (precision, [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors])
+        if kind not in self._prepared or self._prepared[kind][0] != key:
+            self._prepared[kind] = key, kind(network, precision)
+        prepared: Prepared = self._prepared[kind][1]
+        return prepared
+
+    def forward(
+        self, images: Tensor, counts: Sequence[int], generators: Generators, fast: bool = False
+    ) -> list[Gaussians]:
         """Make Gaussians for a batch.
 
         Args:
             images: (B, 3, H, W) in [0, 1].
             counts: B numbers of Gaussians; exactly as many are made.
             generators: B generators on the CPU for everything random; None stands for the global one.
+            fast: Use `fastgs.models.inference` where that is possible: without gradients, and rounded differently.
         """
-        densities = self.densities(images, counts)
+        densities = self.densities(images, counts, fast)
         placed = self.place(images, densities, counts, generators)
         if self.attribute is None:
             return placed
         base, counts = _join(placed), list(counts)
-        *_, corrections = self._corrections(images, densities, base, counts)
+        *_, corrections = self._corrections(images, densities, base, counts, fast)
         return _split(correct(base, corrections), counts)
 
     @torch.no_grad()
@@ -141,7 +183,7 @@ class LearnedInitializer(nn.Module):
         # bfloat16, as in training, takes half the time of float32 and costs 0.01 dB; emulated, it would be slower.
         native = image.device.type == "cpu" and _has_bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled=native):
-            gaussians: Gaussians = self(to_rgb(image)[None], [num_gaussians], [generator])[0]
+            gaussians: Gaussians = self(to_rgb(image)[None], [num_gaussians], [generator], fast=True)[0]
         return from_rgb(gaussians, image)
 
 

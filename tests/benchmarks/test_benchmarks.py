@@ -116,3 +116,20 @@ def test_cost_of_relocation_is_measured(tmp_path, monkeypatch):
         assert record["events"] == 3
         assert record["ratio"] > 0.5
         assert record["relocated_psnr"] > 15
+
+
+@pytest.mark.slow
+def test_time_of_networks_is_measured(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.speed import networks
+
+    photo, output = FOLDER.parent / "assets" / "coffee.png", tmp_path / "networks.json"
+    options = ("--num-gaussians", "60", "--rounds", "1", "--size", "48")
+    monkeypatch.setattr(sys, "argv", ["networks.py", str(photo), *options, "--output", str(output)])
+    networks.main()
+    content = json.loads(output.read_text(encoding="utf-8"))
+    assert content["settings"] == {"weights": "base", "rounds": 1, "size": 48, "photo": "coffee.png"}
+    records = content["records"]
+    kinds = [(record["precision"], record["way"]) for record in records]
+    assert kinds == [(precision, way) for precision in ("float32", "bfloat16") for way in ("dense", "fast")]
+    assert all(record["least_seconds"] > 0 and record["psnr"] > 15 for record in records)
