@@ -119,7 +119,9 @@ def main() -> None:
     for name in arguments.only:
         for row in SECTIONS[name](arguments.photo):
             records.append({"section": name, **row._asdict(), "met": row.value <= row.goal})
-            table.add_row(row.what, f"{row.value:.2f}", row.unit, f"{row.goal:g}", "yes" if row.value <= row.goal else "no")
+            table.add_row(
+                row.what, f"{row.value:.2f}", row.unit, f"{row.goal:g}", "yes" if row.value <= row.goal else "no"
+            )
             Console().print(table)
     if arguments.only == list(SECTIONS):
         print(write_results("speed", {"photo": arguments.photo.name}, records))

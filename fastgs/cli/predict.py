@@ -12,15 +12,14 @@ from fastgs.cli.images import add_background, add_images, add_seed, add_size, pr
 from fastgs.cli.workers import add_workers, check_workers, choose_workers, has_gpu
 from fastgs.definition import Backend, Blend
 from fastgs.fitting.losses import LOSSES
-from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
+from fastgs.fitting.options import DEFAULT_ITERATIONS, FIT_OPTIONS, FitOptions
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.methods import LEARNED, WEIGHTS
 from fastgs.methods.arguments import check_arguments, check_init
 from fastgs.runtime.lazy import call
 
-# Options of the image and of the fit that `Predictor.__call__` takes under the same name.
+# Options of the image that `Predictor.__call__` takes under the same name.
 IMAGE_OPTIONS = ("num_gaussians", "seed", "size", "blend", "background")
-FIT_OPTIONS = ("iterations", "seconds", "target_psnr", "loss", "backend")
 
 
 def declare(parser: Parser) -> None:

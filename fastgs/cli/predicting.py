@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastgs.cli.console import Parser, fit_progress
 from fastgs.cli.images import Done, Job
-from fastgs.cli.predict import FIT_OPTIONS
+from fastgs.fitting.options import FIT_OPTIONS
 from fastgs.io.picture import Picture, read_picture
 from fastgs.io.pixels import ALPHA_CHANNELS
 from fastgs.io.stack import read_stack

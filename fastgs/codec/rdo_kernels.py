@@ -23,7 +23,8 @@ from numba.cpython.unsafe.tuple import tuple_setitem
 from fastgs.codec.symbols import AREA, COLOR, U, V, X, Y
 from fastgs.definition import CUTOFF
 from fastgs.gaussians import MIN_SCALE
-from fastgs.render.cpu_kernels import CUTOFF2, E1, E2, E3, E4, E5, EPS, FADE_SLOPE, HALF, ONE, SLACK, ZERO
+from fastgs.render.cpu_geometry_kernels import HALF, ONE, SLACK, ZERO
+from fastgs.render.cpu_kernels import CUTOFF2, E1, E2, E3, E4, E5, EPS, FADE_SLOPE
 from fastgs.runtime.jit import fast_jit, jit
 
 # Twice the logarithms of the shortest and the longest axis in pixels; the shortest is that of the fits.

@@ -22,6 +22,7 @@ from fastgs.fitting.optimizer_cpu_kernels import descend
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import MAX_PSNR, psnr
+from fastgs.render import cpu_geometry_kernels as geometry
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render.cpu_arrays import PARTS, count_blocks, count_channels, lay_out, make_planes, split_rows
 from fastgs.runtime import threads
@@ -65,7 +66,7 @@ class CpuDescent(Descent):
     def _load(self, state: Floats) -> None:
         """Copy the state (S, N) of N Gaussians into memory with room for whole blocks."""
         self._count = count = state.shape[1]
-        room = count_blocks(count) * kernels.BLOCK
+        room = count_blocks(count) * geometry.BLOCK
         self._state = np.zeros((len(state), room), np.float32)
         self._state[:, :count] = state
         number = GEOMETRY + len(self._target)

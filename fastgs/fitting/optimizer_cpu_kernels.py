@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastgs.fitting import adam
-from fastgs.render.cpu_kernels import BLOCK, MOMENTS, describe, find_span, gather, write_description
+from fastgs.render.cpu_geometry_kernels import BLOCK, describe, find_span, write_description
+from fastgs.render.cpu_kernels import MOMENTS, gather
 from fastgs.runtime.jit import inlined, jit
 from fastgs.runtime.simd import LANES, fma, load, splat, square_root, store
 from fastgs.runtime.simd_math import exponential
@@ -40,7 +41,7 @@ def descend(
     """Take a step of Adam for the Gaussians of blocks [start, stop), and describe them as the next rendering needs it.
 
     All are flat, with room for P Gaussians, a whole number of blocks; `frames`, `bounds`, `spans` and the gradients of
-    pixels are those of `fastgs.render.cpu_kernels`.
+    pixels are those of `fastgs.render.cpu_kernels` and cpu_geometry_kernels.py.
 
     variables, averages, squares (5 + C, P): offsets u, v, log scales u, v, rotation, colours
     fixed (6, P): start x, y, frame (real, imaginary), floors u, v, as in `fastgs.fitting.parametrization.Relative`

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fastgs.definition import Backend, check_backend
@@ -73,6 +73,10 @@ class FitOptions:
             by_count = iteration / self.iterations if self.iterations else 1.0
         by_time = 0.0 if self.seconds is None else elapsed / self.seconds
         return min(1.0, max(by_count, by_time))
+
+
+# Names of the options, which commands and `Predictor.__call__` take under the same ones.
+FIT_OPTIONS = tuple(each.name for each in fields(FitOptions))
 
 
 def check_integer(name: str, value: Any, least: int) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgs.render.cpu_kernels import (
+from fastgs.render.cpu_geometry_kernels import (
     AT_ONCE,
     END,
-    EPS,
     FIRST,
     FRAME,
     ONE,
@@ -25,14 +24,12 @@ from fastgs.render.cpu_kernels import (
     ZERO,
     X,
     Y,
-    _count_planes,
-    accumulate,
     find_chord,
     find_reach,
     place_chord,
     start_chord,
-    weigh,
 )
+from fastgs.render.cpu_kernels import EPS, _count_planes, accumulate, weigh
 from fastgs.runtime.jit import inlined, jit
 from fastgs.runtime.simd import LANES, first_lane, fma, high, join, lane_index, load, low, splat, splat_like, store
 from fastgs.runtime.simd_tuples import fma_each, horizontal_sum_each, load_each, splat_each, write_row
@@ -47,7 +44,7 @@ def _appraise(frames, bounds, spans, colors, zeros, offsets, stride, planes, tar
     With I the image, D = sum of weights + EPSILON and T the target, the factors are those of `gather`.
 
     Args:
-        frames: From `cpu_kernels.prepare`, as are
+        frames: From `cpu_geometry_kernels.prepare`, as are
         bounds: and
         spans: for N Gaussians.
         colors: (N, C) colours.
@@ -109,7 +106,7 @@ def gather(frames, bounds, zeros, height, width, stride, factors, sums, start, s
     """Sum the factors of the pixels, each times the squared weight there, for Gaussians [start, stop).
 
     Args:
-        frames: From `cpu_kernels.prepare`, as are
+        frames: From `cpu_geometry_kernels.prepare`, as are
         bounds: for scales divided by sqrt(2), which squares weights.
         zeros: Tuple of C + 2 zeros.
         height: Height of the image.

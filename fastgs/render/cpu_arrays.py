@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgs.definition import GaussianArrays
+from fastgs.render import cpu_geometry_kernels as geometry
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render import cpu_topk_kernels as top_kernels
 from fastgs.runtime import threads
@@ -26,7 +27,7 @@ class Layout(NamedTuple):
     Attributes:
         frames: Flat, and
         bounds: and
-        spans: what cpu_kernels.py says; all with room for whole blocks of Gaussians.
+        spans: what cpu_geometry_kernels.py says; all with room for whole blocks of Gaussians.
         offsets: (B + 1,); image b has the Gaussians [offsets[b], offsets[b + 1]).
         pitches: (B, 2) distances of neighbouring pixels in y and x, in pixels of the canvas.
         bands: Intervals [top, bottom) of rows with about equal cost.
@@ -58,7 +59,7 @@ class Drawn(NamedTuple):
 
 def count_channels(channels: int) -> tuple[np.float32, ...]:
     """Return the tuple of zeros that tells kernels the number of channels."""
-    return (kernels.ZERO,) * channels
+    return (geometry.ZERO,) * channels
 
 
 def count_groups(channels: int) -> int:
@@ -68,7 +69,7 @@ def count_groups(channels: int) -> int:
 
 def count_blocks(number: int) -> int:
     """Return the number of blocks of so many Gaussians."""
-    return -(-number // kernels.BLOCK)
+    return -(-number // geometry.BLOCK)
 
 
 def make_planes(rows: int, channels: int, stride: int) -> Floats:
@@ -88,7 +89,7 @@ def split_rows(layout: Layout, count: int, rows: int) -> list[tuple[int, int]]:
         rows: Number of rows of all images together.
     """
     edges = np.empty(PARTS * threads.num_threads() + 1, np.int64)
-    kernels.bands(layout.frames, layout.bounds, count, np.zeros(rows + 1), edges)
+    geometry.bands(layout.frames, layout.bounds, count, np.zeros(rows + 1), edges)
     return [(int(top), int(bottom)) for top, bottom in pairwise(edges) if top < bottom]
 
 
@@ -104,15 +105,15 @@ def lay_out(
     """Return the geometry of a batch; the arguments are those of `draw`."""
     blocks = count_blocks(len(means))
     layout = Layout(
-        frames=np.empty(blocks * kernels.BLOCK * kernels.FRAME, np.float32),
-        bounds=np.empty((3, blocks * kernels.BLOCK), np.int32),
+        frames=np.empty(blocks * geometry.BLOCK * geometry.FRAME, np.float32),
+        bounds=np.empty((3, blocks * geometry.BLOCK), np.int32),
         spans=np.empty((blocks, 2), np.int32),
         offsets=np.cumsum([0, *counts]),
         pitches=np.asarray(pitches, np.float32),
         bands=[],
     )
     threads.run(
-        kernels.prepare,
+        geometry.prepare,
         (means, scales, rotations, layout.offsets, layout.pitches, height, width, *layout[:3]),
         threads.parts(blocks, 2 * threads.num_threads()),
     )

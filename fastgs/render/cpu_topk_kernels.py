@@ -16,8 +16,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from fastgs.render import cpu_geometry_kernels as geometry
 from fastgs.render import cpu_kernels as kernels
-from fastgs.render.cpu_kernels import ONE, ZERO, _count_planes
+from fastgs.render.cpu_geometry_kernels import ONE, ZERO
+from fastgs.render.cpu_kernels import _count_planes
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import (
     LANES,
@@ -85,10 +87,10 @@ def _evaluate(column, mean_x, ux, vx, u_row, v_row):
 @jit
 def _enter_row(frame, reach, y, width):
     """Return first and last column of the chord in row y, its first eight columns, and the shares of y in u and v."""
-    distance = np.float32(y) - frame[kernels.Y]
-    first, last = kernels.find_chord(frame, reach, distance, width)
+    distance = np.float32(y) - frame[geometry.Y]
+    first, last = geometry.find_chord(frame, reach, distance, width)
     dy, column = splat(distance), splat(np.float32(first)) + lane_index()
-    return first, last, column, splat(frame[kernels.UY]) * dy, splat(frame[kernels.VY]) * dy
+    return first, last, column, splat(frame[geometry.UY]) * dy, splat(frame[geometry.VY]) * dy
 
 
 @jit
@@ -116,10 +118,10 @@ def _fill_lists(frames, bounds, offsets, image, height, width, stride, top_k, we
     weights[:] = ZERO
     owners[:] = NOBODY
     for k in range(offsets[image], offsets[image + 1]):
-        frame = frames[kernels.FRAME * k : kernels.FRAME * (k + 1)]
-        reach, mean_x = kernels.find_reach(frame), splat(frame[kernels.X])
-        ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
-        for row in range(max(bounds[kernels.FIRST, k], start), min(bounds[kernels.END, k], stop)):
+        frame = frames[geometry.FRAME * k : geometry.FRAME * (k + 1)]
+        reach, mean_x = geometry.find_reach(frame), splat(frame[geometry.X])
+        ux, vx, owner = splat(frame[geometry.UX]), splat(frame[geometry.VX]), splat(np.float32(k - offsets[image]))
+        for row in range(max(bounds[geometry.FIRST, k], start), min(bounds[geometry.END, k], stop)):
             first, last, column, u_row, v_row = _enter_row(frame, reach, row - image * height, width)
             base = (row - start) * top_k * stride
             for x in range(base + first, base + last + 1, LANES):
@@ -170,19 +172,19 @@ def backward(
     d_means, d_scales, d_rotations, d_colors, start, stop,
 ):  # fmt: skip
     """Compute the gradients of blocks [start, stop) as in cpu_kernels.py, over the pixels they take part in."""
-    start, stop = start * kernels.BLOCK, stop * kernels.BLOCK
+    start, stop = start * geometry.BLOCK, stop * geometry.BLOCK
     zero, no_color = splat(ZERO), splat_each(zeros)
     per_row = _count_planes(len(zeros)) * stride
     for image in range(len(pitches)):
         rows, columns = ONE / pitches[image, 0], ONE / pitches[image, 1]
         for k in range(max(start, offsets[image]), min(stop, offsets[image + 1])):
-            frame = frames[kernels.FRAME * k : kernels.FRAME * (k + 1)]
-            reach, mean_x = kernels.find_reach(frame), splat(frame[kernels.X])
-            ux, vx, owner = splat(frame[kernels.UX]), splat(frame[kernels.VX]), splat(np.float32(k - offsets[image]))
+            frame = frames[geometry.FRAME * k : geometry.FRAME * (k + 1)]
+            reach, mean_x = geometry.find_reach(frame), splat(frame[geometry.X])
+            ux, vx, owner = splat(frame[geometry.UX]), splat(frame[geometry.VX]), splat(np.float32(k - offsets[image]))
             color = splat_each(read_row(colors, k, zeros))
             tu, tv, tuu, tuv, tvv = zero, zero, zero, zero, zero
             d_color = no_color
-            for row in range(bounds[kernels.FIRST, k], bounds[kernels.END, k]):
+            for row in range(bounds[geometry.FIRST, k], bounds[geometry.END, k]):
                 first, last, column, u_row, v_row = _enter_row(frame, reach, row - image * height, width)
                 base = row * per_row
                 for x in range(base + first, base + last + 1, LANES):
@@ -202,8 +204,8 @@ def backward(
                     column = column + splat(np.float32(LANES))
             along, across = horizontal_sum(tu), horizontal_sum(tv)
             s1, s2 = scales[k, 0], scales[k, 1]
-            d_means[k, 0] = (frame[kernels.UX] * along + frame[kernels.VX] * across) * columns
-            d_means[k, 1] = (frame[kernels.UY] * along + frame[kernels.VY] * across) * rows
+            d_means[k, 0] = (frame[geometry.UX] * along + frame[geometry.VX] * across) * columns
+            d_means[k, 1] = (frame[geometry.UY] * along + frame[geometry.VY] * across) * rows
             d_scales[k, 0], d_scales[k, 1] = horizontal_sum(tuu) / s1, horizontal_sum(tvv) / s2
             d_rotations[k] = horizontal_sum(tuv) * (s1 / s2 - s2 / s1)
             write_row(d_colors, k, horizontal_sum_each(d_color))
