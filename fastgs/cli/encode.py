@@ -44,8 +44,8 @@ def declare(parser: Parser) -> None:
     sizes.add_argument("--target-psnr", type=float, metavar="DB", help="a small file of at least this PSNR in dB")
     sizes.add_argument("-k", "--num-gaussians", type=int, metavar="K", help="how many Gaussians, at most")
     add("--scheme", default=DEFAULT, help=f"{', '.join(SCHEMES)} (default: {DEFAULT})")
-    add("--effort", type=int, metavar="N", help="time to take for a better image at the same size, from 1, the fastest, "
-        f"to 9; only with the scheme {DEFAULT} (default: {DEFAULT_EFFORT})")  # fmt: skip
+    add("--effort", type=int, metavar="N", help="time to take for a better image at the same size, from 1, the "
+        f"fastest, to 9; only with the scheme {DEFAULT} (default: {DEFAULT_EFFORT})")  # fmt: skip
     add("--iterations", type=int, metavar="N", help="number of steps of each fit (default: that of the effort)")
     add_seed(parser)
     add_size(parser)

@@ -26,11 +26,11 @@ class Effort:
 # How the values were found: benchmarks/LOG.md, section "Effort".
 EFFORTS = {
     1: Effort(60, 2),
-    2: Effort(100, 3),
-    3: Effort(160, 4),
-    4: Effort(250, 5),
-    5: Effort(400, 6),
-    6: Effort(600, 8),
+    2: Effort(90, 2),
+    3: Effort(130, 3),
+    4: Effort(200, 4),
+    5: Effort(350, 5),
+    6: Effort(500, 7),
     7: Effort(1000, 10),
     8: Effort(2000, 12),
     9: Effort(3000, 16, (1.0, 1.4)),

@@ -13,6 +13,7 @@ from fastgs.codec.frame import Frame, write_frame
 from fastgs.codec.layer import encode_layers, most_gaussians
 from fastgs.codec.rdo import search
 from fastgs.codec.sizing import Sizing
+from fastgs.fitting.densification import Densification, Relocation
 from fastgs.fitting.fit import Callback, HistoryEntry
 from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.options import FitOptions
@@ -24,16 +25,21 @@ from fastgs.methods.fastgs import make_method, make_relocation
 # To fill a file of a given size, quantization steps are made coarser or finer.
 COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
 TRIALS = 8  # number of factors that are tried at most
-FULL = 0.972  # share of the bytes that is enough
-# Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds.
+FULL = 0.97  # share of the bytes that is enough
+# Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds:
+# more in a short one.
 SKETCH_SWEEPS = 2
-GROWTH = 1.08
+GROWTH = 1.11
+GROWTH_OF_SHORT = 5.0  # over the number of steps
 # Bits that a Gaussian costs less where steps are twice as coarse, about; one more for each channel.
 BITS_OF_COARSENESS = 2.5
 
 # A long memory of gradients and large steps of colours overshoot: their gain in a fit is lost, and more, in rounding.
-LONGEST_MEMORY = 10.0
-RATES = {"means": 0.16, "scales": 0.15, "rotations": 0.12, "colors": 0.3}
+LONGEST_MEMORY = 6.0
+RATES = {"means": 0.2, "scales": 0.19, "rotations": 0.15, "colors": 0.26, "hold": 0.8}
+# Files have few Gaussians, so where they are matters more: that many times as many as usual are relocated, for longer.
+RELOCATED = 10 / 3
+LONGER = 15 / 14
 
 
 def encode(
@@ -83,18 +89,23 @@ def fit(
     most = most_gaussians(Channels(image.shape[0], alpha))
     if not 1 <= num_gaussians <= most:
         raise ValueError(f"num_gaussians: must be from 1 to {most}, got {num_gaussians}")
+
+    def measure(gaussians: Gaussians) -> int:
+        return round(
+            (GROWTH + GROWTH_OF_SHORT / max(1, iterations))
+            * len(_write(image, gaussians, coarseness, SKETCH_SWEEPS)[0])
+        )
+
+    def densify(count: int, pixels: int, steps: int, generator: torch.Generator | None) -> Densification:
+        relocation = _relocate_more(make_relocation(count, pixels, steps, generator))
+        if target_bytes is None:
+            return relocation
+        return Sizing(relocation, steps, target_bytes, min(most, pixels), measure)
+
     method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config())
-    if target_bytes is not None:
-
-        def measure(gaussians: Gaussians) -> int:
-            return round(GROWTH * len(_write(image, gaussians, coarseness, SKETCH_SWEEPS)[0]))
-
-        def make_sizing(count: int, pixels: int, steps: int, generator: torch.Generator | None) -> Sizing:
-            relocation = make_relocation(count, pixels, steps, generator)
-            return Sizing(relocation, steps, target_bytes, min(most, pixels), measure)
-
-        method = replace(method, densification=make_sizing)
-    return method(image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback)
+    return replace(method, densification=densify)(
+        image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback
+    )
 
 
 def _rates(iterations: int) -> LearningRates:
@@ -102,6 +113,14 @@ def _rates(iterations: int) -> LearningRates:
     usual = LearningRates.for_iterations(iterations)
     gradient, square = (each._replace(longest=LONGEST_MEMORY) for each in (usual.gradient_betas, usual.square_betas))
     return replace(usual, gradient_betas=gradient, square_betas=square, **RATES)
+
+
+def _relocate_more(relocation: Relocation) -> Relocation:
+    """Return the relocation for a fit that will be quantized."""
+    events, shares = relocation.events, relocation.shares
+    return replace(
+        relocation, events=[LONGER * event for event in events], shares=[RELOCATED * share for share in shares]
+    )
 
 
 def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarseness: float, sweeps: int) -> bytes:

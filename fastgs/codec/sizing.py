@@ -14,9 +14,11 @@ from fastgs.gaussians import Gaussians
 from fastgs.initializers.sampling import plan
 
 # Shares of a run at which the file that there would be is measured. The first one finds Gaussians that are rough still;
-# behind the last one those that were added need time to settle. A run that is too short has none.
-EVENTS = (0.12, 0.3)
-LEAST_STEPS = 60
+# behind the last one those that were added need time to settle. A short run has the last one only, and one that is too
+# short for that has none.
+EVENTS = (0.15, 0.5)
+SHORT = 150  # steps
+LEAST_STEPS = 40
 
 # Gaussians that stay at an event are at least this share, and are multiplied at most by this factor.
 FEWEST, MOST = 0.3, 3.0
@@ -40,7 +42,8 @@ class Sizing:
     def __init__(
         self, relocation: Relocation, steps: int, size: int, most: int, measure: Callable[[Gaussians], int]
     ) -> None:
-        own = [(share, None) for share in EVENTS] if steps >= LEAST_STEPS else []
+        first = 0 if steps >= SHORT else len(EVENTS) - 1 if steps >= LEAST_STEPS else len(EVENTS)
+        own = [(share, None) for share in EVENTS[first:]]
         relocations = [(share, number) for number, share in enumerate(relocation.events)]
         self._plan: list[tuple[float, int | None]] = sorted([*own, *relocations], key=lambda each: each[0])
         self.events = [share for share, _ in self._plan]
