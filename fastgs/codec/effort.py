@@ -20,7 +20,7 @@ class Effort:
 
     iterations: int
     sweeps: int
-    coarsenesses: tuple[float, ...] = (1.0,)
+    coarsenesses: tuple[float, ...] = (1.2,)
 
 
 # How the values were found: benchmarks/LOG.md, section "Effort".
