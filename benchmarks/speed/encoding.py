@@ -3,8 +3,8 @@
     python -m benchmarks.speed.encoding [PHOTO ...] --bpp 0.2 0.5 --efforts 1 5 9
 
 Seconds are those of all threads of the process (CPU) and of the clock on the wall. Each photo is encoded at all
-efforts, one after the other, so that ratios of times mean something on a machine that does other work, too. Ratios are over
-effort 7, which has the 1000 steps and ten sweeps that were the only ones before there were efforts. Times over an
+efforts, one after the other, so that ratios of times mean something on a machine that does other work, too. Ratios are
+over effort 7, which has the 1000 steps and ten sweeps that were the only ones before there were efforts. Times over an
 earlier commit are in benchmarks/LOG.md, section "Effort": a process holds one commit.
 
 Files have 97 to 100 % of the bytes that are asked for. The PSNR at equal bytes is that of a file plus what the missing
