@@ -13,7 +13,8 @@ from fastgs.cli.coding import output_folder
 from fastgs.cli.console import Parser, fit_progress, wrong_argument
 from fastgs.cli.images import Done, Job, add_background, add_images, add_seed, add_size, process_images
 from fastgs.cli.workers import add_workers, check_workers, choose_workers
-from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, decode, encode
+from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, encode
+from fastgs.codec.effort import DEFAULT_EFFORT, check_effort
 from fastgs.fitting.options import FitOptions
 from fastgs.io.files import atomic_write
 from fastgs.io.pixels import ImageError
@@ -40,7 +41,9 @@ def declare(parser: Parser) -> None:
     sizes.add_argument("--target-psnr", type=float, metavar="DB", help="a small file of at least this PSNR in dB")
     sizes.add_argument("-k", "--num-gaussians", type=int, metavar="K", help="how many Gaussians, at most")
     add("--scheme", default=DEFAULT, help=f"{', '.join(SCHEMES)} (default: {DEFAULT})")
-    add("--iterations", type=int, metavar="N", help="number of steps of each fit (default: the scheme's own)")
+    add("--effort", type=int, metavar="N", help="time to take for a better image at the same size, from 1, the "
+        f"fastest, to 9; only with the scheme {DEFAULT} (default: {DEFAULT_EFFORT})")  # fmt: skip
+    add("--iterations", type=int, metavar="N", help="number of steps of each fit (default: that of the effort)")
     add_seed(parser)
     add_size(parser)
     add_background(parser)
@@ -77,6 +80,9 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
     count = 1 if arguments.num_gaussians is None else arguments.num_gaussians
     try:
         SCHEMES.check("scheme", arguments.scheme)
+        if arguments.effort is not None:
+            check_effort(arguments.effort)
+            choose_scheme(arguments.scheme, arguments.effort)
         check_arguments(num_gaussians=count, seed=arguments.seed, size=arguments.size)
         FitOptions(arguments.iterations)
     except ValueError as error:
@@ -90,7 +96,9 @@ def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Name
 
     picture = _read(path, arguments)
     image = picture.values
-    iterations = SCHEMES[arguments.scheme].iterations if arguments.iterations is None else arguments.iterations
+    iterations = arguments.iterations
+    if iterations is None:
+        iterations = choose_scheme(arguments.scheme, arguments.effort).iterations
     start = time.perf_counter()
     with fit_progress(label, iterations, None) as callback:
         data = encode(
@@ -100,6 +108,7 @@ def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Name
             bpp=arguments.bpp,
             target_psnr=arguments.target_psnr,
             num_gaussians=arguments.num_gaussians,
+            effort=arguments.effort,
             iterations=arguments.iterations,
             seed=arguments.seed,
             callback=callback,

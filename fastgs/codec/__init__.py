@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastgs.codec.channels import Channels
 from fastgs.codec.frame import CODES, FIRST_PRIVATE_CODE, LAST_CODE, MAX_SIDE, FormatError, Frame, read_frame
-from fastgs.codec.scheme import ArrayScheme, Encoded, EncodeOptions, Scheme
+from fastgs.codec.scheme import ArrayScheme, Encoded, EncodeOptions, GradedScheme, Scheme
 from fastgs.definition import CHANNELS, GaussianArrays
 from fastgs.runtime.lazy import lazy_names
 from fastgs.runtime.registry import Registry
@@ -30,6 +30,7 @@ __all__ = [
     "Frame",
     "RateError",
     "Scheme",
+    "choose_scheme",
     "decode",
     "decode_arrays",
     "encode",
@@ -63,6 +64,22 @@ def register_scheme(scheme: Scheme, code: int) -> None:
     CODES.register(scheme.name, code)
 
 
+def choose_scheme(name: str = DEFAULT, effort: int | None = None) -> Scheme:
+    """Return a scheme by its name, with an encoder of the given effort, by default the scheme's own.
+
+    Raises:
+        ValueError: There is no such scheme, or it has no such effort; one line that begins with "scheme: " or
+            "effort: ".
+    """
+    SCHEMES.check("scheme", name)
+    scheme = SCHEMES[name]
+    if effort is None:
+        return scheme
+    if not isinstance(scheme, GradedScheme):
+        raise ValueError(f"effort: the scheme {name!r} has none; give iterations")
+    return scheme.with_effort(effort)
+
+
 def encode(
     image: Tensor,
     *,
@@ -71,6 +88,7 @@ def encode(
     bpp: float | None = None,
     target_psnr: float | None = None,
     num_gaussians: int | None = None,
+    effort: int | None = None,
     iterations: int | None = None,
     seed: int = 0,
     callback: Callback | None = None,
@@ -85,14 +103,16 @@ def encode(
         bpp: Bits per pixel of the whole file: at most as many, and at least 97 % of them.
         target_psnr: PSNR in dB that the decoded image has at least.
         num_gaussians: K, the largest number of Gaussians.
-        iterations: Number of steps of each fit, by default that of the scheme; several fits may be needed.
+        effort: Time to take for a better image at the same size, from 1, the fastest, to 9; by default that of the
+            scheme. Only the scheme "fastgs" has efforts.
+        iterations: Number of steps of each fit, by default that of the effort; several fits may be needed.
         seed: Random seed.
         callback: Callable that gets every new entry of the history of a fit.
 
     Raises:
         RateError: The image has no such file.
-        ValueError: The scheme is unknown or has no files of such channels, not exactly one size is given, or it is not
-            positive.
+        ValueError: The scheme is unknown, or has no such effort or no files of such channels; not exactly one size is
+            given, or it is not positive.
 
     Example:
         data = encode(image, bpp=0.3).data
@@ -100,12 +120,12 @@ def encode(
     """
     from fastgs.codec.rate import encode_to_psnr, encode_to_size  # deferred: decoders do without torch
 
-    SCHEMES.check("scheme", scheme)
+    coder = choose_scheme(scheme, effort)
     sizes = {"bpp": bpp, "target_psnr": target_psnr, "num_gaussians": num_gaussians}
     given = {name: value for name, value in sizes.items() if value is not None}
     if len(given) != 1:
         raise ValueError(f"give one of {', '.join(sizes)}, got {' and '.join(given) or 'none'}")
-    (name, value), coder = *given.items(), SCHEMES[scheme]
+    ((name, value),) = given.items()
     if not 0 < value < float("inf"):
         raise ValueError(f"{name}: must be positive and finite, got {value}")
     if max(image.shape[1:]) > MAX_SIDE:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastgs.codec.effort import DEFAULT_EFFORT, EFFORTS, check_effort
 from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
 from fastgs.codec.layer import bit_breakdown, decode_layers
 from fastgs.codec.scheme import Encoded
@@ -27,11 +28,27 @@ THIN = 0.1  # sum of the weights below which a cell is a hole
 
 @dataclass(frozen=True)
 class Fastgs:
-    """Scheme of this project, see `fastgs.codec.scheme.Scheme`."""
+    """Scheme of this project, see `fastgs.codec.scheme.Scheme` and `GradedScheme`.
+
+    Attributes:
+        name: Name of the scheme.
+        bits: Number of bits of a Gaussian, about.
+        effort: Time that the encoder takes for a better image, from 1 to 9.
+    """
 
     name: str = "fastgs"
     bits: float = 36.0
-    iterations: int = 1000
+    effort: int = DEFAULT_EFFORT
+
+    @property
+    def iterations(self) -> int:
+        """Return the number of steps of a fit."""
+        return EFFORTS[self.effort].iterations
+
+    def with_effort(self, effort: int) -> Fastgs:
+        """Return this scheme at another effort; raise ValueError if there is none such."""
+        check_effort(effort)
+        return replace(self, effort=effort)
 
     def encode(
         self,
@@ -46,11 +63,16 @@ class Fastgs:
     ) -> Encoded:
         """Fit an image and write it."""
         from fastgs.codec import fastgs_encoder  # deferred: brings in torch, which decoders do without
+        from fastgs.metrics.quality import psnr
+        from fastgs.render import render
 
-        iterations = self.iterations if iterations is None else iterations
-        result = fastgs_encoder.fit(image, num_gaussians, alpha, iterations, seed, callback)
-        data = fastgs_encoder.fill(image, result.gaussians, target_bytes)
-        return Encoded(data, self.decode(read_frame(data)).to(image.device), result.history)
+        effort = EFFORTS[self.effort] if iterations is None else replace(EFFORTS[self.effort], iterations=iterations)
+        files, history = fastgs_encoder.encode(image, num_gaussians, alpha, effort, seed, target_bytes, callback)
+        fitting = [data for data in files if target_bytes is None or len(data) <= target_bytes] or files[:1]
+        candidates = [(data, self.decode(read_frame(data)).to(image.device)) for data in fitting]
+        if len(candidates) > 1:
+            candidates.sort(key=lambda candidate: psnr(render(candidate[1]), image))
+        return Encoded(*candidates[-1], history)
 
     def decode(self, frame: Frame) -> Gaussians:
         """Read Gaussians, on the CPU; raise FormatError if a layer is damaged."""

@@ -4,36 +4,84 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from fastgs.codec.channels import Channels
+from fastgs.codec.effort import Effort
 from fastgs.codec.frame import Frame, write_frame
 from fastgs.codec.layer import encode_layers, most_gaussians
 from fastgs.codec.rdo import search
-from fastgs.fitting.fit import Callback
+from fastgs.codec.sizing import Sizing
+from fastgs.fitting.densification import Densification, Relocation
+from fastgs.fitting.fit import Callback, HistoryEntry
 from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.methods import Result
-from fastgs.methods.fastgs import make_method
+from fastgs.methods.fastgs import make_method, make_relocation
 
 # To fill a file of a given size, quantization steps are made coarser or finer.
 COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
 TRIALS = 8  # number of factors that are tried at most
-FULL = 0.972  # share of the bytes that is enough
+FULL = 0.97  # share of the bytes that is enough
+# Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds:
+# more in a short one.
+SKETCH_SWEEPS = 2
+GROWTH = 1.11
+GROWTH_OF_SHORT = 5.0  # over the number of steps
 # Bits that a Gaussian costs less where steps are twice as coarse, about; one more for each channel.
 BITS_OF_COARSENESS = 2.5
 
 # A long memory of gradients and large steps of colours overshoot: their gain in a fit is lost, and more, in rounding.
-LONGEST_MEMORY = 10.0
-RATES = {"means": 0.16, "scales": 0.15, "rotations": 0.12, "colors": 0.3}
+LONGEST_MEMORY = 6.0
+RATES = {"means": 0.2, "scales": 0.19, "rotations": 0.15, "colors": 0.26, "hold": 0.8}
+# Files have few Gaussians, so where they are matters more: that many times as many as usual are relocated, for longer.
+RELOCATED = 10 / 3
+LONGER = 15 / 14
+
+
+def encode(
+    image: Tensor,
+    num_gaussians: int,
+    alpha: bool,
+    effort: Effort,
+    seed: int,
+    target_bytes: int | None,
+    callback: Callback | None,
+) -> tuple[list[bytes], list[HistoryEntry]]:
+    """Fit an image and write it, once or several times; the arguments are those of `Scheme.encode`.
+
+    Returns:
+        The files, the smallest first, and the histories of the fits, one after the other.
+
+    Raises:
+        ValueError: A file holds no such number of Gaussians.
+    """
+    files: list[bytes] = []
+    history: list[HistoryEntry] = []
+    for coarseness in (1.0,) if target_bytes is None else effort.coarsenesses:
+        result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, target_bytes, coarseness)
+        history += result.history
+        files.append(fill(image, result.gaussians, target_bytes, coarseness, effort.sweeps))
+    return sorted(files, key=len), history
 
 
 def fit(
-    image: Tensor, num_gaussians: int, alpha: bool, iterations: int, seed: int, callback: Callback | None
+    image: Tensor,
+    num_gaussians: int,
+    alpha: bool,
+    iterations: int,
+    seed: int,
+    callback: Callback | None,
+    target_bytes: int | None = None,
+    coarseness: float = 1.0,
 ) -> Result:
     """Fit an image for a file; the arguments are those of `fastgs.codec.scheme.Scheme.encode`.
+
+    If `target_bytes` is given, the number of Gaussians changes on the way to one whose file, at steps of the given
+    coarseness, has this size, about.
 
     Raises:
         ValueError: A file holds no such number of Gaussians.
@@ -41,8 +89,23 @@ def fit(
     most = most_gaussians(Channels(image.shape[0], alpha))
     if not 1 <= num_gaussians <= most:
         raise ValueError(f"num_gaussians: must be from 1 to {most}, got {num_gaussians}")
+
+    def measure(gaussians: Gaussians) -> int:
+        return round(
+            (GROWTH + GROWTH_OF_SHORT / max(1, iterations))
+            * len(_write(image, gaussians, coarseness, SKETCH_SWEEPS)[0])
+        )
+
+    def densify(count: int, pixels: int, steps: int, generator: torch.Generator | None) -> Densification:
+        relocation = _relocate_more(make_relocation(count, pixels, steps, generator))
+        if target_bytes is None:
+            return relocation
+        return Sizing(relocation, steps, target_bytes, min(most, pixels), measure)
+
     method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config())
-    return method(image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback)
+    return replace(method, densification=densify)(
+        image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback
+    )
 
 
 def _rates(iterations: int) -> LearningRates:
@@ -52,24 +115,46 @@ def _rates(iterations: int) -> LearningRates:
     return replace(usual, gradient_betas=gradient, square_betas=square, **RATES)
 
 
-def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None) -> bytes:
-    """Write a file of at most `target_bytes` bytes, if that can be done with these Gaussians."""
-    coarseness, channels = 1.0, Channels(gaussians.channels, gaussians.alpha)
+def _relocate_more(relocation: Relocation) -> Relocation:
+    """Return the relocation for a fit that will be quantized."""
+    events, shares = relocation.events, relocation.shares
+    return replace(
+        relocation, events=[LONGER * event for event in events], shares=[RELOCATED * share for share in shares]
+    )
+
+
+def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarseness: float, sweeps: int) -> bytes:
+    """Write a file of at most `target_bytes` bytes, if that can be done with these Gaussians.
+
+    Args:
+        image: (C, H, W) in [0, 1].
+        gaussians: Gaussians fitted to it.
+        target_bytes: Size that the file should fill; None for steps of the given coarseness.
+        coarseness: Factor of the quantization steps to begin with.
+        sweeps: Number of sweeps of each search.
+    """
+    channels = Channels(gaussians.channels, gaussians.alpha)
     best: bytes | None = None
     for _ in range(TRIALS):
-        layers = search(image, gaussians, coarseness).layers
-        canvas = gaussians.height, gaussians.width
-        data = write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels))
+        data, count = _write(image, gaussians, coarseness, sweeps)
         if target_bytes is None:
             return data
         if best is None or len(best) > target_bytes or len(best) < len(data) <= target_bytes:
             best = data
         if FULL * target_bytes <= len(data) <= target_bytes:
             break
-        spare = 8 * (0.5 * (1 + FULL) * target_bytes - len(data)) / max(1, sum(len(layer.symbols) for layer in layers))
+        spare = 8 * (0.5 * (1 + FULL) * target_bytes - len(data)) / max(1, count)
         before = coarseness
         coarseness = min(COARSEST, max(FINEST, coarseness * 2 ** (-spare / (BITS_OF_COARSENESS + channels.count))))
         if coarseness == before:
             break
     assert best is not None
     return best
+
+
+def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) -> tuple[bytes, int]:
+    """Return the file of fitted Gaussians at steps of a given coarseness, and how many Gaussians are in it."""
+    layers = search(image, gaussians, coarseness, sweeps).layers
+    canvas, channels = (gaussians.height, gaussians.width), Channels(gaussians.channels, gaussians.alpha)
+    data = write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels))
+    return data, sum(len(layer.symbols) for layer in layers)

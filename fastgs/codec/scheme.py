@@ -116,3 +116,18 @@ class ArrayScheme(Protocol):
         Raises:
             FormatError: The layers hold anything but what `encode` writes.
         """
+
+
+@runtime_checkable
+class GradedScheme(Protocol):
+    """Scheme that takes more time for a better image if asked to, besides what `Scheme` asks for."""
+
+    def with_effort(self, effort: int) -> Scheme:
+        """Return the same scheme with an encoder of another effort.
+
+        Args:
+            effort: Number from 1, the fastest, to 9, the best image at the same size.
+
+        Raises:
+            ValueError: There is no such effort; one line that begins with "effort: ".
+        """

@@ -133,3 +133,22 @@ def test_time_of_networks_is_measured(tmp_path, monkeypatch):
     kinds = [(record["precision"], record["way"]) for record in records]
     assert kinds == [(precision, way) for precision in ("float32", "bfloat16") for way in ("dense", "fast")]
     assert all(record["least_seconds"] > 0 and record["psnr"] > 15 for record in records)
+
+
+@pytest.mark.slow
+def test_efforts_are_measured(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.speed import encoding
+
+    photo, output = FOLDER.parent / "assets" / "coffee.png", tmp_path / "efforts.json"
+    options = ("--bpp", "2", "1", "--efforts", "7", "1", "--size", "48")
+    monkeypatch.setattr(sys, "argv", ["encoding.py", str(photo), *options, "--output", str(output)])
+    encoding.main()
+    content = json.loads(output.read_text(encoding="utf-8"))
+    assert content["settings"] == {"photos": ["coffee.png"], "size": 48, "reference": 7}
+    records = content["records"]
+    assert [(record["bpp"], record["effort"]) for record in records] == [(1, 1), (1, 7), (2, 1), (2, 7)]
+    for record in records:
+        assert 0.97 * record["target_bytes"] <= record["bytes"] <= record["target_bytes"]
+        assert record["psnr"] <= record["psnr_at_target"] < record["psnr"] + 0.3
+        assert record["time_ratio"] < 1 or record["effort"] == 7

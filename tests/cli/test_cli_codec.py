@@ -12,7 +12,7 @@ from skimage import data
 
 import fastgs
 from fastgs.cli.console import showing_compilation
-from fastgs.codec import SCHEMES, Frame, decode, read_frame
+from fastgs.codec import SCHEMES, Frame, decode, encode, read_frame
 from fastgs.codec.frame import write_frame
 from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr
@@ -52,6 +52,14 @@ def test_target_psnr_is_reached(photo_file, tmp_path, run_cli):
     output = tmp_path / "photo.fgs"
     assert run_cli("encode", photo_file, "-o", output, "--target-psnr", 22, "--iterations", 10) == 0
     assert 22 <= psnr(fastgs.render(decode(output.read_bytes())), load_image(photo_file)) < 24
+
+
+def test_effort_is_that_of_the_encoder(photo_file, tmp_path, run_cli):
+    output = tmp_path / "photo.fgs"
+    assert run_cli("encode", photo_file, "-o", output, "-k", 30, "--effort", 2) == 0
+    assert output.read_bytes() == encode(load_image(photo_file), num_gaussians=30, effort=2).data
+    assert run_cli("encode", photo_file, "-o", output, "-k", 30, "--effort", 2, "--iterations", 5) == 0
+    assert output.read_bytes() == encode(load_image(photo_file), num_gaussians=30, effort=2, iterations=5).data
 
 
 def test_size_crops_the_image(photo_file, tmp_path, run_cli):

@@ -65,18 +65,18 @@ class FakeSearch:
         )
         monkeypatch.setattr(fastgs_encoder, "write_frame", lambda frame: frame.layers[0])
 
-    def search(self, image, gaussians, coarseness):
+    def search(self, image, gaussians, coarseness, sweeps):
         self.tried.append(coarseness)
         return Found([Layer(np.zeros((1_000, 8), np.int32), STEPS)], 0.0)
 
 
 @pytest.mark.parametrize(
-    ("cost", "room", "least"), [(4_000, 4_000, 0.972), (5_500, 5_000, 0.972), (3_500, 4_000, 0.972), (2_000, 4_000, 0)]
+    ("cost", "room", "least"), [(4_000, 4_000, 0.97), (5_500, 5_000, 0.97), (3_500, 4_000, 0.97), (2_000, 4_000, 0)]
 )
 def test_steps_are_adapted_to_fill_the_size(monkeypatch, fitted, cost, room, least):
     """Bytes fall with the coarseness of steps, which is at most 2 and at least 1 / 2."""
     steps = FakeSearch(monkeypatch, lambda coarseness: round(cost - 600 * math.log2(coarseness)))
-    data = fastgs_encoder.fill(None, fitted, room)
+    data = fastgs_encoder.fill(None, fitted, room, 1.0, 10)
     assert least * room <= len(data) <= room and len(steps.tried) <= 5
     assert all(0.5 <= each <= 2 for each in steps.tried)
 
@@ -84,14 +84,14 @@ def test_steps_are_adapted_to_fill_the_size(monkeypatch, fitted, cost, room, lea
 @pytest.mark.parametrize(("cost", "size"), [(2_000, 2_600), (8_000, 7_400)])
 def test_steps_at_their_bounds_give_the_nearest_size(monkeypatch, fitted, cost, size):
     steps = FakeSearch(monkeypatch, lambda coarseness: round(cost - 600 * math.log2(coarseness)))
-    assert len(fastgs_encoder.fill(None, fitted, 4_000)) == size and len(steps.tried) == 2
+    assert len(fastgs_encoder.fill(None, fitted, 4_000, 1.0, 10)) == size and len(steps.tried) == 2
 
 
 @pytest.mark.parametrize(("first", "largest"), [(2_800, 3_800), (4_500, 3_800), (3_900, 3_900)])
 def test_largest_file_that_fits_is_taken_where_no_steps_fill_the_size(monkeypatch, fitted, first, largest):
     leaps = iter([first, 4_300, 3_500, 4_200, 3_700, 4_400, 3_600, 3_800])
     FakeSearch(monkeypatch, lambda _: next(leaps))
-    assert len(fastgs_encoder.fill(None, fitted, 4_050)) == largest
+    assert len(fastgs_encoder.fill(None, fitted, 4_050, 1.0, 10)) == largest
 
 
 def test_bpp_is_rounded_down_to_bytes_and_bounded(monkeypatch):

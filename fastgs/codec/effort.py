@@ -1,0 +1,49 @@
+"""Effort of an encoder: the time that it takes for a better image at the same size, a number from 1 to 9."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastgs.fitting.options import check_integer
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Work of the encoder of the scheme "fastgs".
+
+    Attributes:
+        iterations: Number of steps of a fit.
+        sweeps: Number of times that the search of symbols moves each Gaussian.
+        coarsenesses: Factors of the quantization steps that fits of a given size aim at: a fit for each, the best of
+            which is kept.
+    """
+
+    iterations: int
+    sweeps: int
+    coarsenesses: tuple[float, ...] = (1.2,)
+
+
+# How the values were found: benchmarks/LOG.md, section "Effort".
+EFFORTS = {
+    1: Effort(60, 2),
+    2: Effort(90, 2),
+    3: Effort(130, 3),
+    4: Effort(200, 4),
+    5: Effort(350, 5),
+    6: Effort(500, 7),
+    7: Effort(1000, 10),
+    8: Effort(2000, 12),
+    9: Effort(3000, 16, (1.0, 1.4)),
+}
+DEFAULT_EFFORT = 5
+
+
+def check_effort(effort: int) -> None:
+    """Check that there is such an effort.
+
+    Raises:
+        ValueError: There is none; one line that begins with "effort: ".
+    """
+    check_integer("effort", effort, least=min(EFFORTS))
+    if effort not in EFFORTS:
+        raise ValueError(f"effort: must be from {min(EFFORTS)} to {max(EFFORTS)}, got {effort}")

@@ -1,0 +1,85 @@
+"""The effort of the encoder: what it changes, what is refused, and what the default is worth."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastgs.codec import SCHEMES, choose_scheme, decode, encode
+from fastgs.codec.effort import DEFAULT_EFFORT, EFFORTS
+from fastgs.io.images import load_image
+from fastgs.metrics.quality import psnr
+from fastgs.render import render
+
+COFFEE = Path(__file__).parents[2] / "assets" / "coffee.png"
+
+
+@pytest.fixture(scope="module")
+def coffee() -> torch.Tensor:
+    """Return the photo of a cup of coffee, (3, 192, 192) in [0, 1]."""
+    return load_image(COFFEE, 192)
+
+
+def test_more_effort_is_more_work():
+    assert sorted(EFFORTS) == [*range(1, 10)] and DEFAULT_EFFORT in EFFORTS
+    work = [(choose_scheme("fastgs", effort).iterations, EFFORTS[effort].sweeps) for effort in sorted(EFFORTS)]
+    assert work == sorted(set(work))
+    assert [sweeps for _, sweeps in work] == sorted(sweeps for _, sweeps in work)
+    assert choose_scheme().iterations == EFFORTS[DEFAULT_EFFORT].iterations
+
+
+@pytest.mark.parametrize(
+    ("effort", "message"),
+    [
+        (0, "effort: must be at least 1, got 0"),
+        (10, "effort: must be from 1 to 9, got 10"),
+        ("x", "effort: expected an integer, got 'x'"),
+        (2.5, "effort: expected an integer, got 2.5"),
+        (True, "effort: expected an integer, got True"),
+    ],
+)
+def test_wrong_effort_is_refused(photo, effort, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        encode(photo, num_gaussians=5, effort=effort)
+
+
+@pytest.mark.parametrize("scheme", [name for name in SCHEMES if name != "fastgs"])
+def test_scheme_without_efforts_takes_none(photo, scheme):
+    with pytest.raises(ValueError, match=f"^effort: the scheme '{scheme}' has none; give iterations$"):
+        encode(photo, num_gaussians=5, effort=3, scheme=scheme)
+
+
+def test_steps_are_those_of_the_effort_unless_given(photo):
+    steps = [
+        encode(photo, num_gaussians=9, **options).history[-1].iteration for options in ({"effort": 1}, {"effort": 2})
+    ]
+    assert steps == [EFFORTS[1].iterations, EFFORTS[2].iterations]
+    both = encode(photo, num_gaussians=9, effort=2, iterations=3)
+    assert both.history[-1].iteration == 3 and both.data != encode(photo, num_gaussians=9, effort=9, iterations=0).data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("effort", sorted(EFFORTS))
+def test_files_of_all_efforts_keep_the_size(photo, effort):
+    size = 1.5 * photo[0].numel() / 8
+    encoded = encode(photo, bpp=1.5, effort=effort)
+    assert 0.97 * size <= len(encoded.data) <= size
+    assert torch.equal(render(decode(encoded.data)), render(encoded.gaussians))
+
+
+def test_file_repeats_for_a_seed(photo):
+    first, again, other = (encode(photo, bpp=1.0, effort=2, seed=seed).data for seed in (3, 3, 4))
+    assert first == again != other
+
+
+@pytest.mark.slow
+def test_default_is_as_good_as_many_steps(coffee):
+    """It has 35.58 dB; before there were efforts, 1000 steps gave 35.26."""
+    encoded = encode(coffee, bpp=0.8)
+    assert psnr(render(encoded.gaussians), coffee) > 35.4
+
+
+@pytest.mark.slow
+def test_quality_grows_with_effort(coffee):
+    qualities = [psnr(render(encode(coffee, bpp=0.8, effort=effort).gaussians), coffee) for effort in (1, 4, 7)]
+    assert qualities[1] > qualities[0] + 0.3 and qualities[2] > qualities[1] + 0.1
