@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE = 900.0  # seconds until a hanging process fails its test; no test measures time by the clock
@@ -19,9 +20,16 @@ def python(*arguments, **options) -> subprocess.CompletedProcess:
 def start(*arguments, **options) -> subprocess.Popen:
     """Start a Python process that can be interrupted, even if this one ignores Ctrl-C, as background jobs do."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    with interruptible():
+        return subprocess.Popen([sys.executable, *map(str, arguments)], **options)
+
+
+@contextmanager
+def interruptible():
+    """Let Ctrl-C interrupt this process, even where it is ignored, as background jobs do, and what it starts."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return subprocess.Popen([sys.executable, *map(str, arguments)], **options)
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from evaluating import METHOD_GRID, load, repeatable, run, without_pictures
 from PIL import Image
-from processes import alive, children, interrupt, start, wait_until, when
+from processes import alive, children, interrupt, interruptible, start, wait_until, when
 
 from fastgs.evaluation.methods.records import MethodRecord
 from fastgs.io.images import load_image
@@ -119,12 +119,9 @@ def test_killed_run_continues(method_records, photos, tmp_path):
 def test_interrupted_run_keeps_its_records(photos, tmp_path, capfd):
     output = tmp_path / "r.json"
     arguments = ("--methods", OURS, "-k", "30", "--iterations", "1", "--seconds", "60,61,62", "--size", 48)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with interruptible():
         when(output.exists, interrupt)
         code = run("evaluate", photos / "a.png", *arguments, "--output", output, "--workers", 2)
-    finally:
-        signal.signal(signal.SIGINT, before)
     assert (code, capfd.readouterr().err) == (130, "fastgs: interrupted\n")
     assert [record["iterations"] for record in load(output)] == [1]
 

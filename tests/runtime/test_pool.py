@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import pytest
-from processes import alive, interrupt, when
+from processes import alive, interrupt, interruptible, when
 
 from fastgs.io.files import atomic_write
 from fastgs.runtime import threads
@@ -66,7 +66,7 @@ def test_an_interruption_ends_workers_and_leaves_nothing_half_written(tmp_path):
     files = [tmp_path / "a.txt", tmp_path / "b.txt"]
     marks = [path.with_suffix(".pid") for path in files]
     watcher = when(lambda: all(mark.exists() and mark.read_text(encoding="utf-8") for mark in marks), interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interruptible(), pytest.raises(KeyboardInterrupt):
         collect(files, 2)
     watcher.join()
     assert sorted(tmp_path.iterdir()) == marks
