@@ -140,7 +140,7 @@ class Predictor:
         def initialize(image: torch.Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
             return networks.to(image.device).initialize(image, num_gaussians, generator)
 
-        return make_method(initialize, blend, networks=networks.children)
+        return make_method(initialize, blend, networks=lambda: (networks,))
 
 
 def work_device(home: torch.device, backend: Backend) -> torch.device:

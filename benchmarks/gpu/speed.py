@@ -129,7 +129,8 @@ def shaped_backward(case: Scene, gaussians: int, lanes: int, warps: int, results
     def work() -> None:
         kernels.backward[(triton.cdiv(number, gaussians),)](
             scales, colors, case.frames, case.layout.images, case.layout.pitches, case.in_pixels, *results,
-            number, case.height, case.width, GAUSSIANS=gaussians, LANES=lanes, num_warps=warps,
+            number, case.height, case.width,
+            CHANNELS=len(case.target), GAUSSIANS=gaussians, LANES=lanes, num_warps=warps,
         )  # fmt: skip
 
     return work
@@ -142,7 +143,8 @@ def shaped_forward(case: Scene, warps: int, image: Tensor, in_pixels: Tensor) ->
     def work() -> None:
         kernels.forward[(rows * columns,)](
             case.frames, case.gaussians.colors, *case.tiles, case.layout.pitches, image, in_pixels, case.target,
-            case.height, case.width, rows, columns, NORMALIZED=True, DESCEND=True, num_warps=warps,
+            case.height, case.width, rows, columns,
+            CHANNELS=len(case.target), NORMALIZED=True, DESCEND=True, num_warps=warps,
         )  # fmt: skip
 
     return work

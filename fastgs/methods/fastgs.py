@@ -74,5 +74,5 @@ def make_method(
     )
 
 
-FASTGS = make_method(initialize_learned, networks=lambda: load_networks().children())
+FASTGS = make_method(initialize_learned, networks=lambda: (load_networks(),))
 CURVATURE = make_method(INITIALIZERS[DEFAULT])  # without networks

@@ -34,7 +34,8 @@ class Result:
         history: Entries (iteration, seconds, psnr) along the fit, both ends included.
         seconds_init: Wall clock of the initializer. Reading the image and making ready (imports, the trial steps of a
             time budget) count neither here nor in `seconds_fit`.
-        seconds_network: Wall clock of the networks, a part of `seconds_init`.
+        seconds_network: Wall clock of the forward pass of the networks, a part of `seconds_init`; with those of this
+            project, of all that is between them, too.
         picture: Input with what is needed to write the reconstruction back: alpha, depth, profile, dynamic range; None
             if the input was a plain tensor.
     """

@@ -69,7 +69,7 @@ class FinetuneStage(lightning.LightningModule):
         self.output = None if output is None else Path(output)
         self.loss = loss
         self.networks = load_weights(weights).requires_grad_(False)
-        self._method = make_method(self.networks.initialize, networks=self.networks.children)
+        self._method = make_method(self.networks.initialize, networks=lambda: (self.networks,))
         self.records: list[Record] = []
         self.started = 0.0
 
@@ -114,7 +114,7 @@ class FinetuneStage(lightning.LightningModule):
             seconds = [record["seconds_init"] + record["seconds_fit"] for record in chosen]
             metrics[f"test/seconds_{count}"] = sum(seconds) / len(chosen)
             for entries in zip(*(record["history"] for record in chosen), strict=True):
-                iteration, psnr = entries[0].iteration, sum(entry.psnr for entry in entries) / len(entries)
+                (iteration, *_), psnr = entries[0], sum(quality for *_, quality in entries) / len(entries)
                 metrics[f"test/psnr_{count}_at_{iteration}"] = psnr
                 curves.setdefault(iteration, {})[f"test/psnr_{count}"] = psnr
         self.log_dict(metrics, sync_dist=True)

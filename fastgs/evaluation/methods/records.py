@@ -67,7 +67,7 @@ class MethodRecord(MethodTask, ImageRecord):
         iterations: Number of iterations that were made.
         psnr_init: PSNR at the start, in dB.
         psnr: PSNR at the end, in dB.
-        seconds_network: Wall-clock seconds of the networks; 0 if there are none.
+        seconds_network: Wall-clock seconds of the forward pass of the networks; 0 if there are none.
         seconds_sampling: Wall-clock seconds of the rest of the initialization: density, sampling, first attributes.
         seconds_fit: Wall-clock seconds of the iterations.
         seconds_render: Wall-clock seconds of rendering the result, median of several renderings.
