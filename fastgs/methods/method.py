@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -149,7 +149,8 @@ class Method:
         networks = tuple(self.networks())
         with _time_forward(networks) as seconds_network:
             begin = time.perf_counter()
-            with threads.reserved():  # sums of torch's operators depend on its number of threads, in the last bits
+            # Sums of torch's operators depend on its number of threads, in the last bits; networks need them all.
+            with nullcontext() if networks else threads.reserved():
                 placed = self.initialize(target if networks else image, self.start(num_gaussians), generator)
             initial = replace(placed.to(device), blend=self.blend, alpha=alpha)
             if device.type == "cuda":

@@ -118,7 +118,8 @@ class LearnedInitializer(nn.Module):
             errors, forces = _errors_and_forces(images, base, corrections, counts)
             # Errors fall by a factor of ten from pass to pass and from few to many Gaussians, so the network is given
             # their size separately.
-            sizes = errors.square().mean((1, 2, 3)).sqrt().clamp(min=1e-4)
+            with threads.reserved():  # the mean depends on the number of threads in its last bits
+                sizes = errors.square().mean((1, 2, 3)).sqrt().clamp(min=1e-4)
             size = torch.repeat_interleave(sizes, num_gaussians)[:, None]
             unit = units(size)
             state = GaussianState(scatter.number, corrections, forces / size, previous_forces / size, added / unit)
