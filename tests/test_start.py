@@ -85,6 +85,7 @@ def test_info_imports_neither_torch_nor_numba(name):
     assert not imported & {"torch", "numba", "scipy"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), [("waves", []), ("rgba", ["--scale", "0.3"]), ("gray", ["--bits", "16"])])
 def test_decode_imports_no_torch_and_writes_what_python_renders(name, options, tmp_path):
     source, output = GOLDEN / f"{name}.fgs", tmp_path / "out.png"
@@ -136,6 +137,7 @@ def test_import_of_fastgs_is_light():
     assert not imported & (SLOW_LIBRARIES | TRAINING | {"numpy"})
 
 
+@pytest.mark.slow
 def test_names_of_fastgs_are_imported_when_they_are_used():
     code = """
 import fastgs, fastgs.render

@@ -62,6 +62,7 @@ def make_autoencoder(folder: Path, content="splats", model="conv", per_attribute
     )
 
 
+@pytest.mark.slow
 def test_gray_dataset_is_made_trained_on_and_evaluated(made, tmp_path, capsys):
     """The configuration is that of RGB, without a change."""
     from fastgs.training.cli import main as train

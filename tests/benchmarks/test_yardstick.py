@@ -38,6 +38,7 @@ def brute_force(parameters: list[torch.Tensor], cutoff: float, epsilon: float) -
     return torch.einsum("khw,kc->chw", w, colors) / (w.sum(0) + epsilon)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.3, 0.9, 2.5, 12.0])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_image_and_gradients_agree_with_brute_force(yardstick: ModuleType, sigma: float, threads: int) -> None:

@@ -125,6 +125,7 @@ def test_file_that_cannot_be_read_is_reported(tmp_path, run_cli, error_line, mon
     assert error_line().startswith(f"fastgs: error: {missing}: is larger than ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_damaged_layers_are_reported(tmp_path, encoded, run_cli, error_line, capsys, scheme):
     """The checksums are right, so that the decoder of the layers meets the damage; some files decode nevertheless."""

@@ -70,6 +70,7 @@ def test_damaged_files_decode_or_raise_format_error():
     assert decode_damaged(2000, seed=0) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_damaged_files_of_version_2_decode_or_raise_format_error(name):
     assert decode_damaged(200, seed=3, files=8, channels=KINDS[name]) > 8

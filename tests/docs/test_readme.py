@@ -41,6 +41,7 @@ def test_readme_is_short():
     assert tables[0].count("\n") - 2 <= MAX_ROWS  # less the head
 
 
+@pytest.mark.slow
 def test_python_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
     namespace = {}

@@ -259,6 +259,7 @@ def cpu_descent(gaussians, target, rates):
     return CpuDescent(Relative(gaussians), target, rates, LOSSES["mse"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
 @pytest.mark.parametrize("make", [cuda_descent, cpu_descent])
 def test_descent_edits_as_autograd_descent(make):

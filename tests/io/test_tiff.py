@@ -18,6 +18,7 @@ COLORS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
 DEPTHS = [*(("u", depth) for depth in (1, 2, 4, 8, 12, 16, 32, 64)), ("f", 16), ("f", 32), ("f", 64)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("photometric", "kind", "depth"),
     [

@@ -64,6 +64,7 @@ def test_cuda_matches_the_reference(case, blend):
     assert_equal_to_reference(on_device(CASES[case]), height, width, blend, cuda, **TOLERANCES.get(case, {}))
 
 
+@pytest.mark.slow
 @BLENDS
 def test_cuda_matches_the_reference_on_ragged_batches(blend):
     """Neither tiles nor Gaussians of one image affect another, with canvases of different sizes and empty images."""
@@ -93,6 +94,7 @@ def test_cuda_gradients_do_not_depend_on_the_number_of_lanes(lanes, monkeypatch)
     assert_equal_to_reference(on_device(CASES["every size"]), 19, 26, "normalized", cuda)
 
 
+@pytest.mark.slow
 def test_cuda_is_deterministic():
     first, second = (render_with_gradients(on_device(CASES["every size"]), 19, 26, "sum", cuda) for _ in range(2))
     assert torch.equal(first[0], second[0])

@@ -148,6 +148,7 @@ def gridless(tmp_path_factory):
     return make_splats(tmp_path_factory.mktemp("gridless"), 6, num_gaussians=31, initialization="random")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "code", "message"),
     [

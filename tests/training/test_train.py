@@ -299,6 +299,7 @@ def test_bad_checkpoint_is_refused(position, images, tmp_path, read_error, conte
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "code", "message"),
     [
