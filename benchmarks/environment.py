@@ -41,22 +41,25 @@ def describe() -> dict[str, Any]:
     }
 
 
-def write_results(name: str, settings: dict[str, Any], records: list[dict[str, Any]]) -> Path:
-    """Write benchmarks/results/NAME.json, which is whole or absent.
+def write_results(
+    name: str, settings: dict[str, Any], records: list[dict[str, Any]], output: Path | None = None
+) -> Path:
+    """Write the results of a benchmark, whole or not at all.
 
     Args:
-        name: Name of the file without its suffix.
+        name: Name of the file in benchmarks/results/, without its suffix.
         settings: Settings of the benchmark.
         records: Results.
+        output: File to write instead.
 
     Returns:
         Path of the file.
     """
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    path = RESULTS / f"{name}.json" if output is None else output
+    path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as temporary:
         content = {"environment": describe(), "settings": settings, "records": records}
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
 
 

@@ -14,7 +14,6 @@ bytes would give, at the slope between the rates of the same photo and effort.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from itertools import pairwise
@@ -23,11 +22,10 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.environment import describe, run, write_results
+from benchmarks.environment import run, write_results
 from benchmarks.speed.rasterizer import SAMPLE
 from fastgs.codec import decode, encode
 from fastgs.codec.effort import EFFORTS
-from fastgs.io.files import atomic_write
 from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
@@ -100,12 +98,7 @@ def main() -> None:
     for path in arguments.photos:
         records += measure_photo(path, arguments.size, rates, efforts)
     settings = {"photos": [path.name for path in arguments.photos], "size": arguments.size, "reference": REFERENCE}
-    if arguments.output is None:
-        print(write_results("encoding", settings, records))
-        return
-    with atomic_write(arguments.output) as temporary:
-        content = {"environment": describe(), "settings": settings, "records": records}
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(write_results("encoding", settings, records, arguments.output))
 
 
 if __name__ == "__main__":

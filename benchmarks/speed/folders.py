@@ -10,7 +10,6 @@ then they run in turn, so that a busy moment meets all alike, and medians count.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,9 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import describe, run
+from benchmarks.environment import run, write_results
 from benchmarks.speed.rasterizer import SAMPLE
-from fastgs.io.files import atomic_write
 from fastgs.io.finding import find_images
 from fastgs.io.images import load_image, save_image
 
@@ -105,9 +103,7 @@ def main() -> None:
             "num_gaussians": NUM_GAUSSIANS,
             "iterations": ITERATIONS,
         }
-        with atomic_write(arguments.output) as temporary:
-            content = {"environment": describe(), "settings": settings, "records": [record]}
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_results("folders", settings, [record], arguments.output)
 
 
 if __name__ == "__main__":

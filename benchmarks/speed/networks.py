@@ -10,7 +10,6 @@ summed over threads, is beside that of the clock: on a busy machine compare that
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from statistics import median
@@ -19,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.environment import describe, run, write_results
+from benchmarks.environment import run, write_results
 from benchmarks.speed.rasterizer import SAMPLE
 from fastgs.gaussians import Gaussians
-from fastgs.io.files import atomic_write
 from fastgs.io.images import load_image
 from fastgs.methods import WEIGHTS
 from fastgs.metrics.quality import psnr
@@ -93,12 +91,7 @@ def main() -> None:
             print(record, flush=True)
     settings = {name: getattr(arguments, name) for name in ("weights", "rounds", "size")}
     settings["photo"] = arguments.photo.name
-    if arguments.output is None:
-        print(write_results("networks", settings, records))
-        return
-    with atomic_write(arguments.output) as temporary:
-        content = {"environment": describe(), "settings": settings, "records": records}
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(write_results("networks", settings, records, arguments.output))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ meanwhile cancels out; all times of a fit count, the renderings of its history i
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from statistics import median
@@ -18,14 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.environment import describe, run, write_results
+from benchmarks.environment import run, write_results
 from benchmarks.speed.rasterizer import SAMPLE
 from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.io.files import atomic_write
 from fastgs.io.images import load_image
 
 
@@ -81,12 +79,7 @@ def main() -> None:
         print(records[-1], flush=True)
     settings = {name: getattr(arguments, name) for name in ("iterations", "rounds", "size")}
     settings["photo"] = arguments.photo.name
-    if arguments.output is None:
-        print(write_results("relocation", settings, records))
-        return
-    with atomic_write(arguments.output) as temporary:
-        content = {"environment": describe(), "settings": settings, "records": records}
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(write_results("relocation", settings, records, arguments.output))
 
 
 if __name__ == "__main__":

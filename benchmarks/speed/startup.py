@@ -10,7 +10,6 @@ that a busy moment meets all alike, and medians count. Those of FIRST_TIME get a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,10 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.environment import describe, run
+from benchmarks.environment import run, write_results
 from benchmarks.speed.rasterizer import SAMPLE
 from fastgs import codec
-from fastgs.io.files import atomic_write
 from fastgs.io.images import load_image, save_image
 
 NUM_GAUSSIANS = 10_000  # K of the encoded photo
@@ -117,9 +115,7 @@ def main() -> None:
         print("" if "met" not in record else f"  {'met' if record['met'] else 'missed'}: {record['goal']['ratio']:g}")
     if arguments.output is not None:
         settings = {"photo": arguments.photo.name, "num_gaussians": NUM_GAUSSIANS, "side": SIDE, "steps": ITERATIONS}
-        with atomic_write(arguments.output) as temporary:
-            content = {"environment": describe(), "settings": settings, "records": records}
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_results("startup", settings, records, arguments.output)
 
 
 if __name__ == "__main__":

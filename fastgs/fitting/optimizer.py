@@ -182,7 +182,7 @@ class AutogradDescent(Descent):
         for group in self._optimizer.param_groups:
             group["lr"] = rates[group["name"]] * factor
         self._optimizer.zero_grad()
-        if isinstance(self._config.loss, SquaredError) and self._config.top_k is None:
+        if isinstance(self._config.loss, SquaredError) and self._config.known_rates() is not None:
             # The gradient of the squared error up to a factor, to which Adam is blind; this spares three passes over
             # the image.
             backpropagate(image, error)

@@ -3,15 +3,18 @@
 import pytest
 import torch
 from against_reference import gaussians_and_target
+from torch.nn import functional
 
 from fastgs.fitting.adam import BetaSchedule
 from fastgs.fitting.losses import LOSSES
-from fastgs.fitting.optimizer import AutogradDescent, LearningRates
+from fastgs.fitting.optimizer import AutogradDescent, LearningRates, OptimizationConfig
 from fastgs.fitting.optimizer_cpu import STEPS_PER_SPLIT, CpuDescent
 from fastgs.fitting.parametrization import Relative
+from fastgs.render import rasterize
 
 NAMES = ("means", "scales", "rotations", "colors")
 MSE = LOSSES["mse"]
+BATCH = {"counts": [20], "pitches": [(1.0, 1.0)]}
 
 
 @pytest.mark.parametrize(
@@ -84,3 +87,20 @@ def test_cpu_descent_notices_divergence():
     assert descent.finite()
     descent.step(1.0)
     assert not descent.finite()
+
+
+def test_optimizers_of_others_get_the_gradient_of_the_mean():
+    """They need not be blind to its scale, as `GrowingAdam` is, for which a multiple is computed faster."""
+    gaussians, target = gaussians_and_target(20, 13, 18)
+    config = OptimizationConfig(
+        parametrization=Relative,
+        optimizer=lambda groups: torch.optim.SGD(groups, lr=1.0),
+        rates=lambda _: dict.fromkeys(Relative.NAMES, 1.0),
+        schedule=lambda *_: 1.0,
+        loss=MSE,
+    )
+    descent, variables = AutogradDescent(Relative(gaussians), target, config, "auto"), Relative(gaussians)
+    loss = functional.mse_loss(rasterize(*variables.attributes(), **BATCH, height=13, width=18)[0], target)
+    wanted = torch.autograd.grad(loss, variables.free["colors"])[0]
+    descent.step(1.0)
+    torch.testing.assert_close(gaussians.colors - descent.gaussians().colors, wanted, rtol=1e-3, atol=1e-6)
