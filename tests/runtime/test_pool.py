@@ -75,8 +75,7 @@ def test_an_interruption_ends_workers_and_leaves_nothing_half_written(tmp_path):
 
 def test_what_is_not_asked_for_is_not_done(tmp_path):
     """A consumer that goes away ends the tasks."""
-    started = time.monotonic()
     running = outcomes([1, tmp_path / "a.txt"], act, 2)
     assert next(running)[1]() == 1
     running.close()
-    assert time.monotonic() - started < 300 and not list(tmp_path.glob("*.txt"))
+    assert not list(tmp_path.glob("*.txt"))  # it would be there if the task had been waited for
