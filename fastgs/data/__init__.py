@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 from fastgs.runtime.lazy import lazy_names
 
-__all__ = ["Batch", "EpochSampler", "FolderDataModule", "ImageFolder"]
+__all__ = ["Batch", "EpochSampler", "FolderDataModule", "ImageFolder", "ZoomBatch", "ZoomDataModule"]
 
 if TYPE_CHECKING:
     from fastgs.data.datamodule import FolderDataModule
     from fastgs.data.folder import Batch, ImageFolder
     from fastgs.data.sampler import EpochSampler
+    from fastgs.data.zoom import ZoomBatch, ZoomDataModule
 else:
     # Lightning, which the module of data takes, is for those who train; torch is not for those who download.
     _MODULES = {
@@ -17,5 +18,7 @@ else:
         "EpochSampler": "fastgs.data.sampler",
         "FolderDataModule": "fastgs.data.datamodule",
         "ImageFolder": "fastgs.data.folder",
+        "ZoomBatch": "fastgs.data.zoom",
+        "ZoomDataModule": "fastgs.data.zoom",
     }
     __getattr__, __dir__ = lazy_names(__name__, _MODULES)

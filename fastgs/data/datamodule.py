@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -101,6 +102,7 @@ class FolderDataModule(lightning.LightningDataModule):
                 f"device ({len(dataset)} images x data.repeat {self.repeat} / {sampler.num_replicas} devices); lower "
                 "it or raise data.repeat"
             )
+        collate = self._collate("train")
         return make_loader(
             self.trainer, dataset, sampler, self.batch_size, collate, train=True, num_workers=self.num_workers
         )
@@ -146,4 +148,9 @@ class FolderDataModule(lightning.LightningDataModule):
         """Return a loader of the images of data.NAME in order."""
         dataset = self.datasets[name]
         sampler = make_sampler(self.trainer, dataset, shuffle=False, seed=self.seed, uneven=uneven)
+        collate = self._collate(name)
         return make_loader(self.trainer, dataset, sampler, self.val_batch_size, collate, num_workers=self.num_workers)
+
+    def _collate(self, name: str) -> Callable[..., Any]:
+        """Return the function that makes batches of the samples of data.NAME."""
+        return collate

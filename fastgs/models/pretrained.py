@@ -13,9 +13,12 @@ from torch import nn
 from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.models.feed_forward import LearnedInitializer
+from fastgs.models.zoom import ZoomNetwork
 
 FORMAT = "fastgs.weights"
 VERSION = "2"
+ZOOM_FORMAT = "fastgs.zoom"
+ZOOM_VERSION = "1"
 
 # The folder lies in the package where a wheel is installed, and beside the package in the source tree.
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
@@ -74,6 +77,20 @@ def load_weights(name_or_path: str | Path) -> LearnedInitializer:
         )
 
     return filled(build, tensors, path)
+
+
+def save_zoom(path: str | Path, network: ZoomNetwork, training: dict[str, Any]) -> None:
+    """Write a network of zooming as PATH.safetensors and PATH.json; arguments and errors as of `save_weights`."""
+    info = {"format": ZOOM_FORMAT, "version": ZOOM_VERSION, "network": network.arguments, "training": training}
+    write_pair(path, network.state_dict(), info)
+
+
+def load_zoom(name_or_path: str | Path) -> ZoomNetwork:
+    """Read a network that `save_zoom` wrote; arguments and errors as of `load_weights`."""
+    path = _find(name_or_path)
+    tensors, info = read_pair(path, ZOOM_FORMAT, ZOOM_VERSION, "weights of zooming")
+    arguments = checked_arguments(ZoomNetwork, info.get("network"), f"{path.with_suffix('.json')}: network")
+    return filled(lambda: ZoomNetwork(**arguments), tensors, path)
 
 
 def training_of(name_or_path: str | Path) -> dict[str, Any]:

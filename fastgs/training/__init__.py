@@ -4,5 +4,6 @@ from fastgs.training.attribute import AttributeStage
 from fastgs.training.autoencoder import AutoencoderStage
 from fastgs.training.finetune import FinetuneStage
 from fastgs.training.position import PositionStage
+from fastgs.training.zoom import ZoomStage
 
-__all__ = ["AttributeStage", "AutoencoderStage", "FinetuneStage", "PositionStage"]
+__all__ = ["AttributeStage", "AutoencoderStage", "FinetuneStage", "PositionStage", "ZoomStage"]
