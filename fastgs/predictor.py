@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +18,17 @@ from fastgs.initializers import INITIALIZERS
 from fastgs.io.picture import PictureSource, read_picture
 from fastgs.io.pixels import Background
 from fastgs.io.stack import read_stack
+from fastgs.io.weights import format_of
 from fastgs.methods import LEARNED, WEIGHTS
 from fastgs.methods.arguments import check_arguments, check_init
 from fastgs.methods.fastgs import make_method
 from fastgs.methods.method import Method, Result
+from fastgs.methods.zoom import ZOOM, ZOOM_FORMAT, fit_enlarged
 from fastgs.render import Backend, has_triton
 
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
+    from fastgs.models.zoom import ZoomNetwork
 
 __all__ = ["Predictor", "Result", "work_device"]
 
@@ -35,10 +40,13 @@ class Predictor:
         init: Name in `fastgs.initializers.INITIALIZERS`; by default the best heuristic, or "learned" if weights are
             given.
         weights: Trained networks of "learned": a name in checkpoints/ or a path; by default "base".
+        zoom_weights: Trained network that estimates what enlarged images show: a name in checkpoints/ or a path; by
+            default, they are interpolated.
 
     Attributes:
         init: Name of the initializer.
         weights: Name or path of the weights; None unless `init` is "learned".
+        zoom_weights: Name or path of the weights of zooming; None if images are interpolated.
 
     Raises:
         ValueError: The name is unknown, weights are given for another `init` than "learned", or the weights cannot be
@@ -50,7 +58,12 @@ class Predictor:
         result.gaussians.save("photo.safetensors")
     """
 
-    def __init__(self, init: str | None = None, weights: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        init: str | None = None,
+        weights: str | Path | None = None,
+        zoom_weights: str | Path | None = None,
+    ) -> None:
         self.init = check_init(init, weights)
         self.weights = (WEIGHTS if weights is None else str(weights)) if self.init == LEARNED else None
         self._networks: LearnedInitializer | None = None
@@ -58,10 +71,16 @@ class Predictor:
             from fastgs.models.pretrained import load_weights  # deferred: importing the networks takes seconds
 
             self._networks = load_weights(self.weights)
+        self.zoom_weights = None if zoom_weights is None else str(zoom_weights)
+        self._zoom_network: ZoomNetwork | None = None
+        if self.zoom_weights is not None:
+            from fastgs.models.zoom import load_zoom
+
+            self._zoom_network = load_zoom(self.zoom_weights)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path) -> Predictor:
-        """Return a predictor that starts from trained networks.
+        """Return a predictor that starts from trained networks, or one that enlarges by a trained network.
 
         Args:
             name_or_path: Name in checkpoints/, or the path of what train.py wrote.
@@ -70,6 +89,8 @@ class Predictor:
             FileNotFoundError: There are no such weights.
             ValueError: The weights cannot be read.
         """
+        if format_of(name_or_path) == ZOOM_FORMAT:
+            return cls(zoom_weights=name_or_path)
         return cls(LEARNED, name_or_path)
 
     def __call__(
@@ -82,6 +103,7 @@ class Predictor:
         target_psnr: float | None = None,
         seed: int = 0,
         size: int | None = None,
+        zoom: float | None = None,
         blend: Blend = "normalized",
         loss: str | Loss = "mse",
         background: Background | None = None,
@@ -102,6 +124,9 @@ class Predictor:
             target_psnr: PSNR in dB at which to stop.
             seed: Random seed; the same seed gives the same result unless `seconds` is given.
             size: Shorter side in pixels, with a centre crop to a square; by default the image keeps its size.
+            zoom: Factor, at least 1, by which the canvas is larger than the image: Gaussians are fitted to what the
+                image would show with more pixels, see `fastgs.methods.zoom`. By default 2 if there are weights of
+                zooming, else the canvas is that of the image.
             blend: "normalized" or "sum", see `fastgs.render`.
             loss: Name in `fastgs.fitting.losses.LOSSES`, or a callable (image, target) -> scalar.
             background: R, G, B in [0, 255] that transparent pixels are composited on; by default transparency is kept.
@@ -113,7 +138,9 @@ class Predictor:
         Raises:
             ValueError: An argument or the image is not usable; one line that begins with its name.
         """
-        check_arguments(num_gaussians=num_gaussians, seed=seed, size=size, blend=blend, background=background)
+        check_arguments(
+            num_gaussians=num_gaussians, seed=seed, size=size, zoom=zoom, blend=blend, background=background
+        )
         options = FitOptions(iterations, seconds, target_psnr, loss, backend)
         if isinstance(image, list | tuple):
             if background is not None:
@@ -121,16 +148,21 @@ class Predictor:
             picture, _ = read_stack(image, size, keep_profile)
         else:
             picture = read_picture(image, size, background, keep_profile)
-        result = self._method(blend)(
+        fit: Callable[..., Result] = self._method(blend)
+        if zoom is None and self._zoom_network is not None:
+            zoom = ZOOM
+        if zoom is not None:
+            fit = partial(fit_enlarged, fit, zoom=zoom, network=self._zoom_network)
+        result = fit(
             picture.values,
-            int(num_gaussians),
-            options,
+            num_gaussians=int(num_gaussians),
+            options=options,
             seed=seed,
             alpha=picture.alpha,
             device=work_device(picture.values.device, backend),
             callback=callback,
         )
-        return replace(result, picture=picture)
+        return replace(result, picture=picture.with_values(result.target))
 
     def _method(self, blend: Blend) -> Method:
         networks = self._networks

@@ -168,7 +168,7 @@ def test_predictor_refuses_wrong_init(tmp_path, monkeypatch):
         fastgs.Predictor("best")
     with pytest.raises(ValueError, match=r"^weights: are for init 'learned', not 'grid'; leave one of the two out$"):
         fastgs.Predictor("grid", tmp_path)
-    monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("fastgs.io.weights.CHECKPOINTS", tmp_path)
     for make in (lambda: fastgs.Predictor("learned"), lambda: fastgs.Predictor.from_pretrained("base")):
         with pytest.raises(FileNotFoundError, match=r"^base: no such weights"):
             make()
@@ -191,7 +191,7 @@ def test_from_pretrained_loads_a_name_or_a_path(small, monkeypatch):
     assert (heuristic.init, heuristic.weights) == (DEFAULT, None)
     assert result.psnr_init != pytest.approx(heuristic(PHOTO, 150, 0, seed=3).psnr, abs=0.01)
 
-    monkeypatch.setattr(weights, "CHECKPOINTS", small.parent)
+    monkeypatch.setattr("fastgs.io.weights.CHECKPOINTS", small.parent)
     others = fastgs.Predictor("learned"), fastgs.Predictor(weights=small), pickle.loads(pickle.dumps(predictor))
     for other in others:
         assert torch.equal(other(PHOTO, 150, 12, seed=3).gaussians.means, result.gaussians.means)

@@ -88,6 +88,7 @@ def _check(filter: str, large: torch.Size, small: tuple[int, int]) -> None:
 def _inverse(large: int, small: int, filter: Filter) -> Tensor:
     """Return the (large, small) damped inverse A' (A A' + d^2 I)^-1 of the reduction of one axis."""
     matrix = reduce(torch.eye(large, dtype=torch.float64)[None, None], small, large, filter)[0, 0]
-    gram = matrix @ matrix.T
+    gram: Tensor = matrix @ matrix.T
     gram.diagonal().add_(DAMPING**2 * gram.diagonal().mean())
-    return torch.linalg.solve(gram, matrix).T.contiguous()
+    inverse: Tensor = torch.linalg.solve(gram, matrix)
+    return inverse.T.contiguous()

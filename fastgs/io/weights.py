@@ -23,6 +23,11 @@ from fastgs.io.files import atomic_write, parse_json
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
+# The folder lies in the package where a wheel is installed, and beside the package in the source tree.
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+if not CHECKPOINTS.is_dir():
+    CHECKPOINTS = CHECKPOINTS.parents[1] / "checkpoints"
+
 # Number of tensors that a network may create, including temporary ones of its constructor: twice as many as the largest
 # encoder needs.
 MAX_TENSORS = 10_000
@@ -94,6 +99,41 @@ def without_suffix(path: str | Path) -> Path:
     """Return the path without the suffix of either file of a pair; a path without these suffixes stays as it is."""
     path = Path(path)
     return path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """Return the safetensors file of a name in checkpoints/, or of a path with or without suffix.
+
+    A name in checkpoints/ comes before a file of that name in the working folder.
+
+    Raises:
+        FileNotFoundError: There are no such weights; one line.
+    """
+    stem = without_suffix(name_or_path)
+    candidates = [CHECKPOINTS / stem, stem] if str(name_or_path) == stem.name else [stem]
+    for path in (Path(f"{candidate}.safetensors") for candidate in candidates):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors")))
+    raise FileNotFoundError(
+        f"{name_or_path}: no such weights; give a path, or a name in checkpoints/ ({names or 'none there yet'})"
+    )
+
+
+def format_of(name_or_path: str | Path) -> str | None:
+    """Return the format of weights as their JSON states it; None if it states none, or cannot be read.
+
+    Raises:
+        FileNotFoundError: There are no such weights; one line.
+    """
+    try:
+        info = parse_json(find_weights(name_or_path).with_suffix(".json").read_bytes())
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and not error.errno:
+            raise
+        return None
+    found = info.get("format") if isinstance(info, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def checked_arguments(kind: type[nn.Module], arguments: object, where: str) -> dict[str, Any]:

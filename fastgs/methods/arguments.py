@@ -10,6 +10,8 @@ from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.pixels import Background, check_background
 from fastgs.methods import LEARNED
 
+MAX_ZOOM = 16  # far beyond what networks are trained for; more is a mistake
+
 
 def check_init(init: str | None = None, weights: str | Path | None = None) -> str:
     """Return the name of the initializer that arguments of `Predictor` stand for; no weights are loaded.
@@ -30,6 +32,7 @@ def check_arguments(
     num_gaussians: int,
     seed: int = 0,
     size: int | None = None,
+    zoom: float | None = None,
     blend: str = "normalized",
     background: Background | None = None,
 ) -> None:
@@ -46,6 +49,8 @@ def check_arguments(
         raise ValueError(f"seed: must be below 2^64, got {seed}")
     if size is not None:
         check_integer("size", size, least=1)
+    if zoom is not None and not 1 <= zoom <= MAX_ZOOM:
+        raise ValueError(f"zoom: must be from 1 to {MAX_ZOOM}, got {zoom}")
     check_blend(blend)
     if background is not None:
         check_background(background)

@@ -17,6 +17,7 @@ from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import Initializer
 from fastgs.io.picture import Picture
+from fastgs.io.resampling import Filter, reduce
 from fastgs.metrics.quality import psnr
 from fastgs.runtime import threads
 
@@ -38,6 +39,9 @@ class Result:
             project, of all that is between them, too.
         picture: Input with what is needed to write the reconstruction back: alpha, depth, profile, dynamic range; None
             if the input was a plain tensor.
+        small: (C, h, w) photo that the target is an enlargement of; None if the target is the photo.
+        filter: Filter by which the photo came from an image as large as the target, see
+            `fastgs.io.resampling.reduce`.
     """
 
     gaussians: Gaussians
@@ -48,6 +52,8 @@ class Result:
     seconds_init: float
     seconds_network: float = 0.0
     picture: Picture | None = None
+    small: Tensor | None = None
+    filter: Filter = "bicubic"
 
     @property
     def reconstruction(self) -> Picture:
@@ -62,6 +68,14 @@ class Result:
         It is that of the values that were fitted: with alpha, of premultiplied colours and alpha.
         """
         return self.history[-1].psnr
+
+    @property
+    def psnr_small(self) -> float | None:
+        """Return the PSNR in dB of the rendering, reduced to the size of the photo; None if it has that size."""
+        if self.small is None:
+            return None
+        _, height, width = self.small.shape
+        return psnr(reduce(self.image[None], height, width, self.filter)[0], self.small)
 
     @property
     def psnr_linear(self) -> float | None:

@@ -22,6 +22,7 @@ from fastgs.models.conditioned import ConditionedNetwork
 from fastgs.models.inference import MOST_PER_PIXEL, FastPasses, FastPosition, PreparedAttribute, PreparedUNet
 from fastgs.render import rasterize
 from fastgs.runtime import threads
+from fastgs.runtime.precision import has_bfloat16
 
 Generators = Sequence[torch.Generator | None]
 Prepared = TypeVar("Prepared", bound=PreparedUNet)
@@ -182,7 +183,7 @@ class LearnedInitializer(nn.Module):
         pixels, as of the heuristics.
         """
         # bfloat16, as in training, takes half the time of float32 and costs 0.01 dB; emulated, it would be slower.
-        native = image.device.type == "cpu" and _has_bfloat16()
+        native = image.device.type == "cpu" and has_bfloat16()
         with torch.autocast("cpu", torch.bfloat16, enabled=native):
             gaussians: Gaussians = self(to_rgb(image)[None], [num_gaussians], [generator], fast=True)[0]
         return from_rgb(gaussians, image)
@@ -209,12 +210,6 @@ def from_rgb(gaussians: Gaussians, image: Tensor) -> Gaussians:
     rows = gaussians.means[:, 1].long().clamp(0, height - 1)
     known = gaussians.colors if len(image) > gaussians.channels else gaussians.colors.mean(1, keepdim=True)
     return replace(gaussians, colors=torch.cat([known, image[known.shape[1] :, rows, columns].T], dim=1))
-
-
-def _has_bfloat16() -> bool:
-    """Return True if this CPU multiplies in bfloat16."""
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class _Scatter:

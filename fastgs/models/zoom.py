@@ -8,22 +8,32 @@ hundred times as large. Colours are corrections to the image that interpolation 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastgs.gaussians import Gaussians
-from fastgs.models.unet import ResidualBlock
-from fastgs.render import rasterize
 from fastgs.io.resampling import Filter, make_consistent
+from fastgs.io.weights import checked_arguments, filled, find_weights, read_pair, write_pair
+from fastgs.models.residual import ResidualBlock
+from fastgs.render import rasterize
+from fastgs.runtime.precision import has_bfloat16
+
+FORMAT = "fastgs.zoom"
+VERSION = "1"
 
 PER_AXIS = 2  # Gaussians of a pixel along each axis
 NUMBERS = 8  # numbers of a Gaussian: two of the centre, two of the scales, the rotation, and three of the colour
 SCALE = 0.25  # standard deviation, in pixels of the small image, that the network corrects
 REACH = 0.5  # largest correction of a centre, in pixels of the small image
 STRETCH = 1.5  # largest correction of the logarithm of a scale
+
+# Side of the tiles that a large image is enlarged in, in pixels of the small image, and how far the result depends on
+# pixels beyond: 3 x 3 convolutions by one pixel each, Gaussians by 3.5 of the largest standard deviations.
+TILE = 512
+GAUSSIAN_REACH = 5
 
 
 class ZoomNetwork(nn.Module):
@@ -56,49 +66,117 @@ class ZoomNetwork(nn.Module):
         """Map (B, 3, h, w) images in [0, 1] to (B, 2 h, 2 w, 8) corrections, one for each quarter of a pixel."""
         features = self.first((images - 0.5).contiguous(memory_format=torch.channels_last))
         features = features + self.blocks(features)
-        answer = self.head(functional.silu(features)).float()
+        answer: Tensor = self.head(functional.silu(features)).float()
         batch, _, height, width = answer.shape
         quarters = answer.permute(0, 2, 3, 1).reshape(batch, height, width, PER_AXIS, PER_AXIS, NUMBERS)
         return quarters.transpose(2, 3).reshape(batch, PER_AXIS * height, PER_AXIS * width, NUMBERS)
 
-    def gaussians(self, images: Tensor) -> list[Gaussians]:
-        """Return the 4 h w Gaussians of each of (B, 3, h, w) images in [0, 1], on canvases of h x w."""
-        _, _, height, width = images.shape
-        means, scales, rotations, colors = self._attributes(images)
-        return [
-            Gaussians(*each, height, width, "normalized") for each in zip(means, scales, rotations, colors, strict=True)
-        ]
-
     def render(self, images: Tensor, height: int, width: int) -> Tensor:
-        """Render the Gaussians of (B, 3, h, w) images in [0, 1] at a larger size; (B, 3, height, width), not clamped.
+        """Render the Gaussians of (B, 3, h, w) images in [0, 1] at a larger size, differentiable in the weights.
 
-        Whatever the network does, the result is consistent with the images, see `make_consistent`.
+        Returns:
+            (B, 3, height, width), not clamped. Whatever the network does, it is consistent with the images, see
+            `make_consistent`.
         """
-        batch, _, small_height, small_width = images.shape
-        attributes = [each.flatten(0, 1) for each in self._attributes(images)]
-        rendered = rasterize(
-            *attributes,
-            counts=[PER_AXIS**2 * small_height * small_width] * batch,
-            pitches=[(small_height / height, small_width / width)] * batch,
+        pitch = images.shape[2] / height, images.shape[3] / width
+        rendered = self._render(images, self._interpolate(images), (0.0, 0.0), pitch, height, width)
+        return make_consistent(rendered, images, self.filter)
+
+    @torch.no_grad()
+    def enlarge(self, image: Tensor, height: int, width: int) -> Tensor:
+        """Enlarge one (3, h, w) image in [0, 1] as `render` does, in tiles, so that memory is that of a tile.
+
+        Returns:
+            (3, height, width), not clamped.
+        """
+        native = image.device.type == "cpu" and has_bfloat16()
+        base, result = self._interpolate(image[None]), image.new_empty(1, 3, height, width)
+        pitch = image.shape[1] / height, image.shape[2] / width
+        reach = GAUSSIAN_REACH + 2 + 2 * len(self.blocks)
+        for rows in _tiles(image.shape[1], height, reach):
+            for columns in _tiles(image.shape[2], width, reach):
+                (seen_rows, drawn_rows), (seen_columns, drawn_columns) = rows, columns
+                part = image[None, :, seen_rows, seen_columns]
+                quarters = base[:, :, _quartered(seen_rows), _quartered(seen_columns)]
+                # Where the first pixel that is drawn lies on the tile.
+                top = drawn_rows.start * pitch[0] - seen_rows.start
+                left = drawn_columns.start * pitch[1] - seen_columns.start
+                size = drawn_rows.stop - drawn_rows.start, drawn_columns.stop - drawn_columns.start
+                with torch.autocast("cpu", torch.bfloat16, enabled=native):
+                    result[:, :, drawn_rows, drawn_columns] = self._render(part, quarters, (top, left), pitch, *size)
+        return make_consistent(result, image[None], self.filter)[0]
+
+    def _interpolate(self, images: Tensor) -> Tensor:
+        """Return the (B, 3, 2 h, 2 w) images that interpolation and the camera alone give."""
+        size = (PER_AXIS * images.shape[2], PER_AXIS * images.shape[3])
+        with torch.no_grad():
+            enlarged = functional.interpolate(images, size, mode="bicubic", antialias=True)
+            return make_consistent(enlarged, images, self.filter)
+
+    def _render(
+        self,
+        images: Tensor,
+        interpolated: Tensor,
+        corner: tuple[float, float],
+        pitch: tuple[float, float],
+        height: int,
+        width: int,
+    ) -> Tensor:
+        """Render Gaussians of images, or of tiles of them.
+
+        Args:
+            images: (B, 3, h, w) in [0, 1].
+            interpolated: (B, 3, 2 h, 2 w) from `_interpolate`.
+            corner: y, x of the upper left corner of the result, in pixels of the images.
+            pitch: Distance in y and x between pixels of the result, in pixels of the images.
+            height: Height of the result in pixels.
+            width: Width of the result in pixels.
+        """
+        batch, _, rows, columns = interpolated.shape
+        corrections = self(images).flatten(1, 2)
+        y = (torch.arange(rows, device=images.device) + 0.5) / PER_AXIS - corner[0]
+        x = (torch.arange(columns, device=images.device) + 0.5) / PER_AXIS - corner[1]
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)
+        means = grid + REACH * torch.tanh(corrections[..., 0:2])
+        scales = SCALE * torch.exp(STRETCH * torch.tanh(corrections[..., 2:4]))
+        colors = interpolated.permute(0, 2, 3, 1).flatten(1, 2) + corrections[..., 5:8]
+        return rasterize(
+            *(each.flatten(0, 1) for each in (means, scales, corrections[..., 4], colors)),
+            counts=[rows * columns] * batch,
+            pitches=[pitch] * batch,
             height=height,
             width=width,
         )
-        return make_consistent(rendered, images, self.filter)
 
-    def _attributes(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return means, scales, rotations and colours, each (B, 4 h w, ...), in pixels of the images."""
-        batch, _, height, width = images.shape
-        corrections = self(images).flatten(1, 2)
-        rows = (torch.arange(PER_AXIS * height, device=images.device) + 0.5) / PER_AXIS
-        columns = (torch.arange(PER_AXIS * width, device=images.device) + 0.5) / PER_AXIS
-        grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).flatten(0, 1)
-        means = grid + REACH * torch.tanh(corrections[..., 0:2])
-        scales = SCALE * torch.exp(STRETCH * torch.tanh(corrections[..., 2:4]))
-        rotations = corrections[..., 4]
-        size = (PER_AXIS * height, PER_AXIS * width)
-        with torch.no_grad():
-            enlarged = functional.interpolate(images, size, mode="bicubic", antialias=True)
-            enlarged = make_consistent(enlarged, images, self.filter)
-        colors = enlarged.permute(0, 2, 3, 1).flatten(1, 2) + corrections[..., 5:8]
-        return means, scales, rotations, colors
 
+def save_zoom(path: str | Path, network: ZoomNetwork, training: dict[str, Any]) -> None:
+    """Write a network of zooming as PATH.safetensors and PATH.json; see `fastgs.io.weights.write_pair`."""
+    info = {"format": FORMAT, "version": VERSION, "network": network.arguments, "training": training}
+    write_pair(path, network.state_dict(), info)
+
+
+def load_zoom(name_or_path: str | Path) -> ZoomNetwork:
+    """Read a network that `save_zoom` wrote; see `fastgs.models.pretrained.load_weights`."""
+    path = find_weights(name_or_path)
+    tensors, info = read_pair(path, FORMAT, VERSION, "weights of zooming")
+    arguments = checked_arguments(ZoomNetwork, info.get("network"), f"{path.with_suffix('.json')}: network")
+    return filled(lambda: ZoomNetwork(**arguments), tensors, path)
+
+
+def _tiles(small: int, large: int, reach: int) -> list[tuple[slice, slice]]:
+    """Divide an axis into tiles.
+
+    Returns:
+        The pixels of the small image that each tile sees, and those of the large one that it draws.
+    """
+    count = -(-small // TILE)
+    borders = [round(small * number / count) for number in range(count + 1)]
+    drawn = [round(border * large / small) for border in borders]
+    return [
+        (slice(max(0, borders[i] - reach), min(small, borders[i + 1] + reach)), slice(drawn[i], drawn[i + 1]))
+        for i in range(count)
+    ]
+
+
+def _quartered(part: slice) -> slice:
+    return slice(PER_AXIS * part.start, PER_AXIS * part.stop)

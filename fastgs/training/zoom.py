@@ -10,10 +10,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.data import ZoomBatch, ZoomDataModule
-from fastgs.models.zoom import ZoomNetwork
-from fastgs.training.base import TrainedStage
-from fastgs.models.pretrained import save_zoom
 from fastgs.io.resampling import Filter, interpolate
+from fastgs.models.zoom import ZoomNetwork, save_zoom
+from fastgs.training.base import TrainedStage
 
 
 class ZoomStage(TrainedStage):

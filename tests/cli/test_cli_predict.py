@@ -66,7 +66,7 @@ def test_learned_initializer_takes_weights_by_path_or_name(photo_file, out, pred
     (record,) = read_report(out)
     assert (record["init"], record["weights"]) == ("learned", str(folder / "other"))
     assert record["num_gaussians"] == 120 and np.isfinite(record["psnr_init"])
-    monkeypatch.setattr("fastgs.models.pretrained.CHECKPOINTS", folder)
+    monkeypatch.setattr("fastgs.io.weights.CHECKPOINTS", folder)
     assert predict(photo_file, *QUICK, "--init", "learned", "--output", out) == 0
     (again,) = read_report(out)
     assert (again["init"], again["weights"], again["psnr"]) == ("learned", "base", record["psnr"])
@@ -76,7 +76,7 @@ def test_damaged_weights_are_reported(photo_file, out, predict, monkeypatch, err
     folder = photo_file.parent
     save_weights(folder / "base", initializer(), {})
     (folder / "base.json").write_text("{}", encoding="utf-8")
-    monkeypatch.setattr("fastgs.models.pretrained.CHECKPOINTS", folder)
+    monkeypatch.setattr("fastgs.io.weights.CHECKPOINTS", folder)
     assert predict(photo_file, *QUICK, "--init", "learned", "--output", out) == 2
     message = f"fastgs predict: error: argument --init: {folder / 'base.json'}: describes no weights"
     assert error_line().startswith(message) and not out.exists()

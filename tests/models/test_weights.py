@@ -21,7 +21,6 @@ from torch import nn
 import fastgs
 from fastgs.io.weights import MAX_TENSORS
 from fastgs.models import PositionNetwork
-from fastgs.models import pretrained as weights
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights, save_weights
 
@@ -104,7 +103,7 @@ def test_equal_weights_give_equal_bytes(tmp_path, saved):
 
 
 def test_name_in_checkpoints_precedes_file_in_working_folder(tmp_path, saved, monkeypatch):
-    monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("fastgs.io.weights.CHECKPOINTS", tmp_path)
     here = tmp_path / "here"
     save_weights(here / "small", initializer(seed=1), {})
     monkeypatch.chdir(here)
@@ -137,10 +136,10 @@ def test_networks_with_nan_are_not_saved(saved):
 
 
 def test_missing_files_are_named(tmp_path, saved, monkeypatch):
-    monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("fastgs.io.weights.CHECKPOINTS", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"^nothing: no such weights; .* in checkpoints/ \(small\)$"):
         load_weights("nothing")
-    monkeypatch.setattr(weights, "CHECKPOINTS", tmp_path / "empty")
+    monkeypatch.setattr("fastgs.io.weights.CHECKPOINTS", tmp_path / "empty")
     for missing in ("", "nothing", tmp_path, tmp_path / "nothing.safetensors"):
         message = f"^{missing}: no such weights; .* in checkpoints/ \\(none there yet\\)$"
         with pytest.raises(FileNotFoundError, match=message):
