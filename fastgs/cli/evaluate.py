@@ -1,4 +1,4 @@
-"""`fastgs evaluate`: measures methods or codecs on images, and writes records. evaluating.py does the work."""
+"""`fastgs evaluate`: measures methods, codecs or zooming on images, and writes records. evaluating.py does the work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastgs.cli.images import add_seed
 from fastgs.data.datasets import image_folders
 from fastgs.evaluation.codecs.coders import check_codec, codec_names
 from fastgs.fitting.options import FitOptions
-from fastgs.methods import METHODS
+from fastgs.methods import METHODS, ZOOM_WEIGHTS
 from fastgs.methods.arguments import check_arguments
 
 _T = TypeVar("_T", str, int, float)
@@ -23,8 +23,9 @@ def declare(parser: Parser) -> None:
     """Declare the options of the subcommand."""
     parser.description = (
         "Fit every image by every method with every K and budget, on the CPU, or write it by every codec "
-        "at every rate, and write one record for each fit or file. Records that the file has already are not made "
-        "again, so that what was broken off continues where it stopped, and what is new is added."
+        "at every rate, or reduce it and enlarge it again in every way, and write one record for each. Records that "
+        "the file has already are not made again, so that what was broken off continues where it stopped, and what is "
+        "new is added."
     )
     add = parser.add_argument
     named = ", ".join(image_folders())
@@ -32,7 +33,12 @@ def declare(parser: Parser) -> None:
     kinds = parser.add_mutually_exclusive_group(required=True)
     kinds.add_argument("--methods", type=_list(str), metavar="NAME,...", help=f"some of {', '.join(METHODS)}")
     kinds.add_argument("--codec", type=_list(str), metavar="NAME,...", help=f"some of {', '.join(codec_names())}")
-    add("-k", "--num-gaussians", type=_list(int), metavar="K,...", help="with --methods: numbers of Gaussians")
+    zoom = "factors by which images are reduced, and enlarged again by interpolation, by fits and by a network"
+    kinds.add_argument("--zoom", type=_list(float), metavar="F,...", help=zoom)
+    add("-k", "--num-gaussians", type=_list(int), metavar="K,...", help="with --methods or --zoom: numbers of "
+        "Gaussians")  # fmt: skip
+    network = f"with --zoom: a name in checkpoints/ or a path; none leaves the network out (default: {ZOOM_WEIGHTS})"
+    add("--zoom-weights", metavar="NAME_OR_PATH", help=network)
     add("--bpp", type=_list(float), metavar="R,...", help="with --codec: bits per pixel that files may have at most")
     add("--iterations", type=_list(int), metavar="N,...", help="budgets as numbers of iterations; with --codec, those "
         "of each fit of a codec by Gaussians (default: the codec's own)")  # fmt: skip
@@ -53,10 +59,12 @@ def declare(parser: Parser) -> None:
 def _evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
     """Check the options, and measure."""
     _check_shared_options(parser, arguments)
-    if arguments.codec is None:
+    if arguments.methods is not None:
         _check_method_options(parser, arguments)
-    else:
+    elif arguments.codec is not None:
         _check_codec_options(parser, arguments)
+    else:
+        _check_zoom_options(parser, arguments)
     from fastgs.cli.evaluating import evaluate  # deferred: a wrong option is found without torch
 
     return evaluate(parser, arguments)
@@ -66,6 +74,8 @@ def _check_shared_options(parser: Parser, arguments: argparse.Namespace) -> None
     """End with one line if one of the options that methods and codecs share is wrong."""
     if arguments.workers < 1:
         parser.error(f"argument --workers: must be at least 1, got {arguments.workers}")
+    if arguments.zoom_weights is not None and arguments.zoom is None:
+        parser.error("argument --zoom-weights: not allowed without argument --zoom")
     if arguments.full_size:
         arguments.size = None
     try:
@@ -109,6 +119,20 @@ def _check_codec_options(parser: Parser, arguments: argparse.Namespace) -> None:
     try:
         for name in arguments.codec:
             check_codec(name)
+    except ValueError as error:
+        wrong_argument(parser, error)
+
+
+def _check_zoom_options(parser: Parser, arguments: argparse.Namespace) -> None:
+    """End with one line if one of the options for zooming is wrong."""
+    for value, option in ((arguments.bpp, "--bpp"), (arguments.seconds, "--seconds")):
+        if value is not None:
+            parser.error(f"argument {option}: not allowed with argument --zoom")
+    try:
+        for zoom in arguments.zoom:
+            check_arguments(num_gaussians=1, zoom=zoom)
+        for count in arguments.num_gaussians or []:
+            check_arguments(num_gaussians=count)
     except ValueError as error:
         wrong_argument(parser, error)
 

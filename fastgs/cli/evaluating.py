@@ -22,9 +22,17 @@ from fastgs.evaluation.harness import ImageRecordT, ImageTaskT, RecordFile, meas
 from fastgs.evaluation.methods.measure import measure as measure_method
 from fastgs.evaluation.methods.records import Budget, MethodRecord, MethodTask
 from fastgs.evaluation.records import ImageRecord
+from fastgs.evaluation.zoom.measure import KERNELS, PLAIN_FIT, ZOOM_FIT
+from fastgs.evaluation.zoom.measure import measure as measure_zoom
+from fastgs.evaluation.zoom.records import ZoomRecord, ZoomTask
+from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.io.finding import find_images
+from fastgs.methods import ZOOM_WEIGHTS
 
-_KINDS: tuple[type[ImageRecord], ...] = (MethodRecord, CodecRecord)
+# K at 512 x 512 unless another is asked for: half as many as a photo reduced by two has pixels.
+ZOOM_GAUSSIANS = 32_768
+
+_KINDS: tuple[type[ImageRecord], ...] = (MethodRecord, CodecRecord, ZoomRecord)
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,12 @@ class _Work(Generic[ImageTaskT, ImageRecordT]):
 
 
 def evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
-    """Measure methods or codecs, and return the exit code."""
-    if arguments.codec is None:
+    """Measure methods, codecs or enlargements, and return the exit code."""
+    if arguments.methods is not None:
         return _run(parser, arguments, _method_work(arguments))
-    return _run(parser, arguments, _codec_work(arguments))
+    if arguments.codec is not None:
+        return _run(parser, arguments, _codec_work(arguments))
+    return _run(parser, arguments, _zoom_work(parser, arguments))
 
 
 def _run(parser: Parser, arguments: argparse.Namespace, work: _Work[ImageTaskT, ImageRecordT]) -> int:
@@ -122,3 +132,43 @@ def _codec_work(arguments: argparse.Namespace) -> _Work[CodecTask, CodecRecord]:
         ]
 
     return _Work(CodecRecord, make_tasks, lambda task: int(arguments.codec.index(task.codec)), measure_codec)
+
+
+def _zoom_work(parser: Parser, arguments: argparse.Namespace) -> _Work[ZoomTask, ZoomRecord]:
+    """Return the work for --zoom: every factor in every way, with and without a network."""
+    network, digest = None, None
+    if arguments.zoom_weights != "none":
+        from fastgs.io.weights import find_weights, sha256_of
+        from fastgs.models.zoom import load_zoom
+
+        network = arguments.zoom_weights or ZOOM_WEIGHTS
+        try:
+            load_zoom(network)
+            digest = sha256_of(find_weights(network))
+        except (FileNotFoundError, ValueError) as error:
+            parser.error(f"argument --zoom-weights: {error}")
+    counts = arguments.num_gaussians or [ZOOM_GAUSSIANS]
+    budgets = arguments.iterations or [DEFAULT_ITERATIONS]
+    fits = [PLAIN_FIT, ZOOM_FIT, *([] if network is None else [network])]
+    ways: list[tuple[str, int | None, int | None]] = [(kernel, None, None) for kernel in KERNELS]
+    ways += list(product(fits, counts, budgets))
+
+    def make_tasks(image: str, sha256: str) -> list[ZoomTask]:
+        return [
+            ZoomTask(
+                enlarger=enlarger,
+                weights=digest if enlarger == network else None,
+                image=image,
+                sha256=sha256,
+                size=arguments.size,
+                zoom=zoom,
+                num_gaussians=count,
+                iterations=iterations,
+                seed=None if count is None else arguments.seed,
+            )
+            for zoom in arguments.zoom
+            for enlarger, count, iterations in ways
+        ]
+
+    ranks = {enlarger: rank for rank, enlarger in enumerate([*KERNELS, *fits])}
+    return _Work(ZoomRecord, make_tasks, lambda task: ranks[task.enlarger], measure_zoom)

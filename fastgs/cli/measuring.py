@@ -70,5 +70,5 @@ def existing_records(parser: Parser, path: Path, kind: type[_RecordT], *others: 
         parser.error(f"argument --output: {error}")
     records = {record.task: record for record in found if isinstance(record, kind)}
     if len(records) < len(found):
-        parser.error(f"argument --output: {path}: methods and codecs cannot share a file; name another")
+        parser.error(f"argument --output: {path}: holds records of another kind; name another file")
     return records

@@ -14,12 +14,12 @@ from fastgs.definition import Backend, Blend
 from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FIT_OPTIONS, FitOptions
 from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.methods import LEARNED, WEIGHTS
+from fastgs.methods import LEARNED, WEIGHTS, ZOOM_WEIGHTS
 from fastgs.methods.arguments import check_arguments, check_init
 from fastgs.runtime.lazy import call
 
 # Options of the image that `Predictor.__call__` takes under the same name.
-IMAGE_OPTIONS = ("num_gaussians", "seed", "size", "blend", "background")
+IMAGE_OPTIONS = ("num_gaussians", "seed", "size", "zoom", "blend", "background")
 
 
 def declare(parser: Parser) -> None:
@@ -45,6 +45,10 @@ def declare(parser: Parser) -> None:
     add("--weights", metavar="NAME_OR_PATH", help=trained)
     add_seed(parser)
     add_size(parser)
+    zoom = "make the reconstruction F times as large as the image, with detail from a trained network (default: 1)"
+    add("--zoom", type=float, metavar="F", help=zoom)
+    network = f"network of --zoom: a name in checkpoints/ or a path; none interpolates (default: {ZOOM_WEIGHTS})"
+    add("--zoom-weights", metavar="NAME_OR_PATH", help=network)
     add("--blend", default="normalized", help=f"{' or '.join(get_args(Blend))} (default: normalized)")
     add("--loss", default="mse", help=f"{', '.join(LOSSES)} (default: mse)")
     add_background(parser)
@@ -65,7 +69,11 @@ def declare(parser: Parser) -> None:
 def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
     """Check the options, and fit every image that can be."""
     _check_usage(parser, arguments)
-    if check_init(arguments.init, arguments.weights) == LEARNED:
+    if arguments.zoom is not None and arguments.zoom_weights is None:
+        arguments.zoom_weights = ZOOM_WEIGHTS
+    elif arguments.zoom_weights == "none":
+        arguments.zoom_weights = None
+    if check_init(arguments.init, arguments.weights) == LEARNED or arguments.zoom_weights is not None:
         call("fastgs.cli.predicting:check_networks", parser, arguments)
     is_file = arguments.output.suffix == ".safetensors"
     folder = arguments.output.parent if is_file else arguments.output
@@ -89,7 +97,7 @@ def _count_workers(arguments: argparse.Namespace, paths: list[Path]) -> int:
     if arguments.seconds is not None or has_gpu(arguments.backend):
         return 1
     networks = check_init(arguments.init, arguments.weights) == LEARNED
-    return choose_workers(paths, arguments.size, arguments.num_gaussians, networks)
+    return choose_workers(paths, arguments.size, arguments.num_gaussians, networks, arguments.zoom or 1)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -101,6 +109,8 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         FitOptions(**{name: getattr(arguments, name) for name in FIT_OPTIONS})
     except ValueError as error:
         wrong_argument(parser, error)
+    if arguments.zoom_weights is not None and arguments.zoom is None:
+        parser.error("argument --zoom-weights: is for --zoom; give the factor, such as --zoom 2")
     if arguments.stack and arguments.background is not None:
         parser.error("argument --background: not allowed with argument --stack, which keeps alpha as a channel")
     if arguments.output.suffix == ".safetensors" and not arguments.stack:

@@ -23,16 +23,19 @@ from fastgs.predictor import Predictor, Result
 def check_networks(parser: Parser, arguments: argparse.Namespace) -> None:
     """End with one line if the networks cannot be had."""
     _load_predictor.cache_clear()  # the files may be others than those of an earlier run in this process
+    option = "--zoom-weights"
     try:
-        _load_predictor(arguments.init, arguments.weights)
+        Predictor(zoom_weights=arguments.zoom_weights)
+        option = "--init" if arguments.weights is None else "--weights"
+        _load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
     except (FileNotFoundError, ValueError) as error:
-        parser.error(f"argument {'--init' if arguments.weights is None else '--weights'}: {error}")
+        parser.error(f"argument {option}: {error}")
 
 
 def plan(arguments: argparse.Namespace, paths: list[Path], label: str) -> Job:
     """Prepare the fit of an image, or of several as a stack."""
-    predictor = _load_predictor(arguments.init, arguments.weights)
-    taken = ("num_gaussians", "seed", "blend", *FIT_OPTIONS)  # the picture has its size and background already
+    predictor = _load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
+    taken = ("num_gaussians", "seed", "zoom", "blend", *FIT_OPTIONS)  # the picture has its size and background already
     options = {name: getattr(arguments, name) for name in taken}
     source = _read(paths, arguments)
     outputs = _name_outputs(source, arguments)
@@ -45,6 +48,7 @@ def plan(arguments: argparse.Namespace, paths: list[Path], label: str) -> Job:
                 image=paths[0],
                 init=predictor.init,
                 weights=predictor.weights,
+                zoom_weights=predictor.zoom_weights,
                 seed=arguments.seed,
                 loss=arguments.loss,
             )
@@ -59,9 +63,9 @@ def plan(arguments: argparse.Namespace, paths: list[Path], label: str) -> Job:
 
 
 @lru_cache(maxsize=1)
-def _load_predictor(init: str | None, weights: str | None) -> Predictor:
+def _load_predictor(init: str | None, weights: str | None, zoom_weights: str | None) -> Predictor:
     """Return the predictor of a run, which is made once in each process."""
-    return Predictor(init, weights)
+    return Predictor(init, weights, zoom_weights)
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,11 @@ def _write(outputs: list[Path], result: Result, source: _Input, arguments: argpa
 def _format_line(subject: str, output: Path, result: Result, target_psnr: float | None) -> str:
     """Return the line about an image that is done."""
     seconds = result.seconds_init + result.seconds_fit
-    line = f"{subject} -> {output}  {result.psnr:.2f} dB  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
+    quality = f"{result.psnr:.2f} dB"
+    if result.psnr_small is not None:  # the target is an estimate, and only the image is known
+        _, height, width = result.target.shape
+        quality = f"{width} x {height}, {result.psnr_small:.2f} dB when reduced"
+    line = f"{subject} -> {output}  {quality}  {len(result.gaussians)} Gaussians  {seconds:.1f} s"
     if target_psnr is not None and result.psnr < target_psnr:
         line += f"  (below the target of {target_psnr:g} dB)"
     return line

@@ -20,6 +20,9 @@ from fastgs.evaluation.methods import tables as method_tables
 from fastgs.evaluation.methods.records import MethodRecord
 from fastgs.evaluation.records import ImageRecord, Record, load_records
 from fastgs.evaluation.tables import Table
+from fastgs.evaluation.zoom import plots as zoom_plots
+from fastgs.evaluation.zoom import tables as zoom_tables
+from fastgs.evaluation.zoom.records import ZoomRecord
 from fastgs.io.files import atomic_write
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class _Kind(NamedTuple):
 _KINDS: dict[type[Record], _Kind] = {
     MethodRecord: _Kind("methods", method_tables.tables, method_plots.figures),
     CodecRecord: _Kind("codecs", codec_tables.tables, codec_plots.figures),
+    ZoomRecord: _Kind("enlargements", zoom_tables.tables, zoom_plots.figures),
     AutoencoderRecord: _Kind("autoencoders", autoencoder_tables.tables, autoencoder_plots.figures),
 }
 
@@ -57,8 +61,10 @@ def declare(parser: Parser) -> None:
     add("files", nargs="+", type=Path, metavar="FILE", help="written by `fastgs evaluate` or `fastgs splats evaluate`")
     output = "folder for table.md and figures: of methods psnr-iterations.png, psnr-seconds.png, psnr-gaussians.png "
     output += "and, if pictures were kept, errors.png; of codecs psnr-bpp.png and, for images of at least 176 pixels, "
-    output += "ms-ssim-bpp.png; of autoencoders psnr-latent.png and ssim-latent.png (default: the table goes to the "
-    output += "screen)"
+    output += (
+        "ms-ssim-bpp.png; of enlargements details.png, if pictures were kept; of autoencoders psnr-latent.png and "
+    )
+    output += "ssim-latent.png (default: the table goes to the screen)"
     add("--output", type=Path, metavar="DIR", help=output)
     parser.set_defaults(run=lambda arguments: _run(parser, arguments))
 

@@ -37,7 +37,9 @@ def check_workers(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error(f"argument --workers: must be at least 1, got {arguments.workers}")
 
 
-def choose_workers(paths: Iterable[Path], size: int | None, num_gaussians: int | None, networks: bool = False) -> int:
+def choose_workers(
+    paths: Iterable[Path], size: int | None, num_gaussians: int | None, networks: bool = False, zoom: float = 1
+) -> int:
     """Return the number of processes for images on the CPU.
 
     Args:
@@ -45,12 +47,13 @@ def choose_workers(paths: Iterable[Path], size: int | None, num_gaussians: int |
         size: Side that they are scaled to; None if they keep their size.
         num_gaussians: K; None if it is not known before.
         networks: True if networks predict the start.
+        zoom: Factor by which canvases are larger than the images.
     """
     pixels = [_count_pixels(path) for path in paths]
     workers = min(threads.num_threads(), len(pixels) // IMAGES_PER_WORKER)
     memory = available_memory()
     if workers > 1 and memory is not None:
-        fitted = max(pixels) if size is None else size**2
+        fitted = round((max(pixels) if size is None else size**2) * zoom**2)
         count = fitted // 4 if num_gaussians is None else num_gaussians
         work = PER_PIXEL * fitted + PER_TILE_PIXEL * min(fitted, TILE)
         need = LIBRARIES + PER_FILE_PIXEL * max(pixels) + PER_GAUSSIAN * count

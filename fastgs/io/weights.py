@@ -120,6 +120,11 @@ def find_weights(name_or_path: str | Path) -> Path:
     )
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    return hashlib.sha256(_read_bytes(path)).hexdigest()
+
+
 def format_of(name_or_path: str | Path) -> str | None:
     """Return the format of weights as their JSON states it; None if it states none, or cannot be read.
 
@@ -254,7 +259,9 @@ def _read_info(path: Path, tensors: Path, form: str, version: str, holds: str) -
     except ValueError as error:
         raise ValueError(f"{path}: not a readable JSON file ({error})") from error
     if not isinstance(info, dict) or info.get("format") != form:
-        raise ValueError(f"{path}: describes no {holds} (not written by fastgs)")
+        found = info.get("format") if isinstance(info, dict) else None
+        kind = f"is of the format {found!r}" if isinstance(found, str) else "was not written by fastgs"
+        raise ValueError(f"{path}: describes no {holds} ({kind[:60]})")
     if info.get("version") != version:
         raise ValueError(f"{path}: is of version {info.get('version')!r}; this fastgs reads version {version!r}")
     return info

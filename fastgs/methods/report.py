@@ -11,7 +11,16 @@ from fastgs.methods.method import Result
 Record = dict[str, Any]
 
 
-def describe(result: Result, *, image: str | Path, init: str, weights: str | None, seed: int, loss: str) -> Record:
+def describe(
+    result: Result,
+    *,
+    image: str | Path,
+    init: str,
+    weights: str | None,
+    seed: int,
+    loss: str,
+    zoom_weights: str | None = None,
+) -> Record:
     """Return the record of a result.
 
     Args:
@@ -21,10 +30,13 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         weights: Name or path of the networks; None for a heuristic.
         seed: Random seed.
         loss: Name of the loss.
+        zoom_weights: Name or path of the network of zooming; None if there was none.
 
     Returns:
-        Numbers and strings by name. `psnr_of` says which values the PSNR is of; `psnr_linear` is the PSNR in linear
-        light, None without high dynamic range; `ms_ssim` is None where the image is too small for it.
+        Numbers and strings by name. `zoom` is the factor by which the canvas is larger than the image, and `psnr_small`
+        the PSNR of the reconstruction, reduced again, against the image; None without zoom. `psnr_of` says which values
+        the PSNR is of; `psnr_linear` is the PSNR in linear light, None without high dynamic range; `ms_ssim` is None
+        where the image is too small for it.
     """
     from fastgs.metrics.quality import ms_ssim  # deferred: imports torchmetrics
 
@@ -33,6 +45,8 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         "image": str(image),
         "height": height,
         "width": width,
+        "zoom": None if result.small is None else height / result.small.shape[1],
+        "zoom_weights": zoom_weights,
         "channels": result.gaussians.channels,
         "alpha": result.gaussians.alpha,
         "num_gaussians": len(result.gaussians),
@@ -45,6 +59,7 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         "psnr_init": result.psnr_init,
         "psnr": result.psnr,
         "psnr_of": _describe_values(result),
+        "psnr_small": result.psnr_small,
         "psnr_linear": result.psnr_linear,
         "ms_ssim": ms_ssim(result.image, result.target),
         "seconds_init": result.seconds_init,

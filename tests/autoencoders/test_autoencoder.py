@@ -204,7 +204,7 @@ RANGE = {"low": [0.0] * 8, "high": [0.0] * 8, "mean": [0.0] * 8, "std": [0.0] * 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "fastgs.weights"}, "describes no autoencoder (not written by fastgs)"),
+        ({"format": "fastgs.weights"}, "describes no autoencoder (is of the format 'fastgs.weights')"),
         ({"content": "sounds"}, "content: expected one of splats, pixels, got 'sounds'"),
         ({"content": "pixels"}, "normalization: splats have one and pixels have none; the content is pixels"),
         ({"normalization": None}, "normalization: splats have one"),

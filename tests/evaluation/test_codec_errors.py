@@ -83,7 +83,7 @@ def test_methods_and_codecs_do_not_share_a_file(codec_records, method_records, p
     for output, arguments in ((codec_records, methods), (method_records, CODEC_GRID)):
         before = output.read_bytes()
         assert run("evaluate", photos, *arguments, "--output", output) == 2
-        reason = f"argument --output: {output}: methods and codecs cannot share a file; name another"
+        reason = f"argument --output: {output}: holds records of another kind; name another file"
         assert capsys.readouterr().err == f"fastgs evaluate: error: {reason}\n"
         assert output.read_bytes() == before
 

@@ -159,7 +159,7 @@ DAMAGES = {
     "json of a number": (lambda path: path.with_suffix(".json").write_text("9" * 5000), "{stem}.json: not a readable "),
     "json of nan": (lambda path: edit(path, training=math.inf), "{stem}.json: not a readable JSON file (holds the num"),
     "json foreign": (lambda path: path.with_suffix(".json").write_text("[1]"), "{stem}.json: describes no weights"),
-    "format": (lambda path: edit(path, format="pt"), "{stem}.json: describes no weights (not written by fastgs)"),
+    "format": (lambda path: edit(path, format="pt"), "{stem}.json: describes no weights (is of the format 'pt')"),
     "version": (lambda path: edit(path, version="1"), "{stem}.json: is of version '1'; this fastgs reads version '2'"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-9]), "{stem}.safetensors: not a readable safetensors"),
     "empty": (lambda path: path.write_bytes(b""), "{stem}.safetensors: not a readable safetensors file"),
