@@ -61,10 +61,8 @@ def declare(parser: Parser) -> None:
     add("files", nargs="+", type=Path, metavar="FILE", help="written by `fastgs evaluate` or `fastgs splats evaluate`")
     output = "folder for table.md and figures: of methods psnr-iterations.png, psnr-seconds.png, psnr-gaussians.png "
     output += "and, if pictures were kept, errors.png; of codecs psnr-bpp.png and, for images of at least 176 pixels, "
-    output += (
-        "ms-ssim-bpp.png; of enlargements details.png, if pictures were kept; of autoencoders psnr-latent.png and "
-    )
-    output += "ssim-latent.png (default: the table goes to the screen)"
+    output += "ms-ssim-bpp.png; of enlargements details.png, if pictures were kept; of autoencoders psnr-latent.png "
+    output += "and ssim-latent.png (default: the table goes to the screen)"
     add("--output", type=Path, metavar="DIR", help=output)
     parser.set_defaults(run=lambda arguments: _run(parser, arguments))
 

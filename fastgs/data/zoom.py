@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from fastgs.data.datamodule import FolderDataModule
 from fastgs.data.folder import Batch, collate
-from fastgs.io.resampling import FILTERS, Filter, reduce
+from fastgs.io.resampling import Filter, check_filter, reduce
 
 # The smallest image that a pair may have, in pixels: the networks see some of the surroundings.
 MIN_SIDE = 8
@@ -96,8 +96,10 @@ class ZoomDataModule(FolderDataModule):
             )
         if val_factor < 1:
             raise ValueError(f"data.val_factor: must be at least 1, got {val_factor}")
-        if filter not in FILTERS:
-            raise ValueError(f"data.filter: expected one of {', '.join(FILTERS)}, got {filter!r}")
+        try:
+            check_filter(filter)
+        except ValueError as error:
+            raise ValueError(f"data.{error}") from error
         self.lowest = lowest
         self.highest = highest
         self.val_factor = val_factor

@@ -41,7 +41,11 @@ def reduce(images: Tensor, height: int, width: int, filter: Filter = "bicubic") 
     Raises:
         ValueError: The filter is unknown, or the size is larger than that of the images.
     """
-    _check(filter, images.shape, (height, width))
+    check_filter(filter)
+    if height > images.shape[-2] or width > images.shape[-1]:
+        raise ValueError(
+            f"size: {width} x {height} pixels are more than the {images.shape[-1]} x {images.shape[-2]} of the image"
+        )
     if filter == "area":
         return functional.interpolate(images, (height, width), mode="area")
     return functional.interpolate(images, (height, width), mode=filter, antialias=True)
@@ -75,13 +79,14 @@ def interpolate(image: Tensor, height: int, width: int, kernel: Kernel = "bicubi
     return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes])).to(image)
 
 
-def _check(filter: str, large: torch.Size, small: tuple[int, int]) -> None:
+def check_filter(filter: str) -> None:
+    """Check the name of a filter of `reduce`.
+
+    Raises:
+        ValueError: It is unknown.
+    """
     if filter not in FILTERS:
         raise ValueError(f"filter: expected one of {', '.join(FILTERS)}, got {filter!r}")
-    if small[0] > large[-2] or small[1] > large[-1]:
-        raise ValueError(
-            f"size: {small[1]} x {small[0]} pixels are more than the {large[-1]} x {large[-2]} of the image"
-        )
 
 
 @lru_cache(maxsize=32)

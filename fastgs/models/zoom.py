@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastgs.io.resampling import Filter, make_consistent
+from fastgs.io.resampling import Filter, check_filter, make_consistent
 from fastgs.io.weights import checked_arguments, filled, find_weights, read_pair, write_pair
 from fastgs.models.residual import ResidualBlock
 from fastgs.render import rasterize
@@ -53,6 +53,7 @@ class ZoomNetwork(nn.Module):
         for name, value in {"width": width, "blocks": blocks}.items():
             if value < 1:
                 raise ValueError(f"{name}: must be at least 1, got {value}")
+        check_filter(filter)
         self.arguments: dict[str, Any] = {"width": width, "blocks": blocks, "filter": filter}
         self.filter: Filter = filter
         self.first = nn.Conv2d(3, width, 3, padding=1)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli_data import HEIGHT, QUICK, WIDTH, read_report
-from networks import initializer
+from networks import disturbed, initializer
 from PIL import Image
 from skimage import data
 
 import fastgs
+from fastgs.models import ZoomNetwork
 from fastgs.models.pretrained import save_weights
+from fastgs.models.zoom import save_zoom
 
 
 def test_predict_writes_files_and_report(photo_file, out, predict, names, capsys):
@@ -132,3 +135,23 @@ def test_help_and_version(run_cli, capsys):
     assert run_cli("predict", "--help") == 0
     printed = capsys.readouterr().out
     assert "--num-gaussians" in printed and "random, nearest, learned" in " ".join(printed.split())
+
+
+def test_zoom_writes_the_enlarged_picture(photo_file, out, predict, capsys, error_line):
+    torch.manual_seed(0)
+    save_zoom(photo_file.parent / "sharp", disturbed(ZoomNetwork(width=6, blocks=1), size=0.02), {})
+    for weights in (str(photo_file.parent / "sharp"), "none"):
+        assert predict(photo_file, *QUICK, "--zoom", 1.5, "--zoom-weights", weights, "--output", out) == 0
+        (record,) = read_report(out)
+        height, width = round(1.5 * HEIGHT), round(1.5 * WIDTH)
+        assert (record["height"], record["width"]) == (height, width) and record["psnr_small"] > 15
+        assert record["zoom_weights"] == (None if weights == "none" else weights)
+        assert record["zoom"] == pytest.approx(1.5, abs=0.05)
+        with Image.open(out / "photo.png") as picture:
+            assert picture.size == (width, height)
+        line = capsys.readouterr().out
+        assert f"{width} x {height}, {record['psnr_small']:.2f} dB when reduced" in line
+    assert predict(photo_file, *QUICK, "--zoom-weights", "none", "--output", out) == 2
+    assert "argument --zoom-weights: is for --zoom; give the factor" in error_line()
+    assert predict(photo_file, *QUICK, "--zoom", 0, "--output", out) == 2
+    assert "argument --zoom: must be from 1 to 16, got 0" in error_line()
