@@ -1,8 +1,8 @@
-"""Report of all results: benchmarks/RESULTS.md with every table, and one table in README.md.
+"""Report of all results: benchmarks/RESULTS.md with every table, and some in README.md and docs/.
 
     python -m benchmarks.quality.report
 
-Between their markers, both pages are written anew from benchmarks/results/*.json; two figures in assets/ are, too.
+Between their markers, pages are written anew from benchmarks/results/*.json; three figures in assets/ are, too.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from benchmarks.environment import RESULTS
-from benchmarks.quality import tables
+from benchmarks.quality import starts, tables
 from fastgs.codec import SCHEMES
 from fastgs.evaluation.autoencoders import tables as autoencoder_tables
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord
@@ -28,17 +29,20 @@ from fastgs.evaluation.methods.plots import plot_runs
 from fastgs.evaluation.methods.records import Budget, MethodRecord
 from fastgs.evaluation.records import load_records
 from fastgs.evaluation.tables import IMAGE_MEASURES, Table
+from fastgs.evaluation.zoom import tables as zoom_tables
+from fastgs.evaluation.zoom.records import ZoomRecord
 from fastgs.io.files import atomic_write
 from fastgs.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGE = ROOT / "benchmarks" / "RESULTS.md"
+NETWORKS = ROOT / "docs" / "concepts" / "networks.md"
 START, END = "<!-- results: written by benchmarks/quality/report.py -->", "<!-- end of results -->"
 
 # JSON files that programs in benchmarks/ wrote; the others are records of `fastgs evaluate`.
 PROGRAMS = (
-    *("quality", "ablations", "sizes", "oracles"),
+    *("quality", "ablations", "sizes", "oracles", "starts"),
     *("alpha", "stacks"),
     *("training", "rasterizer", "channels", "memory", "decoding", "splats"),
 )
@@ -111,6 +115,20 @@ def peers_block(peers: list[CodecRecord], records: list[CodecRecord]) -> str:
     return replace(table, title=title).markdown()
 
 
+def zoom_blocks(records: list[ZoomRecord]) -> list[str]:
+    """Return tables of enlarging, as `fastgs table` shows them."""
+    return [table.markdown() for table in zoom_tables.tables(records)]
+
+
+def start_blocks(results: dict[str, Any], folder: str = "../assets") -> list[str]:
+    """Return what a start can be worth, and what the learned one is worth in time, with a figure."""
+    return [
+        tables.oracles_table(results["oracles"]).markdown(),
+        tables.starts_table(results["starts"]).markdown(),
+        draw("starts", starts.plot(results["starts"]), "PSNR over seconds from both starts", folder),
+    ]
+
+
 def autoencoders_blocks(records: list[AutoencoderRecord]) -> list[str]:
     """Return all autoencoders, as `fastgs table` shows them, and what they make of some images."""
     (table,) = autoencoder_tables.tables(records)
@@ -121,15 +139,15 @@ def autoencoders_blocks(records: list[AutoencoderRecord]) -> list[str]:
     ]
 
 
-def draw(name: str, figure: Figure, title: str) -> str:
+def draw(name: str, figure: Figure, title: str, folder: str = "../assets") -> str:
     """Write a figure as assets/NAME.png, and return the line that shows it."""
     figure.savefig(ROOT / "assets" / f"{name}.png", dpi=110, bbox_inches="tight")
-    return show(name, title)
+    return show(name, title, folder)
 
 
-def show(name: str, title: str) -> str:
-    """Return the line of RESULTS.md that shows assets/NAME.png."""
-    return f"![{title}](../assets/{name}.png)\n"
+def show(name: str, title: str, folder: str = "../assets") -> str:
+    """Return the line of a page that shows assets/NAME.png; `folder` is the path of assets/ from there."""
+    return f"![{title}]({folder}/{name}.png)\n"
 
 
 def write(path: Path, blocks: Iterable[str]) -> None:
@@ -147,20 +165,22 @@ def write(path: Path, blocks: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Rewrite both pages."""
+    """Rewrite all pages."""
     results = {name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in PROGRAMS}
     methods = load_records(RESULTS / "methods.json", MethodRecord)
     rates = load_records(RESULTS / "rates.json", CodecRecord)
+    zoom = load_records(RESULTS / "zoom.json", ZoomRecord)
     peers = load_records(RESULTS / "rates_peers.json", CodecRecord)
     autoencoders = load_records(RESULTS / "autoencoders.json", AutoencoderRecord)
     sections = {
         "Fits": [tables.quality_table(results["quality"]).markdown()],
         "Methods": methods_blocks(methods),
+        "Zoom": zoom_blocks(zoom),
         "Codecs": [*rates_blocks(rates), peers_block(peers, rates), tables.describe_decoding(results["decoding"])],
         "Parts of the method": [
             tables.ablations_table(results["ablations"]).markdown(),
             tables.sizes_table(results["sizes"]).markdown(),
-            tables.oracles_table(results["oracles"]).markdown(),
+            *start_blocks(results),
         ],
         "Datasets of Gaussians and autoencoders": [
             tables.splats_table(results["splats"]).markdown(),
@@ -180,6 +200,7 @@ def main() -> None:
     }
     write(PAGE, [block for title, blocks in sections.items() for block in (f"## {title}\n", *blocks)])
     write(README, [readme_table(methods).markdown()])
+    write(NETWORKS, start_blocks(results, folder="../../assets"))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.quality import starts
 from fastgs.evaluation.tables import Table
 
 Content = dict[str, Any]
@@ -57,6 +58,23 @@ def oracles_table(content: Content) -> Table:
         "heuristic's"
     )
     return _variants_table(title, content)
+
+
+def starts_table(content: Content) -> Table:
+    """Return what both starts reach in which time: PSNR, and in brackets the seconds with the start."""
+    settings, records = content["settings"], content["records"]
+    rows = []
+    for count in settings["num_gaussians"]:
+        for name in starts.NAMES:
+            cells = [f"{psnr:.2f} ({seconds:.2f} s)" for _, seconds, psnr in starts.points(records, count, name)]
+            rows.append([f"{count:,}", name, *cells])
+    images = len({record["image"] for record in records})
+    title = (
+        f"What the learned start is worth, in iterations and in seconds: PSNR in dB, mean of {images} photos at "
+        f"{settings['size']} x {settings['size']}; in brackets the median seconds of start and fit together"
+    )
+    headings = ["K", "start", *("at once" if not n else f"{n} iterations" for n in sorted(settings["iterations"]))]
+    return Table(title, headings, rows, "rl" + "r" * len(settings["iterations"]))
 
 
 def _variants_table(title: str, content: Content) -> Table:

@@ -18,7 +18,7 @@ def report(monkeypatch):
     return report
 
 
-@pytest.mark.parametrize("name", ["oracles", "quality"])
+@pytest.mark.parametrize("name", ["oracles", "quality", "starts"])
 def test_missing_photos_end_with_one_line_and_leave_the_results(name, tmp_path, monkeypatch):
     results = FOLDER / "results" / f"{name}.json"
     before = results.read_bytes()
@@ -34,15 +34,20 @@ def test_missing_photos_end_with_one_line_and_leave_the_results(name, tmp_path, 
 
 def test_results_page_is_what_the_report_writes(report, tmp_path, monkeypatch):
     page, readme, assets = tmp_path / "benchmarks" / "RESULTS.md", tmp_path / "README.md", tmp_path / "assets"
+    networks = tmp_path / "docs" / "concepts" / "networks.md"
     page.parent.mkdir()
+    networks.parent.mkdir(parents=True)
+    networks.write_text(report.NETWORKS.read_text(encoding="utf-8"), encoding="utf-8")
     assets.mkdir()
     page.write_text(report.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     readme.write_text(f"# Title\n\n{report.START}\nold\n{report.END}\n\nMore.\n", encoding="utf-8")
-    for name, path in (("ROOT", tmp_path), ("PAGE", page), ("README", readme)):
+    before = networks.read_text(encoding="utf-8")
+    for name, path in (("ROOT", tmp_path), ("PAGE", page), ("README", readme), ("NETWORKS", networks)):
         monkeypatch.setattr(report, name, path)
     report.main()
     assert page.read_text(encoding="utf-8") == (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
-    assert sorted(path.name for path in assets.iterdir()) == ["methods.png", "rates.png"]
+    assert networks.read_text(encoding="utf-8") == before
+    assert sorted(path.name for path in assets.iterdir()) == ["methods.png", "rates.png", "starts.png"]
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"# Title\n\n{report.START}\nPSNR in dB after 1,000 iterations, ")
     assert text.endswith(f" |\n{report.END}\n\nMore.\n")

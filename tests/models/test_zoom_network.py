@@ -56,9 +56,9 @@ def test_result_is_consistent_whatever_the_weights():
     small = torch.rand(2, 3, 20, 24, generator=seeded())
     with torch.no_grad():
         enlarged = disturbed(network(filter="area"), size=0.5).render(small, 50, 48)
-    # All but a hundredth of what was missing is made up, see `DAMPING`.
-    assert (reduce(enlarged, 20, 24, "area") - small).abs().mean() < 0.01
-    assert (make_consistent(enlarged, small, "area") - enlarged).abs().mean() < 0.01
+    # All but a few hundredths of what was missing is made up, see `DAMPING`.
+    assert (reduce(enlarged, 20, 24, "area") - small).abs().mean() < 0.03
+    assert (make_consistent(enlarged, small, "area") - enlarged).abs().mean() < 0.03
 
 
 def test_all_weights_get_gradients():
