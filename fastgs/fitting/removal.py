@@ -26,10 +26,6 @@ from fastgs.runtime import threads
 # Largest memory in bytes that is kept between calls. Of large images it would add to the peak of the steps.
 KEPT_BYTES = 2**26
 
-# Number of rows from which every other one is enough to tell what a Gaussian is worth: of 600 of 10,000 Gaussians that
-# go, 577 are the same, and all together are worth 2.5% more.
-TALL = 8
-
 # Mean spacing in pixels from which errors are found in cells of four pixels.
 LARGE_SPACING = 4.0
 
@@ -153,7 +149,7 @@ class _NativeAppraisal(Appraisal):
         removal = np.empty(len(means), np.float32)
         zeros = count_channels(colors.shape[1] + kernels.MORE)
         canvas = height, width, width + cpu_kernels.MARGIN
-        shared = (squares.frames, squares.bounds, colors, zeros, *canvas, self._factors, TALL, removal)
+        shared = (squares.frames, squares.bounds, colors, zeros, *canvas, self._factors, removal)
 
         def work(start: int, stop: int) -> None:
             if stop:

@@ -129,7 +129,7 @@ def _add(factors, x, x_right, stride, zeros, u, v, total):
 
 
 @jit
-def gather(frames, bounds, colors, zeros, height, width, stride, factors, tall, removal, start, stop):
+def gather(frames, bounds, colors, zeros, height, width, stride, factors, removal, start, stop):
     """Sum the factors of the pixels, each times the squared weight there, to removal errors of Gaussians [start, stop).
 
     Args:
@@ -141,7 +141,6 @@ def gather(frames, bounds, colors, zeros, height, width, stride, factors, tall, 
         width: Width of the image.
         stride: Length of a row of factors.
         factors: (H + 1, C + 2, stride) as `appraise` leaves them, flat.
-        tall: Number of rows from which every other one of a Gaussian stands for its neighbour, too.
         removal: (N,) result, see `fastgs.fitting.removal.removal_errors`.
         start: First Gaussian.
         stop: End of the Gaussians.
@@ -151,21 +150,20 @@ def gather(frames, bounds, colors, zeros, height, width, stride, factors, tall, 
     for k in range(start, stop):
         frame, first_row, end_row = frames[FRAME * k : FRAME * (k + 1)], bounds[FIRST, k], bounds[END, k]
         total, base = splat_each(zeros), first_row * per_row
-        step = 2 if end_row - first_row >= tall else 1
         if bounds[AT_ONCE, k] == 2:
             left, lanes = start_chord(frame)
             y, right = splat(np.float32(first_row)), join(lanes, lanes)
-            rows, stride_y = join(y, y + splat(np.float32(step))), np.float32(2 * step)
-            for row in range(first_row, end_row, 2 * step):
+            rows = join(y, y + splat(ONE))
+            for row in range(first_row, end_row, 2):
                 column, u, v = place_chord(rows, frame, left, right)
-                below = base + step * per_row if row + step < height else height * per_row
+                below = base + per_row if row + 1 < height else height * per_row
                 x, x_below = base + int(first_lane(column)), below + int(first_lane(high(column)))
                 total = _add(factors, x, x_below, stride, zeros, u, v, total)
-                rows, base = rows + splat_like(rows, stride_y), base + 2 * step * per_row
+                rows, base = rows + splat_like(rows, TWO), base + 2 * per_row
         else:
             ux, vx = splat_like(ramp, frame[UX]), splat_like(ramp, frame[VX])
             reach = find_reach(frame)
-            for row in range(first_row, end_row, step):
+            for row in range(first_row, end_row):
                 dy = np.float32(row) - frame[Y]
                 first, last = find_chord(frame, reach, dy, width)
                 dx = splat_like(ramp, np.float32(first) - frame[X]) + ramp
@@ -175,14 +173,14 @@ def gather(frames, bounds, colors, zeros, height, width, stride, factors, tall, 
                         factors, x, x + LANES, stride, zeros, fma(dx, ux, u_row), fma(dx, vx, v_row), total
                     )  # fmt: skip
                     dx = dx + splat_like(ramp, np.float32(WIDE))
-                base += step * per_row
+                base += per_row
         write_row(sums, 0, horizontal_sum_each(total))
         square, linear = ZERO, ZERO
         for channel in range(channels):
             square += colors[k, channel] * colors[k, channel]
             linear += colors[k, channel] * sums[0, channel]
         total_error = square * sums[0, channels] - TWO * linear + sums[0, channels + 1]
-        removal[k] = max(np.float32(step) * total_error, ZERO)
+        removal[k] = max(total_error, ZERO)
 
 
 @jit
