@@ -7,11 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fastgs.fitting.densification import Edit, Relocation, error_density, select_useful, settle
+from fastgs.fitting.densification import Edit, Relocation, plan_places, select_useful, settle
 from fastgs.fitting.optimizer import Descent
 from fastgs.fitting.removal import Appraiser
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.sampling import plan
 
 # Shares of a run at which the file that there would be is measured. The first one finds Gaussians that are rough still;
 # behind the last one those that were added need time to settle. A short run has the last one only, and one that is too
@@ -64,9 +63,9 @@ class Sizing:
         none = gaussians.means[:0]
         if not change:
             return Edit(keep, settle(none, target, gaussians, keep))
-        appraisal = Appraiser(target)(gaussians, descent.image)
-        density = error_density(appraisal.errors, len(gaussians) + change)
-        draw = plan(density, max(change, 0), generator=self._relocation.generator)
+        appraisal = descent.appraise(Appraiser(target))
+        number = len(gaussians) + change
+        draw = plan_places(appraisal, number, max(change, 0), self._relocation.generator)
         removal, places = appraisal.removal_errors(draw)
         means = torch.from_numpy(places).to(gaussians.means)
         keep = select_useful(removal, max(-change, 0))

@@ -9,14 +9,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastgs.fitting.optimizer import Descent
 from fastgs.fitting.parametrization import Attributes
-from fastgs.fitting.removal import KEPT_BYTES, Appraiser, smooth_errors
+from fastgs.fitting.removal import KEPT_BYTES, Appraisal, Appraiser, smooth_errors
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.from_density import Structure, gaussians_at
-from fastgs.initializers.sampling import plan, project
+from fastgs.initializers.from_density import Structure, gaussians_by_spacing
+from fastgs.initializers.sampling import plan, project_at
 
 
 class Edit(NamedTuple):
@@ -67,6 +68,10 @@ LAST = 0.7
 STEPS_APART = 20
 LEAST_EVENTS = 3
 
+# Variance, in units of the side of a cell, that cells add to a place: that of the mean over a cell, and that of the
+# place within it.
+CELLS_VARIANCE = 2 / 12
+
 
 class _Ground:
     """Facts of a (C, H, W) target that serve every event."""
@@ -108,10 +113,10 @@ class Relocation:
         """Move the Gaussians that do least to where the error is largest."""
         if self._ground is None or self._ground.target is not target:
             self._ground = _Ground(target)
-        gaussians = descent.gaussians()
+        appraisal = descent.appraise(self._ground.appraise)
+        gaussians = appraisal.gaussians
         count = round(self.shares[event] * len(gaussians))
-        appraisal = self._ground.appraise(gaussians, descent.image)
-        draw = plan(error_density(appraisal.errors, len(gaussians)), count, generator=self.generator)
+        draw = plan_places(appraisal, len(gaussians), count, self.generator)
         removal, places = appraisal.removal_errors(draw)
         keep = select_useful(removal, count)
         means = torch.from_numpy(places).to(gaussians.means)
@@ -129,10 +134,39 @@ def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -
     return lambda steps: Relocation.for_steps(steps, per_pixel, generator)
 
 
-def error_density(errors: Tensor, num_gaussians: int) -> Tensor:
-    """Return the (H, W) density of new places: squared errors, (H, W), blurred by half the mean spacing of K."""
+def plan_places(
+    appraisal: Appraisal, num_gaussians: int, count: int, generator: torch.Generator | None
+) -> Callable[[], NDArray[np.float32]]:
+    """Return a callable that draws (M, 2) places x, y in pixels by `error_density`, once, in any thread.
+
+    Args:
+        appraisal: Appraisal with the errors.
+        num_gaussians: Number K of all Gaussians.
+        count: Number M of places.
+        generator: Random generator.
+    """
+    side = appraisal.side
+    draw = plan(error_density(appraisal.errors, num_gaussians, side), count, generator=generator)
+    height, width = appraisal.gaussians.height, appraisal.gaussians.width
+    # Of a cell that is cut off by the border, the centre may lie outside.
+    largest = np.array([width - 0.5, height - 0.5], np.float32)
+    return lambda: np.minimum(np.float32(side) * draw(), largest) if side > 1 else draw()
+
+
+def error_density(errors: Tensor, num_gaussians: int, side: int = 1) -> Tensor:
+    """Return the density of new places: squared errors, blurred by half the mean spacing of K.
+
+    Args:
+        errors: (H, W) squared errors, means over square cells.
+        num_gaussians: K.
+        side: Side of a cell in pixels.
+
+    Returns:
+        (H, W) density of cells; it sums to 1, or is uniform where errors say nothing.
+    """
     spacing = (errors.numel() / num_gaussians) ** 0.5
-    density = smooth_errors(errors, 0.5 * spacing)
+    variance = 0.25 * spacing**2 - (CELLS_VARIANCE if side > 1 else 0.0)
+    density = smooth_errors(errors, math.sqrt(max(variance, 0.25 * CELLS_VARIANCE)))
     total = density.sum(dtype=torch.float64).item()
     # Uniform where nothing is wrong, as with a black image, and where nothing is right any more.
     return density.mul_(1 / total) if 0 < total < math.inf else torch.ones_like(density)
@@ -153,10 +187,8 @@ def settle(
     if not len(means):
         return replace(gaussians, **{name: getattr(gaussians, name)[:0] for name in Attributes._fields})
     # They are as wide as there is room among all.
-    density = project(torch.cat([gaussians.means[keep], means]), *target.shape[1:])
-    density *= len(gaussians) / len(means)
-    added = gaussians_at(means, target, density, structure)
-    return added if added.blend == gaussians.blend else replace(added, blend=gaussians.blend)
+    density = project_at(means, torch.cat([gaussians.means[keep], means]), *target.shape[1:])
+    return gaussians_by_spacing(means, target, (len(gaussians) * density).rsqrt(), structure, gaussians.blend)
 
 
 def select_useful(removal: Tensor, count: int) -> Tensor:

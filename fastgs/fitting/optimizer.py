@@ -16,6 +16,7 @@ from fastgs.fitting.backward import backpropagate
 from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.losses import Loss
 from fastgs.fitting.parametrization import Parametrization, Relative
+from fastgs.fitting.removal import Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import Backend, rasterize
@@ -136,6 +137,14 @@ class Descent(Protocol):
 
     def finite(self) -> bool:
         """Return whether all parameters are finite."""
+
+    def appraise(self, appraiser: Appraiser) -> Appraisal:
+        """Return what the Gaussians are worth as they are now, valid until the next step or appraisal.
+
+        Args:
+            appraiser: Appraiser for the target.
+        """
+        return appraiser(self.gaussians(), self.image)
 
 
 class AutogradDescent(Descent):

@@ -18,8 +18,9 @@ from fastgs.fitting.adam import weights
 from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.losses import Loss
 from fastgs.fitting.optimizer import Descent, LearningRates
-from fastgs.fitting.optimizer_cpu_kernels import descend
+from fastgs.fitting.optimizer_cpu_kernels import descend, move
 from fastgs.fitting.parametrization import Relative
+from fastgs.fitting.removal import Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import MAX_PSNR, psnr
 from fastgs.render import cpu_geometry_kernels as geometry
@@ -65,17 +66,20 @@ class CpuDescent(Descent):
 
     def _load(self, state: Floats) -> None:
         """Copy the state (S, N) of N Gaussians into memory with room for whole blocks."""
-        self._count = count = state.shape[1]
-        room = count_blocks(count) * geometry.BLOCK
-        self._state = np.zeros((len(state), room), np.float32)
-        self._state[:, :count] = state
+        count = state.shape[1]
+        room = np.zeros((len(state), count_blocks(count) * geometry.BLOCK), np.float32)
+        room[:, :count] = state
+        self._adopt(room, count)
+
+    def _adopt(self, state: Floats, count: int) -> None:
+        """Go on from the state (S, P) of N Gaussians, with room for whole blocks."""
+        self._state, self._count = state, count
         number = GEOMETRY + len(self._target)
         borders = [number, 2 * number, 3 * number, 3 * number + FIXED]
         self._rows, self._averages, self._squares, self._fixed, self._shapes = np.split(self._state, borders)
         self._shapes[2:, count:] = 1  # nobody's scales
-        self._colors = np.ascontiguousarray(self._rows[GEOMETRY:].T)
-        shapes = np.ascontiguousarray(self._shapes[:, :count].T)
-        means, scales = np.ascontiguousarray(shapes[:, :2]), np.ascontiguousarray(shapes[:, 2:])
+        self._colors = np.stack(self._rows[GEOMETRY:], axis=1)  # type: ignore[call-overload]
+        means, scales = self._means_and_scales()
         self._layout = lay_out(means, scales, self._rows[4, :count], [count], [(1.0, 1.0)], *self._canvas)
         self._since_split = 0
         self._drawn = self._kept = self._measured = False  # what there is of these Gaussians: planes, image, errors
@@ -143,11 +147,23 @@ class CpuDescent(Descent):
     @override
     def edit(self, keep: Tensor, added: Gaussians) -> None:
         # Neighbours in memory are to be neighbours in the image.
-        both = np.concatenate([self._state, _join(Relative(added))], axis=1)
-        members = np.concatenate([np.flatnonzero(keep.numpy()), self._state.shape[1] + np.arange(len(added))])
-        x, y = both[-4][members], both[-3][members]
+        fresh, kept = np.ascontiguousarray(_join(Relative(added))), np.flatnonzero(keep.numpy())
+        x, y = (np.concatenate([self._state[row][kept], fresh[row]]) for row in (-4, -3))
         order = np.argsort(np.floor(y) * self._canvas[1] + x, kind="stable")
-        self._load(both[:, members[order]])
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        members = np.append(kept, np.zeros(len(added), kept.dtype))[order].astype(np.int32)
+        state = np.empty((len(fresh), count_blocks(len(order)) * geometry.BLOCK), np.float32)
+        arguments = self._state, fresh, members, places[len(kept) :], state
+        threads.run(move, arguments, threads.parts(len(state), PARTS * threads.num_threads()))
+        self._adopt(state, len(order))
+
+    @override
+    def appraise(self, appraiser: Appraiser) -> Appraisal:
+        if self._loss is not None or not self._normalized:
+            return super().appraise(appraiser)
+        self._drawn = self._kept = self._measured = False  # the planes are used for something else
+        return appraiser.draw(self.gaussians(), self._layout, self._planes)
 
     @override
     def finite(self) -> bool:
@@ -155,10 +171,15 @@ class CpuDescent(Descent):
 
     @override
     def gaussians(self) -> Gaussians:
-        means, scales = (torch.from_numpy(each[:, : self._count].T.copy()) for each in np.split(self._shapes, 2))
+        means, scales = (torch.from_numpy(each) for each in self._means_and_scales())
         rotations = torch.from_numpy(self._rows[4, : self._count].copy())
         colors = torch.from_numpy(self._colors[: self._count].copy())
         return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend, self._alpha)
+
+    def _means_and_scales(self) -> tuple[Floats, Floats]:
+        """Return copies, (N, 2) each."""
+        x, y, u, v = self._shapes[:, : self._count]
+        return np.stack([x, y], axis=1), np.stack([u, v], axis=1)
 
 
 @torch.no_grad()

@@ -93,3 +93,25 @@ def _scale(variables, averages, squares, place, moment, scale, floor, rate, shar
     gradient = moment * (splat(ONE) - share * share)
     free = exponential(_adam(variables, averages, squares, place, gradient, rate, shares))
     return square_root(fma(free, free, floor * floor))
+
+
+@jit
+def move(state, fresh, order, places, moved, start, stop):
+    """Fill rows [start, stop) of a state with columns of others, and what room there is behind with zeros.
+
+    Args:
+        state: (S, P) state.
+        fresh: (S, M) further columns.
+        order: (N,) int32 numbers of columns of `state`; any at the places of further ones.
+        places: (M,) where the further columns go.
+        moved: (S, Q) result, Q at least N.
+        start: First row.
+        stop: End of the rows.
+    """
+    for row in range(start, stop):
+        before, added, after = state[row], fresh[row], moved[row]
+        for i in range(len(order)):
+            after[i] = before[order[i]]
+        for i in range(len(places)):
+            after[places[i]] = added[i]
+        after[len(order) :] = ZERO

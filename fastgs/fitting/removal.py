@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from typing_extensions import override
 
 from fastgs.fitting import removal_kernels as kernels
@@ -25,6 +26,8 @@ from fastgs.runtime import threads
 # Largest memory in bytes that is kept between calls. Of large images it would add to the peak of the steps.
 KEPT_BYTES = 2**26
 
+# Mean spacing in pixels from which errors are found in cells of four pixels.
+LARGE_SPACING = 4.0
 
 _T = TypeVar("_T")
 
@@ -38,12 +41,18 @@ class Appraisal:
         target: (C, H, W) target.
 
     Attributes:
-        errors: (H, W) squared errors, summed over channels; valid until the next appraisal.
+        gaussians: The Gaussians.
+        side: Side in pixels of square cells, see `choose_side`.
+        errors: (H / side, W / side), rounded up: squared errors, summed over channels, the means of cells; valid until
+            the next appraisal.
     """
 
     def __init__(self, gaussians: Gaussians, image: Tensor, target: Tensor) -> None:
-        self._gaussians, self._image = gaussians, image
-        self.errors = (image - target).square().sum(0)
+        self.gaussians, self._image = gaussians, image
+        self.side = choose_side(target[0].numel(), len(gaussians))
+        errors = (image - target).square().sum(0)
+        cells = functional.avg_pool2d(errors[None], self.side, ceil_mode=True)[0]
+        self.errors = cells if self.side > 1 else errors
 
     def removal_errors(self, task: Callable[[], _T]) -> tuple[Tensor, _T]:
         """Return `removal_errors` of these Gaussians, (K,), and the result of a task that does not need them.
@@ -51,13 +60,17 @@ class Appraisal:
         Args:
             task: Callable that may run in another thread at the same time.
         """
-        return removal_errors(self._gaussians, self._image), task()
+        return removal_errors(self.gaussians, self._image), task()
+
+
+def choose_side(pixels: int, num_gaussians: int) -> int:
+    """Return the side in pixels of the cells that errors are found in: 2 where Gaussians are far apart, and else 1."""
+    return 2 if pixels >= num_gaussians * LARGE_SPACING**2 else 1
 
 
 class _Memory(NamedTuple):
     """Memory that is kept from one appraisal to the next: arguments of `removal_kernels.appraise` of the same names."""
 
-    planes: NDArray[np.float32]
     errors: NDArray[np.float32]
     factors: NDArray[np.float32]
 
@@ -72,6 +85,7 @@ class Appraiser:
     def __init__(self, target: Tensor) -> None:
         self.target = target.contiguous()
         self._kept: _Memory | None = None
+        self._planes: NDArray[np.float32] | None = None
 
     def __call__(self, gaussians: Gaussians, image: Callable[[], Tensor]) -> Appraisal:
         """Return what the Gaussians are worth.
@@ -83,45 +97,59 @@ class Appraiser:
             image: Callable that renders them, (C, H, W).
         """
         native = choose(gaussians.means, "auto") == "cpu" and gaussians.blend == "normalized"
-        if native and gaussians.channels <= cpu_kernels.MOST_CHANNELS:
-            return _NativeAppraisal(gaussians, self)
-        return Appraisal(gaussians, image(), self.target)
-
-    def memory(self, stride: int) -> _Memory:
-        """Return memory for rows of so many floats."""
+        if not native or gaussians.channels > cpu_kernels.MOST_CHANNELS:
+            return Appraisal(gaussians, image(), self.target)
         channels, height, width = self.target.shape
-        memory = self._kept or _allocate(channels, height, width, stride)
-        if sum(each.nbytes for each in memory) <= KEPT_BYTES:
-            self._kept = memory
-        return memory
+        stride = width + cpu_kernels.MARGIN
+        planes = self._planes if self._planes is not None else make_planes(height, channels, stride)
+        self._planes = planes if planes.nbytes <= KEPT_BYTES else None
+        means, scales, rotations, _ = _arrays(gaussians)
+        layout = lay_out(means, scales, rotations, [len(gaussians)], [(1.0, 1.0)], height, width)
+        return self.draw(gaussians, layout, planes)
+
+    def draw(self, gaussians: Gaussians, layout: Layout, planes: NDArray[np.float32]) -> Appraisal:
+        """Return what Gaussians are worth by the normalized rule.
+
+        Args:
+            gaussians: K Gaussians on the CPU, K at least 1, of at most `cpu_kernels.MOST_CHANNELS` channels.
+            layout: Geometry of the Gaussians.
+            planes: Memory of `fastgs.render.cpu_arrays.make_planes`; overwritten.
+        """
+        channels, height, width = self.target.shape
+        side = choose_side(height * width, len(gaussians))
+        shape = -(-height // side), -(-width // side)
+        memory = self._kept
+        if memory is None or memory.errors.shape != shape:
+            memory = _allocate(channels, height, width, shape)
+        self._kept = memory if sum(each.nbytes for each in memory) <= KEPT_BYTES else None
+        colors, stride = _arrays(gaussians)[3], width + cpu_kernels.MARGIN
+        drawn = (*layout[:3], colors, count_channels(channels), layout.offsets, stride, planes)
+        bands = [(top - top % side, end if end == height else end - end % side) for top, end in layout.bands]
+        parts = [(top, end) for top, end in bands if top < end]
+        threads.run(kernels.appraise, (*drawn, self.target.numpy(), *memory, side), parts)
+        return _NativeAppraisal(gaussians, memory, side)
 
 
 class _NativeAppraisal(Appraisal):
     """Appraisal by the kernels."""
 
-    def __init__(self, gaussians: Gaussians, appraiser: Appraiser) -> None:
-        self._gaussians, self._appraiser = gaussians, appraiser
-        channels, _, width = appraiser.target.shape
-        self._stride = width + cpu_kernels.MARGIN
-        memory = appraiser.memory(self._stride)
-        _, scales, _, colors = self._arrays()
-        layout = self._lay_out(scales)
-        drawn = (*layout[:3], colors, count_channels(channels), layout.offsets)
-        outputs = (memory.planes, appraiser.target.numpy(), memory.errors, memory.factors)
-        threads.run(kernels.appraise, (*drawn, self._stride, *outputs), layout.bands)
-        self._factors = memory.factors
+    def __init__(self, gaussians: Gaussians, memory: _Memory, side: int) -> None:
+        self.gaussians, self.side = gaussians, side
         self.errors = torch.from_numpy(memory.errors)
+        self._factors = memory.factors
 
     @override
     def removal_errors(self, task: Callable[[], _T]) -> tuple[Tensor, _T]:
         results: list[_T] = []
-        channels, height, width = self._appraiser.target.shape
-        _, scales, _, _ = self._arrays()
+        means, scales, rotations, colors = _arrays(self.gaussians)
+        height, width = self.gaussians.height, self.gaussians.width
         # The square of a Gaussian is one with scales divided by sqrt(2).
-        squares = self._lay_out(scales / np.float32(math.sqrt(2)))
-        sums = torch.empty(len(scales), channels + kernels.MORE)
-        zeros = count_channels(sums.shape[1])
-        shared = (squares.frames, squares.bounds, zeros, height, width, self._stride, self._factors, sums.numpy())
+        scales = scales / np.float32(math.sqrt(2))
+        squares = lay_out(means, scales, rotations, [len(means)], [(1.0, 1.0)], height, width)
+        removal = np.empty(len(means), np.float32)
+        zeros = count_channels(colors.shape[1] + kernels.MORE)
+        canvas = height, width, width + cpu_kernels.MARGIN
+        shared = (squares.frames, squares.bounds, colors, zeros, *canvas, self._factors, removal)
 
         def work(start: int, stop: int) -> None:
             if stop:
@@ -129,32 +157,21 @@ class _NativeAppraisal(Appraisal):
             else:
                 results.append(task())
 
-        threads.run(work, (), [(0, 0), *threads.parts(len(scales), PARTS * threads.num_threads())])
-        return _expand(self._gaussians.colors, sums[:, :channels], sums[:, channels:]), results[0]
-
-    def _arrays(self) -> tuple[NDArray[np.float32], ...]:
-        """Return means, scales, rotations and colours."""
-        tensors = (getattr(self._gaussians, name) for name in Attributes._fields)
-        return tuple(each.detach().contiguous().numpy() for each in tensors)
-
-    def _lay_out(self, scales: NDArray[np.float32]) -> Layout:
-        """Return the geometry of the Gaussians with other scales, (K, 2)."""
-        means, _, rotations, _ = self._arrays()
-        _, height, width = self._appraiser.target.shape
-        return lay_out(means, scales, rotations, [len(scales)], [(1.0, 1.0)], height, width)
+        threads.run(work, (), [(0, 0), *threads.parts(len(means), PARTS * threads.num_threads())])
+        return torch.from_numpy(removal), results[0]
 
 
-def _allocate(channels: int, height: int, width: int, stride: int) -> _Memory:
-    planes = make_planes(height, channels, stride)
-    factors = np.empty((height + 1) * (channels + kernels.MORE) * stride, np.float32)
-    factors[height * (channels + kernels.MORE) * stride :] = 0
-    return _Memory(planes, np.empty((height, width), np.float32), factors)
+def _arrays(gaussians: Gaussians) -> tuple[NDArray[np.float32], ...]:
+    """Return means, scales, rotations and colours."""
+    tensors = (getattr(gaussians, name) for name in Attributes._fields)
+    return tuple(each.detach().contiguous().numpy() for each in tensors)
 
 
-@torch.no_grad()
-def _expand(colors: Tensor, linear: Tensor, rest: Tensor) -> Tensor:
-    """Return (K,) sums of squares from (K, C) colours and the sums that they are multiplied by, (K, C) and (K, 2)."""
-    return (colors.square().sum(1) * rest[:, 0] - 2 * (colors * linear).sum(1) + rest[:, 1]).clamp(min=0)
+def _allocate(channels: int, height: int, width: int, cells: tuple[int, int]) -> _Memory:
+    per_row = (channels + kernels.MORE) * (width + cpu_kernels.MARGIN)
+    factors = np.empty((height + 1) * per_row, np.float32)
+    factors[height * per_row :] = 0
+    return _Memory(np.empty(cells, np.float32), factors)
 
 
 def smooth_errors(errors: Tensor, sigma: float) -> Tensor:
@@ -189,7 +206,8 @@ def removal_errors(gaussians: Gaussians, image: Tensor, backend: Backend = "auto
     linear = _sum_over_pixels(gaussians, image / squared, backend)
     planes = torch.cat([1 / squared, energy / squared])
     rest = _sum_over_pixels(gaussians, planes, backend)
-    return _expand(gaussians.colors, linear, rest)
+    colors = gaussians.colors
+    return (colors.square().sum(1) * rest[:, 0] - 2 * (colors * linear).sum(1) + rest[:, 1]).clamp(min=0)
 
 
 def _sum_over_pixels(gaussians: Gaussians, images: Tensor, backend: Backend) -> Tensor:

@@ -38,7 +38,9 @@ from fastgs.runtime.simd_tuples import fma_each, horizontal_sum_each, load_each,
 MORE = 2
 
 
-def _appraise(frames, bounds, spans, colors, zeros, offsets, stride, planes, target, errors, factors, top, bottom):
+def _appraise(
+    frames, bounds, spans, colors, zeros, offsets, stride, planes, target, errors, factors, side, top, bottom
+):
     """Render rows [top, bottom) by the normalized rule, and leave squared errors and factors of squared weights.
 
     With I the image, D = sum of weights + EPSILON and T the target, the factors are those of `gather`.
@@ -53,40 +55,65 @@ def _appraise(frames, bounds, spans, colors, zeros, offsets, stride, planes, tar
         stride: Length of a row of planes.
         planes: Memory for all rows of planes, and the spare ones, flat.
         target: (C, H, W) image.
-        errors: (H, W) sum over channels of (I - T)^2.
+        errors: (Y, X) sum over channels of (I - T)^2, the mean of each cell.
         factors: (H + 1, C + 2, stride), flat: I / D^2, then 1 / D^2, then |I|^2 / D^2; zeros in the last row.
-        top: First row.
-        bottom: End of the rows.
+        side: Side of a cell in pixels, 1 or 2; those at the right and lower border may be smaller.
+        top: First row, a multiple of the side.
+        bottom: End of the rows, a multiple of the side or the end of the image.
     """
     channels, height, width = target.shape
     per_row = _count_planes(len(zeros)) * stride
     planes[top * per_row : bottom * per_row] = ZERO
     accumulate(frames, bounds, spans, colors, zeros, offsets, height, width, stride, planes, top, bottom)
+    error = np.zeros(width, np.float32)
     for row in range(top, bottom):
         begin = row * (channels + MORE) * stride
         for plane in range(channels + MORE):
             factors[begin + plane * stride + width : begin + (plane + 1) * stride] = ZERO  # vectors reach beyond
-        weights, error = planes[row * per_row : row * per_row + width], errors[row]
+        weights = planes[row * per_row : row * per_row + width]
         own = factors[begin + channels * stride : begin + channels * stride + width]
         energy = factors[begin + (channels + 1) * stride : begin + (channels + 1) * stride + width]
+        # Short loops: of many arrays at once LLVM cannot tell that they are apart, and does not vectorize.
         for x in range(width):
-            denominator = weights[x] + EPS
-            own[x] = denominator * denominator
-            weights[x] = ONE / denominator
-            energy[x], error[x] = ZERO, ZERO
+            weights[x] = ONE / (weights[x] + EPS)
+        for x in range(width):
+            own[x] = weights[x] * weights[x]
+        for x in range(width):
+            energy[x] = ZERO
         for channel in range(channels):
             start = row * per_row + (1 + channel) * stride
-            numerators, wanted = planes[start : start + width], target[channel, row]
+            values, wanted = planes[start : start + width], target[channel, row]
             linear = factors[begin + channel * stride : begin + channel * stride + width]
             for x in range(width):
-                value = numerators[x] * weights[x]
-                difference = value - wanted[x]
-                energy[x] += value * value
+                values[x] *= weights[x]
+            for x in range(width):
+                difference = values[x] - wanted[x]
                 error[x] += difference * difference
-                linear[x] = value / own[x]
+            for x in range(width):
+                energy[x] += values[x] * values[x]
+            for x in range(width):
+                linear[x] = values[x] * own[x]
         for x in range(width):
-            energy[x] = energy[x] / own[x]
-            own[x] = ONE / own[x]
+            energy[x] *= own[x]
+        if row % side == side - 1 or row == height - 1:
+            _average(error, row % side + 1, side, errors[row // side])
+
+
+@jit
+def _average(line, rows, side, means):
+    """Turn sums over so many rows into the means of cells, and clear them."""
+    width, columns = len(line), len(means)
+    if side == 1:
+        for x in range(width):
+            means[x] = line[x]
+    else:
+        share = ONE / np.float32(2 * rows)
+        for x in range(width // 2):
+            means[x] = (line[2 * x] + line[2 * x + 1]) * share
+        if width % 2:
+            means[columns - 1] = line[width - 1] / np.float32(rows)
+    for x in range(width):
+        line[x] = ZERO
 
 
 # Without contraction: sums round like those of torch, with which tests compare.
@@ -102,22 +129,23 @@ def _add(factors, x, x_right, stride, zeros, u, v, total):
 
 
 @jit
-def gather(frames, bounds, zeros, height, width, stride, factors, sums, start, stop):
-    """Sum the factors of the pixels, each times the squared weight there, for Gaussians [start, stop).
+def gather(frames, bounds, colors, zeros, height, width, stride, factors, removal, start, stop):
+    """Sum the factors of the pixels, each times the squared weight there, to removal errors of Gaussians [start, stop).
 
     Args:
         frames: From `cpu_geometry_kernels.prepare`, as are
         bounds: for scales divided by sqrt(2), which squares weights.
+        colors: (N, C) colours.
         zeros: Tuple of C + 2 zeros.
         height: Height of the image.
         width: Width of the image.
         stride: Length of a row of factors.
         factors: (H + 1, C + 2, stride) as `appraise` leaves them, flat.
-        sums: (N, C + 2) result.
+        removal: (N,) result, see `fastgs.fitting.removal.removal_errors`.
         start: First Gaussian.
         stop: End of the Gaussians.
     """
-    per_row = len(zeros) * stride
+    per_row, channels, sums = len(zeros) * stride, len(zeros) - MORE, np.empty((1, len(zeros)), np.float32)
     ramp = join(lane_index(), lane_index() + splat(np.float32(LANES)))
     for k in range(start, stop):
         frame, first_row, end_row = frames[FRAME * k : FRAME * (k + 1)], bounds[FIRST, k], bounds[END, k]
@@ -146,7 +174,13 @@ def gather(frames, bounds, zeros, height, width, stride, factors, sums, start, s
                     )  # fmt: skip
                     dx = dx + splat_like(ramp, np.float32(WIDE))
                 base += per_row
-        write_row(sums, k, horizontal_sum_each(total))
+        write_row(sums, 0, horizontal_sum_each(total))
+        square, linear = ZERO, ZERO
+        for channel in range(channels):
+            square += colors[k, channel] * colors[k, channel]
+            linear += colors[k, channel] * sums[0, channel]
+        total_error = square * sums[0, channels] - TWO * linear + sums[0, channels + 1]
+        removal[k] = max(total_error, ZERO)
 
 
 @jit

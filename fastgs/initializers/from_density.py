@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fastgs.gaussians import MIN_SCALE, Gaussians
+from fastgs.gaussians import MIN_SCALE, Blend, Gaussians
 from fastgs.initializers.filters import first_derivatives, smooth
 from fastgs.initializers.sampling import sample
 
@@ -79,13 +79,27 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor, structure: Struc
         density: (H, W) density of positions, which sums to 1.
         structure: Structure of the image, if it is known already.
     """
+    rows, columns = _find_pixels(means, image)
+    return gaussians_by_spacing(means, image, (len(means) * density[rows, columns]).rsqrt(), structure)
+
+
+def gaussians_by_spacing(
+    means: Tensor, image: Tensor, spacing: Tensor, structure: Structure | None = None, blend: Blend = "normalized"
+) -> Gaussians:
+    """Return Gaussians at given positions as `gaussians_at` does, where the spacing is known for each.
+
+    Args:
+        means: (K, 2) x, y in pixels.
+        image: (3, H, W) image.
+        spacing: (K,) local spacings in pixels.
+        structure: Structure of the image, if it is known already.
+        blend: Blend rule of the Gaussians.
+    """
     _, height, width = image.shape
-    columns = means[:, 0].long().clamp(0, width - 1)
-    rows = means[:, 1].long().clamp(0, height - 1)
+    rows, columns = _find_pixels(means, image)
     xx, xy, yy = (plane[rows, columns] for plane in structure or Structure.of(image))
     spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
     elongation = torch.exp(SHAPE.elongation * spread / (xx + yy + SHAPE.noise**2))
-    spacing = (len(means) * density[rows, columns]).rsqrt()
     across = (SHAPE.scale * spacing / elongation).clamp(min=MIN_SCALE)
     along = (SHAPE.scale * spacing * elongation).clamp(min=MIN_SCALE)
     return Gaussians(
@@ -95,7 +109,14 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor, structure: Struc
         colors=image[:, rows, columns].T.contiguous(),
         height=height,
         width=width,
+        blend=blend,
     )
+
+
+def _find_pixels(means: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows and columns of the pixels of (K, 2) positions."""
+    _, height, width = image.shape
+    return means[:, 1].long().clamp(0, height - 1), means[:, 0].long().clamp(0, width - 1)
 
 
 def _compute_structure_tensor(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

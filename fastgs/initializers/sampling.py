@@ -163,6 +163,18 @@ def project(means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Ten
     return density.div_(density.sum()).to(means.device)
 
 
+def project_at(points: Tensor, means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Tensor:
+    """Return (M,) values of the density that `project` returns, in the pixels of (M, 2) points.
+
+    The other arguments are those of `project`; this is faster for few points.
+    """
+    impulses, values = np.zeros((height, width), np.float32), np.empty(len(points), np.float32)
+    kernels.count(means.detach().cpu().double().numpy(), impulses)
+    taps = _make_taps(sigma * (height * width / len(means)) ** 0.5)
+    kernels.blur_at(impulses, taps / len(means), taps, points.detach().cpu().double().numpy(), values)
+    return torch.from_numpy(values).to(means.device)
+
+
 def _make_taps(sigma: float) -> Positions:
     """Return the weights of a Gaussian blur, cut at three standard deviations; they sum to 1."""
     radius = int(3 * sigma + 0.5)

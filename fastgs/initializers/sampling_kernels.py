@@ -145,3 +145,31 @@ def _blur(plane, taps, blurred, start, stop):
 
 # Without contraction, so that the result is that of `scipy.ndimage.gaussian_filter` on any processor.
 blur = jit(_blur, frozenset())
+
+
+@jit
+def blur_at(plane, down, across, points, values):
+    """Compute the values that `blur` has in the pixels of some points.
+
+    Args:
+        plane: (H, W) float32 plane.
+        down: (2 R + 1,) float64 weights along y.
+        across: (2 R + 1,) float64 weights along x.
+        points: (M, 2) float64 x and y.
+        values: (M,) float32 result.
+    """
+    height, width = plane.shape
+    radius = len(down) // 2
+    for i in range(len(points)):
+        x, y = min(max(int(points[i, 0]), 0), width - 1), min(max(int(points[i, 1]), 0), height - 1)
+        total, inside = 0.0, radius <= x < width - radius
+        for offset in range(-radius, radius + 1):
+            row, part = plane[mirror(y + offset, height)], 0.0
+            if inside:
+                for tap in range(len(across)):
+                    part += row[x - radius + tap] * across[tap]
+            else:
+                for tap in range(len(across)):
+                    part += row[mirror(x - radius + tap, width)] * across[tap]
+            total += part * down[radius + offset]
+        values[i] = total

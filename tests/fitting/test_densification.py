@@ -26,7 +26,7 @@ from fastgs.fitting.densification import (
 )
 from fastgs.fitting.fit import fit
 from fastgs.fitting.losses import LOSSES
-from fastgs.fitting.optimizer import AutogradDescent, LearningRates
+from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates
 from fastgs.fitting.optimizer_cpu import CpuDescent
 from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Relative
@@ -50,7 +50,7 @@ def joined(first, second):
     return replace(first, **{name: torch.cat([getattr(first, name), getattr(second, name)]) for name in NAMES})
 
 
-class Still:
+class Still(Descent):
     """A descent that stands still."""
 
     def __init__(self, gaussians):

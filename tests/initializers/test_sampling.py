@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy import stats
 from scipy.ndimage import gaussian_filter
+from seeds import seeded
 
 from fastgs.initializers import sampling_kernels as kernels
-from fastgs.initializers.sampling import METHODS, SIGMA, plan, project, sample
+from fastgs.initializers.sampling import METHODS, SIGMA, plan, project, project_at, sample
 
 EVERY_METHOD = pytest.mark.parametrize("method", list(METHODS))
 
@@ -227,3 +228,12 @@ BAD = [
 def test_sample_rejects_wrong_arguments(density, count, method, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         sample(density, count, method)
+
+
+@pytest.mark.parametrize(("height", "width", "count"), [(1, 1, 3), (30, 41, 60), (9, 70, 4)])
+def test_density_at_points_is_that_of_the_whole_canvas(height, width, count):
+    means = torch.rand(count, 2, generator=seeded()) * torch.tensor([width, height])
+    points = torch.rand(20, 2, generator=seeded(1)) * torch.tensor([width, height])
+    columns, rows = points.long().unbind(1)
+    wanted = project(means, height, width)[rows, columns]
+    torch.testing.assert_close(project_at(points, means, height, width), wanted, rtol=1e-5, atol=1e-9)
