@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fastgs: interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        helper = sys.modules.get("fastgs.runtime.helper")  # not imported for what does without
+        if helper is not None:
+            helper.stop()
 
 
 class _Version(argparse.Action):
