@@ -1,4 +1,4 @@
-"""Kernels that commands need, for `fastgs.runtime.helper`, which compiles them beside the first process.
+"""Kernels that commands need, for `fastgs.runtime.compiler_process`, which compiles them beside the first process.
 
 They are in the order in which the second process compiles them, while the first one goes through them as it needs them:
 so the long one that is needed late begins the list, and what the first steps do without ends it. The step of a fit,
@@ -15,7 +15,7 @@ from PIL import Image
 
 from fastgs.cli.workers import has_driver
 from fastgs.definition import CHANNELS
-from fastgs.runtime import helper
+from fastgs.runtime import compiler_process
 
 # Types of arguments: rows of Gaussians and their spans; fields of Gaussians and what is derived from them.
 _ROWS = "float32[::1], int32[:,::1], int32[:,::1], float32[:,::1], UniTuple(float32, {channels}), int64[::1], int64"
@@ -58,12 +58,12 @@ def list_kernels(work: str, channels: str) -> list[tuple[str, str]]:
 def compile_fit(path: Path, backend: str = "auto", loss: str = "mse") -> None:
     """Start the second process, where it helps, for a fit to an image on the CPU."""
     if loss == "mse" and backend in ("auto", "cpu") and not (backend == "auto" and has_driver()):
-        helper.start(__name__, ("fit", _count_channels(path)))
+        compiler_process.start(__name__, ("fit", _count_channels(path)))
 
 
 def compile_drawing(channels: int) -> None:
     """Start the second process, where it helps, for the rendering of Gaussians."""
-    helper.start(__name__, ("draw", channels))
+    compiler_process.start(__name__, ("draw", channels))
 
 
 def _count_channels(path: Path) -> int:

@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("fastgs: interrupted", file=sys.stderr)
         return INTERRUPTED
     finally:
-        helper = sys.modules.get("fastgs.runtime.helper")  # not imported for what does without
-        if helper is not None:
-            helper.stop()
+        compiler_process = sys.modules.get("fastgs.runtime.compiler_process")  # not imported for what does without
+        if compiler_process is not None:
+            compiler_process.stop()
 
 
 class _Version(argparse.Action):

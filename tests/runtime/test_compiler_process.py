@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from processes import alive, children, python, start, wait_until
 
-from fastgs.runtime import helper
+from fastgs.runtime import compiler_process
 from fastgs.runtime.division import Division, TakenError
 
 
@@ -38,21 +38,21 @@ def test_a_kernel_that_is_done_is_not_waited_for(tmp_path):
 @pytest.mark.parametrize("obstacle", ["no folder", "one core", "all there"])
 def test_no_process_starts_where_it_cannot_help(tmp_path, monkeypatch, obstacle):
     started = []
-    monkeypatch.setattr(helper, "_Helper", lambda *arguments: started.append(arguments))
-    monkeypatch.setattr(helper, "_running", None)
-    monkeypatch.setattr(helper.atexit, "register", lambda _: None)
+    monkeypatch.setattr(compiler_process, "_Process", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(compiler_process, "_running", None)
+    monkeypatch.setattr(compiler_process.atexit, "register", lambda _: None)
     monkeypatch.delitem(sys.modules, "numba", raising=False)
-    monkeypatch.setattr(helper.threads, "num_threads", lambda: 1 if obstacle == "one core" else 2)
+    monkeypatch.setattr(compiler_process.threads, "num_threads", lambda: 1 if obstacle == "one core" else 2)
     folder = tmp_path / "kernels"
     if obstacle == "no folder":
         folder.write_text("a file")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder / "cache"))
     if obstacle == "all there":
-        helper.start("module", ("fit", 3))
+        compiler_process.start("module", ("fit", 3))
         assert started.pop()
-        marker = helper._marker(["module", "fit", "3"])
+        marker = compiler_process._marker(["module", "fit", "3"])
         marker.touch()
-    helper.start("module", ("fit", 3))
+    compiler_process.start("module", ("fit", 3))
     assert not started
 
 
@@ -72,29 +72,29 @@ def environment(tmp_path) -> dict[str, str]:
     return os.environ | own
 
 
-def find_helper(pid) -> int | None:
+def find_second(pid) -> int | None:
     """Return the id of the second process of a command, once it has taken a kernel (Linux)."""
     for child in children(pid):
         try:
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"fastgs.runtime.helper" in words and any(Path(os.fsdecode(words[3])).glob("*")):
+        if b"fastgs.runtime.compiler_process" in words and any(Path(os.fsdecode(words[3])).glob("*")):
             return child
     return None
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("end", ["usual", "helper killed", "interrupted", "killed"])
+@pytest.mark.parametrize("end", ["usual", "second killed", "interrupted", "killed"])
 def test_the_process_ends_and_results_are_the_same(tmp_path, photo, end):
     env = environment(tmp_path)
     command = ("-m", "fastgs", "predict", photo, "-k", 50, "--iterations", 2, "-o")
     process = start(*command, tmp_path / "first", env=env)
-    wait_until(lambda: find_helper(process.pid) or process.poll() is not None)
-    child = find_helper(process.pid)
+    wait_until(lambda: find_second(process.pid) or process.poll() is not None)
+    child = find_second(process.pid)
     assert child is not None
-    if end == "helper killed":
+    if end == "second killed":
         os.kill(child, signal.SIGKILL)
     elif end == "interrupted":
         process.send_signal(signal.SIGINT)
@@ -105,7 +105,7 @@ def test_the_process_ends_and_results_are_the_same(tmp_path, photo, end):
     assert process.returncode == {"interrupted": 130, "killed": -signal.SIGKILL}.get(end, 0), said
     assert said == ("fastgs: interrupted\n" if end == "interrupted" else "")
     assert not list((tmp_path / "temporary").iterdir())
-    if end in ("usual", "helper killed"):
+    if end in ("usual", "second killed"):
         result = python(*command, tmp_path / "second", env=env)
         assert result.returncode == 0, result.stderr
         files = [(tmp_path / name / "photo.safetensors").read_bytes() for name in ("first", "second")]
@@ -137,7 +137,7 @@ def test_list_has_the_kernels_that_commands_need(tmp_path, photo):
     for work in ("fit", "draw"):
         folder = tmp_path / work
         folder.mkdir()
-        result = python("-m", helper.__name__, folder, "fastgs.cli.kernels", work, 3, env=env, stdin=reading)
+        result = python("-m", compiler_process.__name__, folder, "fastgs.cli.kernels", work, 3, env=env, stdin=reading)
         assert result.returncode == 0, result.stderr
         assert not result.stdout + result.stderr
     os.close(reading)

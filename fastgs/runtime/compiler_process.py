@@ -4,11 +4,12 @@ Without it, the first command on a machine imports torch on one core, and compil
 by commands alone, where the cache lacks kernels and there is a second core; it ends with the command at the latest. If
 it cannot start or dies, the command compiles everything itself.
 
-    helper.start("fastgs.cli.kernels", ("fit", 3))
+    compiler_process.start("fastgs.cli.kernels", ("fit", 3))
     ...
-    helper.stop()
+    compiler_process.stop()
 
-It runs `python -m fastgs.runtime.helper FOLDER MODULE ARGUMENTS...`, with MODULE's `list_kernels(*arguments)`.
+It runs `python -m fastgs.runtime.compiler_process FOLDER MODULE ARGUMENTS...`, for the kernels that MODULE's function
+`list_kernels` returns.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from fastgs.runtime.folders import PACKAGE, cache_folder
 from fastgs.runtime.lazy import importing, load
 
 
-class _Helper:
+class _Process:
     """The process, seen from the first one."""
 
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
@@ -63,7 +64,7 @@ class _Helper:
         self._folder.cleanup()
 
 
-_running: _Helper | None = None
+_running: _Process | None = None
 
 
 def start(module: str, arguments: Sequence[object]) -> None:
@@ -87,17 +88,17 @@ def start(module: str, arguments: Sequence[object]) -> None:
             return
         marker.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=marker.parent).close()
-        _running = _Helper(module, texts)
+        _running = _Process(module, texts)
         atexit.register(stop)
 
 
 def stop() -> None:
     """End the process if there is one."""
     global _running
-    helper, _running = _running, None
-    if helper is not None:
+    process, _running = _running, None
+    if process is not None:
         atexit.unregister(stop)
-        helper.stop()
+        process.stop()
 
 
 def _marker(words: Iterable[str]) -> Path:
