@@ -12,6 +12,7 @@ from PIL import Image
 from fastgs.cli.coding import output_folder, read_fgs
 from fastgs.cli.console import Failures, Parser
 from fastgs.cli.images import Done, Job, process_files
+from fastgs.cli.kernels import compile_drawing
 from fastgs.codec import FormatError, decode_arrays
 from fastgs.definition import GaussianArrays
 from fastgs.io.samples import Samples
@@ -48,6 +49,7 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
         data = read_fgs(path)
         start = time.perf_counter()
         gaussians = _decode_gaussians(data, arguments.partial)
+        compile_drawing(gaussians.channels)
         picture = _draw(gaussians, arguments.scale)
         seconds = time.perf_counter() - start
         suffix = choose_suffix(picture, arguments.bits)

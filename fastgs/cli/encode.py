@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fastgs.cli.coding import output_folder
 from fastgs.cli.console import Parser, fit_progress, wrong_argument
 from fastgs.cli.images import Done, Job, add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.kernels import compile_fit
 from fastgs.cli.workers import add_workers, check_workers, choose_workers
 from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, encode
 from fastgs.codec.effort import DEFAULT_EFFORT, check_effort
@@ -91,6 +92,7 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
 
 def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Namespace) -> str:
     """Write the file of one image; return the line about it."""
+    compile_fit(path)
     from fastgs.metrics.quality import psnr  # deferred: wrong options are found without torch
     from fastgs.render import render
 

@@ -51,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fastgs: interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        compiler_process = sys.modules.get("fastgs.runtime.compiler_process")  # not imported for what does without
+        if compiler_process is not None:
+            compiler_process.stop()
 
 
 class _Version(argparse.Action):

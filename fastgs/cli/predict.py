@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from fastgs.cli.console import Parser, make_folder, wrong_argument
-from fastgs.cli.images import add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.images import Job, add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.kernels import compile_fit
 from fastgs.cli.workers import add_workers, check_workers, choose_workers, has_gpu
 from fastgs.definition import Backend, Blend
 from fastgs.fitting.losses import LOSSES
@@ -81,12 +82,20 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
     return process_images(
         parser,
         arguments.images,
-        # By its name: this process needs no torch where others do the work.
-        partial(call, "fastgs.cli.predicting:plan", arguments),
+        partial(_plan, arguments),
         partial(_count_workers, arguments),
         "stack" if arguments.stack else None,
         folder / "report.json",
     )
+
+
+def _plan(arguments: argparse.Namespace, paths: list[Path], label: str) -> Job:
+    """Prepare the fit of an image, or of several as a stack."""
+    if not arguments.stack:
+        compile_fit(paths[0], arguments.backend, arguments.loss)
+    # By its name: this process needs no torch where others do the work.
+    job: Job = call("fastgs.cli.predicting:plan", arguments, paths, label)
+    return job
 
 
 def _count_workers(arguments: argparse.Namespace, paths: list[Path]) -> int:

@@ -82,17 +82,22 @@ def available_memory() -> int | None:
 
 def has_gpu(backend: str) -> bool:
     """Tell whether fits run on a CUDA device; torch is imported only where there is a driver."""
-    if backend not in ("auto", "cuda"):
-        return False
-    try:
-        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
+    if backend not in ("auto", "cuda") or not has_driver():
         return False
     import torch
 
     from fastgs.predictor import work_device
 
     return torch.cuda.is_available() and work_device(torch.device("cpu"), "auto").type == "cuda"
+
+
+def has_driver() -> bool:
+    """Tell whether there is a driver of CUDA devices."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def _count_pixels(path: Path) -> int:

@@ -1,4 +1,6 @@
-"""SSIM and MS-SSIM in plain torch, as torchmetrics defines them, in float32 to the bit; differentiable.
+"""SSIM and MS-SSIM in plain torch, as torchmetrics defines them, to 1e-6 in float32; differentiable.
+
+torchmetrics convolves with the whole window of 11 x 11 taps; here columns are weighted first, then rows.
 
 With means m, variances v and the covariance c of two images under a Gaussian window around each pixel:
 
@@ -18,6 +20,7 @@ from torch.nn import functional
 
 SIGMA = 1.5  # standard deviation of the window in pixels
 RADIUS = 5  # pixels
+MIDDLE = 0.5  # of the range of pixels
 C1, C2 = 0.01**2, 0.03**2
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first (Wang et al. 2003)
 
@@ -37,15 +40,16 @@ class Similarity(NamedTuple):
 def similarity(image: Tensor, target: Tensor) -> Similarity:
     """Return the similarity of two (C, H, W) images, whose shorter side has at least RADIUS + 1 pixels."""
     channels = len(image)
-    first, second = (functional.pad(each[None], (RADIUS,) * 4, mode="reflect") for each in (image, target))
-    planes = torch.cat((first, second, first * first, second * second, first * second))
-    window = _make_window(image).expand(channels, 1, -1, -1)
-    mean1, mean2, square1, square2, product = torch.split(functional.conv2d(planes, window, groups=channels), 1)
-    squared1, squared2, both = mean1.pow(2), mean2.pow(2), mean1 * mean2
+    # Around 0 the squares are smaller, so that their means lose fewer digits to those of the variances.
+    first, second = (functional.pad(each[None] - MIDDLE, (RADIUS,) * 4, mode="reflect") for each in (image, target))
+    # All planes are channels of one image: that is the fast case of torch's convolution on the CPU.
+    planes = torch.cat((first, second, first * first, second * second, first * second), dim=1)
+    mean1, mean2, square1, square2, product = torch.split(_blur(planes), channels, dim=1)
     # Rounding must not make variances negative.
-    variance1, variance2 = (square1 - squared1).clamp(min=0.0), (square2 - squared2).clamp(min=0.0)
-    upper, lower = 2 * (product - both) + C2, variance1 + variance2 + C2
-    whole = ((2 * both + C1) * upper) / ((squared1 + squared2 + C1) * lower)
+    variance1, variance2 = (square1 - mean1 * mean1).clamp(min=0.0), (square2 - mean2 * mean2).clamp(min=0.0)
+    upper, lower = 2 * (product - mean1 * mean2) + C2, variance1 + variance2 + C2
+    mean1, mean2 = mean1 + MIDDLE, mean2 + MIDDLE
+    whole = ((2 * mean1 * mean2 + C1) * upper) / ((mean1 * mean1 + mean2 * mean2 + C1) * lower)
     contrast = (upper / lower)[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
     return Similarity(whole.reshape(-1).mean(), contrast.reshape(-1).mean())
 
@@ -68,9 +72,11 @@ def multiscale_similarity(image: Tensor, target: Tensor) -> Tensor:
     return torch.prod(scores.relu() ** scores.new_tensor(WEIGHTS))
 
 
-def _make_window(like: Tensor) -> Tensor:
-    """Return the (11, 11) window, whose sum is 1, in the dtype and on the device of a tensor."""
-    distance = torch.arange(-RADIUS, RADIUS + 1, dtype=like.dtype, device=like.device)
+def _blur(planes: Tensor) -> Tensor:
+    """Return the means of (1, N, H, W) under the window, (1, N, H - 2 RADIUS, W - 2 RADIUS)."""
+    distance = torch.arange(-RADIUS, RADIUS + 1, dtype=planes.dtype, device=planes.device)
     line = torch.exp(-torch.pow(distance / SIGMA, 2) / 2)
-    line = (line / line.sum())[None]
-    return line.t() @ line
+    line = line / line.sum()
+    number = planes.shape[1]
+    down, across = (line.reshape(shape).expand(number, -1, -1, -1) for shape in ((1, 1, -1, 1), (1, 1, 1, -1)))
+    return functional.conv2d(functional.conv2d(planes, down, groups=number), across, groups=number)

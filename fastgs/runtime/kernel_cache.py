@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator, _CacheLocator
-from numba.misc.appdirs import AppDirs
 from typing_extensions import override
 
-PACKAGE = Path(__file__).parents[1]
+from fastgs.runtime import division
+from fastgs.runtime.folders import PACKAGE, cache_folder
+
 # Folders of other versions are removed when none of their kernels was compiled for so long.
 DAYS_KEPT = 60
 
@@ -83,11 +84,24 @@ class KernelCache(FunctionCache):
     """
 
     _impl_class = _Implementation
+    _py_func: Any
 
+    @override
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the version for some types of arguments; None if this process has to compile it."""
+        found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        if found is None and division.current is not None and not division.current.take(self._describe(sig)):
+            found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        return found
 
-def cache_folder() -> Path:
-    """Return the user's folder for the kernels of all versions of this package."""
-    return Path(AppDirs(appname="fastgs", appauthor=False).user_cache_dir) / "kernels"  # type: ignore[no-untyped-call]
+    @override
+    def save_overload(self, sig: Any, data: Any) -> None:
+        super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        if division.current is not None:
+            division.current.finish(self._describe(sig))
+
+    def _describe(self, sig: Any) -> str:
+        return f"{self._py_func.__module__}.{self._py_func.__qualname__} {sig}"
 
 
 @cache

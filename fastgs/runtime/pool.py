@@ -115,11 +115,20 @@ def _holding_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    handler, held = signal.getsignal(signal.SIGINT), list[int]()
+    # A thread of another library takes the signal that this one blocks, and it would interrupt this one all the same.
+    defers = callable(handler) and threading.current_thread() is threading.main_thread()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
+        if defers:
+            signal.signal(signal.SIGINT, lambda number, _: held.append(number))
         yield
     finally:
+        if defers:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 # Of a worker: the function that runs its tasks, and whether it runs one.

@@ -10,6 +10,7 @@ from skimage.metrics import structural_similarity
 
 from fastgs.metrics import quality as metrics
 from fastgs.metrics.quality import ms_ssim, psnr, ssim, ssim_loss
+from fastgs.metrics.structure import multiscale_similarity, similarity
 
 
 @pytest.fixture
@@ -159,6 +160,20 @@ def test_ms_ssim_decreases_with_noise():
     scores = ms_ssim(near, target), ms_ssim(far, target)
     assert 0 < scores[1] < scores[0] < 1
     assert ms_ssim(target[:, :175], target[:, :175]) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 5e-6)])
+def test_structure_is_that_of_torchmetrics(dtype, tolerance):
+    from torchmetrics.functional import image as theirs
+
+    image, target = (each.to(dtype).clamp(0, 1) for each in noisy_pair(181, 190))
+    wanted = (
+        theirs.structural_similarity_index_measure(image[None], target[None], data_range=1.0),
+        theirs.multiscale_structural_similarity_index_measure(image[None], target[None], data_range=1.0),
+    )
+    found = similarity(image, target).whole, multiscale_similarity(image, target)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize(

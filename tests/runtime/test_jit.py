@@ -30,3 +30,21 @@ def test_first_compilation_is_logged(monkeypatch, caplog):
         kernel.__module__ = "fastgs.tests"
         jit(kernel)(np.arange(3.0))
     assert [message.partition(",")[0] for message in caplog.messages] == ["compiling kernels"]
+
+
+def test_kernel_has_machine_code_only_where_python_calls_it(monkeypatch):
+    monkeypatch.setattr(kernel_cache._Implementation, "_locator_classes", [])
+    inner = jit(double)
+
+    @jit
+    def outer(values):
+        inner(values)
+        inner(values)
+
+    values = np.arange(3.0)
+    outer(values)
+    assert values.tolist() == [0, 4, 8]
+    assert not inner.signatures
+    inner(values)
+    assert values.tolist() == [0, 8, 16]
+    assert inner.signatures == outer.signatures

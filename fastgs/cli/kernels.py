@@ -1,0 +1,77 @@
+"""Kernels that commands need, for `fastgs.runtime.compiler_process`, which compiles them beside the first process.
+
+They are in the order in which the second process compiles them, while the first one goes through them as it needs them:
+so the long one that is needed late begins the list, and what the first steps do without ends it. The step of a fit,
+`fastgs.fitting.optimizer_cpu_kernels:descend`, is for the first process, since its file brings in torch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from fastgs.cli.workers import has_driver
+from fastgs.definition import CHANNELS
+from fastgs.runtime import compiler_process
+
+# Types of arguments: rows of Gaussians and their spans; fields of Gaussians and what is derived from them.
+_ROWS = "float32[::1], int32[:,::1], int32[:,::1], float32[:,::1], UniTuple(float32, {channels}), int64[::1], int64"
+_FIELDS = "float32[:,::1], float32[:,::1], float32[::1], int64[::1], float32[:,::1], int64, int64"
+
+_PREPARE = ("fastgs.render.cpu_geometry_kernels:prepare",
+            f"({_FIELDS}, float32[::1], int32[:,::1], int32[:,::1], int64, int64)")  # fmt: skip
+_BANDS = ("fastgs.render.cpu_geometry_kernels:bands", "(float32[::1], int32[:,::1], int64, float64[::1], int64[::1])")
+_FORWARD = ("fastgs.render.cpu_kernels:forward",
+            f"({_ROWS}, float32[::1], float32[:,:,:,::1], boolean, int64, int64)")  # fmt: skip
+
+_FIT = (
+    ("fastgs.render.cpu_kernels:descend_pixels",
+     f"({_ROWS}, float32[::1], float32[:,:,::1], float32[:,:,::1], float64[::1], boolean, boolean, boolean, "
+     "int64, int64)"),
+    ("fastgs.initializers.sampling_kernels:diffuse",
+     "(float64[:,::1], float64, int64, float64[:,::1], float64[::1], int64, int64[::1], int64)"),
+    ("fastgs.initializers.sampling_kernels:find", "(float64[:,::1], int64[::1], float64[::1], int64[::1])"),
+    _BANDS,
+    _PREPARE,
+    ("fastgs.fitting.removal_kernels:appraise",
+     f"({_ROWS}, float32[::1], float32[:,:,::1], float32[:,::1], float32[::1], int64, int64)"),
+    ("fastgs.fitting.removal_kernels:gather",
+     "(float32[::1], int32[:,::1], UniTuple(float32, {factors}), int64, int64, int64, float32[::1], float32[:,::1], "
+     "int64, int64)"),
+    ("fastgs.fitting.removal_kernels:smooth", "(float32[:,::1], float32[::1], float32[:,::1], int64, int64)"),
+    ("fastgs.initializers.sampling_kernels:count", "(float64[:,::1], float32[:,::1])"),
+    ("fastgs.initializers.sampling_kernels:blur", "(float32[:,::1], float64[::1], float32[:,::1], int64, int64)"),
+)  # fmt: skip
+
+KERNELS = {"fit": _FIT, "draw": (_FORWARD, _PREPARE, _BANDS)}
+
+
+def list_kernels(work: str, channels: str) -> list[tuple[str, str]]:
+    """Return the places of the kernels of some work, and the types of their arguments."""
+    count = int(channels)
+    return [(place, types.format(channels=count, factors=count + 2)) for place, types in KERNELS[work]]
+
+
+def compile_fit(path: Path, backend: str = "auto", loss: str = "mse") -> None:
+    """Start the second process, where it helps, for a fit to an image on the CPU."""
+    if loss == "mse" and backend in ("auto", "cpu") and not (backend == "auto" and has_driver()):
+        compiler_process.start(__name__, ("fit", _count_channels(path)))
+
+
+def compile_drawing(channels: int) -> None:
+    """Start the second process, where it helps, for the rendering of Gaussians."""
+    compiler_process.start(__name__, ("draw", channels))
+
+
+def _count_channels(path: Path) -> int:
+    """Return the number of channels of an image by its header, about: a wrong one costs time only."""
+    with suppress(Exception), warnings.catch_warnings():  # errors are reported when the image is read
+        warnings.simplefilter("ignore")
+        with Image.open(path) as image:
+            bands = image.getbands()
+            is_gray = bands[0] in ("1", "L", "I", "F")
+            return (1 if is_gray else CHANNELS) + ("A" in bands or "transparency" in image.info)
+    return CHANNELS
