@@ -1,8 +1,7 @@
 """Kernels that commands need, for `fastgs.runtime.compiler_process`, which compiles them beside the first process.
 
 They are in the order in which the second process compiles them, while the first one goes through them as it needs them:
-so the long one that is needed late begins the list, and what the first steps do without ends it. The step of a fit,
-`fastgs.fitting.optimizer_cpu_kernels:descend`, is for the first process, since its file brings in torch.
+so the long ones that are needed late begin the list, and what the first steps do without ends it.
 """
 
 from __future__ import annotations
@@ -28,6 +27,9 @@ _FORWARD = ("fastgs.render.cpu_kernels:forward",
             f"({_ROWS}, float32[::1], float32[:,:,:,::1], boolean, int64, int64)")  # fmt: skip
 
 _FIT = (
+    ("fastgs.fitting.optimizer_cpu_kernels:descend",
+     "(float32[::1], int32[:,::1], int32[:,::1], float32[:,::1], UniTuple(float32, {channels}), "
+     "int64, int64, int64, int64, " + 8 * "float32[::1], " + "int64, int64)"),
     ("fastgs.render.cpu_kernels:descend_pixels",
      f"({_ROWS}, float32[::1], float32[:,:,::1], float32[:,:,::1], float64[::1], boolean, boolean, boolean, "
      "int64, int64)"),
@@ -37,13 +39,16 @@ _FIT = (
     _BANDS,
     _PREPARE,
     ("fastgs.fitting.removal_kernels:appraise",
-     f"({_ROWS}, float32[::1], float32[:,:,::1], float32[:,::1], float32[::1], int64, int64)"),
+     f"({_ROWS}, float32[::1], float32[:,:,::1], float32[:,::1], float32[::1], int64, int64, int64)"),
     ("fastgs.fitting.removal_kernels:gather",
-     "(float32[::1], int32[:,::1], UniTuple(float32, {factors}), int64, int64, int64, float32[::1], float32[:,::1], "
-     "int64, int64)"),
+     "(float32[::1], int32[:,::1], float32[:,::1], UniTuple(float32, {factors}), int64, int64, int64, float32[::1], "
+     "float32[::1], int64, int64)"),
     ("fastgs.fitting.removal_kernels:smooth", "(float32[:,::1], float32[::1], float32[:,::1], int64, int64)"),
     ("fastgs.initializers.sampling_kernels:count", "(float64[:,::1], float32[:,::1])"),
-    ("fastgs.initializers.sampling_kernels:blur", "(float32[:,::1], float64[::1], float32[:,::1], int64, int64)"),
+    ("fastgs.initializers.sampling_kernels:blur_at",
+     "(float32[:,::1], float64[::1], float64[::1], float64[:,::1], float32[::1])"),
+    ("fastgs.fitting.optimizer_cpu_kernels:move",
+     "(float32[:,::1], float32[:,::1], int32[::1], int64[::1], float32[:,::1], int64, int64)"),
 )  # fmt: skip
 
 KERNELS = {"fit": _FIT, "draw": (_FORWARD, _PREPARE, _BANDS)}

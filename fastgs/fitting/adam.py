@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-# The mean over pixels makes gradients small: Adam's usual eps of 1e-8 would swallow them.
-EPSILON = 1e-15
+from fastgs.fitting.options import ADAM_EPSILON
 
 
 class BetaSchedule(NamedTuple):
@@ -118,5 +117,5 @@ class GrowingAdam(torch.optim.Optimizer):
             step += 1
         torch._fused_adam_(
             params, gradients, averages, squares, [], steps,
-            lr=rate, beta1=betas[0], beta2=betas[1], weight_decay=0.0, eps=EPSILON, amsgrad=False, maximize=False,
+            lr=rate, beta1=betas[0], beta2=betas[1], weight_decay=0.0, eps=ADAM_EPSILON, amsgrad=False, maximize=False,
         )  # fmt: skip

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastgs.fitting import adam
+from fastgs.fitting.options import ADAM_EPSILON
 from fastgs.render.cpu_geometry_kernels import BLOCK, describe, find_span, write_description
 from fastgs.render.cpu_kernels import MOMENTS, gather
 from fastgs.runtime.jit import inlined, jit
 from fastgs.runtime.simd import LANES, fma, load, splat, square_root, store
 from fastgs.runtime.simd_math import exponential
 
-EPSILON = np.float32(adam.EPSILON)
+EPSILON = np.float32(ADAM_EPSILON)
 ZERO, ONE = np.float32(0), np.float32(1)
 
 

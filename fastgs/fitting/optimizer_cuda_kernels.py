@@ -5,9 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from fastgs.fitting import adam
+from fastgs.fitting.options import ADAM_EPSILON
 
-EPSILON = tl.constexpr(adam.EPSILON)
+EPSILON = tl.constexpr(ADAM_EPSILON)
 
 
 @triton.jit

@@ -12,6 +12,9 @@ from fastgs.fitting.losses import LOSSES, Loss
 
 DEFAULT_ITERATIONS = 200
 
+# Of Adam. The mean over pixels makes gradients small: the usual 1e-8 would swallow them.
+ADAM_EPSILON = 1e-15
+
 
 @dataclass(frozen=True)
 class FitOptions:

@@ -5,7 +5,8 @@ from itertools import islice
 import pytest
 import torch
 
-from fastgs.fitting.adam import EPSILON, BetaSchedule, GrowingAdam, weights
+from fastgs.fitting.adam import BetaSchedule, GrowingAdam, weights
+from fastgs.fitting.options import ADAM_EPSILON
 
 
 def test_beta_schedule_grows_up_to_its_longest_memory():
@@ -43,7 +44,7 @@ def test_growing_adam_steps_match_the_definition():
     for gradient, rate, one, two in zip(gradients, rates, *map(weights, memories), strict=False):
         average += one.new * (gradient - average)
         square += two.new * (gradient**2 - square)
-        wanted -= rate * (average / one.known) / ((square / two.known).sqrt() + EPSILON)
+        wanted -= rate * (average / one.known) / ((square / two.known).sqrt() + ADAM_EPSILON)
     torch.testing.assert_close(moved, wanted)
 
 
@@ -51,7 +52,7 @@ def test_growing_adam_without_growth_is_adam():
     gradients = torch.randn(9, 5, generator=torch.Generator().manual_seed(1))
     ours, theirs = (torch.zeros(5, requires_grad=True) for _ in range(2))
     growing = GrowingAdam([ours], BetaSchedule(10, 0, 10), BetaSchedule(5, 0, 5))
-    usual = torch.optim.Adam([theirs], betas=(0.9, 0.8), eps=EPSILON)
+    usual = torch.optim.Adam([theirs], betas=(0.9, 0.8), eps=ADAM_EPSILON)
     torch.testing.assert_close(
         descend(growing, ours, gradients, [0.1] * 9), descend(usual, theirs, gradients, [0.1] * 9)
     )
