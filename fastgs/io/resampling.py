@@ -48,7 +48,12 @@ def reduce(images: Tensor, height: int, width: int, filter: Filter = "bicubic") 
         )
     if filter == "area":
         return functional.interpolate(images, (height, width), mode="area")
-    return functional.interpolate(images, (height, width), mode=filter, antialias=True)
+    if width > 1:
+        return functional.interpolate(images, (height, width), mode=filter, antialias=True)
+    # torch 2.14 reduces columns wrongly where there is only one, so it gets two that are the same.
+    line = functional.interpolate(images, (images.shape[-2], 1), mode=filter, antialias=True)
+    pair = line.expand(*line.shape[:-1], 2)
+    return functional.interpolate(pair, (height, 2), mode=filter, antialias=True)[..., :1]
 
 
 def make_consistent(estimates: Tensor, small: Tensor, filter: Filter = "bicubic") -> Tensor:

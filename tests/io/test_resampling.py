@@ -25,11 +25,14 @@ def pillow(image, height, width, method):
 
 
 @pytest.mark.parametrize("filter", FILTERS)
-def test_reduction_is_that_of_pillow(filter):
+@pytest.mark.parametrize("size", [(16, 30), (16, 1), (1, 20)])
+def test_reduction_is_that_of_pillow(filter, size):
     images = random_images(2, 3, 48, 60)
-    small = reduce(images, 16, 30, filter)
+    small = reduce(images, *size, filter)
     for image, reduced in zip(images, small, strict=True):
-        assert torch.allclose(reduced, pillow(image, 16, 30, RESAMPLING[filter]), atol=1e-5)
+        assert torch.allclose(reduced, pillow(image, *size, RESAMPLING[filter]), atol=1e-5)
+    thin = reduce(images[..., :1], 16, 1, filter)
+    assert torch.allclose(thin[0], pillow(images[0, ..., :1], 16, 1, RESAMPLING[filter]), atol=1e-5)
 
 
 def test_interpolation_is_that_of_pillow():
