@@ -4,7 +4,7 @@ export type { DecodeOptions, Facts, Gaussians };
 
 /** Error for bytes that are no proper .fgs file, and for arguments that make no sense; the message is one sentence. */
 export class FgsError extends Error {
-  constructor(message: string);
+  constructor(message: string, options?: ErrorOptions);
 }
 
 /**

@@ -33,12 +33,14 @@ export function decode(bytes, { layers = Infinity, partial = false } = {}) {
   if (layers !== Infinity && !(Number.isInteger(layers) && layers >= 1)) {
     throw new FgsError(`The option "layers" must be an integer of at least 1, not ${String(layers)}.`);
   }
-  const frame = readFrame(toBytes(bytes), partial);
-  if (layers < frame.layers.length) {
-    frame.layers.length = layers;
-    frame.whole = false;
-  }
-  return decodeFrame(frame);
+  return withinMemory(() => {
+    const frame = readFrame(toBytes(bytes), partial);
+    if (layers < frame.layers.length) {
+      frame.layers.length = layers;
+      frame.whole = false;
+    }
+    return decodeFrame(frame);
+  });
 }
 
 /**
@@ -52,7 +54,7 @@ export function inspect(bytes) {
   const data = toBytes(bytes);
   const frame = readFrame(data, false);
   const { version, scheme, width, height, channels } = frame;
-  const { bits, count } = scheme === "fastgs" ? countBits(frame) : countBaselineBits(frame);
+  const { bits, count } = withinMemory(() => (scheme === "fastgs" ? countBits(frame) : countBaselineBits(frame)));
   const total = 8 * data.length;
   return {
     version,
@@ -126,6 +128,23 @@ function countBits(frame) {
 function countBaselineBits(frame) {
   const { bytes, count } = readBaseline(frame);
   return { bits: Object.fromEntries(Object.entries(bytes).map(([name, value]) => [name, 8 * value])), count };
+}
+
+/**
+ * Return what a function returns, or say that a file is too large, within the limits of the format, for this machine.
+ *
+ * @template Result
+ * @param {() => Result} read
+ * @returns {Result}
+ */
+function withinMemory(read) {
+  try {
+    return read();
+  } catch (error) {
+    // Arrays for which there is no memory throw RangeError.
+    if (!(error instanceof RangeError)) throw error;
+    throw new FgsError("The file holds more Gaussians than there is memory for.", { cause: error });
+  }
 }
 
 /**

@@ -1,9 +1,12 @@
 // @ts-check
 /** Error for bytes that are no proper .fgs file, and for arguments that make no sense; the message is one sentence. */
 export class FgsError extends Error {
-  /** @param {string} message One sentence for users. */
-  constructor(message) {
-    super(message);
+  /**
+   * @param {string} message One sentence for users.
+   * @param {ErrorOptions} [options]
+   */
+  constructor(message, options) {
+    super(message, options);
     this.name = "FgsError";
   }
 }

@@ -208,17 +208,17 @@ function readPositions(decoder, magnitudes, { width, height }, steps) {
  */
 function readGaps(decoder, magnitudes, largest) {
   const gaps = Float64Array.from(magnitudes, leastOf);
-  const lengths = Uint8Array.from(magnitudes, restLength);
-  for (let length = 1; length <= restLength(largest); length++) {
+  /** @type {number[][]} */
+  const ofLength = Array.from({ length: restLength(largest) + 1 }, () => []);
+  magnitudes.forEach((magnitude, place) => ofLength[restLength(magnitude)].push(place));
+  ofLength.forEach((places, length) => {
     // The low pieces of all gaps come before the high ones.
     for (let shift = 0; shift < length; shift += RAW_BITS) {
       const unit = powerOfTwo(shift);
       const bits = Math.min(RAW_BITS, length - shift);
-      for (let place = 0; place < gaps.length; place++) {
-        if (lengths[place] === length) gaps[place] += unit * decoder.rawPiece(bits);
-      }
+      for (const place of places) gaps[place] += unit * decoder.rawPiece(bits);
     }
-  }
+  });
   return gaps;
 }
 

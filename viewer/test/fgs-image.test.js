@@ -134,7 +134,7 @@ test("what is wrong stands in place of the image, as text", async () => {
     assert.ok(element.message.textContent.startsWith(message), element.message.textContent);
     assert.ok(!element.message.hidden && element.canvas.style.display === "none");
     assert.equal(element.getAttribute("role"), "group");
-    element.setAttribute("width", "30");
+    for (const name of ["width", "height"]) element.setAttribute(name, "30");
     const event = await settle(element, () => element.setAttribute("src", "other.fgs"));
     assert.equal(event.type, "load");
     assert.ok(element.message.hidden && element.getAttribute("role") === "img");
