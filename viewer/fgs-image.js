@@ -10,6 +10,14 @@ import { MAX_PIXELS, renderPixels } from "./render-cpu.js";
 
 const MAX_BYTES = 2 ** 28; // of a file; larger ones are not loaded
 
+// A sheet, since strict content security policies forbid style elements. Pages can style the element itself.
+const STYLE = new CSSStyleSheet();
+STYLE.replaceSync(`
+  :host { display: inline-block; }
+  canvas { display: block; max-width: 100%; }
+  :host([hidden]), [hidden] { display: none; }
+`);
+
 /**
  * Element that shows a .fgs file as an image.
  *
@@ -24,9 +32,8 @@ export class FgsImage extends HTMLElement {
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open" });
-    // Styles are set by properties, which strict content security policies allow, too.
+    root.adoptedStyleSheets = [STYLE];
     this.canvas = document.createElement("canvas");
-    this.canvas.style.display = "block";
     this.message = document.createElement("span");
     this.message.setAttribute("part", "message");
     this.message.hidden = true;
@@ -38,7 +45,6 @@ export class FgsImage extends HTMLElement {
   }
 
   connectedCallback() {
-    if (!this.style.display) this.style.display = "inline-block";
     this.describe();
     this.load();
   }
@@ -95,7 +101,7 @@ export class FgsImage extends HTMLElement {
       this.canvas.width = columns;
       this.canvas.height = rows;
       this.canvas.style.width = `${width}px`;
-      this.canvas.style.height = `${height}px`;
+      this.canvas.style.aspectRatio = `${width} / ${height}`; // kept where the page is too narrow for the width
       this.canvas.getContext("2d")?.putImageData(new ImageData(pixels, columns, rows), 0, 0);
       this.setMessage("");
       this.dispatchEvent(new Event("load"));
@@ -140,7 +146,6 @@ export class FgsImage extends HTMLElement {
     this.message.textContent = text;
     this.message.hidden = !text;
     this.canvas.hidden = Boolean(text);
-    this.canvas.style.display = text ? "none" : "block";
     // The parts of an image are not read aloud; a message is.
     if (text) this.setAttribute("role", "group");
     else this.describe();

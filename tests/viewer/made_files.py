@@ -91,7 +91,9 @@ def damage(data: bytes, kind: int, rng: np.random.Generator) -> bytes:
         return MAGIC + bytes([rng.integers(1, VERSION + 1)]) + rng.bytes(int(rng.integers(0, 300)))
     frame = read_frame(data)
     # Behind the models, most changes give other symbols.
-    layers = [mutate(layer, rng, (kind > 5) * len(layer) // 3) if rng.random() < 0.7 else layer for layer in frame.layers]
+    layers = [
+        mutate(layer, rng, (kind > 5) * len(layer) // 3) if rng.random() < 0.7 else layer for layer in frame.layers
+    ]
     if kind == 4:
         layers.insert(0, rng.bytes(int(rng.integers(0, 300))))
     sides = (frame.height, frame.width) if kind > 5 else rng.choice([1, 60, 65535], 2).tolist()
