@@ -1,7 +1,7 @@
 // The declarations that are written by hand agree with those that the sources have: each can stand for the other.
-import type * as Image from "../../fgs-image.js";
-import type * as Reader from "../../fgs.js";
-import type * as Renderer from "../../render-cpu.js";
+import type * as Image from "../fgs-image.js";
+import type * as Reader from "../fgs.js";
+import type * as Renderer from "../render-cpu.js";
 import type * as ImageSource from "./generated/fgs-image.js";
 import type * as ReaderSource from "./generated/fgs.js";
 import type * as RendererSource from "./generated/render-cpu.js";
