@@ -137,7 +137,7 @@ test("what is wrong stands in place of the image, as text", async () => {
     assert.ok(element.message.textContent.startsWith(message), element.message.textContent);
     assert.ok(!element.message.hidden && element.canvas.hidden);
     assert.equal(element.getAttribute("role"), "group");
-    for (const name of ["width", "height"]) element.setAttribute(name, "30");
+    for (const name of ["width", "height"]) element.attributes.set(name, "30");
     const event = await settle(element, () => element.setAttribute("src", "other.fgs"));
     assert.equal(event.type, "load");
     assert.ok(element.message.hidden && element.getAttribute("role") === "img");
