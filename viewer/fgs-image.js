@@ -40,6 +40,7 @@ export class FgsImage extends HTMLElement {
     root.append(this.canvas, this.message);
     /** @type {import("./types.js").Gaussians | null} */
     this.gaussians = null;
+    this.isStale = false;
     /** @type {AbortController | null} */
     this.loading = null;
   }
@@ -62,7 +63,14 @@ export class FgsImage extends HTMLElement {
     if (!this.isConnected || before === value) return;
     if (name === "src") this.load();
     else if (name === "alt") this.describe();
-    else if (this.gaussians) this.show(this.gaussians);
+    else if (!this.isStale) {
+      // Of a width and a height that are set one after the other, only both are drawn.
+      this.isStale = true;
+      queueMicrotask(() => {
+        this.isStale = false;
+        if (this.gaussians) this.show(this.gaussians);
+      });
+    }
   }
 
   /** Load the file that `src` names, and draw it; what is wrong is shown instead, never thrown. */

@@ -29,7 +29,8 @@ export { FgsError };
  * @throws {FgsError} The bytes are no .fgs file, damaged, cut, or of a version or scheme that is not known; or an option
  *   makes no sense.
  */
-export function decode(bytes, { layers = Infinity, partial = false } = {}) {
+export function decode(bytes, options) {
+  const { layers = Infinity, partial = false } = options ?? {};
   if (layers !== Infinity && !(Number.isInteger(layers) && layers >= 1)) {
     throw new FgsError(`The option "layers" must be an integer of at least 1, not ${String(layers)}.`);
   }
@@ -85,7 +86,7 @@ function decodeFrame(frame) {
     arrays = dequantize(decodeLayers(frame), channels);
     if (!whole) arrays = fillHoles(arrays, width, height);
   } else {
-    arrays = decodeBaseline(frame);
+    arrays = decodeBaseline(frame, readBaseline(frame));
   }
   return {
     ...arrays,
@@ -126,7 +127,9 @@ function countBits(frame) {
  * @returns {{bits: Record<string, number>, count: number}}
  */
 function countBaselineBits(frame) {
-  const { bytes, count } = readBaseline(frame);
+  const content = readBaseline(frame);
+  decodeBaseline(frame, content); // refuses what `decode` refuses
+  const { bytes, count } = content;
   return { bits: Object.fromEntries(Object.entries(bytes).map(([name, value]) => [name, 8 * value])), count };
 }
 

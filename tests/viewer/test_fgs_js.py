@@ -202,7 +202,8 @@ def test_damaged_files_are_refused_or_read_as_in_python(fitted):
     rng = np.random.default_rng(0)
     damaged = [(damage(files[each % len(files)], each % 8, rng), bool(each // 8 % 2)) for each in range(2000)]
     # One process: it ends if anything but FgsError is thrown, and its time is limited.
-    results = read_files([{"bytes": data, "partial": partial} for data, partial in damaged])
+    jobs = [{"bytes": data, "partial": partial, "facts": not partial} for data, partial in damaged]
+    results = read_files(jobs)
     read = 0
     for (data, partial), result in zip(damaged, results, strict=True):
         expected = decode_or_refuse(data, partial)

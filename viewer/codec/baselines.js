@@ -124,11 +124,11 @@ function readHistogram(reader, count, width) {
  * Return the Gaussians of a file.
  *
  * @param {import("./container.js").Frame} frame
+ * @param {Content} content Content of its layer.
  * @returns {import("./symbols.js").Arrays}
  * @throws {FgsError} The layer is damaged, or holds what Gaussians cannot.
  */
-export function decodeBaseline(frame) {
-  const content = readBaseline(frame);
+export function decodeBaseline(frame, content) {
   const arrays = makeArrays(content.count, 3);
   if (frame.scheme === "gaussianimage") fillGaussianImage(arrays, content, frame);
   else fillGaussianImagePlus(arrays, content);

@@ -112,6 +112,14 @@ test("changes of attributes are followed", async () => {
   const element = await show({ src: "photo.fgs", width: "30" });
   await settle(element, () => element.setAttribute("width", "45"));
   assert.deepEqual(sizeOf(element), [90, 60, "45px", "45 / 30"]);
+  let draws = 0;
+  element.addEventListener("load", () => draws++);
+  await settle(element, () => {
+    for (const size of ["40", "50"]) element.setAttribute("height", size);
+    element.setAttribute("height", "30");
+  });
+  assert.deepEqual([sizeOf(element)[1], draws], [60, 1]);
+  element.attributes.delete("height");
   await settle(element, () => element.setAttribute("src", "other.fgs"));
   assert.deepEqual(sizeOf(element), [90, 90, "45px", "45 / 45"]);
 });
