@@ -1,9 +1,9 @@
-"""Find the packages to build; the trained weights of checkpoints/ become the package `fastgs.checkpoints`.
+"""Find the packages to build; checkpoints/ and viewer/ become the packages `fastgs.checkpoints` and `fastgs.viewer`.
 
-pyproject.toml holds everything else. It can either let setuptools find packages or list them, and the weights lie
-where no search would find them.
+pyproject.toml holds everything else. It can either let setuptools find packages or list them, and these two lie where
+no search would find them.
 """
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages(include=["fastgs", "fastgs.*"]), "fastgs.checkpoints"])
+setup(packages=[*find_packages(include=["fastgs", "fastgs.*"]), "fastgs.checkpoints", "fastgs.viewer"])

@@ -1,0 +1,100 @@
+"""Files of every kind, made of random symbols, and ways to damage them."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from fastgs.codec.channels import Channels
+from fastgs.codec.frame import MAGIC, VERSION, Frame, read_frame, write_frame
+from fastgs.codec.layer import encode_layers
+from fastgs.codec.symbols import Layer, Steps
+
+KINDS = (Channels(3), Channels(1), Channels(2, alpha=True), Channels(4, alpha=True), Channels(5), Channels(2))
+CANVASES = ((60, 90), (1, 1), (1, 65535), (321, 481), (2, 3), (1080, 1920))
+
+
+def make_steps(channels: Channels, rng: np.random.Generator) -> Steps:
+    """Make random units of symbols."""
+    area, shape, luma, chroma = (float(each) for each in rng.uniform(0.02, 0.25, 4))
+    return Steps(
+        *(int(rng.integers(-3, 7)), area, shape, luma),
+        chroma if "chroma" in channels.attributes else None,
+        0.0625 if channels.alpha else None,
+    )
+
+
+def make_layer(
+    channels: Channels, count: int, canvas: tuple[int, int], steps: Steps, mixing: bool, rng: np.random.Generator
+) -> Layer:
+    """Make a layer whose attributes change slowly over the canvas, with noise; without colour where alpha is 0."""
+    last = np.floor(np.array(canvas[::-1]) * 2.0**steps.position)
+    places = rng.random((count, 2)) ** rng.choice([1, 2])
+    waves = np.sin(places @ rng.normal(0, 4, (2, 3 + channels.count)))
+    noise = rng.standard_t(4, (count, 3 + channels.count)) * rng.uniform(0.2, 6, 3 + channels.count)
+    columns = waves * rng.uniform(0, 12, 3 + channels.count) + noise * (1 + waves[:, :1])
+    columns[:, 0] += 14
+    columns = np.rint(columns).clip(-40, 60)
+    columns[:, :3] = columns[:, :3].clip([-10, -15, -15], [60, 15, 15])  # scales that files can hold
+    if channels.alpha:
+        columns[:, 3] = rng.choice([16, 16, 17, 9, 3, 1], count)
+        columns[rng.random(count) < rng.choice([0.0, 0.3, 0.9]), 3:] = 0
+    matrix = None
+    if channels.are_mixed and mixing:
+        square = np.random.default_rng(1).normal(size=(channels.count,) * 2)
+        matrix = np.rint(127 * np.linalg.qr(square)[0]).astype(np.int8)
+    symbols = np.column_stack([np.rint(places * last), columns]).astype(np.int32)
+    return Layer(symbols, steps, matrix)
+
+
+def make_file(seed: int, most: int = 120) -> bytes:
+    """Make a file of any kind, of 0 to 4 layers."""
+    rng = np.random.default_rng(seed)
+    channels = KINDS[seed % len(KINDS)] if seed % 29 else Channels(32)
+    canvas = CANVASES[int(rng.integers(len(CANVASES)))] if seed % 3 else CANVASES[0]
+    mixing = bool(rng.integers(2))
+    steps, layers = make_steps(channels, rng), []
+    for _ in range(int(rng.integers(0, 5)) if seed % 7 == 0 else int(rng.integers(1, 4))):
+        if rng.random() < 0.3:
+            steps = replace(make_steps(channels, rng), position=steps.position)
+        layers.append(make_layer(channels, int(rng.integers(0, most)), canvas, steps, mixing, rng))
+    return write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels))
+
+
+def mutate(data: bytes, rng: np.random.Generator, start: int = 0) -> bytes:
+    """Flip bits, or change, insert, delete or overwrite a few bytes, from an index on."""
+    changed = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+        place = int(rng.integers(min(start, len(changed)), len(changed) + 1))
+        kind = rng.integers(0, 5)
+        if kind == 0:
+            changed[place : place + 1] = rng.bytes(1)
+        elif kind == 1:
+            changed[place:place] = rng.bytes(int(rng.integers(1, 9)))
+        elif kind == 2:
+            del changed[place : place + int(rng.integers(1, 9))]
+        elif kind == 3:
+            changed[place : place + 4] = bytes([rng.choice([0, 127, 255])]) * 4
+        elif place < len(changed):
+            changed[place] ^= 1 << int(rng.integers(8))
+    return bytes(changed)
+
+
+def damage(data: bytes, kind: int, rng: np.random.Generator) -> bytes:
+    """Damage a file in one of eight ways; from kind 4 on, all checksums are right."""
+    if kind == 0:
+        return mutate(data, rng)
+    if kind == 1:
+        return data[: rng.integers(0, len(data))]
+    if kind == 2:
+        return rng.bytes(int(rng.integers(0, 300)))
+    if kind == 3:
+        return MAGIC + bytes([rng.integers(1, VERSION + 1)]) + rng.bytes(int(rng.integers(0, 300)))
+    frame = read_frame(data)
+    # Behind the models, most changes give other symbols.
+    layers = [
+        mutate(layer, rng, (kind > 5) * len(layer) // 3) if rng.random() < 0.7 else layer for layer in frame.layers
+    ]
+    if kind == 4:
+        layers.insert(0, rng.bytes(int(rng.integers(0, 300))))
+    sides = (frame.height, frame.width) if kind > 5 else rng.choice([1, 60, 65535], 2).tolist()
+    return write_frame(Frame(frame.scheme, *sides, layers, channels=frame.channels))

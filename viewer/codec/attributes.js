@@ -1,0 +1,86 @@
+// @ts-check
+/**
+ * Columns of symbols behind x and y: shapes and colours, and what alpha changes.
+ *
+ * Where there is alpha, shapes of all Gaussians come first, then a flag for each that tells whether it has a colour,
+ * and then the colours of those that have one, as if there were no other Gaussians.
+ */
+
+import { readColumns } from "./columns.js";
+import { FRACTION, findMeans, weightedLevels } from "./contexts.js";
+import { leastOf } from "./numbers.js";
+import { Table } from "./tables.js";
+
+export const SHAPES = 3; // number of columns of shapes: area, u, v
+
+// Contexts of a flag: no neighbours are known; none of them has a colour; some have; all have.
+const CONTEXTS = 4;
+const ODDS_BITS = 5;
+const ZERO = 512; // weight of the flag 0, where that of 1 is the least value of one of the half octaves from FIRST on
+const FIRST = 2;
+
+/**
+ * Read the columns of a layer.
+ *
+ * @param {import("./range-decoder.js").RangeDecoder} decoder
+ * @param {Int32Array} x (N,) first coordinates, in the order of the curve.
+ * @param {Int32Array} y (N,) second coordinates.
+ * @param {number} position Exponent of the unit of positions.
+ * @param {import("./channels.js").Channels} channels
+ * @param {import("./columns.js").Model[]} models Models of the 3 + C columns.
+ * @returns {{columns: Int32Array[], bits: number[]}} 3 + C columns (N,), and the bits of each; those of the flags count
+ *   for alpha.
+ * @throws {FgsError} No encoder writes such bytes.
+ */
+export function readAttributes(decoder, x, y, position, channels, models) {
+  const count = x.length;
+  const levels = weightedLevels(x, y, position);
+  if (!channels.alpha) return readColumns(decoder, count, levels, models);
+  const shapes = readColumns(decoder, count, levels, models.slice(0, SHAPES));
+  const begin = decoder.bits;
+  const flags = readFlags(decoder, count, levels);
+  const bitsOfFlags = decoder.bits - begin;
+  /** @type {number[]} */
+  const chosen = [];
+  for (let place = 0; place < count; place++) if (flags[place]) chosen.push(place);
+  const near = weightedLevels(
+    Int32Array.from(chosen, (place) => x[place]),
+    Int32Array.from(chosen, (place) => y[place]),
+    position,
+  );
+  const some = readColumns(decoder, chosen.length, near, models.slice(SHAPES), true);
+  const colors = some.columns.map((values) => {
+    const all = new Int32Array(count);
+    chosen.forEach((place, item) => (all[place] = values[item]));
+    return all;
+  });
+  some.bits[0] += bitsOfFlags;
+  return { columns: [...shapes.columns, ...colors], bits: [...shapes.bits, ...some.bits] };
+}
+
+/**
+ * Read a flag for each Gaussian.
+ *
+ * @param {import("./range-decoder.js").RangeDecoder} decoder
+ * @param {number} count Number N of Gaussians.
+ * @param {import("./contexts.js").Level[]} levels
+ * @returns {Uint8Array} (N,) 0 or 1.
+ */
+function readFlags(decoder, count, levels) {
+  const tables = [];
+  for (let context = 0; context < CONTEXTS; context++) {
+    tables.push(Table.of(Float64Array.of(ZERO, leastOf(FIRST + decoder.rawPiece(ODDS_BITS)))));
+  }
+  const flags = new Uint8Array(count);
+  for (const level of levels) {
+    const { first, stride, size } = level;
+    const means = level.weights && findMeans(level, flags);
+    tables.forEach((table, context) => {
+      for (let item = 0; item < size; item++) {
+        const own = means ? 1 + (means[item] > 0 ? 1 : 0) + (means[item] >= FRACTION ? 1 : 0) : 0;
+        if (own === context) flags[first + item * stride] = decoder.symbol(table);
+      }
+    });
+  }
+  return flags;
+}

@@ -1,0 +1,169 @@
+// @ts-check
+/** Container of every scheme: the kind of file, its canvas, and layers with checksums (FORMAT.md of fastgs.codec). */
+
+import { FgsError, damaged } from "./error.js";
+
+export const VERSION = 2; // of files of anything but RGB; those of RGB are of version 1
+export const MAX_SIDE = 65535;
+export const MAX_LAYERS = 32;
+export const MAX_CHANNELS = 32;
+
+const MAGIC = [0x46, 0x47, 0x53]; // "FGS"
+const ALPHA = 128; // added to the number of channels if the last one is alpha
+const FIRST_PRIVATE_CODE = 128;
+
+/** Names of the schemes by their codes. */
+const SCHEMES = ["fastgs", "gaussianimage", "gaussianimage-plus"];
+
+/**
+ * Parts of a file.
+ *
+ * @typedef {object} Frame
+ * @property {number} version Version of the file, 1 or 2.
+ * @property {string} scheme "fastgs", "gaussianimage" or "gaussianimage-plus".
+ * @property {number} width Width of the canvas in pixels.
+ * @property {number} height Height of the canvas in pixels.
+ * @property {import("./channels.js").Channels} channels Channels of the image.
+ * @property {Uint8Array[]} layers Payloads, the most important first.
+ * @property {number} count Number of layers that the header tells.
+ * @property {boolean} whole False if layers are missing.
+ */
+
+/** Error for a file that ends too early. */
+class CutError extends FgsError {}
+
+/** Reader of bytes, one after the other; every method throws FgsError if there are not as many. */
+export class Reader {
+  /**
+   * @param {Uint8Array} data All bytes.
+   * @param {number} place Index of the next byte.
+   */
+  constructor(data, place) {
+    this.data = data;
+    this.place = place;
+  }
+
+  /**
+   * Return the next few bytes, without a copy.
+   *
+   * @param {number} count
+   * @returns {Uint8Array}
+   */
+  take(count) {
+    if (count > this.data.length - this.place) {
+      throw new CutError(`The file is cut short (after ${this.data.length} bytes).`);
+    }
+    this.place += count;
+    return this.data.subarray(this.place - count, this.place);
+  }
+
+  /**
+   * Return a number in groups of seven bits, the lowest first; it takes at most 5 bytes.
+   *
+   * @returns {number}
+   */
+  varint() {
+    let value = 0;
+    for (let group = 0, unit = 1; group < 5; group++, unit *= 128) {
+      const byte = this.take(1)[0];
+      value += (byte & 127) * unit; // up to 35 bits, more than the operators on bits take
+      if (group && !byte) throw damaged("a number has needless zeros");
+      if (byte < 128) return value;
+    }
+    throw damaged("a number has no end");
+  }
+}
+
+/**
+ * Read the parts of a file.
+ *
+ * @param {Uint8Array} data Whole file.
+ * @param {boolean} partial True to take a file that is cut anywhere behind its header; a layer that is not whole is
+ *   left out.
+ * @returns {Frame}
+ * @throws {FgsError} The bytes are no such file, are damaged or cut, or of a version or scheme that is not known.
+ */
+export function readFrame(data, partial) {
+  if (MAGIC.some((byte, place) => data[place] !== byte)) throw new FgsError("The file is not a .fgs file.");
+  const file = new Reader(data, MAGIC.length);
+  const version = file.take(1)[0];
+  if (version > VERSION) {
+    throw new FgsError(
+      `The file is of version ${version}, and this reader knows versions up to ${VERSION}; update fastgs-viewer.`,
+    );
+  }
+  const code = file.take(1)[0];
+  const kind = version === 2 ? file.take(1)[0] : 3;
+  const width = file.varint();
+  const height = file.varint();
+  const count = file.varint();
+  if (!endsWithChecksum(file, data.subarray(0, file.place))) throw damaged("the checksum of its header differs");
+  if (code >= FIRST_PRIVATE_CODE) {
+    throw new FgsError(`The file is of a scheme of another package (code ${code}), which this reader does not know.`);
+  }
+  const isCanvas = Math.min(width, height) >= 1 && Math.max(width, height) <= MAX_SIDE;
+  if (version < 1 || code >= SCHEMES.length || !isCanvas) throw damaged("its header makes no sense");
+  const channels = readChannels(kind, version);
+  if (count > MAX_LAYERS) throw damaged(`${count} layers`);
+  const layers = [];
+  try {
+    for (let number = 1; number <= count; number++) {
+      const layer = file.take(file.varint());
+      if (!endsWithChecksum(file, layer)) throw damaged(`the checksum of layer ${number} of ${count} differs`);
+      layers.push(layer);
+    }
+  } catch (error) {
+    if (!(partial && error instanceof CutError)) throw error;
+  }
+  const whole = layers.length === count;
+  if (whole && file.place < data.length) throw damaged(`${data.length - file.place} bytes follow its end`);
+  return { version, scheme: SCHEMES[code], width, height, channels, layers, count, whole };
+}
+
+/**
+ * Return the channels of a file of a version that its header tells in a byte.
+ *
+ * @param {number} kind
+ * @param {number} version
+ * @returns {import("./channels.js").Channels}
+ */
+function readChannels(kind, version) {
+  const count = kind % ALPHA;
+  const alpha = kind >= ALPHA;
+  if (count < 1 || count > MAX_CHANNELS) throw damaged(`${count} channels`);
+  if (alpha && count !== 2 && count !== 4) throw damaged(`alpha as the last of ${count} channels`);
+  if ((count === 3 && !alpha) !== (version === 1)) throw damaged("a file of RGB is of version 1");
+  return { count, alpha };
+}
+
+/**
+ * Read a checksum and tell whether it is that of some bytes: the low 16 bits of their CRC-32.
+ *
+ * @param {Reader} file
+ * @param {Uint8Array} bytes
+ * @returns {boolean}
+ */
+function endsWithChecksum(file, bytes) {
+  const [low, high] = file.take(2);
+  return (crc32(bytes) & 0xffff) === low + 256 * high;
+}
+
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte;
+  for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ 0xedb88320 : value >>> 1;
+  return value;
+});
+
+/**
+ * Return the CRC-32 of zlib.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {number}
+ */
+function crc32(bytes) {
+  let value = 0xffffffff;
+  for (let place = 0; place < bytes.length; place++) {
+    value = CRC_TABLE[(value ^ bytes[place]) & 255] ^ (value >>> 8);
+  }
+  return (value ^ 0xffffffff) >>> 0;
+}
