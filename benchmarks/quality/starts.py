@@ -1,4 +1,4 @@
-"""What the learned start is worth in time: PSNR over wall-clock seconds, the start included, for both starts.
+"""Measure what the learned start is worth in time: PSNR over wall-clock seconds, the start included, for both starts.
 
     python -m benchmarks.quality.starts PHOTOS --num-gaussians 10000 50000
 
