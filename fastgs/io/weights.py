@@ -21,6 +21,11 @@ from torch.overrides import TorchFunctionMode
 
 from fastgs.io.files import atomic_write, parse_json
 
+# The folder lies in the package where a wheel is installed, and beside the package in the source tree.
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+if not CHECKPOINTS.is_dir():
+    CHECKPOINTS = CHECKPOINTS.parents[1] / "checkpoints"
+
 _Network = TypeVar("_Network", bound=nn.Module)
 
 # Number of tensors that a network may create, including temporary ones of its constructor: twice as many as the largest

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,22 @@ from fastgs.initializers import Initializer
 from fastgs.io.picture import Picture
 from fastgs.metrics.quality import psnr
 from fastgs.runtime import threads
+
+
+class Trial(NamedTuple):
+    """One fit on the way to a wished PSNR.
+
+    Attributes:
+        num_gaussians: K at its end.
+        psnr: PSNR in dB at its end.
+        iterations: Number of its steps.
+        work: Sum of the numbers of Gaussians of all its steps.
+    """
+
+    num_gaussians: int
+    psnr: float
+    iterations: int
+    work: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +55,7 @@ class Result:
             project, of all that is between them, too.
         picture: Input with what is needed to write the reconstruction back: alpha, depth, profile, dynamic range; None
             if the input was a plain tensor.
+        trials: The fit, and the rounds behind it, if the PSNR was given instead of K; else none.
     """
 
     gaussians: Gaussians
@@ -48,6 +66,7 @@ class Result:
     seconds_init: float
     seconds_network: float = 0.0
     picture: Picture | None = None
+    trials: tuple[Trial, ...] = ()
 
     @property
     def reconstruction(self) -> Picture:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from fastgs.io.weights import checked_arguments, filled, read_pair, without_suffix, write_pair
+from fastgs.io.weights import CHECKPOINTS, checked_arguments, filled, read_pair, without_suffix, write_pair
 from fastgs.models import AttributeNetwork, PositionNetwork
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.zoom import ZoomNetwork
@@ -19,11 +19,6 @@ FORMAT = "fastgs.weights"
 VERSION = "2"
 ZOOM_FORMAT = "fastgs.zoom"
 ZOOM_VERSION = "1"
-
-# The folder lies in the package where a wheel is installed, and beside the package in the source tree.
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
-if not CHECKPOINTS.is_dir():
-    CHECKPOINTS = CHECKPOINTS.parents[1] / "checkpoints"
 
 
 def save_weights(path: str | Path, networks: LearnedInitializer, training: dict[str, Any]) -> None:

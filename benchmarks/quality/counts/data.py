@@ -1,0 +1,113 @@
+"""Fits to learn from: pictures of many kinds, at several K and numbers of steps, one JSON line each."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from benchmarks.quality.counts.drawn import TRAINING, Pixels, colored_noise, drawing, screenshot
+from fastgs.fitting.options import FitOptions
+from fastgs.methods.fastgs import CURVATURE
+
+# Shares of the kinds; what photos are changed by is drawn in `_photo`.
+KINDS = {"photo": 0.4, "screenshot": 0.2, "drawing": 0.15, "icon": 0.07, "gradient": 0.03, "noise": 0.15}
+SIDES = (96, 112, 128, 128, 144, 160, 192, 256)
+# Range of Gaussians per pixel where each kind has about 26 to 45 dB.
+PER_PIXEL = {
+    "photo": (0.0025, 0.15),
+    "screenshot": (0.0012, 0.03),
+    "drawing": (0.0004, 0.025),
+    "icon": (0.0005, 0.015),
+    "gradient": (0.0001, 0.003),
+    "noise": (0.003, 0.4),
+}
+LEAST = 3  # Gaussians
+COUNTS = 4  # fits of each picture
+PROBE = 20  # steps of the short fit beside each of 200
+
+
+def make(seed: int, photos: Sequence[Path]) -> tuple[str, Tensor]:
+    """Return the kind and the (C, H, W) picture of a seed."""
+    rng = np.random.default_rng(seed)
+    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    height, width = (int(each) for each in rng.choice(SIDES, 2))
+    if rng.random() < 0.5:
+        height = width
+    pixels = _photo(rng, photos, height, width) if kind == "photo" else TRAINING[kind](rng, height, width)
+    pixels = np.round(255 * pixels) / 255
+    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).float()
+    if rng.random() < 0.08:  # gray
+        image = image.mean(0, keepdim=True)
+    elif rng.random() < 0.06:  # alpha, premultiplied
+        mask = torch.from_numpy(drawing(rng, *image.shape[1:])[..., 0]).float()
+        image = torch.cat([image * mask, mask[None]])
+    return kind, image
+
+
+def _photo(rng: np.random.Generator, photos: Sequence[Path], height: int, width: int) -> Pixels:
+    """Return a crop of a photo: as it is, or reduced, blurred, compressed, noisy, or beside something drawn."""
+    with Image.open(photos[int(rng.integers(len(photos)))]) as file:
+        photo = file.convert("RGB")
+    change = int(rng.integers(10))
+    factor = float(rng.uniform(0.4, 1)) if change in (0, 1) else float(rng.uniform(1.2, 2)) if change == 2 else 1.0
+    factor = max(factor, height / photo.height, width / photo.width) if min(photo.size) < 400 else factor
+    factor = max(factor, 96 / min(photo.size))
+    photo = photo.resize((round(photo.width * factor), round(photo.height * factor)), Image.Resampling.LANCZOS)
+    height, width = min(height, photo.height), min(width, photo.width)
+    top, left = int(rng.integers(photo.height - height + 1)), int(rng.integers(photo.width - width + 1))
+    photo = photo.crop((left, top, left + width, top + height))
+    if change == 3:
+        buffer = io.BytesIO()
+        photo.save(buffer, "JPEG", quality=int(rng.integers(20, 90)))
+        photo = Image.open(buffer)
+    pixels = np.asarray(photo, dtype=np.float64) / 255
+    if change == 4:
+        pixels = np.clip(pixels + 2 ** rng.uniform(-7, -3.5) * colored_noise(rng, height, width, 0.0), 0, 1)
+    if change == 5:
+        other = (screenshot if rng.random() < 0.6 else drawing)(rng, height, width)
+        split = int(rng.integers(width // 5, width))
+        pixels = np.concatenate([pixels[:, :split], other[:, split:]], axis=1)
+    return pixels
+
+
+def counts_of(seed: int, kind: str, pixels: int) -> list[int]:
+    """Return numbers of Gaussians spread over the range of the kind."""
+    rng = np.random.default_rng([seed, 1])
+    places = (np.arange(COUNTS) + rng.random(COUNTS)) / COUNTS
+    least, most = PER_PIXEL[kind]
+    low, high = np.log(max(least, LEAST / pixels)), np.log(most)
+    return [max(LEAST, round(pixels * float(np.exp(low + place * (high - low))))) for place in places]
+
+
+def fits(seed: int, photos: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Fit the picture of a seed at several K."""
+    kind, image = make(seed, photos)
+    rng = np.random.default_rng([seed, 2])
+    steps = 200 if rng.random() < 0.85 else int(rng.choice([20, 50, 100, 400]))
+    for count in counts_of(seed, kind, image[0].numel()):
+        record: dict[str, Any] = {"seed": seed, "kind": kind, "shape": list(image.shape), "count": count}
+        result = CURVATURE(image, count, FitOptions(steps), seed=seed)
+        record |= {"iterations": steps, "psnr": [round(entry.psnr, 4) for entry in result.history]}
+        if steps == 200:
+            record["probe"] = round(CURVATURE(image, count, FitOptions(PROBE), seed=seed).psnr, 4)
+        yield record
+
+
+def collect(photos: Sequence[Path], output: Path, first: int, last: int, stride: int) -> None:
+    """Append the fits of seeds to a file, without those that it has."""
+    done: set[int] = set()
+    if output.is_file():
+        done = {json.loads(line)["seed"] for line in output.read_text(encoding="utf-8").splitlines()}
+    for seed in range(first, last, stride):
+        if seed not in done:
+            lines = [json.dumps(record) for record in fits(seed, photos)]
+            with output.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines))
