@@ -26,6 +26,7 @@ FORMAT, VERSION = "fastgs.count", "1"
 SHARES = (0.1, 0.2, 0.4, 0.6, 0.75, 0.9)
 MOST_DEVIATIONS = 4.0  # of a feature from the mean of the training, beyond which it is clipped
 STEEPEST, FLATTEST = 12.0, 1.5  # bounds of the slope in dB for twice as many Gaussians
+LARGEST = 1.25  # factor of the number of Gaussians in a round
 # Largest number of Gaussians per pixel: with three channels they have more parameters than the image has values.
 DENSEST = 0.5
 
@@ -93,6 +94,44 @@ def look_features(image: ImageFeatures, looks: Sequence[Look], iterations: int) 
     )
 
 
+class State(NamedTuple):
+    """Gaussians that are fitted, before a round that adds or takes away a few.
+
+    Attributes:
+        psnr: PSNR in dB.
+        count: Number of Gaussians.
+        gained: Gain in dB of the last tenth of the fit, or of the round before.
+        number: Number of rounds before.
+    """
+
+    psnr: float
+    count: int
+    gained: float
+    number: int
+
+
+def round_features(image: ImageFeatures, state: State, count: int, iterations: int) -> Array:
+    """Return the features of a round.
+
+    Args:
+        image: Features of the image.
+        state: Gaussians before the round.
+        count: Number of Gaussians behind it.
+        iterations: Number of steps of the fit before all rounds.
+    """
+    static = image.at(math.log2(state.count), iterations)
+    octaves = len(OCTAVES)
+    change = math.log2(count / state.count)
+    slope = static[REFERENCE + 1] - static[REFERENCE - 1]
+    return np.array(
+        [
+            *(max(change, 0.0), min(change, 0.0), state.psnr, static[REFERENCE] - state.psnr, slope),
+            *(static[2 * octaves], static[2 * octaves + 1], static[2 * octaves + 3]),
+            *(state.gained, float(state.number == 0)),
+        ]
+    )
+
+
 class CountModel:
     """Model of the PSNR of a fit.
 
@@ -108,7 +147,7 @@ class CountModel:
 
     @staticmethod
     def tensors(parts: Mapping[str, Polynomial]) -> dict[str, Tensor]:
-        """Return the parts, "start" and one for each of `SHARES` by its place, as tensors for a file."""
+        """Return the parts, "start", one for each of `SHARES` by its place, and "round", as tensors for a file."""
         return {
             f"{name}.{field}": torch.from_numpy(getattr(part, field)).float().contiguous()
             for name, part in parts.items()
@@ -144,6 +183,21 @@ class CountModel:
         grid = np.linspace(0.0, math.log2(most), 97)
         curve = np.maximum.accumulate(self.psnr(image, grid, iterations))
         return min(most, max(1, round(2 ** float(np.interp(target_psnr, curve, grid)))))
+
+    def round_count(self, image: ImageFeatures, state: State, target_psnr: float, iterations: int) -> int:
+        """Return the number of Gaussians for a round to end at a PSNR.
+
+        Args:
+            image: Features of the image.
+            state: Gaussians before the round.
+            target_psnr: PSNR in dB to end at.
+            iterations: Number of steps of the fit before all rounds.
+        """
+        least, most = state.count / LARGEST, min(state.count * LARGEST, most_gaussians(image.pixels))
+        counts = sorted({max(1, round(each)) for each in np.geomspace(least, max(most, 1), 49)})
+        gains = self._parts["round"](np.stack([round_features(image, state, each, iterations) for each in counts]))
+        gains = np.maximum.accumulate(gains)
+        return round(float(np.interp(target_psnr - state.psnr, gains, counts)))
 
     def slope(self, image: ImageFeatures, count: int, iterations: int) -> float:
         """Return the gain in dB of twice as many Gaussians, about."""

@@ -11,6 +11,8 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +26,7 @@ from fastgs.gaussians import Gaussians
 from fastgs.initializers.sampling import plan
 from fastgs.io.pixels import ImageWarning
 from fastgs.methods.count_features import ImageFeatures
-from fastgs.methods.count_model import SHARES, CountModel, Look, load_model, most_gaussians
+from fastgs.methods.count_model import SHARES, CountModel, Look, State, load_model, most_gaussians
 from fastgs.methods.method import Method, Result, Trial
 
 AUTO = "auto"  # number of Gaussians that stands for as many as a wish takes
@@ -32,19 +34,29 @@ LEAST_ITERATIONS = 20
 
 # Largest factor of the number of Gaussians, up and down, at each of `SHARES`: what comes late has no time to settle, and
 # what goes late cannot be made up for.
-LIMITS = (2.5, 2.0, 1.6, 1.3, 1.15, 1.03)
-# Difference in dB that is worth no change, at each share.
-NEGLIGIBLE = 0.03
+LIMITS = (1.0, 1.3, 1.2, 1.12, 1.08, 1.03)
+NEGLIGIBLE = 0.03  # difference in dB that is worth no change
+# A fit begins anew where its start was wrong by more than these factors, at the first looks: at most so many times, by
+# at most such a factor.
+WRONG, RESTARTS, FARTHEST = (2.5, 1.12), 2, 8.0
 
 # Rounds behind the fit: share of its steps that each takes, number of them at most, error in dB that is left, and all
 # work at most, in fits of the final number of Gaussians.
 ROUND, ROUNDS, TOLERANCE, MOST_WORK = 0.15, 4, 0.05, 2.2
 LEAST_ROUND = 8  # steps
-# Rates of a round relative to those of a fit, and its gain in dB with the number of Gaussians unchanged.
-RATES = {"means": 0.3, "scales": 0.3, "rotations": 0.3, "colors": 0.3}
-GAIN = 0.1
-LOSS = 1.4  # dB that are lost with Gaussians taken away behind a fit, over those of a fit without them
-LARGEST = 1.25  # factor of the number of Gaussians in a round
+RATE = 0.3  # rates of a round relative to those of a fit
+
+
+class _WrongStart(Exception):
+    """Exception that ends a fit which began with a wrong number of Gaussians.
+
+    Attributes:
+        count: Number of Gaussians to begin with.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
 
 
 class Steering:
@@ -57,6 +69,7 @@ class Steering:
         target_psnr: PSNR in dB that the fit is to end at.
         most: Largest number of Gaussians.
         generator: Random generator of new places.
+        restarts: True if the fit may end with `_WrongStart`.
 
     Attributes:
         looks: States of the fit at `SHARES`, so far.
@@ -73,6 +86,7 @@ class Steering:
         target_psnr: float,
         most: int,
         generator: torch.Generator | None,
+        restarts: bool,
     ) -> None:
         own = [(share, -1) for share in SHARES]
         relocations = [] if relocation is None else [(share, number) for number, share in enumerate(relocation.events)]
@@ -82,7 +96,7 @@ class Steering:
         self.work = 0.0
         self._relocation, self._generator = relocation, generator
         self._predict, self._slope = predict, slope
-        self._target_psnr, self._most = target_psnr, most
+        self._target_psnr, self._most, self._restarts = target_psnr, most, restarts
 
     @torch.no_grad()
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
@@ -98,12 +112,18 @@ class Steering:
 
     def _next(self, count: int) -> int:
         """Return the number of Gaussians to go on with."""
-        missing = self._target_psnr - self._predict(self.looks)
+        missing, number = self._target_psnr - self._predict(self.looks), len(self.looks) - 1
         if abs(missing) < NEGLIGIBLE:
             return count
-        limit = LIMITS[len(self.looks) - 1]
-        factor = min(limit, max(1 / limit, 2 ** (missing / self._slope(count))))
-        return min(self._most, max(1, round(count * factor)))
+        factor = min(FARTHEST, max(1 / FARTHEST, 2 ** (missing / self._slope(count))))
+        if self._restarts and number < len(WRONG) and max(factor, 1 / factor) > WRONG[number]:
+            anew = self._clip(count * factor)
+            if anew != count:
+                raise _WrongStart(anew)
+        return self._clip(count * min(LIMITS[number], max(1 / LIMITS[number], factor)))
+
+    def _clip(self, count: float) -> int:
+        return min(self._most, max(1, round(count)))
 
 
 class Resizing:
@@ -187,34 +207,11 @@ def fit_to_psnr(
     """
     options = replace(options or FitOptions(), target_psnr=None).or_iterations(DEFAULT_ITERATIONS)
     check_wish(target_psnr, options)
-    steps = options.iterations or 0
-    model = model or load_model()
-    features = ImageFeatures.of(image)
-    steering: list[Steering] = []
-
-    def densify(count: int, pixels: int, planned: int, generator: torch.Generator | None) -> Densification:
-        relocation = None if method.densification is None else method.densification(count, pixels, planned, generator)
-        steering.append(
-            Steering(
-                relocation,
-                lambda looks: model.final(features, looks, steps),
-                lambda number: model.slope(features, number, steps),
-                target_psnr,
-                most_gaussians(pixels),
-                generator,
-            )
-        )
-        return steering[-1]
-
-    start = model.count(features, target_psnr, steps)
-    result = replace(method, densification=densify)(
-        image, start, options, seed=seed, alpha=alpha, device=device, callback=callback
-    )
-    work = steering[0].work + len(result.gaussians) * (1 - SHARES[-1])
-    first = Trial(len(result.gaussians), result.psnr, result.iterations, work * steps)
-    rounds = _Rounds(target_psnr, steps, lambda number: model.slope(features, number, steps), seed)
-    result = rounds.run(replace(result, trials=(first,)), options, device or image.device, callback)
-    _warn_if_missed(result, target_psnr)
+    assert options.iterations is not None
+    wish = Wish(target_psnr, options.iterations, ImageFeatures.of(image), model or load_model())
+    result = wish.fit(method, image, options, seed=seed, alpha=alpha, device=device, callback=callback)
+    result = wish.correct(result, options, device or image.device, seed, callback)
+    wish.warn_if_missed(result)
     return result
 
 
@@ -234,63 +231,135 @@ def check_wish(target_psnr: float | None, options: FitOptions) -> None:
         )
 
 
-class _Rounds:
-    """Short fits that add or take away the last few Gaussians.
+class Wish:
+    """Fits of one image to one PSNR.
 
     Args:
         target_psnr: PSNR in dB to end at.
-        steps: Number of steps of the fit before.
-        slope: Callable from the number of Gaussians to the gain in dB of twice as many.
-        seed: Random seed.
+        iterations: Number of steps of a fit.
+        features: Features of the image.
+        model: Model of the PSNR.
     """
 
-    def __init__(self, target_psnr: float, steps: int, slope: Callable[[int], float], seed: int) -> None:
-        self._target_psnr, self._slope = target_psnr, slope
-        self._fit_steps = steps
-        self._steps = max(LEAST_ROUND, round(ROUND * steps))
-        self._generator = torch.Generator().manual_seed(seed)
+    def __init__(self, target_psnr: float, iterations: int, features: ImageFeatures, model: CountModel) -> None:
+        self._target_psnr, self._iterations = target_psnr, iterations
+        self._features, self._model = features, model
+        self._most = most_gaussians(features.pixels)
+        self._steerings: list[Steering] = []
 
-    def run(self, result: Result, options: FitOptions, device: torch.device, callback: Callback | None) -> Result:
-        """Return the result of the round that ends nearest the wish, or the one given if that is nearer."""
-        target = result.target.to(device)
-        most = most_gaussians(target[0].numel())
-        best, now, trials = result, result, list(result.trials)
+    def fit(self, method: Method, image: Tensor, options: FitOptions, **arguments: Any) -> Result:
+        """Fit Gaussians whose number follows the wish; the result has this as its first trial.
+
+        Args:
+            method: Method of this project.
+            image: (C, H, W) in [0, 1].
+            options: Number of steps, loss and renderer.
+            arguments: Further arguments of `Method.__call__`.
+        """
+        count = self._model.count(self._features, self._target_psnr, self._iterations)
+        while True:
+            try:
+                result = replace(method, densification=partial(self._steer, method))(image, count, options, **arguments)
+            except _WrongStart as wrong:
+                count = wrong.count
+            else:
+                break
+        work = sum(each.work for each in self._steerings) + len(result.gaussians) * (1 - SHARES[-1])
+        trial = Trial(len(result.gaussians), result.psnr, result.iterations, work * self._iterations)
+        return replace(result, trials=(trial,))
+
+    def _steer(
+        self, method: Method, count: int, pixels: int, planned: int, generator: torch.Generator | None
+    ) -> Steering:
+        """Return the strategy of the next fit."""
+        relocation = None if method.densification is None else method.densification(count, pixels, planned, generator)
+        steering = self._make_steering(
+            relocation,
+            lambda looks: self._model.final(self._features, looks, self._iterations),
+            lambda number: self._model.slope(self._features, number, self._iterations),
+            self._target_psnr,
+            self._most,
+            generator,
+            len(self._steerings) < RESTARTS,
+        )
+        self._steerings.append(steering)
+        return steering
+
+    _make_steering = Steering
+
+    def correct(
+        self, result: Result, options: FitOptions, device: torch.device, seed: int, callback: Callback | None
+    ) -> Result:
+        """Return the result of the round that ends nearest the wish, or the one given if that is nearer.
+
+        Args:
+            result: Result of `fit`.
+            options: Options of the fit.
+            device: Device to work on.
+            seed: Random seed.
+            callback: Callable that gets every new entry of the history.
+        """
+        target, steps = result.target.to(device), max(LEAST_ROUND, round(ROUND * self._iterations))
+        generator = torch.Generator().manual_seed(seed)
+        best = now = result
+        trials, gained = list(result.trials), result.psnr - self._steerings[-1].looks[-1].psnr
         for number in range(ROUNDS):
             if abs(best.psnr - self._target_psnr) <= TOLERANCE:
                 break
-            count = self._next(now, GAIN / 2**number, most)
-            work = sum(trial.work for trial in trials) + self._steps * count
-            if work > MOST_WORK * self._fit_steps * count or (count == len(now.gaussians) and count in (1, most)):
+            count = self._next(State(now.psnr, len(now.gaussians), gained, number))
+            work = sum(trial.work for trial in trials) + steps * count
+            if work > MOST_WORK * self._iterations * count:
                 break
-            fitted = self._round(target, now.gaussians.to(device), count, options, _shifted(callback, now.history[-1]))
-            now = _continue(now, fitted)
-            trials.append(Trial(count, now.psnr, self._steps, self._steps * count))
+            fitted = _round(
+                target,
+                now.gaussians.to(device),
+                replace(options, iterations=steps),
+                Resizing(count, generator),
+                _shifted(callback, now.history[-1]),
+            )
+            before, now = now.psnr, _continue(now, fitted)
+            gained = now.psnr - before
+            trials.append(Trial(count, now.psnr, steps, steps * count))
             if abs(now.psnr - self._target_psnr) < abs(best.psnr - self._target_psnr):
                 best = now
         return replace(best, trials=tuple(trials))
 
-    def _next(self, now: Result, gain: float, most: int) -> int:
-        """Return the number of Gaussians of the next round, which gains so much with as many as now."""
-        count = len(now.gaussians)
-        missing = self._target_psnr - now.psnr - gain
-        slope = self._slope(count) * (LOSS if missing < 0 else 1.0)
-        factor = min(LARGEST, max(1 / LARGEST, 2 ** (missing / slope)))
-        return min(most, max(1, round(count * factor)))
+    def _next(self, state: State) -> int:
+        """Return the number of Gaussians of the next round."""
+        return self._model.round_count(self._features, state, self._target_psnr, self._iterations)
 
-    def _round(
-        self, target: Tensor, gaussians: Gaussians, count: int, options: FitOptions, callback: Callback | None
-    ) -> Fit:
-        """Change the number of Gaussians and let them settle."""
-        usual = LearningRates(hold=0.3, decay=10.0)
-        rates = replace(usual, **{name: factor * getattr(usual, name) for name, factor in RATES.items()})
-        return fit(
-            target,
-            gaussians,
-            replace(options, iterations=self._steps),
-            optimization=rates.config(options.loss_function()),
-            densification=lambda _: Resizing(count, self._generator),
-            callback=callback,
-        )
+    def warn_if_missed(self, result: Result) -> None:
+        """Say so if even the largest number of Gaussians is not enough."""
+        count = len(result.gaussians)
+        if count >= self._most and result.psnr < self._target_psnr - 2 * TOLERANCE:
+            warnings.warn(
+                f"target_psnr: {self._target_psnr:g} dB are not reached with {count} Gaussians, one for two pixels, "
+                f"which is the most that {AUTO!r} takes; the result has {result.psnr:.2f} dB",
+                ImageWarning,
+                stacklevel=4,
+            )
+
+
+def _round(
+    target: Tensor, gaussians: Gaussians, options: FitOptions, resizing: Resizing, callback: Callback | None
+) -> Fit:
+    """Change the number of Gaussians and let them settle."""
+    usual = LearningRates(hold=0.3, decay=10.0)
+    rates = replace(
+        usual,
+        means=RATE * usual.means,
+        scales=RATE * usual.scales,
+        rotations=RATE * usual.rotations,
+        colors=RATE * usual.colors,
+    )
+    return fit(
+        target,
+        gaussians,
+        options,
+        optimization=rates.config(options.loss_function()),
+        densification=lambda _: resizing,
+        callback=callback,
+    )
 
 
 def _shifted(callback: Callback | None, last: HistoryEntry) -> Callback | None:
@@ -311,15 +380,3 @@ def _continue(result: Result, fitted: Fit) -> Result:
         image=fitted.image.clamp(0, 1).to(home),
         history=[*result.history, *(_behind(result.history[-1], entry) for entry in fitted.history[1:])],
     )
-
-
-def _warn_if_missed(result: Result, target_psnr: float) -> None:
-    """Say so if even the largest number of Gaussians is not enough."""
-    count, pixels = len(result.gaussians), result.target[0].numel()
-    if count >= most_gaussians(pixels) and result.psnr < target_psnr - 2 * TOLERANCE:
-        warnings.warn(
-            f"target_psnr: {target_psnr:g} dB are not reached with {count} Gaussians, one for two pixels, which is the "
-            f"most that {AUTO!r} takes; the result has {result.psnr:.2f} dB",
-            ImageWarning,
-            stacklevel=3,
-        )

@@ -12,10 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from typing_extensions import override
 
 from benchmarks.quality.counts.drawn import TRAINING, Pixels, colored_noise, drawing, screenshot
 from fastgs.fitting.options import FitOptions
+from fastgs.methods.count_features import ImageFeatures
+from fastgs.methods.count_model import SHARES, CountModel, State
 from fastgs.methods.fastgs import CURVATURE
+from fastgs.methods.wish import Steering, Wish
 
 # Shares of the kinds; what photos are changed by is drawn in `_photo`.
 KINDS = {"photo": 0.4, "screenshot": 0.2, "drawing": 0.15, "icon": 0.07, "gradient": 0.03, "noise": 0.15}
@@ -31,6 +35,7 @@ PER_PIXEL = {
 }
 LEAST = 3  # Gaussians
 COUNTS = 4  # fits of each picture
+STEERED = 3  # steered fits of each picture
 PROBE = 20  # steps of the short fit beside each of 200
 
 
@@ -99,6 +104,56 @@ def fits(seed: int, photos: Sequence[Path]) -> Iterator[dict[str, Any]]:
         if steps == 200:
             record["probe"] = round(CURVATURE(image, count, FitOptions(PROBE), seed=seed).psnr, 4)
         yield record
+
+
+class _Exploring(Steering):
+    """Steering that stops changing the number of Gaussians at a random look."""
+
+    frozen = 0
+
+    def _next(self, count: int) -> int:
+        return count if len(self.looks) > self.frozen else super()._next(count)
+
+
+class _ExploringWish(Wish):
+    """Wish whose fit is steered up to a random look, with rounds of random sizes behind it."""
+
+    def __init__(self, *arguments: Any, rng: np.random.Generator) -> None:
+        super().__init__(*arguments)
+        self.frozen, self.rng, self.states = int(rng.integers(len(SHARES))), rng, list[tuple[State, int]]()
+
+    @override
+    def _make_steering(self, *arguments: Any) -> Steering:  # type: ignore[override]
+        self.steering = _Exploring(*arguments)
+        self.steering.frozen = self.frozen
+        return self.steering
+
+    @override
+    def _next(self, state: State) -> int:
+        missing = float(self.rng.normal(0, 0.05)) + (0.3 * (self._target_psnr - state.psnr) / 4)
+        factor = 2 ** min(0.3, max(-0.3, missing))
+        count = min(self._most, max(1, round(state.count * factor)))
+        self.states.append((state, count))
+        return count
+
+
+def steered_fits(seed: int, photos: Sequence[Path], model: CountModel) -> Iterator[dict[str, Any]]:
+    """Fit the picture of a seed to random PSNRs, as the model so far does, with some chance added."""
+    kind, image = make(seed, photos)
+    rng = np.random.default_rng([seed, 3])
+    for target in rng.uniform(26, 43, STEERED):
+        steps = 200 if rng.random() < 0.7 else int(rng.choice([20, 50, 100, 400]))
+        wish = _ExploringWish(float(target), steps, ImageFeatures.of(image), model, rng=rng)
+        result = wish.fit(CURVATURE, image, FitOptions(steps), seed=seed)
+        corrected = wish.correct(result, FitOptions(steps), image.device, seed, None)
+        ends = [trial.psnr for trial in corrected.trials[1:]]
+        yield {
+            **{"seed": seed, "kind": kind, "shape": list(image.shape), "count": len(result.gaussians)},
+            **{"iterations": steps, "psnr": [round(result.psnr, 4)], "target": round(float(target), 2)},
+            "looks": [[each.share, round(each.psnr, 4), each.count] for each in wish.steering.looks],
+            "frozen": wish.frozen,
+            "rounds": [[list(state), count, round(end, 4)] for (state, count), end in zip(wish.states, ends)],
+        }
 
 
 def collect(photos: Sequence[Path], output: Path, first: int, last: int, stride: int) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from fastgs.methods.count_features import REFERENCE, Array, ImageFeatures
-from fastgs.methods.count_model import SHARES, Look, Polynomial, look_features
+from fastgs.methods.count_model import SHARES, Look, Polynomial, State, look_features, round_features
 
 # Fits outside of this range of PSNR count little: nobody wishes for them.
 RANGE, OUTSIDE = (24.5, 45.5), 0.05
-SHRINKAGE = {"start": 10.0, "look": 3.0}  # weight of the squared coefficients
+SHRINKAGE = {"start": 10.0, "look": 3.0, "round": 3.0}  # weight of the squared coefficients
 ROBUST = 0.3  # dB, beyond which errors count by their size and not by its square
 SWEEPS = 8
 FOLDS = 5
@@ -87,6 +87,16 @@ def look_samples(records: Sequence[dict[str, Any]], images: dict[int, ImageFeatu
     return _stack(rows)
 
 
+def round_samples(records: Sequence[dict[str, Any]], images: dict[int, ImageFeatures]) -> Samples:
+    """Return the samples of the rounds behind fits."""
+    rows = []
+    for record in records:
+        for state, count, final in record.get("rounds", []):
+            features = round_features(images[record["seed"]], State(*state), count, record["iterations"])
+            rows.append((features, final - state[0], final, record["seed"], record["kind"]))
+    return _stack(rows)
+
+
 def _looks(record: dict[str, Any], number: int) -> list[Look] | None:
     """Return the states of a fit at the first of `SHARES`, up to a given one."""
     if "looks" in record:
@@ -145,6 +155,7 @@ def train(
     plain = [record for record in records if "looks" not in record]
     samples = {"start": start_samples(plain, images)}
     samples |= {f"look{number}": look_samples(records, images, number) for number in range(len(SHARES))}
+    samples["round"] = round_samples(records, images)
     parts, errors = {}, {}
     for name, each in samples.items():
         shrinkage = SHRINKAGE[name.rstrip("0123456789")]
