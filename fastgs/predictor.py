@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,10 @@ from fastgs.io.picture import PictureSource, read_picture
 from fastgs.io.pixels import Background
 from fastgs.io.stack import read_stack
 from fastgs.methods import LEARNED, WEIGHTS
-from fastgs.methods.arguments import check_arguments, check_init
+from fastgs.methods.arguments import AUTO, Auto, check_arguments, check_init, check_wish
 from fastgs.methods.fastgs import make_method
 from fastgs.methods.method import Method, Result
+from fastgs.methods.wish import fit_to_psnr
 from fastgs.render import Backend, has_triton
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Predictor:
     def __call__(
         self,
         image: PictureSource | list[PictureSource] | tuple[PictureSource, ...],
-        num_gaussians: int,
+        num_gaussians: int | Auto,
         iterations: int | None = None,
         *,
         seconds: float | None = None,
@@ -96,10 +98,12 @@ class Predictor:
                 `fastgs.io.picture.read_picture`. Gray is fitted as one channel, transparency as premultiplied colours
                 and alpha. A sequence of images of one size, or of a single array of bands, is fitted as the channels
                 of one set of Gaussians, see `fastgs.io.stack.read_stack`.
-            num_gaussians: K, at least 1; the result has exactly as many.
+            num_gaussians: K, at least 1; the result has exactly as many. With "auto", as many as `target_psnr` takes,
+                at most one for two pixels: K follows the PSNR during the fit, and short rounds behind it correct the
+                rest (`fastgs.methods.wish`); `result.trials` lists them.
             iterations: Number of steps, from 0 up; by default 200, or no limit if `seconds` is given.
             seconds: Wall-clock budget of the steps.
-            target_psnr: PSNR in dB at which to stop.
+            target_psnr: PSNR in dB at which to stop; with "auto", PSNR to have after all steps.
             seed: Random seed; the same seed gives the same result unless `seconds` is given.
             size: Shorter side in pixels, with a centre crop to a square; by default the image keeps its size.
             blend: "normalized" or "sum", see `fastgs.render`.
@@ -115,16 +119,21 @@ class Predictor:
         """
         check_arguments(num_gaussians=num_gaussians, seed=seed, size=size, blend=blend, background=background)
         options = FitOptions(iterations, seconds, target_psnr, loss, backend)
+        if num_gaussians == AUTO:
+            check_wish(options)
         if isinstance(image, list | tuple):
             if background is not None:
                 raise ValueError("background: is for single images; a stack keeps transparency as a channel")
             picture, _ = read_stack(image, size, keep_profile)
         else:
             picture = read_picture(image, size, background, keep_profile)
-        result = self._method(blend)(
-            picture.values,
-            int(num_gaussians),
-            options,
+        method = self._method(blend)
+        run = (
+            partial(fit_to_psnr, method) if num_gaussians == AUTO else partial(method, num_gaussians=int(num_gaussians))
+        )
+        result = run(
+            image=picture.values,
+            options=options,
             seed=seed,
             alpha=picture.alpha,
             device=work_device(picture.values.device, backend),

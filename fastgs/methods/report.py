@@ -11,7 +11,16 @@ from fastgs.methods.method import Result
 Record = dict[str, Any]
 
 
-def describe(result: Result, *, image: str | Path, init: str, weights: str | None, seed: int, loss: str) -> Record:
+def describe(
+    result: Result,
+    *,
+    image: str | Path,
+    init: str,
+    weights: str | None,
+    seed: int,
+    loss: str,
+    target_psnr: float | None = None,
+) -> Record:
     """Return the record of a result.
 
     Args:
@@ -21,14 +30,20 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         weights: Name or path of the networks; None for a heuristic.
         seed: Random seed.
         loss: Name of the loss.
+        target_psnr: PSNR in dB that K followed from.
 
     Returns:
-        Numbers and strings by name. `psnr_of` says which values the PSNR is of; `psnr_linear` is the PSNR in linear
-        light, None without high dynamic range; `ms_ssim` is None where the image is too small for it.
+        Numbers and strings by name; if K followed from a PSNR, also that PSNR and what the first fit had. `psnr_of` says
+        which values the PSNR is of; `psnr_linear` is the PSNR in linear light, None without high dynamic range;
+        `ms_ssim` is None where the image is too small for it.
     """
     from fastgs.metrics.quality import ms_ssim  # deferred: imports torchmetrics
 
     _, height, width = result.target.shape
+    wish = {}
+    if result.trials:
+        first = result.trials[0]
+        wish = {"target_psnr": target_psnr, "num_gaussians_first": first.num_gaussians, "psnr_first": first.psnr}
     return {
         "image": str(image),
         "height": height,
@@ -36,6 +51,7 @@ def describe(result: Result, *, image: str | Path, init: str, weights: str | Non
         "channels": result.gaussians.channels,
         "alpha": result.gaussians.alpha,
         "num_gaussians": len(result.gaussians),
+        **wish,
         "iterations": result.iterations,
         "init": init,
         "weights": weights,

@@ -7,7 +7,6 @@ the end, and Gaussians come or go. Behind the fit, short rounds at low rates add
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgs.fitting.densification import Densification, Edit, Relocation, error_density, select_useful, settle
+from fastgs.fitting.densification import Densification, Edit, error_density, select_useful, settle
 from fastgs.fitting.fit import Callback, Fit, HistoryEntry, fit
 from fastgs.fitting.optimizer import Descent, LearningRates
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
@@ -25,15 +24,13 @@ from fastgs.fitting.removal import Appraiser
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.sampling import plan
 from fastgs.io.pixels import ImageWarning
+from fastgs.methods.arguments import AUTO, check_wish
 from fastgs.methods.count_features import ImageFeatures
 from fastgs.methods.count_model import SHARES, CountModel, Look, State, load_model, most_gaussians
 from fastgs.methods.method import Method, Result, Trial
 
-AUTO = "auto"  # number of Gaussians that stands for as many as a wish takes
-LEAST_ITERATIONS = 20
-
-# Largest factor of the number of Gaussians, up and down, at each of `SHARES`: what comes late has no time to settle, and
-# what goes late cannot be made up for.
+# Largest factor of the number of Gaussians, up and down, at each of `SHARES`: what comes late has no time to settle,
+# and what goes late is not made up for.
 LIMITS = (1.0, 1.3, 1.2, 1.12, 1.08, 1.03)
 NEGLIGIBLE = 0.03  # difference in dB that is worth no change
 # A fit begins anew where its start was wrong by more than these factors, at the first looks: at most so many times, by
@@ -47,7 +44,7 @@ LEAST_ROUND = 8  # steps
 RATE = 0.3  # rates of a round relative to those of a fit
 
 
-class _WrongStart(Exception):
+class _WrongStartError(Exception):
     """Exception that ends a fit which began with a wrong number of Gaussians.
 
     Attributes:
@@ -69,7 +66,7 @@ class Steering:
         target_psnr: PSNR in dB that the fit is to end at.
         most: Largest number of Gaussians.
         generator: Random generator of new places.
-        restarts: True if the fit may end with `_WrongStart`.
+        restarts: True if the fit may end with `_WrongStartError`.
 
     Attributes:
         looks: States of the fit at `SHARES`, so far.
@@ -119,7 +116,7 @@ class Steering:
         if self._restarts and number < len(WRONG) and max(factor, 1 / factor) > WRONG[number]:
             anew = self._clip(count * factor)
             if anew != count:
-                raise _WrongStart(anew)
+                raise _WrongStartError(anew)
         return self._clip(count * min(LIMITS[number], max(1 / LIMITS[number], factor)))
 
     def _clip(self, count: float) -> int:
@@ -169,15 +166,21 @@ def resize(
     appraisal = Appraiser(target)(gaussians, image)
     draw = plan(error_density(appraisal.errors, count), max(change, 0), generator=generator)
     removal, places = appraisal.removal_errors(draw)
+    if gaussians.blend == "sum":  # what a Gaussian adds is what is lost without it
+        removal = gaussians.colors.square().sum(1) * gaussians.scales.prod(1)
     keep = select_useful(removal, max(-change, 0))
-    return Edit(keep, settle(torch.from_numpy(places).to(gaussians.means), target, gaussians, keep))
+    added = settle(torch.from_numpy(places).to(gaussians.means), target, gaussians, keep)
+    if gaussians.blend == "sum":
+        columns, rows = (added.means.long().T.clamp(min=0)).unbind()
+        columns, rows = columns.clamp(max=gaussians.width - 1), rows.clamp(max=gaussians.height - 1)
+        added = replace(added, colors=(target - image())[:, rows, columns].T.contiguous())
+    return Edit(keep, added)
 
 
 def fit_to_psnr(
     method: Method,
     image: Tensor,
-    target_psnr: float,
-    options: FitOptions | None = None,
+    options: FitOptions,
     *,
     seed: int = 0,
     alpha: bool = False,
@@ -190,8 +193,8 @@ def fit_to_psnr(
     Args:
         method: Method of this project, see `fastgs.methods.fastgs.make_method`.
         image: (C, H, W) in [0, 1], with C from 1 to 32.
-        target_psnr: PSNR in dB to end at.
-        options: Number of steps of the fit, loss and renderer; rounds behind it take some more steps.
+        options: PSNR to end at, loss, renderer, and number of steps of the fit, `DEFAULT_ITERATIONS` by default; the
+            rounds behind it take some more.
         seed: Random seed.
         alpha: True if the last channel is opacity and the other ones are multiplied by it.
         device: Device to work on; by default that of the image. The result is where the image is.
@@ -202,33 +205,16 @@ def fit_to_psnr(
         The result that is nearest the wish, with the trials that led to it.
 
     Raises:
-        ValueError: The options have a limit other than a number of steps, of which there must be enough; or see
-            `fastgs.fitting.fit.fit`.
+        ValueError: See `fastgs.methods.arguments.check_wish` and `fastgs.fitting.fit.fit`.
     """
-    options = replace(options or FitOptions(), target_psnr=None).or_iterations(DEFAULT_ITERATIONS)
-    check_wish(target_psnr, options)
+    target_psnr = check_wish(options)
+    options = replace(options, target_psnr=None).or_iterations(DEFAULT_ITERATIONS)
     assert options.iterations is not None
     wish = Wish(target_psnr, options.iterations, ImageFeatures.of(image), model or load_model())
     result = wish.fit(method, image, options, seed=seed, alpha=alpha, device=device, callback=callback)
     result = wish.correct(result, options, device or image.device, seed, callback)
     wish.warn_if_missed(result)
     return result
-
-
-def check_wish(target_psnr: float | None, options: FitOptions) -> None:
-    """Check what a fit to a PSNR is asked for.
-
-    Raises:
-        ValueError: There is no PSNR, or a limit that it cannot have; one line that begins with the argument's name.
-    """
-    if target_psnr is None:
-        raise ValueError(f"num_gaussians: {AUTO!r} needs target_psnr, the PSNR in dB to reach; or give a number")
-    if options.seconds is not None:
-        raise ValueError(f"seconds: not with num_gaussians {AUTO!r}, whose fits have a number of steps; give iterations")
-    if options.iterations is not None and options.iterations < LEAST_ITERATIONS:
-        raise ValueError(
-            f"iterations: num_gaussians {AUTO!r} takes at least {LEAST_ITERATIONS}, got {options.iterations}"
-        )
 
 
 class Wish:
@@ -260,7 +246,7 @@ class Wish:
         while True:
             try:
                 result = replace(method, densification=partial(self._steer, method))(image, count, options, **arguments)
-            except _WrongStart as wrong:
+            except _WrongStartError as wrong:
                 count = wrong.count
             else:
                 break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,23 +146,31 @@ def steered_fits(seed: int, photos: Sequence[Path], model: CountModel) -> Iterat
         wish = _ExploringWish(float(target), steps, ImageFeatures.of(image), model, rng=rng)
         result = wish.fit(CURVATURE, image, FitOptions(steps), seed=seed)
         corrected = wish.correct(result, FitOptions(steps), image.device, seed, None)
-        ends = [trial.psnr for trial in corrected.trials[1:]]
+        ends = [round(trial.psnr, 4) for trial in corrected.trials[1:]]
         yield {
             **{"seed": seed, "kind": kind, "shape": list(image.shape), "count": len(result.gaussians)},
             **{"iterations": steps, "psnr": [round(result.psnr, 4)], "target": round(float(target), 2)},
             "looks": [[each.share, round(each.psnr, 4), each.count] for each in wish.steering.looks],
             "frozen": wish.frozen,
-            "rounds": [[list(state), count, round(end, 4)] for (state, count), end in zip(wish.states, ends)],
+            "rounds": [[list(state), count, end] for (state, count), end in zip(wish.states, ends, strict=False)],
         }
 
 
-def collect(photos: Sequence[Path], output: Path, first: int, last: int, stride: int) -> None:
-    """Append the fits of seeds to a file, without those that it has."""
+def collect(photos: Sequence[Path], output: Path, seeds: Iterable[int], model: CountModel | None) -> None:
+    """Append the fits of seeds to a file, without those that it has.
+
+    Args:
+        photos: Photos to take crops of.
+        output: File of JSON lines.
+        seeds: Seeds of the pictures.
+        model: Model to steer fits by; None for fits of given K.
+    """
     done: set[int] = set()
     if output.is_file():
         done = {json.loads(line)["seed"] for line in output.read_text(encoding="utf-8").splitlines()}
-    for seed in range(first, last, stride):
+    for seed in seeds:
         if seed not in done:
-            lines = [json.dumps(record) for record in fits(seed, photos)]
+            records = fits(seed, photos) if model is None else steered_fits(seed, photos, model)
+            lines = [json.dumps(record) for record in records]
             with output.open("a", encoding="utf-8") as file:
                 file.write("".join(f"{line}\n" for line in lines))

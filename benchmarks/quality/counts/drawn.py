@@ -13,11 +13,16 @@ Pixels = NDArray[np.float64]  # (H, W, 3) in [0, 1]
 Color = tuple[int, int, int]
 Maker = Callable[[np.random.Generator, int, int], Pixels]
 
-WORDS = (
-    "file edit view insert window help the of and to in is that for it as was with be by on not he his but at are this "
-    "have from or had an they which one you were all her she there would their we him been has when who will no more if "
-    "out so said what up its about into than them can only other time new some could these two may first then do any"
-).split()
+# fmt: off
+WORDS = [
+    "file", "edit", "view", "insert", "window", "help", "the", "of", "and", "to", "in", "is", "that", "for", "it",
+    "as", "was", "with", "be", "by", "on", "not", "he", "his", "but", "at", "are", "this", "have", "from", "or",
+    "had", "an", "they", "which", "one", "you", "were", "all", "her", "she", "there", "would", "their", "we",
+    "him", "been", "has", "when", "who", "will", "no", "more", "if", "out", "so", "said", "what", "up", "its",
+    "about", "into", "than", "them", "can", "only", "other", "time", "new", "some", "could", "these", "two",
+    "may", "first", "then", "do", "any",
+]
+# fmt: on
 
 
 def _color(rng: np.random.Generator, low: int = 0, high: int = 256) -> Color:
@@ -215,7 +220,9 @@ def cells(rng: np.random.Generator, height: int, width: int) -> Pixels:
     nearest = distance.argmin(0)
     image = colors[nearest]
     if rng.random() < 0.5:
-        edge = (np.diff(nearest, axis=0, append=nearest[-1:]) != 0) | (np.diff(nearest, axis=1, append=nearest[:, -1:]) != 0)
+        edge = (np.diff(nearest, axis=0, append=nearest[-1:]) != 0) | (
+            np.diff(nearest, axis=1, append=nearest[:, -1:]) != 0
+        )
         image[edge] = 0
     return np.asarray(image.reshape(height, 2, width, 2, 3).mean((1, 3)), dtype=np.float64)
 
@@ -228,7 +235,9 @@ def cartoon(rng: np.random.Generator, height: int, width: int) -> Pixels:
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(3, 16))):
         angle = np.linspace(0, 2 * math.pi, 90)
-        radius = 3 * width * 2 ** rng.uniform(-4, -1.8) * (1 + 0.2 * np.sin(rng.integers(2, 7) * angle + rng.uniform(0, 6)))
+        radius = (
+            3 * width * 2 ** rng.uniform(-4, -1.8) * (1 + 0.2 * np.sin(rng.integers(2, 7) * angle + rng.uniform(0, 6)))
+        )
         x, y = rng.uniform(0, 3, 2) * (width, height)
         points = list(zip((x + radius * np.cos(angle)).tolist(), (y + radius * np.sin(angle)).tolist(), strict=True))
         draw.polygon(points, fill=_color(rng, 40))
