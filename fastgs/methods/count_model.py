@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,7 +30,8 @@ LARGEST = 1.25  # factor of the number of Gaussians in a round
 DENSEST = 0.5
 
 
-class Look(NamedTuple):
+@dataclass(frozen=True)
+class Look:
     """State of a fit on its way.
 
     Attributes:
@@ -94,7 +94,8 @@ def look_features(image: ImageFeatures, looks: Sequence[Look], iterations: int) 
     )
 
 
-class State(NamedTuple):
+@dataclass(frozen=True)
+class State:
     """Gaussians that are fitted, before a round that adds or takes away a few.
 
     Attributes:
@@ -194,7 +195,8 @@ class CountModel:
             iterations: Number of steps of the fit before all rounds.
         """
         least, most = state.count / LARGEST, min(state.count * LARGEST, most_gaussians(image.pixels))
-        counts = sorted({max(1, round(each)) for each in np.geomspace(least, max(most, 1), 49)})
+        neighbours = (max(1, state.count - 1), min(state.count + 1, most_gaussians(image.pixels)))
+        counts = sorted({*neighbours, *(max(1, round(each)) for each in np.geomspace(least, max(most, 1), 49))})
         gains = self._parts["round"](np.stack([round_features(image, state, each, iterations) for each in counts]))
         gains = np.maximum.accumulate(gains)
         return round(float(np.interp(target_psnr - state.psnr, gains, counts)))

@@ -33,7 +33,7 @@ def describe(
         target_psnr: PSNR in dB that K followed from.
 
     Returns:
-        Numbers and strings by name; if K followed from a PSNR, also that PSNR and what the first fit had. `psnr_of` says
+        Numbers and strings by name; if K followed from a PSNR, also that and what the first fit had. `psnr_of` says
         which values the PSNR is of; `psnr_linear` is the PSNR in linear light, None without high dynamic range;
         `ms_ssim` is None where the image is too small for it.
     """

@@ -24,9 +24,10 @@ from fastgs.fitting.removal import Appraiser
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.sampling import plan
 from fastgs.io.pixels import ImageWarning
-from fastgs.methods.arguments import AUTO, check_wish
+from fastgs.methods.arguments import AUTO, LEAST_ITERATIONS, check_wish
 from fastgs.methods.count_features import ImageFeatures
 from fastgs.methods.count_model import SHARES, CountModel, Look, State, load_model, most_gaussians
+from fastgs.methods.fastgs import CURVATURE
 from fastgs.methods.method import Method, Result, Trial
 
 # Largest factor of the number of Gaussians, up and down, at each of `SHARES`: what comes late has no time to settle,
@@ -36,6 +37,7 @@ NEGLIGIBLE = 0.03  # difference in dB that is worth no change
 # A fit begins anew where its start was wrong by more than these factors, at the first looks: at most so many times, by
 # at most such a factor.
 WRONG, RESTARTS, FARTHEST = (2.5, 1.12), 2, 8.0
+ALWAYS = (2.5, 0.0)  # factors for fits that are to end at the second look
 
 # Rounds behind the fit: share of its steps that each takes, number of them at most, error in dB that is left, and all
 # work at most, in fits of the final number of Gaussians.
@@ -66,7 +68,8 @@ class Steering:
         target_psnr: PSNR in dB that the fit is to end at.
         most: Largest number of Gaussians.
         generator: Random generator of new places.
-        restarts: True if the fit may end with `_WrongStartError`.
+        wrong: Factors of the number of Gaussians at the first looks beyond which `_WrongStartError` ends the fit.
+        known: Numbers of Gaussians of earlier fits, and the PSNRs that were predicted for them; this one's is added.
 
     Attributes:
         looks: States of the fit at `SHARES`, so far.
@@ -83,7 +86,8 @@ class Steering:
         target_psnr: float,
         most: int,
         generator: torch.Generator | None,
-        restarts: bool,
+        wrong: Sequence[float],
+        known: dict[int, float],
     ) -> None:
         own = [(share, -1) for share in SHARES]
         relocations = [] if relocation is None else [(share, number) for number, share in enumerate(relocation.events)]
@@ -93,7 +97,8 @@ class Steering:
         self.work = 0.0
         self._relocation, self._generator = relocation, generator
         self._predict, self._slope = predict, slope
-        self._target_psnr, self._most, self._restarts = target_psnr, most, restarts
+        self._target_psnr, self._most = target_psnr, most
+        self._wrong, self._known = wrong, known
 
     @torch.no_grad()
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
@@ -109,14 +114,21 @@ class Steering:
 
     def _next(self, count: int) -> int:
         """Return the number of Gaussians to go on with."""
-        missing, number = self._target_psnr - self._predict(self.looks), len(self.looks) - 1
+        predicted, number = self._predict(self.looks), len(self.looks) - 1
+        missing = self._target_psnr - predicted
+        factor = min(FARTHEST, max(1 / FARTHEST, 2 ** (missing / self._slope(count))))
+        beyond = [each for each, psnr in self._known.items() if (psnr > self._target_psnr) == (missing > 0)]
+        beyond = [each for each in beyond if (each > count) == (missing > 0)]
+        if beyond:  # between this number and the nearest one on the other side
+            other = min(beyond, key=lambda each: abs(each - count))
+            factor = (other / count) ** (missing / (self._known[other] - predicted))
+        self._known[count] = predicted
+        if number < len(self._wrong) and max(factor, 1 / factor) > self._wrong[number]:
+            anew = self._clip(count * factor)
+            if anew != count or not self._wrong[number]:
+                raise _WrongStartError(anew)
         if abs(missing) < NEGLIGIBLE:
             return count
-        factor = min(FARTHEST, max(1 / FARTHEST, 2 ** (missing / self._slope(count))))
-        if self._restarts and number < len(WRONG) and max(factor, 1 / factor) > WRONG[number]:
-            anew = self._clip(count * factor)
-            if anew != count:
-                raise _WrongStartError(anew)
         return self._clip(count * min(LIMITS[number], max(1 / LIMITS[number], factor)))
 
     def _clip(self, count: float) -> int:
@@ -210,7 +222,7 @@ def fit_to_psnr(
     target_psnr = check_wish(options)
     options = replace(options, target_psnr=None).or_iterations(DEFAULT_ITERATIONS)
     assert options.iterations is not None
-    wish = Wish(target_psnr, options.iterations, ImageFeatures.of(image), model or load_model())
+    wish = Wish.of(image, target_psnr, options.iterations, model)
     result = wish.fit(method, image, options, seed=seed, alpha=alpha, device=device, callback=callback)
     result = wish.correct(result, options, device or image.device, seed, callback)
     wish.warn_if_missed(result)
@@ -232,6 +244,12 @@ class Wish:
         self._features, self._model = features, model
         self._most = most_gaussians(features.pixels)
         self._steerings: list[Steering] = []
+        self._known: dict[int, float] = {}
+
+    @classmethod
+    def of(cls, image: Tensor, target_psnr: float, iterations: int, model: CountModel | None = None) -> Wish:
+        """Return the wish for a (C, H, W) image, by the model that ships with the package unless one is given."""
+        return cls(target_psnr, iterations, ImageFeatures.of(image), model or load_model())
 
     def fit(self, method: Method, image: Tensor, options: FitOptions, **arguments: Any) -> Result:
         """Fit Gaussians whose number follows the wish; the result has this as its first trial.
@@ -242,31 +260,67 @@ class Wish:
             options: Number of steps, loss and renderer.
             arguments: Further arguments of `Method.__call__`.
         """
-        count = self._model.count(self._features, self._target_psnr, self._iterations)
-        while True:
+        count = self.guess()
+        for wrong in [WRONG] * RESTARTS + [()]:
             try:
-                result = replace(method, densification=partial(self._steer, method))(image, count, options, **arguments)
-            except _WrongStartError as wrong:
-                count = wrong.count
+                steered = replace(method, densification=partial(self._steer, method, wrong))
+                result = steered(image, count, options, **arguments)
+            except _WrongStartError as error:
+                count = error.count
             else:
                 break
         work = sum(each.work for each in self._steerings) + len(result.gaussians) * (1 - SHARES[-1])
         trial = Trial(len(result.gaussians), result.psnr, result.iterations, work * self._iterations)
         return replace(result, trials=(trial,))
 
+    def guess(self) -> int:
+        """Return the number of Gaussians by the features of the image alone."""
+        return self._model.count(self._features, self._target_psnr, max(LEAST_ITERATIONS, self._iterations))
+
+    def estimate(self, image: Tensor, *, seed: int = 0, alpha: bool = False) -> int:
+        """Return the number of Gaussians by the beginnings of one or two fits, a fifth of a fit each.
+
+        Args:
+            image: (C, H, W) in [0, 1].
+            seed: Random seed.
+            alpha: True if the last channel is opacity and the other ones are multiplied by it.
+        """
+        count, options = self.guess(), FitOptions(self._iterations)
+        for _ in range(RESTARTS if self._iterations >= LEAST_ITERATIONS else 0):
+            before = count
+            try:
+                steered = replace(CURVATURE, densification=partial(self._steer, CURVATURE, ALWAYS))
+                steered(image, count, options, seed=seed, alpha=alpha)
+            except _WrongStartError as error:
+                count = error.count
+            if max(count / before, before / count) <= WRONG[1]:
+                break
+        return count
+
+    def slope(self, count: int) -> float:
+        """Return the gain in dB of twice as many Gaussians, about."""
+        return self._model.slope(self._features, count, max(LEAST_ITERATIONS, self._iterations))
+
     def _steer(
-        self, method: Method, count: int, pixels: int, planned: int, generator: torch.Generator | None
+        self,
+        method: Method,
+        wrong: Sequence[float],
+        count: int,
+        pixels: int,
+        planned: int,
+        generator: torch.Generator | None,
     ) -> Steering:
         """Return the strategy of the next fit."""
         relocation = None if method.densification is None else method.densification(count, pixels, planned, generator)
         steering = self._make_steering(
             relocation,
             lambda looks: self._model.final(self._features, looks, self._iterations),
-            lambda number: self._model.slope(self._features, number, self._iterations),
+            self.slope,
             self._target_psnr,
             self._most,
             generator,
-            len(self._steerings) < RESTARTS,
+            wrong,
+            self._known,
         )
         self._steerings.append(steering)
         return steering

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastgs.codec import encode
+from fastgs.codec import encode, fastgs_encoder
 from fastgs.io.images import load_image
+from fastgs.methods import Result
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
+
+
+@dataclass
+class _Fits:
+    """Number of fits of the encoder."""
+
+    count: int = 0
+
+
+@contextmanager
+def _counting() -> Iterator[_Fits]:
+    """Count the fits that the encoder makes meanwhile."""
+    fits, usual = _Fits(), fastgs_encoder.fit
+
+    def counted(*arguments: Any, **options: Any) -> Result:
+        fits.count += 1
+        return usual(*arguments, **options)
+
+    fastgs_encoder.fit = counted
+    try:
+        yield fits
+    finally:
+        fastgs_encoder.fit = usual
 
 
 def measure_coding(
@@ -21,11 +47,12 @@ def measure_coding(
         image = load_image(path, size)
         for name, value in [*(("target_psnr", each) for each in targets), *(("bpp", each) for each in rates)]:
             begin = time.process_time()
-            encoded = encode(image, **{name: value})  # type: ignore[arg-type]
+            with _counting() as fits:
+                encoded = encode(image, **{name: value})  # type: ignore[arg-type]
             yield {
                 "image": path.name,
                 name: value,
-                "fits": sum(entry.iteration == 0 for entry in encoded.history) if name == "bpp" else encoded.fits,
+                "fits": fits.count,
                 "seconds": round(time.process_time() - begin, 2),
                 "bytes": len(encoded.data),
                 "bpp_file": round(8 * len(encoded.data) / image[0].numel(), 4),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import astuple
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ PER_PIXEL = {
 }
 LEAST = 3  # Gaussians
 COUNTS = 4  # fits of each picture
-STEERED = 3  # steered fits of each picture
+STEERED, BRANCHES = 2, 3  # steered fits of each picture, and series of rounds behind each
 PROBE = 20  # steps of the short fit beside each of 200
 
 
@@ -145,14 +146,18 @@ def steered_fits(seed: int, photos: Sequence[Path], model: CountModel) -> Iterat
         steps = 200 if rng.random() < 0.7 else int(rng.choice([20, 50, 100, 400]))
         wish = _ExploringWish(float(target), steps, ImageFeatures.of(image), model, rng=rng)
         result = wish.fit(CURVATURE, image, FitOptions(steps), seed=seed)
-        corrected = wish.correct(result, FitOptions(steps), image.device, seed, None)
-        ends = [round(trial.psnr, 4) for trial in corrected.trials[1:]]
+        rounds = []
+        for branch in range(BRANCHES):
+            wish.states.clear()
+            corrected = wish.correct(result, FitOptions(steps), image.device, seed + branch, None)
+            ends = [round(trial.psnr, 4) for trial in corrected.trials[1:]]
+            rounds += [[list(astuple(state)), count, end] for (state, count), end in zip(wish.states, ends, strict=False)]
         yield {
             **{"seed": seed, "kind": kind, "shape": list(image.shape), "count": len(result.gaussians)},
             **{"iterations": steps, "psnr": [round(result.psnr, 4)], "target": round(float(target), 2)},
             "looks": [[each.share, round(each.psnr, 4), each.count] for each in wish.steering.looks],
             "frozen": wish.frozen,
-            "rounds": [[list(state), count, end] for (state, count), end in zip(wish.states, ends, strict=False)],
+            "rounds": rounds,
         }
 
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from benchmarks.quality.counts.drawn import HELD_OUT
 from fastgs.fitting.options import FitOptions
+from fastgs.gaussians import Blend
+from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import load_image
 from fastgs.io.pixels import ImageWarning
 from fastgs.methods.count_model import most_gaussians
 from fastgs.methods.fastgs import make_method
-from fastgs.initializers import DEFAULT, INITIALIZERS
-from fastgs.gaussians import Blend
 from fastgs.methods.wish import fit_to_psnr
 
 FIRST_SEED = 10_000_000  # training takes none above

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastgs.methods.count_features import REFERENCE, Array, ImageFeatures
@@ -37,6 +38,11 @@ class Samples(NamedTuple):
     final: Array
     groups: Array
     kinds: list[str]
+
+    def without(self, left_out: NDArray[np.bool_]) -> Samples:
+        """Return all but some samples; the kinds are left as they were."""
+        taken = ~left_out
+        return Samples(self.features[taken], self.gains[taken], self.final[taken], self.groups[taken], self.kinds)
 
 
 def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
@@ -140,7 +146,7 @@ def validate(samples: Samples, shrinkage: float) -> dict[str, float]:
     errors = np.zeros(len(samples.gains))
     for fold in range(FOLDS):
         left_out = (samples.groups // 2) % FOLDS == fold
-        taken = Samples(*(each[~left_out] for each in samples[:4]), [])
+        taken = samples.without(left_out)
         errors[left_out] = regress(taken, shrinkage)(samples.features[left_out]) - samples.gains[left_out]
     inside = (samples.final > 27) & (samples.final < 43)
     kinds = np.array(samples.kinds)
