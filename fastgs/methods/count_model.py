@@ -185,7 +185,13 @@ class CountModel:
         curve = np.maximum.accumulate(self.psnr(image, grid, iterations))
         return min(most, max(1, round(2 ** float(np.interp(target_psnr, curve, grid)))))
 
-    def round_count(self, image: ImageFeatures, state: State, target_psnr: float, iterations: int) -> int:
+    def round_count(
+        self,
+        image: ImageFeatures,
+        state: State,
+        target_psnr: float,
+        iterations: int,
+    ) -> int:
         """Return the number of Gaussians for a round to end at a PSNR.
 
         Args:

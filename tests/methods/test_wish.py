@@ -15,7 +15,8 @@ from fastgs.io.weights import CHECKPOINTS, write_pair
 from fastgs.methods.count_features import REFERENCE, ImageFeatures
 from fastgs.methods.count_model import FORMAT, VERSION, Look, State, load_model, most_gaussians
 from fastgs.methods.fastgs import CURVATURE
-from fastgs.methods.wish import MOST_WORK, TOLERANCE, fit_to_psnr, resize
+from fastgs.methods.steering import resize
+from fastgs.methods.wish import MOST_WORK, TOLERANCE, fit_to_psnr
 
 STEPS = 60
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import astuple
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from fastgs.fitting.options import FitOptions
 from fastgs.methods.count_features import ImageFeatures
 from fastgs.methods.count_model import SHARES, CountModel, State
 from fastgs.methods.fastgs import CURVATURE
-from fastgs.methods.wish import Steering, Wish
+from fastgs.methods.steering import Steering
+from fastgs.methods.wish import Wish
 
 # Shares of the kinds; what photos are changed by is drawn in `_photo`.
 KINDS = {"photo": 0.4, "screenshot": 0.2, "drawing": 0.15, "icon": 0.07, "gradient": 0.03, "noise": 0.15}
@@ -151,7 +152,9 @@ def steered_fits(seed: int, photos: Sequence[Path], model: CountModel) -> Iterat
             wish.states.clear()
             corrected = wish.correct(result, FitOptions(steps), image.device, seed + branch, None)
             ends = [round(trial.psnr, 4) for trial in corrected.trials[1:]]
-            rounds += [[list(astuple(state)), count, end] for (state, count), end in zip(wish.states, ends, strict=False)]
+            rounds += [
+                [list(astuple(state)), count, end] for (state, count), end in zip(wish.states, ends, strict=False)
+            ]
         yield {
             **{"seed": seed, "kind": kind, "shape": list(image.shape), "count": len(result.gaussians)},
             **{"iterations": steps, "psnr": [round(result.psnr, 4)], "target": round(float(target), 2)},
