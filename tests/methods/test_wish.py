@@ -144,7 +144,7 @@ def test_noise_that_is_out_of_reach_is_said_so():
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         fastgs.Predictor()(crop(16), "auto", **arguments)
-    with pytest.raises(ValueError, match="^num_gaussians: expected an integer"):
+    with pytest.raises(ValueError, match=r"^num_gaussians: expected an integer"):
         fastgs.Predictor()(crop(16), "many")
 
 

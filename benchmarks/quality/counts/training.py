@@ -16,7 +16,8 @@ from fastgs.methods.count_model import SHARES, Look, Polynomial, State, look_fea
 
 # Fits outside of this range of PSNR count little: nobody wishes for them.
 RANGE, OUTSIDE = (24.5, 45.5), 0.05
-SHRINKAGE = {"start": 10.0, "look": 3.0, "round": 3.0}  # weight of the squared coefficients
+SHRINKAGE = {"start": 10.0, "look": 3.0, "round": 30.0}  # weight of the squared coefficients
+LARGEST_GAIN = 2.0  # dB of a round, beyond which it is not learned from
 ROBUST = 0.3  # dB, beyond which errors count by their size and not by its square
 SWEEPS = 8
 FOLDS = 5
@@ -98,6 +99,8 @@ def round_samples(records: Sequence[dict[str, Any]], images: dict[int, ImageFeat
     rows = []
     for record in records:
         for state, count, final in record.get("rounds", []):
+            if abs(final - state[0]) > LARGEST_GAIN:
+                continue
             features = round_features(images[record["seed"]], State(*state), count, record["iterations"])
             rows.append((features, final - state[0], final, record["seed"], record["kind"]))
     return _stack(rows)
