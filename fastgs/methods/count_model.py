@@ -227,5 +227,5 @@ def load_model(path: Path = CHECKPOINTS / "count.safetensors") -> CountModel:
         FileNotFoundError: There are no such weights.
         ValueError: The weights cannot be read.
     """
-    tensors, _ = read_pair(path, FORMAT, VERSION, "a model of the number of Gaussians")
+    tensors, _ = read_pair(path, FORMAT, VERSION, "model of the number of Gaussians")
     return CountModel(tensors)

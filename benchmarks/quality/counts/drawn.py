@@ -155,7 +155,7 @@ def noise(rng: np.random.Generator, height: int, width: int) -> Pixels:
         side = int(rng.integers(2, 12))
         blocks = rng.uniform(-1.7, 1.7, (height // side + 1, width // side + 1, 3))
         blocks = np.kron(blocks, np.ones((side, side, 1)))[:height, :width]
-        return np.clip(base + strength * blocks, 0, 1)
+        return np.clip(base + strength * blocks.astype(np.float64), 0, 1)
     hit = rng.random((height, width)) < 2 ** rng.uniform(-9, -3)
     image = np.ones((height, width, 1)) * base
     image[hit] = rng.integers(0, 2, (int(hit.sum()), 1)) * np.ones(3)
