@@ -182,7 +182,8 @@ class CountModel:
         """Return the number of Gaussians for a PSNR, at most `most_gaussians`."""
         most = most_gaussians(image.pixels)
         grid = np.linspace(0.0, math.log2(most), 97)
-        curve = np.maximum.accumulate(self.psnr(image, grid, iterations))
+        # The prediction for a handful of Gaussians may be far too high, so that for more of them is an upper bound.
+        curve = np.minimum.accumulate(self.psnr(image, grid, iterations)[::-1])[::-1]
         return min(most, max(1, round(2 ** float(np.interp(target_psnr, curve, grid)))))
 
     def round_count(

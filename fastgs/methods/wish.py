@@ -29,7 +29,12 @@ from fastgs.methods.method import Method, Result, Trial
 from fastgs.methods.steering import Resizing, Steering, WrongStartError
 
 # A fit begins anew where its start was wrong by more than these factors, at the first looks, and at most so many times.
+# More of them are for fits that cost little so far, relative to one of the new number.
 WRONG, RESTARTS = (2.5, 1.12), 2
+MOST_RESTARTS, CHEAP = 6, 0.3
+# Another fit follows one that missed by more than so many dB, with a number of Gaussians that differs at most by a
+# factor, if it leaves some work for a round: it is expected to take so many fits.
+FAR, MOST_AGAIN, AGAIN = 0.8, 4.0, 1.3
 ALWAYS = (2.5, 0.0)  # factors for fits that are to end at the second look
 
 # Rounds behind the fit: share of its steps that each takes, number of them at most, error in dB that is left, and all
@@ -95,6 +100,7 @@ class Wish:
         self._most = most_gaussians(features.pixels)
         self._steerings: list[Steering] = []
         self._known: dict[int, float] = {}
+        self._gained = 0.0  # dB of the last tenth of the fit
 
     @classmethod
     def of(cls, image: Tensor, target_psnr: float, iterations: int, model: CountModel | None = None) -> Wish:
@@ -110,16 +116,47 @@ class Wish:
             options: Number of steps, loss and renderer.
             arguments: Further arguments of `Method.__call__`.
         """
-        count = self.guess()
-        for wrong in [WRONG] * RESTARTS + [()]:
+        count, restarts = self.guess(), 0
+        wrong: Sequence[float] = WRONG
+        while True:
             try:
                 steered = replace(method, densification=partial(self._steer, method, wrong))
                 result = steered(image, count, options, **arguments)
             except WrongStartError as error:
-                count = error.count
+                count, restarts = error.count, restarts + 1
+                cheap = restarts < MOST_RESTARTS and self._work() <= CHEAP * count
+                wrong = WRONG if restarts < RESTARTS or cheap else ()
             else:
                 break
-        work = sum(each.work for each in self._steerings) + len(result.gaussians) * (1 - SHARES[-1])
+        self._gained = result.psnr - self._steerings[-1].looks[-1].psnr
+        first = self._with_trial(result, self._work() + len(result.gaussians) * (1 - SHARES[-1]))
+        return self._fit_again(first, method, image, options, **arguments)
+
+    def _fit_again(self, first: Result, method: Method, image: Tensor, options: FitOptions, **arguments: Any) -> Result:
+        """Return the result of another fit where the first one is far from the wish and cost little, if it is nearer."""
+        missing = self._target_psnr - first.psnr
+        count = len(first.gaussians)
+        factor = min(MOST_AGAIN, max(1 / MOST_AGAIN, 2 ** (missing / self.slope(count))))
+        count = min(self._most, max(1, round(count * factor)))
+        done = first.trials[0].work / self._iterations
+        if abs(missing) < FAR or done > (MOST_WORK - AGAIN) * count:
+            return first
+        before = self._work()
+        steered = replace(method, densification=partial(self._steer, method, ()))
+        second = steered(image, count, options, **arguments)
+        work = self._work() - before + len(second.gaussians) * (1 - SHARES[-1])
+        trials = (*first.trials, *self._with_trial(second, work).trials)
+        if abs(second.psnr - self._target_psnr) < abs(missing):
+            self._gained = second.psnr - self._steerings[-1].looks[-1].psnr
+            return replace(second, trials=trials)
+        return replace(first, trials=trials)
+
+    def _work(self) -> float:
+        """Return the Gaussians times shares of a run of all fits so far, up to their last looks."""
+        return sum(each.work for each in self._steerings)
+
+    def _with_trial(self, result: Result, work: float) -> Result:
+        """Return a result with itself as its trial."""
         trial = Trial(len(result.gaussians), result.psnr, result.iterations, work * self._iterations)
         return replace(result, trials=(trial,))
 
@@ -192,7 +229,7 @@ class Wish:
         target, steps = result.target.to(device), max(LEAST_ROUND, round(ROUND * self._iterations))
         generator = torch.Generator().manual_seed(seed)
         now, best, trials = result, result, list(result.trials)
-        gained = result.psnr - self._steerings[-1].looks[-1].psnr
+        gained = self._gained
         for number in range(ROUNDS):
             if abs(best.psnr - self._target_psnr) <= TOLERANCE:
                 break

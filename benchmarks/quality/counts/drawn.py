@@ -154,8 +154,8 @@ def noise(rng: np.random.Generator, height: int, width: int) -> Pixels:
     if kind == 3:
         side = int(rng.integers(2, 12))
         blocks = rng.uniform(-1.7, 1.7, (height // side + 1, width // side + 1, 3))
-        blocks = np.kron(blocks, np.ones((side, side, 1)))[:height, :width]
-        return np.clip(base + strength * blocks.astype(np.float64), 0, 1)
+        tiles: Pixels = np.kron(blocks, np.ones((side, side, 1)))[:height, :width].astype(np.float64)
+        return np.clip(base + strength * tiles, 0, 1)
     hit = rng.random((height, width)) < 2 ** rng.uniform(-9, -3)
     image = np.ones((height, width, 1)) * base
     image[hit] = rng.integers(0, 2, (int(hit.sum()), 1)) * np.ones(3)
@@ -250,7 +250,8 @@ def speckle(rng: np.random.Generator, height: int, width: int) -> Pixels:
     plane = rng.exponential(size=(height, width))
     blurred = np.stack([np.roll(plane, shift, axis) for axis in (0, 1) for shift in (0, 1)]).mean(0)
     ground = 0.25 + 0.3 * gradient(rng, height, width)
-    return np.clip(ground * (1 + rng.uniform(0.1, 0.7) * (blurred[..., None] - 1)), 0, 1)
+    speckled: Pixels = np.clip(ground * (1 + rng.uniform(0.1, 0.7) * (blurred[..., None] - 1)), 0, 1)
+    return speckled
 
 
 def uniform_noise(rng: np.random.Generator, height: int, width: int) -> Pixels:
