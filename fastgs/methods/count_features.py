@@ -27,7 +27,7 @@ _GRID = np.arange(0.0, 24.01, 0.25)  # log2 of numbers of wavelets
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What is known of an image before any fit.
+    """Features of an image, known before any fit.
 
     Attributes:
         shape: Channels, height and width.

@@ -34,7 +34,7 @@ WRONG, RESTARTS = (2.5, 1.12), 2
 MOST_RESTARTS, CHEAP = 6, 0.3
 # Another fit follows one that missed by more than so many dB, with a number of Gaussians that differs at most by a
 # factor, if it leaves some work for a round: it is expected to take so many fits.
-FAR, MOST_AGAIN, AGAIN = 0.8, 4.0, 1.3
+FAR, MOST_AGAIN, AGAIN = 1.2, 4.0, 1.3
 ALWAYS = (2.5, 0.0)  # factors for fits that are to end at the second look
 
 # Rounds behind the fit: share of its steps that each takes, number of them at most, error in dB that is left, and all
@@ -133,7 +133,7 @@ class Wish:
         return self._fit_again(first, method, image, options, **arguments)
 
     def _fit_again(self, first: Result, method: Method, image: Tensor, options: FitOptions, **arguments: Any) -> Result:
-        """Return the result of another fit where the first one is far from the wish and cost little, if it is nearer."""
+        """Return the result of a second fit, if the first one is far from the wish, cost little, and is beaten."""
         missing = self._target_psnr - first.psnr
         count = len(first.gaussians)
         factor = min(MOST_AGAIN, max(1 / MOST_AGAIN, 2 ** (missing / self.slope(count))))
