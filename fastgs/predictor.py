@@ -20,9 +20,10 @@ from fastgs.io.pixels import Background
 from fastgs.io.stack import read_stack
 from fastgs.io.weights import format_of
 from fastgs.methods import LEARNED, WEIGHTS
-from fastgs.methods.arguments import check_arguments, check_init
+from fastgs.methods.arguments import AUTO, Auto, check_arguments, check_init, check_wish
 from fastgs.methods.fastgs import make_method
 from fastgs.methods.method import Method, Result
+from fastgs.methods.wish import fit_to_psnr
 from fastgs.methods.zoom import ZOOM, ZOOM_FORMAT, fit_enlarged
 from fastgs.render import Backend, has_triton
 
@@ -96,7 +97,7 @@ class Predictor:
     def __call__(
         self,
         image: PictureSource | list[PictureSource] | tuple[PictureSource, ...],
-        num_gaussians: int,
+        num_gaussians: int | Auto,
         iterations: int | None = None,
         *,
         seconds: float | None = None,
@@ -118,10 +119,12 @@ class Predictor:
                 `fastgs.io.picture.read_picture`. Gray is fitted as one channel, transparency as premultiplied colours
                 and alpha. A sequence of images of one size, or of a single array of bands, is fitted as the channels
                 of one set of Gaussians, see `fastgs.io.stack.read_stack`.
-            num_gaussians: K, at least 1; the result has exactly as many.
+            num_gaussians: K, at least 1; the result has exactly as many. With "auto", as many as `target_psnr` takes,
+                at most one for two pixels: K follows the PSNR during the fit, and short rounds behind it correct the
+                rest (`fastgs.methods.wish`); `result.trials` lists them.
             iterations: Number of steps, from 0 up; by default 200, or no limit if `seconds` is given.
             seconds: Wall-clock budget of the steps.
-            target_psnr: PSNR in dB at which to stop.
+            target_psnr: PSNR in dB at which to stop; with "auto", PSNR to have after all steps.
             seed: Random seed; the same seed gives the same result unless `seconds` is given.
             size: Shorter side in pixels, with a centre crop to a square; by default the image keeps its size.
             zoom: Factor, at least 1, by which the canvas is larger than the image: Gaussians are fitted to what the
@@ -142,20 +145,24 @@ class Predictor:
             num_gaussians=num_gaussians, seed=seed, size=size, zoom=zoom, blend=blend, background=background
         )
         options = FitOptions(iterations, seconds, target_psnr, loss, backend)
+        if num_gaussians == AUTO:
+            check_wish(options)
         if isinstance(image, list | tuple):
             if background is not None:
                 raise ValueError("background: is for single images; a stack keeps transparency as a channel")
             picture, _ = read_stack(image, size, keep_profile)
         else:
             picture = read_picture(image, size, background, keep_profile)
-        fit: Callable[..., Result] = self._method(blend)
+        method = self._method(blend)
+        run: Callable[..., Result] = (
+            partial(fit_to_psnr, method) if num_gaussians == AUTO else partial(method, num_gaussians=int(num_gaussians))
+        )
         if zoom is None and self._zoom_network is not None:
             zoom = ZOOM
         if zoom is not None:
-            fit = partial(fit_enlarged, fit, zoom=zoom, network=self._zoom_network)
-        result = fit(
-            picture.values,
-            num_gaussians=int(num_gaussians),
+            run = partial(fit_enlarged, run, zoom=zoom, network=self._zoom_network)
+        result = run(
+            image=picture.values,
             options=options,
             seed=seed,
             alpha=picture.alpha,

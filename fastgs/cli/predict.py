@@ -16,7 +16,7 @@ from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FIT_OPTIONS, FitOptions
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.methods import LEARNED, WEIGHTS, ZOOM_WEIGHTS
-from fastgs.methods.arguments import check_arguments, check_init
+from fastgs.methods.arguments import AUTO, Auto, check_arguments, check_init, check_wish
 from fastgs.runtime.lazy import call
 
 # Options of the image that `Predictor.__call__` takes under the same name.
@@ -32,7 +32,8 @@ def declare(parser: Parser) -> None:
     )
     add_images(parser)
     add = parser.add_argument
-    add("-k", "--num-gaussians", type=int, default=10_000, metavar="K", help="how many Gaussians (default: 10000)")
+    count = f"how many Gaussians, or {AUTO} for as many as --target-psnr takes (default: 10000)"
+    add("-k", "--num-gaussians", type=_count, default=10_000, metavar="K", help=count)
     add(
         "--iterations",
         type=int,
@@ -40,7 +41,8 @@ def declare(parser: Parser) -> None:
         help=f"number of steps (default: {DEFAULT_ITERATIONS}, or no limit with --seconds)",
     )
     add("--seconds", type=float, metavar="S", help="stop after this time per image (default: no limit)")
-    add("--target-psnr", type=float, metavar="DB", help="stop at this PSNR in dB (default: no target)")
+    add("--target-psnr", type=float, metavar="DB", help="stop at this PSNR in dB; with -k auto, reach it with all "
+        "steps (default: no target)")  # fmt: skip
     add("--init", help=f"where to start: {', '.join(INITIALIZERS)} (default: {DEFAULT}, or {LEARNED} with --weights)")
     trained = f"trained networks that predict the start: a name in checkpoints/ or a path (default: {WEIGHTS})"
     add("--weights", metavar="NAME_OR_PATH", help=trained)
@@ -65,6 +67,16 @@ def declare(parser: Parser) -> None:
     folder = "folder to write to; with --stack also the file of the Gaussians, FILE.safetensors (default: output)"
     add("-o", "--output", type=Path, default=Path("output"), metavar="DIR", help=folder)
     parser.set_defaults(run=lambda arguments: _predict(parser, arguments))
+
+
+def _count(text: str) -> int | Auto:
+    """Return a number of Gaussians, or that it follows from a PSNR."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or {AUTO}, got {text!r}") from None
 
 
 def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
@@ -106,7 +118,8 @@ def _count_workers(arguments: argparse.Namespace, paths: list[Path]) -> int:
     if arguments.seconds is not None or has_gpu(arguments.backend):
         return 1
     networks = check_init(arguments.init, arguments.weights) == LEARNED
-    return choose_workers(paths, arguments.size, arguments.num_gaussians, networks, arguments.zoom or 1)
+    count = None if arguments.num_gaussians == AUTO else arguments.num_gaussians
+    return choose_workers(paths, arguments.size, count, networks, arguments.zoom or 1)
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -115,7 +128,9 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
     try:
         check_init(arguments.init, arguments.weights)
         check_arguments(**{name: getattr(arguments, name) for name in IMAGE_OPTIONS})
-        FitOptions(**{name: getattr(arguments, name) for name in FIT_OPTIONS})
+        options = FitOptions(**{name: getattr(arguments, name) for name in FIT_OPTIONS})
+        if arguments.num_gaussians == AUTO:
+            check_wish(options)
     except ValueError as error:
         wrong_argument(parser, error)
     if arguments.zoom_weights is not None and arguments.zoom is None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from fastgs.definition import check_blend
-from fastgs.fitting.options import check_integer
+from fastgs.fitting.options import FitOptions, check_integer
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.pixels import Background, check_background
 from fastgs.methods import LEARNED
 
 MAX_ZOOM = 16  # far beyond what networks are trained for; more is a mistake
+Auto = Literal["auto"]
+AUTO: Auto = "auto"  # number of Gaussians that stands for as many as a PSNR takes
+LEAST_ITERATIONS = 20  # of a fit to a PSNR, which is looked at on its way
 
 
 def check_init(init: str | None = None, weights: str | Path | None = None) -> str:
@@ -29,7 +33,7 @@ def check_init(init: str | None = None, weights: str | Path | None = None) -> st
 
 def check_arguments(
     *,
-    num_gaussians: int,
+    num_gaussians: int | Auto,
     seed: int = 0,
     size: int | None = None,
     zoom: float | None = None,
@@ -43,7 +47,8 @@ def check_arguments(
     Raises:
         ValueError: An argument of `Predictor.__call__` has the wrong type or range; the message begins with its name.
     """
-    check_integer("num_gaussians", num_gaussians, least=1)
+    if num_gaussians != AUTO:
+        check_integer("num_gaussians", num_gaussians, least=1)
     check_integer("seed", seed, least=0)
     if seed >= 2**64:
         raise ValueError(f"seed: must be below 2^64, got {seed}")
@@ -54,3 +59,21 @@ def check_arguments(
     check_blend(blend)
     if background is not None:
         check_background(background)
+
+
+def check_wish(options: FitOptions) -> float:
+    """Check the options of a fit whose number of Gaussians follows from a PSNR, and return the PSNR in dB.
+
+    Raises:
+        ValueError: There is no PSNR, or another limit than a number of steps, of which there must be enough; the
+            message begins with the name of an argument of `Predictor.__call__`.
+    """
+    if options.target_psnr is None:
+        raise ValueError(f"num_gaussians: {AUTO!r} needs a PSNR to reach; give target_psnr too, or a number")
+    if options.seconds is not None:
+        raise ValueError(f"seconds: not with num_gaussians {AUTO!r}; give iterations")
+    if options.iterations is not None and options.iterations < LEAST_ITERATIONS:
+        raise ValueError(
+            f"iterations: must be at least {LEAST_ITERATIONS} with num_gaussians {AUTO!r}, got {options.iterations}"
+        )
+    return options.target_psnr

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,22 @@ from fastgs.io.picture import Picture
 from fastgs.io.resampling import Filter, reduce
 from fastgs.metrics.quality import psnr
 from fastgs.runtime import threads
+
+
+class Trial(NamedTuple):
+    """One fit on the way to a wished PSNR.
+
+    Attributes:
+        num_gaussians: K at its end.
+        psnr: PSNR in dB at its end.
+        iterations: Number of its steps.
+        work: Sum of the numbers of Gaussians of all its steps.
+    """
+
+    num_gaussians: int
+    psnr: float
+    iterations: int
+    work: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +59,7 @@ class Result:
         small: (C, h, w) photo that the target is an enlargement of; None if the target is the photo.
         filter: Filter by which the photo came from an image as large as the target, see
             `fastgs.io.resampling.reduce`.
+        trials: The fit, and the rounds behind it, if the PSNR was given instead of K; else none.
     """
 
     gaussians: Gaussians
@@ -54,6 +72,7 @@ class Result:
     picture: Picture | None = None
     small: Tensor | None = None
     filter: Filter = "bicubic"
+    trials: tuple[Trial, ...] = ()
 
     @property
     def reconstruction(self) -> Picture:

@@ -20,6 +20,7 @@ def describe(
     seed: int,
     loss: str,
     zoom_weights: str | None = None,
+    target_psnr: float | None = None,
 ) -> Record:
     """Return the record of a result.
 
@@ -31,16 +32,21 @@ def describe(
         seed: Random seed.
         loss: Name of the loss.
         zoom_weights: Name or path of the network of zooming; None if there was none.
+        target_psnr: PSNR in dB that K followed from.
 
     Returns:
-        Numbers and strings by name. `zoom` is the factor by which the canvas is larger than the image, and `psnr_small`
-        the PSNR of the reconstruction, reduced again, against the image; None without zoom. `psnr_of` says which values
-        the PSNR is of; `psnr_linear` is the PSNR in linear light, None without high dynamic range; `ms_ssim` is None
-        where the image is too small for it.
+        Numbers and strings by name; if K followed from a PSNR, also that and what the first fit had. `zoom` is the
+        factor by which the canvas is larger than the image, and `psnr_small` the PSNR of the reconstruction, reduced
+        again, against the image; None without zoom. `psnr_of` says which values the PSNR is of; `psnr_linear` is the
+        PSNR in linear light, None without high dynamic range; `ms_ssim` is None where the image is too small for it.
     """
     from fastgs.metrics.quality import ms_ssim  # deferred: imports torchmetrics
 
     _, height, width = result.target.shape
+    wish = {}
+    if result.trials:
+        first = result.trials[0]
+        wish = {"target_psnr": target_psnr, "num_gaussians_first": first.num_gaussians, "psnr_first": first.psnr}
     return {
         "image": str(image),
         "height": height,
@@ -50,6 +56,7 @@ def describe(
         "channels": result.gaussians.channels,
         "alpha": result.gaussians.alpha,
         "num_gaussians": len(result.gaussians),
+        **wish,
         "iterations": result.iterations,
         "init": init,
         "weights": weights,

@@ -66,10 +66,9 @@ def enlarged_size(height: int, width: int, zoom: float) -> tuple[int, int]:
 
 
 def fit_enlarged(
-    method: Callable[..., Result],
+    fit: Callable[..., Result],
     image: Tensor,
     zoom: float,
-    num_gaussians: int,
     options: FitOptions | None = None,
     *,
     network: ZoomNetwork | None = None,
@@ -78,13 +77,12 @@ def fit_enlarged(
     device: torch.device | None = None,
     callback: Callback | None = None,
 ) -> Result:
-    """Fit K Gaussians to what an image would show at a larger size.
+    """Fit Gaussians to what an image would show at a larger size.
 
     Args:
-        method: `Method` that places and fits them.
+        fit: Callable that fits Gaussians to an image, such as a `Method` with a number of Gaussians.
         image: (C, h, w) in [0, 1].
         zoom: Factor, at least 1.
-        num_gaussians: K, at least 1.
         options: Limits, loss and renderer of the fit.
         network: Trained network, on any device; None interpolates.
         seed: Random seed.
@@ -101,7 +99,7 @@ def fit_enlarged(
     height, width = enlarged_size(image.shape[1], image.shape[2], zoom)
     target = estimate(image.to(work), height, width, network).to(image.device)
     seconds = time.perf_counter() - begin
-    result = method(target, num_gaussians, options, seed=seed, alpha=alpha, device=device, callback=callback)
+    result = fit(image=target, options=options, seed=seed, alpha=alpha, device=device, callback=callback)
     used = 0.0 if network is None else seconds
     return replace(
         result,

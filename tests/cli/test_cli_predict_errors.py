@@ -48,7 +48,7 @@ def test_folder_without_images_is_reported(photo_file, out, predict, capsys):
     [
         ("--num-gaussians 0", "--num-gaussians: must be at least 1, got 0"),
         ("--num-gaussians -5", "--num-gaussians: must be at least 1, got -5"),
-        ("-k many", "-k/--num-gaussians: invalid int value: 'many'"),
+        ("-k many", "-k/--num-gaussians: expected a number or auto, got 'many'"),
         ("--iterations -1", "--iterations: must be at least 0, got -1"),
         ("--seconds 0", "--seconds: must be more than 0 and finite, got 0.0"),
         ("--seconds nan", "--seconds: must be more than 0 and finite, got nan"),

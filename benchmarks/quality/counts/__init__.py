@@ -1,0 +1,6 @@
+"""The number of Gaussians for a wished PSNR: data, training and measurement of checkpoints/count.
+
+python -m benchmarks.quality.counts data PHOTOS... --output FITS.jsonl
+python -m benchmarks.quality.counts train FITS.jsonl --photos PHOTOS...
+python -m benchmarks.quality.counts measure PHOTOS...
+"""
