@@ -7,9 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fastgs.fitting.densification import Edit, Relocation, plan_places, select_useful, settle
+from fastgs.fitting.densification import Edit, Relocation, leave, resize
 from fastgs.fitting.optimizer import Descent
-from fastgs.fitting.removal import Appraiser
 from fastgs.gaussians import Gaussians
 
 # Shares of a run at which the file that there would be is measured. The first one finds Gaussians that are rough still;
@@ -59,17 +58,9 @@ class Sizing:
             return self._relocation.edit(number, target, descent)
         gaussians = descent.gaussians()
         change = self._missing(gaussians)
-        keep = torch.ones(len(gaussians), dtype=torch.bool, device=gaussians.means.device)
-        none = gaussians.means[:0]
         if not change:
-            return Edit(keep, settle(none, target, gaussians, keep))
-        appraisal = descent.appraise(Appraiser(target))
-        number = len(gaussians) + change
-        draw = plan_places(appraisal, number, max(change, 0), self._relocation.generator)
-        removal, places = appraisal.removal_errors(draw)
-        means = torch.from_numpy(places).to(gaussians.means)
-        keep = select_useful(removal, max(-change, 0))
-        return Edit(keep, settle(means, target, gaussians, keep))
+            return leave(target, descent)
+        return resize(len(gaussians) + change, target, descent, self._relocation.generator)
 
     def _missing(self, gaussians: Gaussians) -> int:
         """Return the number of Gaussians to add, negative for those to take away."""

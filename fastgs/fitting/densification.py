@@ -172,6 +172,40 @@ def error_density(errors: Tensor, num_gaussians: int, side: int = 1) -> Tensor:
     return density.mul_(1 / total) if 0 < total < math.inf else torch.ones_like(density)
 
 
+@torch.no_grad()
+def resize(count: int, target: Tensor, descent: Descent, generator: torch.Generator | None) -> Edit:
+    """Add Gaussians where the error is largest, or take away those that do least.
+
+    Args:
+        count: Number of Gaussians afterwards, at least 1.
+        target: (C, H, W) image that is fitted.
+        descent: Descent on its way.
+        generator: Random generator of new places.
+    """
+    appraisal = descent.appraise(Appraiser(target))
+    gaussians = appraisal.gaussians
+    change = count - len(gaussians)
+    draw = plan_places(appraisal, count, max(change, 0), generator)
+    removal, places = appraisal.removal_errors(draw)
+    if gaussians.blend == "sum":  # what a Gaussian adds is what is lost without it
+        removal = gaussians.colors.square().sum(1) * gaussians.scales.prod(1)
+    keep = select_useful(removal, max(-change, 0))
+    added = settle(torch.from_numpy(places).to(gaussians.means), target, gaussians, keep)
+    if gaussians.blend == "sum":
+        columns = added.means[:, 0].long().clamp(0, gaussians.width - 1)
+        rows = added.means[:, 1].long().clamp(0, gaussians.height - 1)
+        added = replace(added, colors=(target - descent.image())[:, rows, columns].T.contiguous())
+    return Edit(keep, added)
+
+
+@torch.no_grad()
+def leave(target: Tensor, descent: Descent) -> Edit:
+    """Change nothing."""
+    gaussians = descent.gaussians()
+    keep = torch.ones(len(gaussians), dtype=torch.bool, device=gaussians.means.device)
+    return Edit(keep, settle(gaussians.means[:0], target, gaussians, keep))
+
+
 def settle(
     means: Tensor, target: Tensor, gaussians: Gaussians, keep: Tensor, structure: Structure | None = None
 ) -> Gaussians:

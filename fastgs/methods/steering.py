@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from fastgs.fitting.densification import Densification, Edit, error_density, select_useful, settle
+from fastgs.fitting.densification import Densification, Edit, leave, resize
 from fastgs.fitting.optimizer import Descent
-from fastgs.fitting.removal import Appraiser
-from fastgs.gaussians import Gaussians
-from fastgs.initializers.sampling import plan
 from fastgs.methods.count_model import SHARES, Look
 
 # Largest factor of the number of Gaussians, up and down, at each of `SHARES`: what comes late has no time to settle,
@@ -86,7 +82,10 @@ class Steering:
         gaussians = descent.gaussians()
         self.work += len(gaussians) * (share - (self.looks[-1].share if self.looks else 0.0))
         self.looks.append(Look(share, descent.quality(), len(gaussians)))
-        return resize(gaussians, self._next(len(gaussians)), target, descent.image, self._generator)
+        count = self._next(len(gaussians))
+        if count == len(gaussians):
+            return leave(target, descent)
+        return resize(count, target, descent, self._generator)
 
     def _next(self, count: int) -> int:
         """Return the number of Gaussians to go on with."""
@@ -128,38 +127,6 @@ class Resizing:
     @torch.no_grad()
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
         """Change the number, see `fastgs.fitting.densification.Densification`."""
-        return resize(descent.gaussians(), self._count, target, descent.image, self._generator)
-
-
-def resize(
-    gaussians: Gaussians,
-    count: int,
-    target: Tensor,
-    image: Callable[[], Tensor],
-    generator: torch.Generator | None,
-) -> Edit:
-    """Add Gaussians where the error is largest, or take away those that do least.
-
-    Args:
-        gaussians: Gaussians on their way.
-        count: How many there are to be.
-        target: (C, H, W) image that is fitted.
-        image: Callable that renders them.
-        generator: Random generator of new places.
-    """
-    change = count - len(gaussians)
-    if not change:
-        keep = torch.ones(count, dtype=torch.bool, device=gaussians.means.device)
-        return Edit(keep, settle(gaussians.means[:0], target, gaussians, keep))
-    appraisal = Appraiser(target)(gaussians, image)
-    draw = plan(error_density(appraisal.errors, count), max(change, 0), generator=generator)
-    removal, places = appraisal.removal_errors(draw)
-    if gaussians.blend == "sum":  # what a Gaussian adds is what is lost without it
-        removal = gaussians.colors.square().sum(1) * gaussians.scales.prod(1)
-    keep = select_useful(removal, max(-change, 0))
-    added = settle(torch.from_numpy(places).to(gaussians.means), target, gaussians, keep)
-    if gaussians.blend == "sum":
-        columns, rows = (added.means.long().T.clamp(min=0)).unbind()
-        columns, rows = columns.clamp(max=gaussians.width - 1), rows.clamp(max=gaussians.height - 1)
-        added = replace(added, colors=(target - image())[:, rows, columns].T.contiguous())
-    return Edit(keep, added)
+        if self._count == len(descent.gaussians()):
+            return leave(target, descent)
+        return resize(self._count, target, descent, self._generator)

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ import torch
 from skimage import data
 
 import fastgs
+from fastgs.fitting.densification import resize
+from fastgs.fitting.fit import _make_descent
+from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.options import FitOptions
 from fastgs.io.pixels import ImageWarning
 from fastgs.io.weights import CHECKPOINTS, write_pair
 from fastgs.methods.count_features import REFERENCE, ImageFeatures
 from fastgs.methods.count_model import FORMAT, VERSION, Look, State, load_model, most_gaussians
 from fastgs.methods.fastgs import CURVATURE
-from fastgs.methods.steering import resize
 from fastgs.methods.wish import MOST_WORK, TOLERANCE, fit_to_psnr
 
 STEPS = 60
@@ -75,11 +78,10 @@ def test_round_takes_more_gaussians_for_more_decibels(features):
 @pytest.mark.parametrize("blend", ["normalized", "sum"])
 @pytest.mark.parametrize("count", [30, 40, 55])
 def test_resize_gives_exactly_k(blend, count):
-    image, gaussians = crop(), CURVATURE(crop(), 40, FitOptions(10)).gaussians
-    gaussians = fastgs.Gaussians(
-        gaussians.means, gaussians.scales, gaussians.rotations, gaussians.colors, 96, 96, blend=blend
-    )
-    edit = resize(gaussians, count, image, lambda: fastgs.render(gaussians), torch.Generator().manual_seed(0))
+    image = crop()
+    gaussians = replace(CURVATURE(image, 40, FitOptions(10)).gaussians, blend=blend)
+    descent = _make_descent(gaussians, image, LearningRates().config(FitOptions().loss_function()), "auto")
+    edit = resize(count, image, descent, torch.Generator().manual_seed(0))
     assert int(edit.keep.sum()) + len(edit.added) == count
     assert edit.added.blend == blend and torch.isfinite(edit.added.colors).all()
 
