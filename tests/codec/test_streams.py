@@ -58,7 +58,7 @@ def test_places_of_a_prefix_are_those_of_the_whole_file(channels):
     frame = read_frame(data)
     whole = decode_layers(frame.layers, CANVAS, channels)
     counts = []
-    for length in range(40, len(data)):
+    for length in range(40, len(data), 23):
         cut = read_frame(data[:length], partial=True)
         layers, has_color = decode_cut_layers(cut.layers, cut.cut, CANVAS, channels)
         assert len(has_color) == sum(len(layer.symbols) for layer in layers)
