@@ -68,7 +68,8 @@ class PrefixDecoder(Decoder):
             self._lower, self._upper = lower, upper
         parted = np.flatnonzero(both[0] != both[1])
         self._ended = len(parted) > 0 or both.shape[1] < count
-        return both[0, : parted[0]] if len(parted) else both[0]
+        known: IntArray = both[0, : parted[0]] if len(parted) else both[0]
+        return known
 
     def _read_one_by_one(self, count: int, model: Any) -> IntArray:
         """Return (2, n) indices that both readings give, up to the first that is no number in one of them."""

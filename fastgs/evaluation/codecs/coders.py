@@ -11,6 +11,7 @@ from fastgs.codec import SCHEMES, choose_scheme, decode
 from fastgs.codec import encode as encode_gaussians
 from fastgs.evaluation.codecs import formats
 from fastgs.evaluation.codecs.records import CodecTask
+from fastgs.evaluation.codecs.writers import FORMATS
 from fastgs.io.version import installed_version
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class EncodedFile:
 
 def codec_names() -> list[str]:
     """Return the names of all codecs: registered schemes first, then formats."""
-    return [*SCHEMES, *formats.FORMATS]
+    return [*SCHEMES, *FORMATS]
 
 
 def fits_gaussians(name: str) -> bool:
