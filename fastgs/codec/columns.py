@@ -81,7 +81,7 @@ def read_columns(
         count: Number of Gaussians, N.
         parts: Levels of the N Gaussians.
         models: Models of the C columns.
-        by_alpha: As for `fit_models`.
+        by_alpha: True if the first column is alpha, as for `fit_models`.
         known: (C, N) mask that is filled in with the symbols that were read, for a `PrefixDecoder`. The others are as
             predicted, as if their residuals were 0.
 
