@@ -14,6 +14,8 @@ from fastgs.definition import GaussianArrays
 # Holes that a cut file leaves are filled with blurry Gaussians.
 FILLERS = 4  # cells that are looked at for each Gaussian that is there
 THIN = 0.1  # sum of the weights below which a cell is a hole
+# Cells for each Gaussian of the picture that missing colours are taken from: a canvas may be far larger than its file.
+DETAIL = 64
 
 
 def complete(gaussians: GaussianArrays, has_color: NDArray[np.bool_]) -> GaussianArrays:
@@ -32,9 +34,12 @@ def complete(gaussians: GaussianArrays, has_color: NDArray[np.bool_]) -> Gaussia
     if not len(gaussians):
         raise FormatError("is cut before its first Gaussians")
     if has_color.any() and not has_color.all():
-        image = _render(fill_holes(_select(gaussians, has_color)), gaussians.height, gaussians.width)
-        x, y = gaussians.means[~has_color].astype(np.int64).T
-        around = image[:, y.clip(0, gaussians.height - 1), x.clip(0, gaussians.width - 1)].T
+        rows, columns, _ = _size_cells(gaussians, DETAIL)
+        rows, columns = min(rows, gaussians.height), min(columns, gaussians.width)
+        image = _render(fill_holes(_select(gaussians, has_color)), rows, columns)
+        cells = gaussians.means[~has_color] * [columns / gaussians.width, rows / gaussians.height]
+        column, row = np.minimum(cells.astype(np.int64), [columns - 1, rows - 1]).T
+        around = image[:, row, column].T
         colors = gaussians.colors.copy()
         colors[~has_color] = (colors[~has_color] + around) / 2
         gaussians = replace(gaussians, colors=colors)
@@ -45,6 +50,13 @@ def _select(gaussians: GaussianArrays, chosen: NDArray[np.bool_]) -> GaussianArr
     """Return some of the Gaussians, given a (K,) mask."""
     fields = {name: getattr(gaussians, name)[chosen] for name in ("means", "scales", "rotations", "colors")}
     return replace(gaussians, **fields)
+
+
+def _size_cells(gaussians: GaussianArrays, per_gaussian: int) -> tuple[int, int, float]:
+    """Return the numbers of rows and columns of cells, so many for each Gaussian, and the side of one in pixels."""
+    height, width = gaussians.height, gaussians.width
+    cell = math.sqrt(height * width / (per_gaussian * len(gaussians)))
+    return max(1, round(height / cell)), max(1, round(width / cell)), cell
 
 
 def _render(gaussians: GaussianArrays, height: int, width: int) -> NDArray[np.float32]:
@@ -58,8 +70,7 @@ def fill_holes(gaussians: GaussianArrays) -> GaussianArrays:
     from scipy.ndimage import distance_transform_edt  # deferred like the renderer
 
     height, width = gaussians.height, gaussians.width
-    cell = math.sqrt(height * width / (FILLERS * len(gaussians)))
-    rows, columns = max(1, round(height / cell)), max(1, round(width / cell))
+    rows, columns, cell = _size_cells(gaussians, FILLERS)
     image = _render(gaussians, rows, columns)
     ones = replace(gaussians, colors=np.ones_like(gaussians.colors), blend="sum")
     holes = _render(ones, rows, columns)[0] < THIN
