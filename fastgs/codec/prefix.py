@@ -67,8 +67,9 @@ class PrefixDecoder(Decoder):
         else:
             self._lower, self._upper = lower, upper
         parted = np.flatnonzero(both[0] != both[1])
-        self._ended = len(parted) > 0 or both.shape[1] < count
-        known: IntArray = both[0, : parted[0]] if len(parted) else both[0]
+        settled = int(parted[0]) if len(parted) else both.shape[1]
+        self._ended = settled < count
+        known: IntArray = both[0, :settled]
         return known
 
     def _read_one_by_one(self, count: int, model: Any) -> IntArray:
@@ -79,4 +80,5 @@ class PrefixDecoder(Decoder):
                 found.append((int(self._lower.read(1, model)[0]), int(self._upper.read(1, model)[0])))
         except FormatError:
             pass
-        return np.array(found, np.int64).reshape(-1, 2).T
+        both: IntArray = np.array(found, np.int64).reshape(-1, 2).T
+        return both
