@@ -40,17 +40,22 @@ def output_folder(parser: Parser, output: Path, several: bool, suffixes: Collect
     return None
 
 
-def read_fgs(path: Path) -> bytes:
+def read_fgs(path: Path, most: int | None = None) -> bytes:
     """Return the bytes of a .fgs file; of another file, only the first few.
+
+    Args:
+        path: Path of the file.
+        most: Number of bytes to read from its beginning, at most; None for all.
 
     Raises:
         ValueError: The file cannot be read; the message says why in one line.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(len(MAGIC))
+            most = MAX_BYTES + 1 if most is None else most
+            data = file.read(min(most, len(MAGIC)))
             if data == MAGIC:
-                data += file.read(MAX_BYTES)
+                data += file.read(min(most, MAX_BYTES + 1) - len(MAGIC))
     except FileNotFoundError as error:
         raise ValueError("no such file; check the name") from error
     except IsADirectoryError as error:

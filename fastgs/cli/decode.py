@@ -32,7 +32,11 @@ def declare(parser: Parser) -> None:
     add("--scale", type=float, default=1.0, metavar="S", help="factor of both sides of the canvas (default: 1)")
     bits = "bits per sample: 8, 16, or 32 for TIFF in floating point (default: 8)"
     add("--bits", type=int, choices=(8, 16, 32), default=8, help=bits)
+    add("--region", type=_region, metavar="X,Y,W,H", help="draw only W x H pixels of the image, from column X and row "
+        "Y on, counted from 0")  # fmt: skip
     add("--partial", action="store_true", help="take files that are cut short, too, for a coarse image")
+    add("--bytes", type=int, metavar="N", help="read only the first N bytes of each file, for the best image that they "
+        "give")  # fmt: skip
     parser.set_defaults(run=lambda arguments: _decode(parser, arguments))
 
 
@@ -40,17 +44,19 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     """Draw every file that can be drawn, report the others, and return the exit code."""
     if not 0 < arguments.scale < math.inf:
         parser.error(f"argument --scale: must be more than 0 and finite, got {arguments.scale:g}")
+    if arguments.bytes is not None and arguments.bytes < 1:
+        parser.error(f"argument --bytes: must be at least 1, got {arguments.bytes}")
     files: list[Path] = arguments.files
     suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
     folder = output_folder(parser, arguments.output, len(files) > 1, suffixes)
 
     def plan(paths: list[Path], label: str) -> Job:
         (path,) = paths
-        data = read_fgs(path)
+        data = read_fgs(path, arguments.bytes)
         start = time.perf_counter()
-        gaussians = _decode_gaussians(data, arguments.partial)
+        gaussians = _decode_gaussians(data, arguments.partial or arguments.bytes is not None)
         compile_drawing(gaussians.channels)
-        picture = _draw(gaussians, arguments.scale)
+        picture = _draw(gaussians, arguments.scale, arguments.region)
         seconds = time.perf_counter() - start
         suffix = choose_suffix(picture, arguments.bits)
         output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
@@ -65,15 +71,28 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     return process_files([[path] for path in files], plan, Failures(parser))
 
 
-def _draw(gaussians: GaussianArrays, scale: float) -> Samples:
-    """Render Gaussians at a factor of the size of their canvas."""
+def _region(text: str) -> tuple[int, int, int, int]:
+    """Return the four numbers of an option of argparse."""
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected four whole numbers X,Y,W,H, got {text!r}") from error
+    if min(x, y) < 0 or min(width, height) < 1:
+        raise argparse.ArgumentTypeError(f"expected X and Y from 0 on, and W and H from 1 on, got {text!r}")
+    return x, y, width, height
+
+
+def _draw(gaussians: GaussianArrays, scale: float, region: tuple[int, int, int, int] | None) -> Samples:
+    """Render Gaussians, or the part of their image in a region, at a factor of the size of their canvas."""
     with importing():
-        from fastgs.render.cpu_arrays import render  # deferred: brings in numba, which a wrong file does not need
+        # Deferred: brings in numba, which a wrong file does not need.
+        from fastgs.render.cpu_arrays import Region, render
 
     height, width = _scale_canvas(gaussians, scale)
     # Antialiasing takes about as many samples as the canvas has pixels.
     antialias = gaussians.height * gaussians.width <= MAX_PIXELS
-    return Samples(render(gaussians, height, width, antialias), gaussians.alpha)
+    part = None if region is None else Region(*region)
+    return Samples(render(gaussians, height, width, antialias, part), gaussians.alpha)
 
 
 def _decode_gaussians(data: bytes, partial: bool) -> GaussianArrays:

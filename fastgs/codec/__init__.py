@@ -149,7 +149,8 @@ def decode(data: bytes, partial: bool = False) -> Gaussians:
 
     Args:
         data: Bytes of the file.
-        partial: True to take a file that is cut: the layers that are whole give a coarse image.
+        partial: True to take a file that is cut, for the best image of what is there: `decode(data[:n], partial=True)`.
+            What is missing of the layer that was cut is predicted. The more bytes, the better the image.
 
     Raises:
         FormatError: The bytes are no .fgs file, or a damaged one, or of a version that is not known; one line.

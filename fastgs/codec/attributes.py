@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastgs.codec.channels import Channels
 from fastgs.codec.column_model import Model
@@ -73,9 +74,24 @@ def write_attributes(
 
 
 def read_attributes(
-    decoder: Decoder, x: IntArray, y: IntArray, position: int, channels: Channels, models: Sequence[Model]
+    decoder: Decoder,
+    x: IntArray,
+    y: IntArray,
+    position: int,
+    channels: Channels,
+    models: Sequence[Model],
+    known: NDArray[np.bool_] | None = None,
 ) -> tuple[IntArray, list[float]]:
     """Read what `write_attributes` wrote, given the (N,) positions.
+
+    Args:
+        decoder: Decoder to read from.
+        x: (N,) first coordinates, in the order of the curve.
+        y: (N,) second coordinates.
+        position: Exponent of the unit of positions, as in `Steps`.
+        channels: Channels of the image.
+        models: Models of the 3 + C columns.
+        known: (3 + C, N) mask for a `PrefixDecoder`, as for `fastgs.codec.columns.read_columns`.
 
     Returns:
         (3 + C, N) symbols, and the bits of each column, which are 0 where the decoder does not count them; those of
@@ -86,15 +102,24 @@ def read_attributes(
     """
     near = relate(x, y, position)
     if not channels.alpha:
-        return read_columns(decoder, len(x), near, models)
-    shapes, bits = read_columns(decoder, len(x), near, models[:_SHAPES])
+        return read_columns(decoder, len(x), near, models, known=known)
+    # A view, so that it fills in the mask.
+    shapes, bits = read_columns(
+        decoder, len(x), near, models[:_SHAPES], known=None if known is None else known[:_SHAPES]
+    )
     begin = decoder.bits
     colored = read_flags(decoder, len(x), near)
     of_flags = decoder.bits - begin
     parts = relate(x[colored], y[colored], position)
-    some, (of_alpha, *of_others) = read_columns(decoder, int(colored.sum()), parts, models[_SHAPES:], by_alpha=True)
+    some_known = None if known is None else np.zeros((channels.count, int(colored.sum())), bool)
+    some, (of_alpha, *of_others) = read_columns(
+        decoder, int(colored.sum()), parts, models[_SHAPES:], by_alpha=True, known=some_known
+    )
     colors = np.zeros((channels.count, len(x)), np.int64)
     colors[:, colored] = some
+    if known is not None:
+        known[_SHAPES:] = True
+        known[_SHAPES:, colored] = some_known
     return np.concatenate([shapes, colors]), [*bits, of_flags + of_alpha, *of_others]
 
 

@@ -142,11 +142,11 @@ def read_residuals(decoder: Decoder, count: int, of_class: NDArray[np.int8] | No
         FormatError: No encoder writes such bytes.
     """
     if of_class is None or not model.gain:
-        return decoder.symbols(count, model.table(1))
+        return decoder.available(count, model.table(1))
     residuals = np.empty(count, np.int64)
     numbers = np.bincount(of_class, minlength=CLASSES).tolist()
     residuals[np.argsort(of_class, kind="stable")] = np.concatenate(
-        [decoder.symbols(number, model.table(each)) for each, number in enumerate(numbers)]
+        [decoder.available(number, model.table(each)) for each, number in enumerate(numbers)]
     )
     return residuals
 

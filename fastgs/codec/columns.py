@@ -18,6 +18,7 @@ from fastgs.codec.column_model import (
 )
 from fastgs.codec.contexts import FRACTION, Level, classes
 from fastgs.codec.entropy import Decoder, Encoder, IntArray
+from fastgs.codec.prefix import UNREAD
 
 # Mean of the neighbours' alpha in symbols from which their colours are scaled to that of a Gaussian.
 _MIN_ALPHA = 3
@@ -66,9 +67,23 @@ def write_columns(
 
 
 def read_columns(
-    decoder: Decoder, count: int, parts: Sequence[Level], models: Sequence[Model], by_alpha: bool = False
+    decoder: Decoder,
+    count: int,
+    parts: Sequence[Level],
+    models: Sequence[Model],
+    by_alpha: bool = False,
+    known: NDArray[np.bool_] | None = None,
 ) -> tuple[IntArray, list[float]]:
     """Read the columns that `write_columns` wrote.
+
+    Args:
+        decoder: Decoder to read from.
+        count: Number of Gaussians, N.
+        parts: Levels of the N Gaussians.
+        models: Models of the C columns.
+        by_alpha: True if the first column is alpha, as for `fit_models`.
+        known: (C, N) mask that is filled in with the symbols that were read, for a `PrefixDecoder`. The others are as
+            predicted, as if their residuals were 0.
 
     Returns:
         (C, N) symbols, and the bits of each column, which are 0 where the decoder does not count them.
@@ -84,7 +99,11 @@ def read_columns(
             mean = _scale_mean(means, column, level, values) if by_alpha else means[column]
             predicted = _predict(model, level, mean)
             of_class = _classify(model, level, spread[column], values)
-            values[column, level.index] = predicted + read_residuals(decoder, len(predicted), of_class, model)
+            residuals = read_residuals(decoder, len(predicted), of_class, model)
+            if known is not None:
+                known[column, level.index] = residuals != UNREAD
+                residuals[residuals == UNREAD] = 0
+            values[column, level.index] = predicted + residuals
             bits[column] += decoder.bits - begin
     return values, bits
 

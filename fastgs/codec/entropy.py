@@ -7,6 +7,7 @@ rounding per operation and no sums, which IEEE 754 makes the same everywhere.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
@@ -161,6 +162,10 @@ class Decoder:
             self.bits += float(table.bits[index].sum())
         return index + table.low
 
+    def available(self, count: int, table: Table) -> IntArray:
+        """Read (count,) symbols of a table, as far as the stream settles them, which a whole stream does."""
+        return self.symbols(count, table)
+
     def raw(self, count: int, bits: int) -> IntArray:
         """Read (count,) values from 0 to `2 ** bits - 1`."""
         values = np.zeros(count, np.int64)
@@ -173,6 +178,12 @@ class Decoder:
         """Read one number that `Encoder.number` wrote."""
         length = int(self.raw(1, 6)[0])
         return (1 << length >> 1) + int(self.raw(1, max(length - 1, 0))[0])
+
+    def copy(self) -> Decoder:
+        """Return a decoder at the same place."""
+        other = copy(self)
+        other._coder = self._coder.clone()
+        return other
 
     def read(self, count: int, model: Any) -> IntArray:
         """Read (count,) indices into a model of constriction."""

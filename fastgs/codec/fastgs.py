@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from fastgs.codec.coarse import complete
+from fastgs.codec.cut_layer import decode_cut_layers
 from fastgs.codec.effort import DEFAULT_EFFORT, EFFORTS, check_effort
-from fastgs.codec.frame import FormatError, Frame, read_frame, write_frame
+from fastgs.codec.frame import Frame, read_frame, write_frame
 from fastgs.codec.layer import bit_breakdown, decode_layers
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import dequantize
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
 
     from fastgs.fitting.fit import Callback
     from fastgs.gaussians import Gaussians
-
-# Holes that a cut file leaves are filled with blurry Gaussians.
-FILLERS = 4  # cells that are looked at for each Gaussian that is there
-THIN = 0.1  # sum of the weights below which a cell is a hole
 
 
 @dataclass(frozen=True)
@@ -81,10 +76,15 @@ class Fastgs:
         return Gaussians.from_arrays(self.decode_arrays(frame))
 
     def decode_arrays(self, frame: Frame) -> GaussianArrays:
-        """Read Gaussians without torch; raise FormatError if a layer is damaged."""
+        """Read Gaussians without torch; raise FormatError if a layer is damaged.
+
+        Of a file that was cut, they are those that are there, and what stands for the others, see `complete`.
+        """
         canvas = frame.height, frame.width
-        gaussians = dequantize(decode_layers(frame.layers, canvas, frame.channels), *canvas, frame.channels)
-        return gaussians if frame.whole else _fill_holes(gaussians)
+        if frame.whole:
+            return dequantize(decode_layers(frame.layers, canvas, frame.channels), *canvas, frame.channels)
+        layers, has_color = decode_cut_layers(frame.layers, frame.cut, canvas, frame.channels)
+        return complete(dequantize(layers, *canvas, frame.channels), has_color)
 
     def bit_breakdown(self, frame: Frame) -> dict[str, int]:
         """Return the bits of the file by attribute; raise FormatError if a layer is damaged."""
@@ -95,35 +95,6 @@ class Fastgs:
                 bits[name] = bits.get(name, 0) + value
         rounded = {name: round(value) for name, value in bits.items() if name != "header"}
         return {**rounded, "header": 8 * len(write_frame(frame)) - sum(rounded.values())}
-
-
-def _fill_holes(gaussians: GaussianArrays) -> GaussianArrays:
-    """Add blurry Gaussians, of the colours around, where the first layers of a file leave the canvas black."""
-    from scipy.ndimage import distance_transform_edt  # deferred like the renderer: whole files need neither
-
-    from fastgs.render.cpu_arrays import render
-
-    if not len(gaussians):
-        raise FormatError("is cut before the end of its first layer")
-    height, width = gaussians.height, gaussians.width
-    cell = math.sqrt(height * width / (FILLERS * len(gaussians)))
-    rows, columns = max(1, round(height / cell)), max(1, round(width / cell))
-    image = render(gaussians, rows, columns)
-    ones = replace(gaussians, colors=np.ones_like(gaussians.colors), blend="sum")
-    holes = render(ones, rows, columns)[0] < THIN
-    if not holes.any() or holes.all():
-        return gaussians
-    nearest = distance_transform_edt(holes, return_distances=False, return_indices=True)
-    row, column = np.nonzero(holes)
-    means = np.stack([(column + 0.5) * width / columns, (row + 0.5) * height / rows], 1).astype(np.float32)
-    colors = image[:, nearest[0][holes], nearest[1][holes]].T
-    return replace(
-        gaussians,
-        means=np.concatenate([gaussians.means, means]),
-        scales=np.concatenate([gaussians.scales, np.full_like(means, 0.7 * cell)]),
-        rotations=np.concatenate([gaussians.rotations, np.zeros(len(means), np.float32)]),
-        colors=np.concatenate([gaussians.colors, colors]),
-    )
 
 
 SCHEME = Fastgs()

@@ -18,6 +18,7 @@ FIRST_PRIVATE_CODE, LAST_CODE = 128, 255
 
 MAX_SIDE = 65535
 MAX_LAYERS = 32
+_ZEROS = 16  # bytes of zeros that settle all that the end of a stream says
 
 
 class FormatError(ValueError):
@@ -35,6 +36,7 @@ class Frame:
         layers: Data of the scheme, the most important first; at most `MAX_LAYERS`.
         whole: False if the file was cut and layers are missing.
         channels: Channels of the image, by default RGB.
+        cut: First bytes of the data of the layer that was cut, if there is one.
 
     Raises:
         ValueError: A value is out of range.
@@ -46,6 +48,7 @@ class Frame:
     layers: list[bytes]
     whole: bool = True
     channels: Channels = RGB
+    cut: bytes = b""
 
     def __post_init__(self) -> None:
         CODES.check("scheme", self.scheme)
@@ -73,7 +76,7 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
 
     Args:
         data: Bytes of the file.
-        partial: True to take a file that is cut anywhere behind its header; a layer that is not whole is left out.
+        partial: True to take a file that is cut anywhere behind its header.
 
     Raises:
         FormatError: The bytes are no such file, are damaged or cut, or of a version or scheme that is not known.
@@ -97,19 +100,25 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     if count > MAX_LAYERS:
         raise FormatError(f"is damaged ({count} layers)")
     layers: list[bytes] = []
+    cut = b""
     try:
         for number in range(count):
-            layer = file.take(file.varint())
+            size = file.varint()
+            cut = data[file.place : file.place + size]
+            layer = file.take(size)
+            # Only the checksum may be missing now; then the zeros follow that a reader sees behind the end.
+            cut += bytes(_ZEROS)
             if file.take(2) != _checksum(layer):
                 raise FormatError(f"is damaged (the checksum of layer {number + 1} of {count} differs)")
             layers.append(layer)
+            cut = b""
     except _CutError:
         if not partial:
             raise
     if file.place < len(data) and len(layers) == count:
         raise FormatError(f"is damaged ({len(data) - file.place} bytes follow its end)")
     scheme = next(name for name, known in CODES.items() if known == code)
-    return Frame(scheme, height, width, layers, len(layers) == count, channels)
+    return Frame(scheme, height, width, layers, len(layers) == count, channels, cut)
 
 
 def _read_channels(kind: int, version: int) -> Channels:

@@ -62,7 +62,7 @@ def encode_layers(layers: Sequence[Layer], canvas: tuple[int, int], channels: Ch
     if any(not np.array_equal(layer.mixing, layers[0].mixing) for layer in layers):  # type: ignore[arg-type]
         raise ValueError("mixing: must be the same for all layers")
     payloads: list[bytes] = []
-    models: Sequence[Model] = _make_initial_models(channels)
+    models: Sequence[Model] = make_initial_models(channels)
     for number, layer in enumerate(layers):
         data, models = _encode_layer(layer, canvas, channels, layers[:number], models)
         payloads.append(data)
@@ -75,7 +75,7 @@ def decode_layers(payloads: Sequence[bytes], canvas: tuple[int, int], channels: 
     Raises:
         FormatError: No encoder writes such bytes.
     """
-    return [layer for layer, _ in _decode_each(payloads, canvas, channels, counts=False)]
+    return [layer for layer, *_ in decode_each(payloads, canvas, channels, counts=False)]
 
 
 def bit_breakdown(
@@ -88,10 +88,10 @@ def bit_breakdown(
     Raises:
         FormatError: No encoder writes such bytes.
     """
-    return [bits for _, bits in _decode_each(payloads, canvas, channels, counts=True)]
+    return [bits for *_, bits in decode_each(payloads, canvas, channels, counts=True)]
 
 
-def _make_initial_models(channels: Channels) -> list[Model]:
+def make_initial_models(channels: Channels) -> list[Model]:
     """Return the models before the first layer, of the gaps and of the columns behind x and y."""
     if channels.alpha:
         colors = _WITH_ALPHA[: channels.count]
@@ -136,16 +136,16 @@ def _encode_layer(
     return encoder.finish().ljust(_least_size(len(along), channels), b"\0"), models
 
 
-def _decode_each(
+def decode_each(
     payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels, counts: bool
-) -> Iterator[tuple[Layer, dict[str, float]]]:
-    """Yield each layer and its bits by attribute, which mean something only if they are counted."""
+) -> Iterator[tuple[Layer, Sequence[Model], dict[str, float]]]:
+    """Yield each layer, its models and its bits by attribute, which mean something only if they are counted."""
     layers: list[Layer] = []
-    models: Sequence[Model] = _make_initial_models(channels)
+    models: Sequence[Model] = make_initial_models(channels)
     for data in payloads:
         layer, models, bits = _decode_layer(Decoder(data, counts), len(data), canvas, channels, layers, models)
         layers.append(layer)
-        yield layer, bits
+        yield layer, models, bits
 
 
 def _decode_layer(
@@ -160,11 +160,11 @@ def _decode_layer(
     count = decoder.number()
     if count > most_gaussians(channels, size):
         raise FormatError(f"is damaged ({count} Gaussians in {size} bytes)")
-    steps, mixing = _read_header(decoder, channels, before)
+    steps, mixing = read_header(decoder, channels, before)
     models = [read_model(decoder, model) for model in models_before]
     begin = decoder.bits
     (magnitudes,), _ = read_columns(decoder, count, levels(count), models[:1])
-    x, y = _read_positions(decoder, magnitudes, canvas, steps)
+    x, y = read_positions(decoder, magnitudes, canvas, steps)
     attributes = ("area", "shape", "shape", *channels.attributes)
     bits = dict.fromkeys(("header", "positions", *attributes), 0.0)
     bits["positions"] = decoder.bits - begin
@@ -175,13 +175,13 @@ def _decode_layer(
     if np.abs(values).max(initial=0) > MAX_SYMBOL:
         raise FormatError("is damaged (a symbol is out of range)")
     layer = Layer(np.column_stack([x, y, *values]).astype(np.int32), steps, mixing)
-    problem = _find_problem(layer, channels)
+    problem = find_problem(layer, channels)
     if problem:
         raise FormatError(f"is damaged ({problem})")
     return layer, models, bits
 
 
-def _read_positions(
+def read_positions(
     decoder: Decoder, magnitudes: IntArray, canvas: tuple[int, int], steps: Steps
 ) -> tuple[IntArray, IntArray]:
     """Return columns and rows, (N,) each, from the half octaves of the gaps along the curve."""
@@ -224,7 +224,7 @@ def _sort_along_curve(layer: Layer, canvas: tuple[int, int], channels: Channels)
     for name, (low, high), values in zip(names, bounds, symbols, strict=True):
         if values.min(initial=low) < low or values.max(initial=high) > high:
             raise ValueError(f"{name}: symbols must be from {low} to {high}, got {values.min()} to {values.max()}")
-    problem = _find_problem(layer, channels)
+    problem = find_problem(layer, channels)
     if problem:
         raise ValueError(f"symbols: {problem}")
     along = hilbert.index(symbols[0], symbols[1], hilbert.order_for(columns, rows))
@@ -232,7 +232,7 @@ def _sort_along_curve(layer: Layer, canvas: tuple[int, int], channels: Channels)
     return symbols[:, order], along[order]
 
 
-def _find_problem(layer: Layer, channels: Channels) -> str:
+def find_problem(layer: Layer, channels: Channels) -> str:
     """Return what is wrong with the Gaussians that the symbols of a layer stand for; empty if nothing is."""
     area, u, v, *color = (layer.symbols * layer.steps.columns(channels)).T[AREA:]
     # Twice the logarithms of the scales are area +- ratio.
@@ -265,9 +265,7 @@ def _write_header(encoder: Encoder, layer: Layer, channels: Channels, before: Se
             encoder.raw(layer.mixing.view(np.uint8).astype(np.int64).ravel(), 8)
 
 
-def _read_header(
-    decoder: Decoder, channels: Channels, before: Sequence[Layer]
-) -> tuple[Steps, NDArray[np.int8] | None]:
+def read_header(decoder: Decoder, channels: Channels, before: Sequence[Layer]) -> tuple[Steps, NDArray[np.int8] | None]:
     """Return the steps and the mixing, behind the number of Gaussians."""
     if before and decoder.raw(1, 1)[0]:
         return before[-1].steps, before[-1].mixing

@@ -68,6 +68,7 @@ class Record(ABC):
 
     Attributes:
         FIELDS: Names of all fields, in the order in which JSON files have them.
+        LATER: Names of the fields that files of earlier versions lack; they are None then.
         MEASURED: Names of the fields that differ from run to run; on one machine all others repeat exactly, as far as
             the number of iterations is fixed.
         psnr: Peak signal-to-noise ratio in dB, as in metrics/.
@@ -77,6 +78,7 @@ class Record(ABC):
     """
 
     FIELDS: ClassVar[tuple[str, ...]]
+    LATER: ClassVar[tuple[str, ...]] = ()
     MEASURED: ClassVar[tuple[str, ...]]
 
     psnr: float | None
@@ -106,7 +108,7 @@ class Record(ABC):
         Raises:
             ValueError: A field has the wrong type; the message begins with "has ".
         """
-        values = cls._parse(item)
+        values = cls._parse(dict.fromkeys(cls.LATER) | item)
         for name, hint in _field_types(cls).items():
             if not isinstance(values[name], list if get_origin(hint) is list else hint):
                 raise ValueError(f"has an improper {name}")
@@ -196,7 +198,7 @@ def _kind_of(item: Any, kinds: tuple[type[_RecordT], ...]) -> type[_RecordT]:
         ValueError: There is none; the message begins with "has ".
     """
     for kind in kinds:
-        if isinstance(item, dict) and item.keys() == set(kind.FIELDS):
+        if isinstance(item, dict) and item.keys() | kind.LATER == set(kind.FIELDS):
             return kind
     raise ValueError("has other fields than this version writes")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgs.definition import GaussianArrays
+from fastgs.definition import CUTOFF, GaussianArrays
 from fastgs.render import cpu_geometry_kernels as geometry
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render import cpu_topk_kernels as top_kernels
@@ -39,6 +40,22 @@ class Layout(NamedTuple):
     offsets: NDArray[np.int64]
     pitches: Floats
     bands: list[tuple[int, int]]
+
+
+class Region(NamedTuple):
+    """Part of an image, in its pixels.
+
+    Attributes:
+        x: First column.
+        y: First row.
+        width: Number of columns, at least 1.
+        height: Number of rows, at least 1.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
 
 
 class Drawn(NamedTuple):
@@ -131,12 +148,17 @@ def draw(
     width: int,
     normalized: bool,
     top_k: int | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> Drawn:
     """Render a ragged batch of contiguous float32 arrays of at most MOST_CHANNELS channels.
 
-    The arguments are those of `fastgs.render.rasterize`.
+    The arguments are those of `fastgs.render.rasterize`, and `rows`, the first row and the end of those that are drawn
+    in a batch of one image; the others hold anything, and take no time, nor memory where pages are given when used.
     """
     layout = lay_out(means, scales, rotations, counts, pitches, height, width)
+    if rows is not None:
+        bands = [(max(top, rows[0]), min(bottom, rows[1])) for top, bottom in layout.bands]
+        layout = layout._replace(bands=[(top, bottom) for top, bottom in bands if top < bottom])
     stride = width + kernels.MARGIN
     channels = colors.shape[1]
     planes = make_planes(len(counts) * height, channels, stride)
@@ -149,7 +171,9 @@ def draw(
     return Drawn(images, layout, planes, stride)
 
 
-def render(gaussians: GaussianArrays, height: int, width: int, antialias: bool = False) -> Floats:
+def render(
+    gaussians: GaussianArrays, height: int, width: int, antialias: bool = False, region: Region | None = None
+) -> Floats:
     """Return the (C, H, W) image that `fastgs.render` makes of the same Gaussians, bit for bit.
 
     Args:
@@ -157,23 +181,72 @@ def render(gaussians: GaussianArrays, height: int, width: int, antialias: bool =
         height: Height of the image in pixels, at least 1.
         width: Width of the image in pixels, at least 1.
         antialias: If true, each pixel is the mean over its area where the image is smaller than the canvas.
+        region: Part of the image to draw alone: exactly the pixels that the whole image has there, in a time that
+            follows the Gaussians and the rows of the part. By default the whole image.
+
+    Raises:
+        ValueError: The region is empty or not within the image; the message begins with "region: ".
     """
+    region = region or Region(0, 0, width, height)
+    _check_region(region, height, width)
     rows, columns = 1, 1
     if antialias:
         rows, columns = math.ceil(gaussians.height / height), math.ceil(gaussians.width / width)
     pitches = [(gaussians.height / (height * rows), gaussians.width / (width * columns))]
+    if region != (0, 0, width, height):
+        gaussians = _select_reaching(gaussians, region, gaussians.height / height, gaussians.width / width)
+    # The part in samples.
+    left, top = region.x * columns, region.y * rows
+    right, bottom = left + region.width * columns, top + region.height * rows
     fields = (gaussians.means, gaussians.scales, gaussians.rotations)
     means, scales, rotations = (np.ascontiguousarray(field) for field in fields)
     options = ([len(gaussians)], pitches, height * rows, width * columns, gaussians.blend == "normalized")
     groups = np.array_split(gaussians.colors, count_groups(gaussians.channels), axis=1)
-    images = [draw(means, scales, rotations, np.ascontiguousarray(group), *options).images[0] for group in groups]
+    images = [
+        draw(means, scales, rotations, np.ascontiguousarray(group), *options, rows=(top, bottom)).images[
+            0, :, top:bottom, left:right
+        ]
+        for group in groups
+    ]
     image = np.concatenate(images) if len(images) > 1 else images[0]
     if rows * columns == 1:
-        return image
+        return np.ascontiguousarray(image)
     # The sum is taken in the order of torch's average pooling.
-    total = np.zeros((gaussians.channels, height, width), np.float32)
+    total = np.zeros((gaussians.channels, region.height, region.width), np.float32)
     for row in range(rows):
         for column in range(columns):
             total += image[:, row::rows, column::columns]
     total /= np.float32(rows * columns)
     return total
+
+
+def _check_region(region: Region, height: int, width: int) -> None:
+    x, y = region.x, region.y
+    if min(region.width, region.height) < 1:
+        raise ValueError(f"region: must have at least one pixel, got {region.width} x {region.height}")
+    if min(x, y) < 0 or x + region.width > width or y + region.height > height:
+        part = f"{region.width} x {region.height} pixels at {x}, {y}"
+        raise ValueError(f"region: {part} are not within the image of {width} x {height} pixels")
+
+
+def _select_reaching(gaussians: GaussianArrays, region: Region, pitch_y: float, pitch_x: float) -> GaussianArrays:
+    """Return the Gaussians whose support reaches a part of the image, and perhaps a few more.
+
+    Args:
+        gaussians: Gaussians.
+        region: Part of the image.
+        pitch_y: Distance of neighbouring rows in pixels of the canvas.
+        pitch_x: Distance of neighbouring columns in pixels of the canvas.
+    """
+    cosine, sine = np.cos(gaussians.rotations), np.sin(gaussians.rotations)
+    first, second = gaussians.scales.T
+    apart = np.zeros(len(gaussians), bool)
+    for center, along, across, start, size, pitch in (
+        (gaussians.means[:, 0], cosine, sine, region.x, region.width, pitch_x),
+        (gaussians.means[:, 1], sine, cosine, region.y, region.height, pitch_y),
+    ):
+        # Two pixels and a thousandth more than the support, against rounding.
+        reach = 1.001 * CUTOFF * np.hypot(first * along, second * across) + 2 * pitch
+        apart |= (center + reach < start * pitch) | (center - reach > (start + size) * pitch)
+    fields = {name: getattr(gaussians, name)[~apart] for name in ("means", "scales", "rotations", "colors")}
+    return replace(gaussians, **fields)

@@ -131,6 +131,57 @@ def test_partial_is_not_advised_where_no_layer_is_whole(layered, tmp_path, run_c
     assert "is cut" in line and "--partial" not in line and names(tmp_path) == ["photo.fgs", "photo.png"]
 
 
+def test_bytes_reads_the_beginning_of_a_file(layered, tmp_path, run_cli):
+    whole = layered.read_bytes()
+    (tmp_path / "cut.fgs").write_bytes(whole[: len(whole) // 2])
+    assert run_cli("decode", tmp_path / "cut.fgs", "-o", tmp_path / "cut.png", "--partial") == 0
+    assert run_cli("decode", layered, "-o", tmp_path / "half.png", "--bytes", len(whole) // 2) == 0
+    assert (tmp_path / "half.png").read_bytes() == (tmp_path / "cut.png").read_bytes()
+    assert run_cli("decode", layered, "-o", tmp_path / "whole.png") == 0
+    assert run_cli("decode", layered, "-o", tmp_path / "all.png", "--bytes", 10**9) == 0
+    assert (tmp_path / "all.png").read_bytes() == (tmp_path / "whole.png").read_bytes()
+
+
+def test_bytes_that_are_too_few(layered, tmp_path, run_cli, error_line):
+    assert run_cli("decode", layered, "-o", tmp_path / "out.png", "--bytes", 30) == 1
+    assert error_line() == f"fastgs: error: {layered}: is cut before its first Gaussians"
+    for number, message in ((2, "is not a .fgs file"), (9, "is cut short (after 9 bytes)")):
+        assert run_cli("decode", layered, "-o", tmp_path / "out.png", "--bytes", number) == 1
+        assert error_line() == f"fastgs: error: {layered}: {message}"
+    assert run_cli("decode", layered, "-o", tmp_path / "out.png", "--bytes", 0) == 2
+    assert error_line() == "fastgs decode: error: argument --bytes: must be at least 1, got 0"
+
+
+@pytest.mark.parametrize("scale", [1, 2, 0.5])
+def test_region_is_a_part_of_the_image(fgs_file, tmp_path, run_cli, capsys, scale):
+    assert run_cli("decode", fgs_file, "-o", tmp_path / "whole.png", "--scale", scale) == 0
+    capsys.readouterr()
+    options = ("--scale", scale, "--region", "5,7,20,11")
+    assert run_cli("decode", fgs_file, "-o", tmp_path / "part.png", *options) == 0
+    assert "  20 x 11  " in capsys.readouterr().out
+    whole, part = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("whole", "part"))
+    assert np.array_equal(part, whole[7:18, 5:25])
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ("1,2,3", "expected four whole numbers X,Y,W,H, got '1,2,3'"),
+        ("1,2,3,x", "expected four whole numbers X,Y,W,H, got '1,2,3,x'"),
+        ("1,2,0,4", "expected X and Y from 0 on, and W and H from 1 on, got '1,2,0,4'"),
+    ],
+)
+def test_wrong_region(fgs_file, tmp_path, run_cli, error_line, region, message):
+    assert run_cli("decode", fgs_file, "-o", tmp_path / "out.png", "--region", region) == 2
+    assert error_line() == f"fastgs decode: error: argument --region: {message}"
+
+
+def test_region_outside_the_image(fgs_file, tmp_path, run_cli, error_line):
+    assert run_cli("decode", fgs_file, "-o", tmp_path / "out.png", "--region", "60,0,8,8") == 1
+    reason = f"region: 8 x 8 pixels at 60, 0 are not within the image of {WIDTH} x {HEIGHT} pixels"
+    assert error_line() == f"fastgs: error: {fgs_file}: {reason}"
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_info_tells_what_is_in_a_file(tmp_path, encoded, run_cli, capsys, scheme):
     content, path = encoded[scheme], tmp_path / "photo.fgs"

@@ -47,7 +47,7 @@ def test_file_of_any_kind_comes_back(encoded):
 
 def test_cut_file_of_any_kind_gives_a_coarse_image(encoded):
     image, alpha, result = encoded
-    assert len(read_frame(result.data).layers) == 3
+    assert len(read_frame(result.data).layers) == 4
     half = result.data[: len(result.data) * 3 // 4]
     with pytest.raises(FormatError, match="is cut short"):
         decode(half)

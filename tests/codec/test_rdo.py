@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -112,9 +112,9 @@ def test_search_is_deterministic(astronaut, fitted):
 def test_layers_hold_gaussians_of_falling_size(astronaut, fitted):
     layers = search(astronaut, fitted, sweeps=0).layers
     sizes = [(layer.symbols * layer.steps.columns())[:, 2] for layer in layers]
-    assert [len(each) for each in sizes] == [50, 150, 200]
-    assert sizes[0].min() >= sizes[1].max() - 0.5 and sizes[1].min() >= sizes[2].max() - 0.5
-    assert layers[0].steps.luma < layers[2].steps.luma  # as they cover more pixels
+    assert [len(each) for each in sizes] == [64, 112, 112, 112]
+    assert all(larger.min() >= smaller.max() - 0.5 for larger, smaller in pairwise(sizes))
+    assert layers[0].steps.luma < layers[3].steps.luma  # as they cover more pixels
 
 
 def test_layer_steps_follow_size_and_error():

@@ -1,10 +1,13 @@
 """`fastgs evaluate --codec` with wrong options and files, and codecs that fail."""
 
+import importlib.util
+import sys
+
 import pytest
 from evaluating import CODEC_GRID, load, run, save
 from PIL import features
 
-from fastgs.evaluation.codecs import pillow
+from fastgs.evaluation.codecs import formats
 from fastgs.evaluation.codecs.coders import codec_names
 
 
@@ -55,9 +58,18 @@ def test_pillow_without_a_format(photos, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == f"fastgs evaluate: error: {message}\n"
 
 
+def test_heif_without_its_package(photos, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    output = tmp_path / "r.json"
+    assert run("evaluate", photos, "--codec", "heif", "--bpp", 1, "--size", 48, "--output", output) == 2
+    message = "argument --codec: heif needs pillow-heif; leave heif out, or: pip install 'fastgs[anchors]'"
+    assert capsys.readouterr().err == f"fastgs evaluate: error: {message}\n"
+
+
 def test_codec_that_writes_too_much(photos, tmp_path, capsys, monkeypatch):
-    encode = pillow.encode
-    monkeypatch.setattr(pillow, "encode", lambda name, image, size: encode(name, image, size + 500))
+    encode = formats.encode
+    monkeypatch.setattr(formats, "encode", lambda name, image, size: encode(name, image, size + 500))
     image = photos / "a.png"
     assert run("evaluate", image, "--codec", "webp", "--bpp", 1, "--size", 48, "--output", tmp_path / "r.json") == 1
     said = capsys.readouterr().err

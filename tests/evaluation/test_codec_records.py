@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluating import CODEC_GRID, load, repeatable, run
+from evaluating import CODEC_GRID, load, repeatable, run, save
 
 from fastgs.codec import SCHEMES, Encoded, Frame, register_scheme
 from fastgs.codec.frame import CODES, write_frame
-from fastgs.evaluation.codecs import pillow
+from fastgs.evaluation.codecs import formats
 from fastgs.evaluation.codecs.records import CodecRecord
+from fastgs.evaluation.records import load_records
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import load_image
@@ -40,8 +41,10 @@ def test_records_agree_with_the_files(codec_records):
         assert record["threads"] >= 1
         assert record["fastgs"]
         assert record["bpp"] == record["bytes"] * 8 / (record["height"] * record["width"]) <= record["bpp_target"]
-        file = pillow.encode(record["codec"], target, int(record["bpp_target"] * target[0].numel() / 8))
-        decoded = pillow.decode(file)
+        file = formats.encode(record["codec"], target, int(record["bpp_target"] * target[0].numel() / 8))
+        file, encoder = file
+        assert encoder == record["encoder"]
+        decoded = formats.decode(record["codec"], file)
         assert len(file) == record["bytes"]
         assert psnr(decoded, target) == record["psnr"]
         assert ssim(decoded, target) == pytest.approx(record["ssim"])
@@ -58,6 +61,13 @@ def test_records_of_rates_that_are_not_reached_are_empty(codec_records):
     rest = ("bpp", "psnr", "ssim", "ms_ssim", "lpips", "seconds_decode", "picture")
     assert all(record[name] is None for record in missed for name in rest)
     assert all(record["seconds_encode"] > 0 for record in missed)
+    assert {record["encoder"] for record in missed} == {formats.describe("jpeg")}
+
+
+def test_records_of_earlier_versions_lack_the_encoder(codec_records, tmp_path):
+    old = [{name: value for name, value in each.items() if name != "encoder"} for each in load(codec_records)]
+    records = load_records(save(tmp_path / "old.json", old), CodecRecord)
+    assert [record.as_json() for record in records] == [{**each, "encoder": None} for each in old]
 
 
 def test_each_record_has_a_line(photos, tmp_path, capsys):
@@ -106,7 +116,7 @@ def test_partial_file_continues(codec_records, photos, tmp_path, monkeypatch):
     def fail(*arguments):
         raise AssertionError("made again")
 
-    monkeypatch.setattr(pillow, "encode", fail)
+    monkeypatch.setattr(formats, "encode", fail)
     before = (tmp_path / "r.json").read_bytes()
     assert run(*arguments, "--seed", 1, "--iterations", 7) == 0
     assert (tmp_path / "r.json").read_bytes() == before

@@ -1,5 +1,6 @@
 """Tables and figures of codecs."""
 
+import re
 from statistics import fmean
 
 import numpy as np
@@ -48,6 +49,20 @@ def test_table_has_means_and_marks_the_best(codec_records, capsys):
     assert rates["against"][0] == "0.1 to 0.5 bpp"
     assert rates["jpeg"] == ["–"] * 3
     assert "- jpeg, 0.15 to 1 bpp, 2 images left out: jpeg has fewer than 3 points\n" in text
+
+
+def test_table_names_encoders_and_images(codec_records, tmp_path, capsys):
+    records = load(codec_records)
+    chromas = [record["encoder"][-5:] for record in records if record["codec"] == "jpeg"]
+    assert run("table", codec_records) == 0
+    first = capsys.readouterr().out.split("\n\nBD-rate")[0]
+    assert re.search(r"\n- Encoder of webp: libwebp [\d.]+, method 6, 4:2:0\n", first)
+    (line,) = (line for line in first.splitlines() if line.startswith("- Encoder of jpeg: "))
+    assert all(chroma in line for chroma in chromas) and f"of {len(chromas)} files)" in line
+    assert "\n- Images: a, b" in first
+    old = [{name: value for name, value in record.items() if name != "encoder"} for record in records]
+    assert run("table", save(tmp_path / "old.json", old)) == 0
+    assert "\n- Encoder of jpeg: not recorded\n- Images: a, b\n" in capsys.readouterr().out
 
 
 def test_table_has_no_mean_over_other_images(codec_records, tmp_path, capsys):

@@ -1,15 +1,18 @@
-"""All codecs that can be measured, the schemes of `fastgs.codec` and the formats of Pillow, behind one function."""
+"""All codecs that can be measured, the schemes of `fastgs.codec` and image formats, behind one function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fastgs.codec import SCHEMES, decode
+from fastgs.codec import SCHEMES, choose_scheme, decode
 from fastgs.codec import encode as encode_gaussians
-from fastgs.evaluation.codecs import pillow
+from fastgs.evaluation.codecs import formats
 from fastgs.evaluation.codecs.records import CodecTask
+from fastgs.evaluation.codecs.writers import FORMATS
+from fastgs.io.version import installed_version
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,19 +27,21 @@ class EncodedFile:
     Attributes:
         data: Bytes of the file.
         decode: Function that returns the (3, H, W) image in the data of a file of this codec.
+        encoder: Library, its version, and the settings with which it wrote the file.
         num_gaussians: Number of Gaussians in the file; None of a codec without Gaussians.
         bits_analytic: Size in bits by the codec's own count; None if it has none.
     """
 
     data: bytes
     decode: Callable[[bytes], Tensor]
+    encoder: str
     num_gaussians: int | None = None
     bits_analytic: int | None = None
 
 
 def codec_names() -> list[str]:
     """Return the names of all codecs: registered schemes first, then formats."""
-    return [*SCHEMES, *pillow.FORMATS]
+    return [*SCHEMES, *FORMATS]
 
 
 def fits_gaussians(name: str) -> bool:
@@ -48,12 +53,20 @@ def check_codec(name: str) -> None:
     """Check that a codec can be measured.
 
     Raises:
-        ValueError: There is no such codec, or this Pillow lacks it; one line that begins with "codec: ".
+        ValueError: There is no such codec, or its encoder is missing; one line that begins with "codec: ".
     """
     if name not in codec_names():
         raise ValueError(f"codec: expected some of {', '.join(codec_names())}, got {name!r}")
     if not fits_gaussians(name):
-        pillow.check_format(name)
+        formats.check_format(name)
+
+
+def describe_encoder(name: str) -> str:
+    """Return what writes the files of a codec: the library, its version, and the settings that all files have."""
+    if not fits_gaussians(name):
+        return formats.describe(name)
+    effort = getattr(choose_scheme(name), "effort", None)
+    return f"fastgs {installed_version()}" + ("" if effort is None else f", effort {effort}")
 
 
 def encode(
@@ -76,8 +89,10 @@ def encode(
     from fastgs.codec import RateError  # deferred: names of codecs are known without torch
 
     if not fits_gaussians(task.codec):
-        data = pillow.encode(task.codec, image, size) if size else None
-        return None if data is None else EncodedFile(data, pillow.decode)
+        written = formats.encode(task.codec, image, size) if size else None
+        if written is None:
+            return None
+        return EncodedFile(written.data, partial(formats.decode, task.codec), written.encoder)
     try:
         encoded = encode_gaussians(
             image,
@@ -89,7 +104,8 @@ def encode(
         )
     except RateError:
         return None
-    return EncodedFile(encoded.data, _render_file, len(encoded.gaussians), encoded.bits_analytic)
+    encoder = describe_encoder(task.codec)
+    return EncodedFile(encoded.data, _render_file, encoder, len(encoded.gaussians), encoded.bits_analytic)
 
 
 def _render_file(data: bytes) -> Tensor:

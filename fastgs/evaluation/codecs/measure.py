@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fastgs.evaluation.codecs.coders import EncodedFile, encode, fits_gaussians
+from fastgs.evaluation.codecs.coders import EncodedFile, describe_encoder, encode, fits_gaussians
 from fastgs.evaluation.codecs.records import CodecRecord, CodecTask
 from fastgs.evaluation.harness import Progress
 from fastgs.evaluation.measuring import describe, keep_pictures, median_seconds, score
@@ -58,6 +58,7 @@ def measure(
             bytes=None,
             bpp=None,
             bits_analytic=None,
+            encoder=describe_encoder(task.codec),
             psnr=None,
             ssim=None,
             ms_ssim=None,
@@ -86,6 +87,7 @@ def _add_result(record: CodecRecord, file: EncodedFile, target: Tensor, pictures
         bytes=len(file.data),
         bpp=8 * len(file.data) / (record.height * record.width),
         bits_analytic=file.bits_analytic,
+        encoder=file.encoder,
         psnr=psnr(image, target),
         **score(image, target),
         seconds_decode=seconds,

@@ -44,13 +44,15 @@ class CodecTask(ImageTask):
 class CodecRecord(CodecTask, ImageRecord):
     """Result of one file of one image.
 
-    If a codec has no file that is small enough, every field that can be None is None.
+    If a codec has no file that is small enough, every field that can be None is None, but for the encoder.
 
     Attributes:
         num_gaussians: Number of Gaussians in the file; None of a codec without Gaussians.
         bytes: Size of the file, headers and all.
         bpp: Bits per pixel of the file, `8 bytes / (height width)`.
         bits_analytic: Size in bits by the codec's own count, without a file; None if it has none.
+        encoder: Library, its version, and the settings with which it wrote the file; None where that is not known, as
+            in files of earlier versions.
         psnr: PSNR in dB of the decoded image, rounded to 8 bits, against the encoded one, which has 8 bits.
         seconds_encode: Wall-clock seconds of the search for this rate, all fits and files that it took included.
         seconds_decode: Wall-clock seconds from the bytes to the image, median of several runs after one to warm up.
@@ -59,14 +61,16 @@ class CodecRecord(CodecTask, ImageRecord):
     FIELDS: ClassVar = (
         *("codec", "image", "sha256", "size", "bpp_target", "iterations", "seed", "height", "width", "num_gaussians"),
         *("bytes", "bpp", "bits_analytic", "psnr", "ssim", "ms_ssim", "lpips", "seconds_encode", "seconds_decode"),
-        *("workers", "threads", "picture", "fastgs"),
+        *("workers", "threads", "picture", "fastgs", "encoder"),
     )
+    LATER: ClassVar = ("encoder",)
     MEASURED: ClassVar = ("seconds_encode", "seconds_decode", "workers", "threads")
 
     num_gaussians: int | None
     bytes: int | None
     bpp: float | None
     bits_analytic: int | None
+    encoder: str | None
     seconds_encode: float
     seconds_decode: float | None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
 from fastgs.evaluation.codecs.records import CodecRecord
@@ -56,7 +57,8 @@ def group(records: Sequence[CodecRecord]) -> CodecGrid:
 def tables(records: Sequence[CodecRecord]) -> list[Table]:
     """Return a table for each measure, a row for each codec and a column for each rate; and one of BD-rates.
 
-    The best at each rate is bold. Behind the PSNR stands the mean rate of the files.
+    The best at each rate is bold. Behind the PSNR stands the mean rate of the files, and below the first table, which
+    encoders wrote them of which images.
 
     Args:
         records: Records of one size, at least one.
@@ -66,6 +68,8 @@ def tables(records: Sequence[CodecRecord]) -> list[Table]:
     """
     grid = group(records)
     found = [_means_table(grid, measure) for measure in IMAGE_MEASURES if measure.is_known(records)]
+    if found:
+        found[0] = replace(found[0], notes=describe(grid))
     return [*found, _differences_table(grid)] if len(grid.curves) > 1 else found
 
 
@@ -94,6 +98,21 @@ def differences(
         except ValueError as error:
             reasons.append(str(error))
     return found, reasons
+
+
+def describe(grid: CodecGrid) -> list[str]:
+    """Return lines that say which encoder wrote the files of each curve, with its settings, and of which images."""
+    lines = []
+    for curve, records in grid.curve_records.items():
+        by_encoder = group_by(records, lambda record: record.encoder or "not recorded")
+        counts = {encoder: len(members) for encoder, members in by_encoder.items()}
+        several = len(counts) > 1
+        names = [
+            f"{encoder} ({count} of {len(records)} files)" if several else encoder for encoder, count in counts.items()
+        ]
+        lines.append(f"- Encoder of {curve}: {'; '.join(names)}")
+    names = sorted({Path(record.image).stem for records in grid.curve_records.values() for record in records})
+    return [*lines, f"- Images: {', '.join(names)}"]
 
 
 def _points(records: Sequence[CodecRecord]) -> dict[Sample, list[Point]]:
