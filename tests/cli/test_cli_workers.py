@@ -196,7 +196,7 @@ def test_default_depends_on_cores_images_and_memory(album, monkeypatch):
 def test_default_is_one_with_a_time_limit_or_on_a_gpu(album, monkeypatch):
     monkeypatch.setattr("fastgs.cli.predict.choose_workers", lambda *arguments: 7)
     given = {"workers": None, "seconds": None, "backend": "cpu", "size": None, "num_gaussians": 9}
-    given |= {"init": None, "weights": None}
+    given |= {"init": None, "weights": None, "zoom": None}
     assert _count_workers(Namespace(**given), []) == 7
     assert _count_workers(Namespace(**given | {"seconds": 5.0}), []) == 1
     assert _count_workers(Namespace(**given | {"seconds": 5.0, "workers": 3}), []) == 3
