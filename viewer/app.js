@@ -191,6 +191,7 @@ class Viewer {
     $("preview").hidden = true;
     document.body.dataset.drawn = "true";
     performance.mark("fastgs-drawn");
+    this.showStatistics();
     this.settle();
   }
 
@@ -396,8 +397,11 @@ async function openPicture(number, state) {
   $("previous").href = `#picture=${((number + length - 1) % length) + 1}`;
   $("next").href = `#picture=${((number + 1) % length) + 1}`;
   $("canvas").setAttribute("aria-label", `${item.name}, ${item.width} by ${item.height} pixels`);
-  // The preview is painted before the Gaussians are read.
-  await new Promise((resolve) => setTimeout(resolve));
+  // The preview is painted before the graphics card is asked for anything, which may keep it from painting.
+  await new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve));
+    setTimeout(resolve, 200); // pages that are not seen have no frames
+  });
   const scene = new Scene(readGaussians(item, number, decoder), item.layerCounts);
   if (state.channels && Number(state.channels) < scene.file.channels) scene.show(state.channels);
   viewer = new Viewer(item, number, scene, state);

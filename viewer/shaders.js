@@ -100,7 +100,7 @@ export const MODES = { image: 0, original: 1, error: 2, swipe: 3, plain: 4, squa
 /**
  * Makes colours of sums. Each pixel is the mean of `factor` x `factor` samples.
  *
- * `plain` gives colours multiplied by alpha and alpha, without a checkerboard; `squares` the squared error of each
+ * `plain` gives colours that are not multiplied by alpha, and alpha, without a checkerboard; `squares` the squared error of each
  * channel.
  */
 export const RESOLVE = `${HEAD}
@@ -171,7 +171,7 @@ void main() {
   }
   vec4 color = drawn(ivec2(pixel));
   if (mode == ${MODES.plain}) {
-    result = color;
+    result = vec4(color.a > 0.0 ? clamp(color.rgb / max(color.a, 1e-6), 0.0, 1.0) : vec3(0.0), color.a);
   } else if (mode == ${MODES.squares}) {
     vec4 difference = color - photo(pixel);
     result = difference * difference;

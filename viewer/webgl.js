@@ -21,6 +21,14 @@ const TILE = 2048;
 /** Samples that are drawn before the graphics card is told to begin, so that no command takes it for seconds. */
 const SLICE = 4e7;
 
+/** Vertex and fragment shader of each program. */
+const SOURCES = {
+  opaque: [SPLAT_VERTEX, SPLAT_OPAQUE],
+  alpha: [SPLAT_VERTEX, SPLAT_ALPHA],
+  resolve: [RESOLVE_VERTEX, RESOLVE],
+  mark: [MARK_VERTEX, MARK],
+};
+
 /** Error with a sentence for the reader of the page. */
 export class RenderError extends Error {}
 
@@ -57,12 +65,7 @@ export class Renderer {
     this.precision = single ? "32-bit float" : "16-bit float (this graphics card blends no 32-bit ones)";
     this.format = single ? gl.RGBA32F : gl.RGBA16F;
     this.side = Math.min(TILE, gl.getParameter(gl.MAX_TEXTURE_SIZE));
-    this.programs = {
-      opaque: build(gl, SPLAT_VERTEX, SPLAT_OPAQUE),
-      alpha: build(gl, SPLAT_VERTEX, SPLAT_ALPHA),
-      resolve: build(gl, RESOLVE_VERTEX, RESOLVE),
-      mark: build(gl, MARK_VERTEX, MARK),
-    };
+    this.programs = {};
     this.nothing = gl.createVertexArray();
     this.original = null;
     this.targets = null;
@@ -195,6 +198,12 @@ export class Renderer {
     setTimeout(look, 0);
   }
 
+  /** Return a program by its name in SOURCES; it is compiled when it is first used. */
+  #program(name) {
+    this.programs[name] ??= build(this.gl, ...SOURCES[name]);
+    return this.programs[name];
+  }
+
   /** Draw a view into a texture of a format, call back while it is bound, and delete it. */
   #intoTexture(view, format, mode, use) {
     const { gl } = this;
@@ -244,7 +253,7 @@ export class Renderer {
     gl.viewport(0, 0, width, height);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    const program = scene.alpha ? this.programs.alpha : this.programs.opaque;
+    const program = this.#program(scene.alpha ? "alpha" : "opaque");
     gl.useProgram(program.id);
     bind(gl, 0, this.gaussians);
     gl.uniform1i(program.gaussians, 0);
@@ -272,7 +281,7 @@ export class Renderer {
   /** Make colours of the sums of a tile. */
   #resolve(tile, factor, view, left, top, look) {
     const { gl, scene } = this;
-    const program = this.programs.resolve;
+    const program = this.#program("resolve");
     gl.bindFramebuffer(gl.FRAMEBUFFER, look.frame);
     const x = look.left + left;
     const y = look.flip ? look.rows - top - tile.height : top;
@@ -306,7 +315,7 @@ export class Renderer {
   /** Draw outlines or centres over a pane. */
   #mark(pane, look, chosen, dots, ink = [1, 0.84, 0.29, 0.9], line = look.line) {
     const { gl, canvas } = this;
-    const program = this.programs.mark;
+    const program = this.#program("mark");
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(pane.left, canvas.height - pane.height, pane.width, pane.height);
     gl.useProgram(program.id);

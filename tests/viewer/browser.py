@@ -89,10 +89,8 @@ class Browser:
 
     def resize(self, width, height) -> None:
         """Give the page a size."""
-        self.call("POST", "/window/rect", {"width": width, "height": height})
-        inner = self.run("return [innerWidth, innerHeight]")
-        if inner != [width, height]:
-            self.call("POST", "/window/rect", {"width": 2 * width - inner[0], "height": 2 * height - inner[1]})
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("POST", "/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": size})
 
     def open(self, address) -> None:
         """Open an address, or a file with a fragment; a page that is open already is loaded again."""
@@ -131,7 +129,11 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Return what the browser has written to its console as errors."""
-        return [entry["message"] for entry in self.call("POST", "/se/log", {"type": "browser"}) if entry["level"] == "SEVERE"]
+        return [
+            entry["message"]
+            for entry in self.call("POST", "/se/log", {"type": "browser"})
+            if entry["level"] == "SEVERE"
+        ]
 
     # What pages of fastgs have in common.
 
