@@ -110,7 +110,7 @@ class Viewer {
       square: 8 * density,
       overlay: state.overlay,
       line: 1.25 * density,
-      dot: 1.75 * density,
+      dot: 1.5 * density,
       selected: this.selected,
     };
     const begin = performance.now();
@@ -415,8 +415,9 @@ async function openPicture(number, state) {
   const bitmap = await readOriginal(number);
   if (mine.closed) return;
   mine.bitmap = bitmap;
-  mine.renderer.setOriginal(bitmap);
+  mine.renderer?.setOriginal(bitmap);
   showCompare();
+  if (mine.state.pixel) mine.pick(mine.state.pixel);
   mine.resize();
 }
 

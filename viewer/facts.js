@@ -81,7 +81,7 @@ export function showPixel(place, scene, pixel, found, original) {
   const table = element("table", "", "touching");
   table.append(element("caption", touching.length > SHOWN ? `The ${SHOWN} heaviest` : "The heaviest first"));
   const head = element("tr");
-  for (const name of ["colour", "rank", "weight", "share", "σ in pixels", "angle"]) {
+  for (const name of ["colour", "rank", "weight", "share", "σ, pixels", "angle"]) {
     const cell = element("th", name);
     cell.scope = "col";
     head.append(cell);

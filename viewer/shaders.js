@@ -23,8 +23,8 @@ precision highp sampler2D;
 
 const FETCH = `
 uniform sampler2D gaussians;
-vec4 fetch(int part) {
-  int place = int(index) * ${TEXELS} + part;
+vec4 part(int number) {
+  int place = int(index) * ${TEXELS} + number;
   return texelFetch(gaussians, ivec2(place % ${TEXTURE_WIDTH}, place / ${TEXTURE_WIDTH}), 0);
 }
 `;
@@ -40,9 +40,9 @@ flat out vec2 centre; // in pixels of the target
 flat out vec4 frame; // rows of the matrix from pixels of the target to standard deviations
 flat out vec4 color;
 void main() {
-  vec4 place = fetch(0);
-  vec2 turn = fetch(1).xy; // cosine and sine
-  color = fetch(2);
+  vec4 place = part(0);
+  vec2 turn = part(1).xy; // cosine and sine
+  color = part(2);
   centre = (place.xy - origin) * scale;
   frame = vec4(turn / (place.z * scale), vec2(-turn.y, turn.x) / (place.w * scale));
   vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
@@ -195,8 +195,8 @@ uniform float line; // thickness of an outline in pixels
 out vec2 offset; // from the centre, in pixels
 flat out vec4 frame;
 void main() {
-  vec4 place = fetch(0);
-  vec2 turn = fetch(1).xy;
+  vec4 place = part(0);
+  vec2 turn = part(1).xy;
   vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
   frame = vec4(turn / (place.z * scale), vec2(-turn.y, turn.x) / (place.w * scale));
   if (radius > 0.0) {

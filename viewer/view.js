@@ -1,6 +1,7 @@
 /** What is in view: the point in the middle of the stage and the zoom, in pixels of the page per pixel of the canvas. */
 
 export const MAX_ZOOM = 100;
+const MAX_FIT = 8;
 
 /** Part of a canvas that is in view. */
 export class Camera {
@@ -18,10 +19,9 @@ export class Camera {
     this.zoom = 1;
   }
 
-  /** Return the zoom at which the whole picture is in view; small pictures are enlarged by whole factors up to 8. */
+  /** Return the zoom at which the picture fills the stage; small ones are enlarged at most so many times. */
   get fitZoom() {
-    const zoom = Math.min(this.stage.width / this.canvas.width, this.stage.height / this.canvas.height);
-    return zoom < 1 ? zoom : Math.min(Math.floor(zoom), 8);
+    return Math.min(this.stage.width / this.canvas.width, this.stage.height / this.canvas.height, MAX_FIT);
   }
 
   get minZoom() {

@@ -106,13 +106,14 @@ def _hash(text: str) -> str:
 def _show(number: int, picture: PagePicture) -> str:
     """Return the entry of a picture in the gallery, which is what a browser without scripts shows."""
     gaussians = picture.gaussians
-    data, kind = encode_preview(gaussians)
-    source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    data, mime = encode_preview(gaussians)
+    source = f"data:{mime};base64,{base64.b64encode(data).decode()}"
     name = html.escape(picture.name)
     count = f"{len(gaussians):,}".replace(",", "\u202f")  # a narrow space
     facts = f"{gaussians.width} × {gaussians.height}, {count} Gaussians"
+    kind = ' class="alpha"' if gaussians.alpha else ""
     return (
-        f'<li><a href="#picture={number + 1}"><img src="{source}" alt="{name}" />'
+        f'<li><a href="#picture={number + 1}"><img src="{source}" alt="{name}"{kind} />'
         f'<span class="name">{name}</span><span class="facts">{facts}</span></a></li>'
     )
 

@@ -70,7 +70,7 @@ def encode_original(original: Samples) -> bytes:
 
 def to_image(samples: Samples) -> Image.Image:
     """Return samples as an image of 8 bits; of other numbers of channels than 1 to 4, what `visualize.show` shows."""
-    values = samples.straight()
+    values = np.nan_to_num(samples.straight())  # a page says itself that values cannot be drawn
     if not samples.alpha and len(values) not in (1, 3):
         values = values[: 3 if len(values) > 3 else 1]
     pixels: NDArray[np.uint8] = np.rint(255 * values).astype(np.uint8).transpose(1, 2, 0)
