@@ -41,6 +41,7 @@ class Viewer {
     this.item = item;
     this.number = number;
     this.scene = scene;
+    this.scenes = { [state.layers ?? item.layerCounts.length]: scene };
     this.state = { k: scene.length, overlay: "none", compare: "none", split: 0.5, limit: 0.1, ...state };
     this.state.k = clamp(Math.round(this.state.k), Math.min(1, scene.length), scene.length);
     this.camera = new Camera(scene.width, scene.height);
@@ -165,12 +166,14 @@ class Viewer {
     remember();
     const { camera, scene } = this;
     const zoom = `Zoom ${(100 * camera.zoom).toFixed(0)} %`;
-    if (this.spoken && this.spoken !== zoom)
+    if (this.spoken && this.spoken !== zoom) {
       announce(`${zoom}, middle at ${camera.x.toFixed(0)}, ${camera.y.toFixed(0)}`);
+    }
     this.spoken = zoom;
-    if (this.measured !== this.state.k && this.renderer && this.bitmap && this.frames) {
-      this.measured = this.state.k;
-      const same = this.bitmap.width === scene.width && this.bitmap.height === scene.height;
+    const shown = [this.state.k, this.state.layers, this.state.channels].join();
+    if (this.measured !== shown && this.renderer && this.frames) {
+      if (this.bitmap) this.measured = shown;
+      const same = this.bitmap?.width === scene.width && this.bitmap.height === scene.height && !this.state.channels;
       this.psnr = same ? this.renderer.measure(this.state.k) : null;
       this.showStatistics();
     }
@@ -210,14 +213,39 @@ class Viewer {
 
   /** Say which part of the file is needed for the Gaussians that are shown. */
   showBytes() {
-    const { layerCounts, layerBytes } = this.item;
+    const { layerCounts, layerBytes, kind } = this.item;
     if (layerCounts.length < 2) return;
-    const layer = layerCounts.findIndex((count) => count >= this.state.k);
-    const whole = layerCounts[layer] === this.state.k;
+    const { k, layers = layerCounts.length } = this.state;
+    // What the page reads itself, it reads as far as it is asked to; else the Gaussians say how far that would be.
+    const layer = kind === "fgs" ? layers - 1 : layerCounts.findIndex((count) => count >= k);
+    const whole = kind === "fgs" || layerCounts[layer] === k;
     $("bytes-slider").value = String(layer + 1);
     const size = `${grouped(layerBytes[layer])} of ${grouped(layerBytes.at(-1))}`;
     $("bytes").textContent = whole ? size : `within ${size}`;
     $("bytes-slider").setAttribute("aria-valuetext", `${size} bytes, layer ${layer + 1}`);
+  }
+
+  /** Read the first layers of the file, or show as many Gaussians as they hold. */
+  readLayers(layers) {
+    const { item, state } = this;
+    if (item.kind !== "fgs") {
+      this.setCount(item.layerCounts[layers - 1]);
+      return;
+    }
+    state.layers = layers < item.layerCounts.length ? layers : undefined;
+    this.scene = this.scenes[layers] ??= makeScene(item, this.number, state.layers);
+    if (state.channels !== undefined) this.scene.show(state.channels);
+    this.renderer?.load(this.scene);
+    this.showLength();
+    this.setCount(this.scene.length);
+  }
+
+  /** Show how many Gaussians there are. */
+  showLength() {
+    const { length } = this.scene;
+    for (const id of ["count", "count-slider"]) $(id).disabled = !length;
+    $("count").max = String(length);
+    $("of").textContent = `of ${grouped(length)}`;
   }
 
   showStatistics() {
@@ -325,6 +353,7 @@ class Viewer {
     return {
       ...view,
       k: given("k", scene.length),
+      layers: state.layers,
       overlay: given("overlay", "none"),
       compare: given("compare", "none"),
       split: given("split", 0.5),
@@ -402,7 +431,10 @@ async function openPicture(number, state) {
     requestAnimationFrame(() => setTimeout(resolve));
     setTimeout(resolve, 200); // pages that are not seen have no frames
   });
-  const scene = new Scene(readGaussians(item, number, decoder), item.layerCounts);
+  const last = item.layerCounts.length;
+  const known = item.kind === "fgs" && Number.isInteger(state.layers) && state.layers >= 1 && state.layers < last;
+  if (!known) state.layers = undefined;
+  const scene = makeScene(item, number, state.layers);
   if (state.channels && Number(state.channels) < scene.file.channels) scene.show(state.channels);
   viewer = new Viewer(item, number, scene, state);
   const mine = viewer;
@@ -421,13 +453,15 @@ async function openPicture(number, state) {
   mine.resize();
 }
 
+/** Return the Gaussians of a picture; of a .fgs file that the page reads itself, also of its first layers only. */
+function makeScene(item, number, layers = Infinity) {
+  return new Scene(readGaussians(item, number, decoder, layers), item.layerCounts.slice(0, layers));
+}
+
 /** Show in the controls what the viewer has. */
 function fillControls(mine) {
   const { item, scene, state } = mine;
-  const { length } = scene;
-  for (const id of ["count", "count-slider"]) $(id).disabled = !length;
-  $("count").max = String(length);
-  $("of").textContent = `of ${grouped(length)}`;
+  mine.showLength();
   $("bytes-row").hidden = item.layerCounts.length < 2;
   $("bytes-slider").max = String(item.layerCounts.length);
   $("overlay").value = state.overlay;
@@ -512,7 +546,7 @@ function connectControls() {
   on("count-slider", "input", () => {
     viewer.setCount(Math.exp((Number($("count-slider").value) / 1000) * Math.log(Math.max(viewer.scene.length, 2))));
   });
-  on("bytes-slider", "input", () => viewer.setCount(viewer.item.layerCounts[Number($("bytes-slider").value) - 1]));
+  on("bytes-slider", "input", () => viewer.readLayers(Number($("bytes-slider").value)));
   on("overlay", "change", () => {
     viewer.state.overlay = $("overlay").value;
     viewer.request();

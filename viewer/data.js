@@ -69,18 +69,21 @@ function readBytes(id) {
  * @param {Item} item Facts of the picture.
  * @param {number} number Its number in the page, from 0.
  * @param {?Function} decode Reader of .fgs files; null if the page carries none.
+ * @param {number} [layers] Number of layers to read of a .fgs file, all by default; blurry Gaussians fill holes then.
  * @returns {import("./scene.js").Decoded} Gaussians in the order of the file.
  * @throws {DataError} They are damaged, or of a kind that the page does not know.
  */
-export function readGaussians(item, number, decode) {
+export function readGaussians(item, number, decode, layers = Infinity) {
   const bytes = readBytes(`gaussians-${number}`);
   let gaussians;
   if (item.kind === "fgs") {
     if (!decode) throw new DataError("This page carries a .fgs file, but no reader for it.");
     try {
-      gaussians = decode(bytes);
+      gaussians = layers < item.layerCounts.length ? decode(bytes, { layers }) : decode(bytes);
     } catch (error) {
-      throw new DataError(`The file ${error.message.replace(/\.$/, "")}.`);
+      // Its messages are sentences for readers.
+      if (error?.name !== "FgsError") throw error;
+      throw new DataError(error.message);
     }
   } else if (item.kind === "arrays") {
     gaussians = split(item, bytes);
@@ -96,8 +99,9 @@ function split(item, bytes) {
   const { count, channels, width, height, blend, alpha } = item;
   const sizes = { means: 2 * count, scales: 2 * count, rotations: count, colors: channels * count };
   const total = Object.values(sizes).reduce((sum, size) => sum + size, 0);
-  if (bytes.length !== 4 * total)
+  if (bytes.length !== 4 * total) {
     throw new DataError("This page is damaged: its data has another length than it says.");
+  }
   const numbers = new DataView(bytes.buffer);
   const gaussians = { width, height, blend, alpha, channels };
   let from = 0;

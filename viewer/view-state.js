@@ -1,6 +1,6 @@
 /** The state of the page as the fragment of its address, so that a link shows the same view. */
 
-const NUMBERS = ["picture", "x", "y", "zoom", "k", "split", "limit"];
+const NUMBERS = ["picture", "x", "y", "zoom", "k", "layers", "split", "limit"];
 const CHOICES = {
   overlay: ["none", "ellipses", "centres"],
   compare: ["none", "swipe", "side", "original", "error"],

@@ -2,7 +2,8 @@
 
 Each module becomes a function that returns its exports; modules come after those that they import. Modules write
 
-    import { name, other as alias } from "./file.js";
+    import { name, other as alias } from "./file.js";         paths begin with ./ or ../
+    import * as everything from "./file.js";
     export function name() {}                        and likewise async function, function*, class, const, let
     export { name, other as alias };
     export { name } from "./file.js";
@@ -12,11 +13,14 @@ at the start of a line, and nothing else of the kind.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 
-_IMPORT = re.compile(r'^import\s*\{([^}]*)\}\s*from\s*"\./([\w.-]+)";[^\S\n]*$', re.MULTILINE)
-_EXPORT_FROM = re.compile(r'^export\s*\{([^}]*)\}\s*from\s*"\./([\w.-]+)";[^\S\n]*$', re.MULTILINE)
+_FROM = r'\s*from\s*"(\.\.?/[\w./-]+)";[^\S\n]*$'
+_IMPORT = re.compile(r"^import\s*\{([^}]*)\}" + _FROM, re.MULTILINE)
+_IMPORT_ALL = re.compile(r"^import\s*\*\s*as\s+([\w$]+)" + _FROM, re.MULTILINE)
+_EXPORT_FROM = re.compile(r"^export\s*\{([^}]*)\}" + _FROM, re.MULTILINE)
 _EXPORT_LIST = re.compile(r"^export\s*\{([^}]*)\};[^\S\n]*$", re.MULTILINE)
 _EXPORT = re.compile(r"^export\s+((?:async\s+)?(?:function\s*\*?|class|const|let)\s+([\w$]+))", re.MULTILINE)
 _OTHER = re.compile(r"^(?:import|export)\b.*$", re.MULTILINE)
@@ -47,11 +51,17 @@ def _add(source: str, name: str, folder: Path, done: dict[str, str], above: list
     """Add a module behind those that it imports."""
     if name in above:
         raise ValueError(f"modules in {folder} import each other in a circle: {' -> '.join([*above, name])}")
-    for pattern in (_IMPORT, _EXPORT_FROM):
+    for pattern in (_IMPORT, _IMPORT_ALL, _EXPORT_FROM):
         for match in pattern.finditer(source):
-            if match[2] not in done:
-                _add(_read(folder / match[2]), match[2], folder, done, [*above, name])
+            found = _resolve(match[2], name)
+            if found not in done:
+                _add(_read(folder / found), found, folder, done, [*above, name])
     done[name] = _wrap(source, name)
+
+
+def _resolve(path: str, name: str) -> str:
+    """Return the name of a module that another one imports: its path in the folder."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
 
 
 def _read(path: Path) -> str:
@@ -74,16 +84,20 @@ def _wrap(source: str, name: str) -> str:
         return ""
 
     def take_from(match: re.Match[str]) -> str:
-        exported.extend(f'{alias}: modules["{match[2]}"].{known}' for known, alias in _names(match[1]))
+        place = f'modules["{_resolve(match[2], name)}"]'
+        exported.extend(f"{alias}: {place}.{known}" for known, alias in _names(match[1]))
         return ""
 
     def bring(match: re.Match[str]) -> str:
         names = ", ".join(known if known == alias else f"{known}: {alias}" for known, alias in _names(match[1]))
-        return f'const {{ {names} }} = modules["{match[2]}"];'
+        return f'const {{ {names} }} = modules["{_resolve(match[2], name)}"];'
+
+    def bring_all(match: re.Match[str]) -> str:
+        return f'const {match[1]} = modules["{_resolve(match[2], name)}"];'
 
     body = _EXPORT_FROM.sub(take_from, source)
     body = _EXPORT_LIST.sub(take_list, body)
-    body = _EXPORT.sub(take, _IMPORT.sub(bring, body))
+    body = _EXPORT.sub(take, _IMPORT_ALL.sub(bring_all, _IMPORT.sub(bring, body)))
     wrong = _OTHER.search(body)
     if wrong:
         raise ValueError(f"{name}: {wrong[0]!r} is not of a form that pages take; fastgs/page/bundle.py has them")

@@ -130,14 +130,19 @@ def test_file_is_carried_as_it_is_where_the_page_can_decode(tmp_path, monkeypatc
 
 
 def test_bundle_follows_its_rule(tmp_path):
-    (tmp_path / "a.js").write_text(
-        'import { b, c as d } from "./b.js";\nexport const a = b + d;\nexport { b as e };\n', encoding="utf-8"
-    )
-    (tmp_path / "b.js").write_text("const c = 1;\nexport function b() {}\nexport { c };\n", encoding="utf-8")
-    text = bundle('import { a, e } from "./a.js";\na(e);\n', tmp_path)
-    assert text.index('modules["b.js"]') < text.index('modules["a.js"]')
-    assert 'const { b, c: d } = modules["./b.js"]' not in text and 'const { b, c: d } = modules["b.js"];' in text
-    assert "return { e: b, a };" in text or "return { a, e: b };" in text
+    (tmp_path / "folder").mkdir()
+    sources = {
+        "a.js": 'import { b, c as d } from "./folder/b.js";\nexport const a = b() + d;\nexport { b as e };\n',
+        "folder/b.js": 'import * as all from "../c.js";\nconst c = all.c;\nexport function b() {}\nexport { c };\n',
+        "c.js": "export const c = 1; // one\n",
+    }
+    for name, source in sources.items():
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    text = bundle('import { a, e } from "./a.js";\nexport { c } from "./c.js";\na(e);\n', tmp_path)
+    places = [text.index(f'modules["{name}"] = ') for name in ("c.js", "folder/b.js", "a.js", "entry")]
+    assert places == sorted(places)
+    assert 'const { b, c: d } = modules["folder/b.js"];' in text and 'const all = modules["c.js"];' in text
+    assert "return { e: b, a };" in text and 'return { c: modules["c.js"].c };' in text
     assert not re.search(r"^(import|export)\b", text, re.MULTILINE)
 
 
