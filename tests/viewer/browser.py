@@ -65,6 +65,10 @@ def open_browser(folder: Path, *options: str):
         driver.wait()
 
 
+def _move(x, y, duration) -> dict:
+    return {"type": "pointerMove", "x": round(x), "y": round(y), "duration": duration}
+
+
 class Browser:
     """Browser window."""
 
@@ -117,10 +121,22 @@ class Browser:
 
     def click(self, x, y) -> None:
         """Click at a place of the page."""
-        move = {"type": "pointerMove", "x": round(x), "y": round(y), "duration": 0}
-        actions = [move, {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}]
-        pointer = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": actions}
-        self.call("POST", "/actions", {"actions": [pointer]})
+        self.drag([[(x, y)]])
+
+    def drag(self, paths, kind="mouse") -> None:
+        """Press pointers of a kind at once, move them along paths, and lift them."""
+        fingers = []
+        for number, (first, *rest) in enumerate(paths):
+            actions = [_move(*first, 0), {"type": "pointerDown", "button": 0}]
+            actions += [_move(*place, 50) for place in rest] + [{"type": "pointerUp", "button": 0}]
+            name, parameters = f"{kind} {number}", {"pointerType": kind}
+            fingers.append({"type": "pointer", "id": name, "parameters": parameters, "actions": actions})
+        self.call("POST", "/actions", {"actions": fingers})
+
+    def wheel(self, x, y, amount) -> None:
+        """Turn the wheel at a place of the page."""
+        turn = {"type": "scroll", "x": round(x), "y": round(y), "deltaX": 0, "deltaY": amount, "duration": 0}
+        self.call("POST", "/actions", {"actions": [{"type": "wheel", "id": "wheel", "actions": [turn]}]})
 
     def screenshot(self) -> np.ndarray:
         """Return the page as (H, W, 3) values in [0, 1]."""

@@ -11,7 +11,7 @@ import fastgs
 from fastgs.gaussians import Gaussians
 from fastgs.io.samples import Samples
 from fastgs.methods.page import make_picture
-from fastgs.page import PagePicture, write_page
+from fastgs.page import PagePicture, assemble, write_page
 
 LEAST = 45.0  # dB
 
@@ -208,6 +208,26 @@ def test_keys_move_zoom_and_mark(browser, random_gaussians, tmp_path):
     assert browser.run("return fastgs.viewer.camera.zoom") == 8
 
 
+def test_mouse_and_fingers_move_and_zoom(browser, random_gaussians, tmp_path):
+    browser.open_page(write(tmp_path, random_gaussians(60)), "#x=32&y=24&zoom=8")
+    place = browser.run(PLACE)
+    camera = "const { x, y, zoom } = fastgs.viewer.camera; return [x, y, zoom]"
+    middle = np.array([place["left"] + place["width"] / 2, place["top"] + place["height"] / 2])
+    browser.drag([[middle, middle + 40, middle + 80]])
+    assert np.allclose(browser.run(camera), [22, 14, 8], atol=0.2)
+    assert browser.run("return fastgs.viewer.state.pixel") is None  # a drag is no click
+    browser.wheel(*(middle + 80), -300)
+    x, y, zoom = browser.run(camera)
+    assert zoom > 12
+    assert np.allclose([x + 80 / zoom, y + 80 / zoom], [32, 24], atol=0.2)  # what is under the pointer stays there
+    browser.wheel(*middle, 3000)
+    browser.drag([[middle - 50, middle - 100], [middle + 50, middle + 100]], "touch")
+    zoomed = browser.run(camera)[2]
+    browser.drag([[middle - 100, middle - 50], [middle + 100, middle + 50]], "touch")
+    assert np.isclose(browser.run(camera)[2], zoomed / 2, rtol=0.05)
+    browser.rest()
+
+
 def test_link_shows_the_same_view(browser, random_gaussians, tmp_path):
     path = write(tmp_path, random_gaussians(60))
     fragment = "#x=20&y=10&zoom=32&k=17&overlay=centres&theme=dark"
@@ -269,6 +289,25 @@ def test_damaged_page_says_so(browser, random_gaussians, tmp_path, what, sentenc
     browser.open(path.as_uri())
     browser.wait("!document.getElementById('problem').hidden")
     assert sentence in browser.run("return document.getElementById('problem').textContent")
+
+
+def test_damaged_file_says_so(browser, random_gaussians, tmp_path, monkeypatch):
+    folder = tmp_path / "viewer"
+    folder.mkdir()
+    for path in assemble.VIEWER.iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    source = (
+        "export function decode(bytes) {\n  const error = new Error(`The file is damaged (${bytes.length} bytes).`);\n"
+        '  error.name = "FgsError";\n  throw error;\n}\n'
+    )
+    (folder / "fgs.js").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(assemble, "VIEWER", folder)
+    path = write(tmp_path, random_gaussians(4), file=b"FGS")
+    browser.open(path.as_uri())
+    browser.wait("!document.getElementById('problem').hidden")
+    assert browser.run("return document.getElementById('problem').textContent") == "The file is damaged (3 bytes)."
+    assert not browser.run("return document.getElementById('preview').hidden")
 
 
 def test_values_that_cannot_be_drawn_are_named(browser, random_gaussians, tmp_path):
