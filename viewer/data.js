@@ -8,6 +8,8 @@
 /** Version of what pages carry; a page with a higher one was made for another reader. */
 const VERSION = 1;
 
+const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+
 /** Error with a sentence for the reader of the page. */
 export class DataError extends Error {}
 
@@ -106,7 +108,10 @@ function split(item, bytes) {
   const gaussians = { width, height, blend, alpha, channels };
   let from = 0;
   for (const [name, size] of Object.entries(sizes)) {
-    gaussians[name] = Float32Array.from({ length: size }, (_, place) => numbers.getFloat32(4 * (from + place), true));
+    const begin = 4 * from;
+    gaussians[name] = LITTLE_ENDIAN
+      ? new Float32Array(bytes.buffer.slice(begin, begin + 4 * size))
+      : Float32Array.from({ length: size }, (_, place) => numbers.getFloat32(begin + 4 * place, true));
     from += size;
   }
   return gaussians;

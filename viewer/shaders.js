@@ -14,24 +14,39 @@ export const EPSILON = 0.01;
 export const TEXELS = 3;
 /** Width of the texture of Gaussians, a multiple of TEXELS. */
 export const TEXTURE_WIDTH = 3 * 512;
+/** Width of the texture that lists the Gaussians to draw. */
+export const LIST_WIDTH = 2048;
+/** Vertices of a Gaussian: two triangles, without instancing, which software renderers do one instance at a time. */
+export const VERTICES = 6;
 
 const HEAD = `#version 300 es
 precision highp float;
 precision highp int;
 precision highp sampler2D;
+precision highp usampler2D;
 `;
 
 const FETCH = `
 uniform sampler2D gaussians;
-vec4 part(int number) {
-  int place = int(index) * ${TEXELS} + number;
+uniform usampler2D list; // indices of the Gaussians to draw
+uniform int begin; // place of the first in the list
+int findIndex() {
+  int place = begin + gl_VertexID / ${VERTICES};
+  return int(texelFetch(list, ivec2(place % ${LIST_WIDTH}, place / ${LIST_WIDTH}), 0).r);
+}
+vec4 part(int index, int number) {
+  int place = index * ${TEXELS} + number;
   return texelFetch(gaussians, ivec2(place % ${TEXTURE_WIDTH}, place / ${TEXTURE_WIDTH}), 0);
+}
+vec2 findCorner() {
+  int vertex = gl_VertexID % ${VERTICES};
+  int number = vertex < 3 ? vertex : 6 - vertex; // 0 1 2, 3 2 1
+  return vec2(number & 1, number >> 1) * 2.0 - 1.0;
 }
 `;
 
 /** Places a quadrilateral over the support of each Gaussian. */
 export const SPLAT_VERTEX = `${HEAD}
-in uint index;
 ${FETCH}
 uniform vec2 origin; // canvas position of the corner of the target
 uniform vec2 scale; // pixels of the target per pixel of the canvas
@@ -40,12 +55,13 @@ flat out vec2 centre; // in pixels of the target
 flat out vec4 frame; // rows of the matrix from pixels of the target to standard deviations
 flat out vec4 color;
 void main() {
-  vec4 place = part(0);
-  vec2 turn = part(1).xy; // cosine and sine
-  color = part(2);
+  int index = findIndex();
+  vec4 place = part(index, 0);
+  vec2 turn = part(index, 1).xy; // cosine and sine
+  color = part(index, 2);
   centre = (place.xy - origin) * scale;
   frame = vec4(turn / (place.z * scale), vec2(-turn.y, turn.x) / (place.w * scale));
-  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
+  vec2 corner = findCorner();
   // A little wider than the support, since rasterizers round corners to parts of a pixel.
   vec2 along = corner * (${CUTOFF.toFixed(1)} * place.zw + 0.1 / min(scale.x, scale.y));
   vec2 offset = along.x * turn + along.y * vec2(-turn.y, turn.x);
@@ -187,7 +203,6 @@ void main() {
 
 /** Places a quadrilateral over the outline of each Gaussian at one standard deviation, or over its centre. */
 export const MARK_VERTEX = `${HEAD}
-in uint index;
 ${FETCH}
 uniform vec2 origin, scale, size;
 uniform float radius; // of a dot in pixels; 0 for an outline
@@ -195,9 +210,10 @@ uniform float line; // thickness of an outline in pixels
 out vec2 offset; // from the centre, in pixels
 flat out vec4 frame;
 void main() {
-  vec4 place = part(0);
-  vec2 turn = part(1).xy;
-  vec2 corner = vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0;
+  int index = findIndex();
+  vec4 place = part(index, 0);
+  vec2 turn = part(index, 1).xy;
+  vec2 corner = findCorner();
   frame = vec4(turn / (place.z * scale), vec2(-turn.y, turn.x) / (place.w * scale));
   if (radius > 0.0) {
     offset = corner * (radius + 1.5);

@@ -65,9 +65,15 @@ export class Viewer {
     clearTimeout(this.rest);
     if (!moving) this.quality = 1;
     else if (this.duration > SLOW) this.quality = clamp(Math.sqrt(SLOW / this.duration), 0.125, 1);
-    this.rest = setTimeout(() => this.settle(), IDLE);
+    this.restSoon();
     this.wanted = true;
     this.schedule();
+  }
+
+  /** Settle unless something changes before. */
+  restSoon() {
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => this.settle(), IDLE);
   }
 
   schedule() {
@@ -121,6 +127,7 @@ export class Viewer {
       this.duration = (performance.now() - begin) / quality ** 2;
       this.frames += 1;
       if (this.frames === 1) this.opened();
+      if (quality < 1 && !this.wanted) this.restSoon();
       this.schedule();
     });
     this.place();
@@ -151,7 +158,8 @@ export class Viewer {
   settle() {
     if (this.closed) return;
     if (this.quality < 1) {
-      this.quality = 1;
+      // In steps, so that a slow machine can be moved on before the last, which takes the longest.
+      this.quality = this.quality < 0.3 ? 3 * this.quality : 1;
       this.wanted = true;
       this.schedule();
     }

@@ -4,6 +4,7 @@
  */
 
 import {
+  LIST_WIDTH,
   MARK,
   MARK_VERTEX,
   MODES,
@@ -14,6 +15,7 @@ import {
   SPLAT_VERTEX,
   TEXELS,
   TEXTURE_WIDTH,
+  VERTICES,
 } from "./shaders.js";
 
 /** Largest side of a target in samples: larger pictures are drawn in tiles. */
@@ -90,18 +92,11 @@ export class Renderer {
     gl.deleteTexture(this.gaussians ?? null);
     this.gaussians = makeTexture(gl);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32F, TEXTURE_WIDTH, rows, 0, gl.RGBA, gl.FLOAT, scene.texels(rows));
-    gl.deleteBuffer(this.indices ?? null);
-    this.indices = gl.createBuffer();
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.indices);
-    gl.bufferData(gl.ARRAY_BUFFER, 4 * Math.max(1, scene.length), gl.DYNAMIC_DRAW);
-    gl.deleteVertexArray(this.instances ?? null);
-    this.instances = gl.createVertexArray();
-    gl.bindVertexArray(this.instances);
-    gl.enableVertexAttribArray(0);
-    gl.vertexAttribDivisor(0, 1);
-    gl.vertexAttribIPointer(0, 1, gl.UNSIGNED_INT, 0, 0);
-    gl.bindVertexArray(null);
-    this.pointed = 0;
+    gl.deleteTexture(this.list ?? null);
+    this.list = makeTexture(gl);
+    const lines = Math.max(1, Math.ceil(scene.length / LIST_WIDTH));
+    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.R32UI, LIST_WIDTH, lines);
+    this.listed = new Uint32Array(LIST_WIDTH * lines);
   }
 
   /**
@@ -255,22 +250,20 @@ export class Renderer {
     gl.clear(gl.COLOR_BUFFER_BIT);
     const program = this.#program(scene.alpha ? "alpha" : "opaque");
     gl.useProgram(program.id);
-    bind(gl, 0, this.gaussians);
-    gl.uniform1i(program.gaussians, 0);
+    const chosen = this.#choose(tile);
+    this.#bindGaussians(program, chosen);
     gl.uniform2f(program.origin, tile.originX, tile.originY);
     gl.uniform2f(program.scale, tile.scaleX * factor, tile.scaleY * factor);
     gl.uniform2f(program.size, width, height);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE);
-    const chosen = this.#choose(tile);
-    this.#upload(chosen);
     const perSample = tile.scaleX * tile.scaleY * factor * factor;
     let begin = 0;
     let load = 0;
     for (let place = 0; place < chosen.length; place++) {
       load += 64 + Math.min(scene.area(chosen[place]) * perSample, width * height);
       if (load > SLICE || place === chosen.length - 1) {
-        this.#drawInstances(begin, place + 1 - begin);
+        this.#drawListed(program, begin, place + 1 - begin);
         gl.flush();
         [begin, load] = [place + 1, 0];
       }
@@ -319,8 +312,7 @@ export class Renderer {
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(pane.left, canvas.height - pane.height, pane.width, pane.height);
     gl.useProgram(program.id);
-    bind(gl, 0, this.gaussians);
-    gl.uniform1i(program.gaussians, 0);
+    this.#bindGaussians(program, chosen);
     gl.uniform2f(program.origin, pane.originX, pane.originY);
     gl.uniform2f(program.scale, pane.scaleX, pane.scaleY);
     gl.uniform2f(program.size, pane.width, pane.height);
@@ -329,8 +321,7 @@ export class Renderer {
     gl.uniform4f(program.ink, ...ink);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    this.#upload(chosen);
-    this.#drawInstances(0, chosen.length);
+    this.#drawListed(program, 0, chosen.length);
     gl.disable(gl.BLEND);
   }
 
@@ -348,23 +339,25 @@ export class Renderer {
     return this.scene.within(view.originX, view.originY, right, bottom, view.count);
   }
 
-  #upload(chosen) {
-    const { gl } = this;
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.indices);
-    gl.bufferSubData(gl.ARRAY_BUFFER, 0, chosen);
+  /** Let a program that is in use read the Gaussians, and the list of those to draw. */
+  #bindGaussians(program, chosen) {
+    const { gl, listed } = this;
+    bind(gl, 0, this.gaussians);
+    bind(gl, 1, this.list);
+    gl.uniform1i(program.gaussians, 0);
+    gl.uniform1i(program.list, 1);
+    listed.set(chosen);
+    const lines = Math.ceil(chosen.length / LIST_WIDTH);
+    const part = listed.subarray(0, lines * LIST_WIDTH);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, LIST_WIDTH, lines, gl.RED_INTEGER, gl.UNSIGNED_INT, part);
   }
 
-  /** Draw the Gaussians whose indices are in a part of the buffer. */
-  #drawInstances(begin, count) {
+  /** Draw some Gaussians of the list. */
+  #drawListed(program, begin, count) {
     const { gl } = this;
-    gl.bindVertexArray(this.instances);
-    if (begin !== this.pointed) {
-      gl.bindBuffer(gl.ARRAY_BUFFER, this.indices);
-      gl.vertexAttribIPointer(0, 1, gl.UNSIGNED_INT, 0, 4 * begin);
-      this.pointed = begin;
-    }
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count);
-    gl.bindVertexArray(null);
+    gl.bindVertexArray(this.nothing);
+    gl.uniform1i(program.begin, begin);
+    gl.drawArrays(gl.TRIANGLES, 0, VERTICES * count);
   }
 
   /** Make the targets of the sums at least as large as asked for. */
@@ -428,7 +421,6 @@ function build(gl, vertex, fragment) {
     gl.attachShader(id, shader);
     return shader;
   });
-  gl.bindAttribLocation(id, 0, "index");
   gl.linkProgram(id);
   if (!gl.getProgramParameter(id, gl.LINK_STATUS) && !gl.isContextLost()) {
     const log = [...shaders.map((shader) => gl.getShaderInfoLog(shader)), gl.getProgramInfoLog(id)].join(" ");
