@@ -175,6 +175,7 @@ async function copyLink() {
 
 /** Let the controls act on the open picture. */
 function connectControls() {
+  $("theme").hidden = false;
   const on = (id, event, act) => $(id).addEventListener(event, (happening) => viewer && act(happening));
   on("count", "input", () => $("count").value && viewer.setCount(Number($("count").value), true));
   on("count", "change", () => viewer.setCount(Number($("count").value)));

@@ -53,6 +53,16 @@ export class Viewer {
     return this.state.compare === "side" && this.bitmap;
   }
 
+  /** Return a text that changes with what the PSNR depends on. */
+  get shown() {
+    const { k, layers, channels } = this.state;
+    return [k, layers, channels, Boolean(this.bitmap)].join();
+  }
+
+  get isUnmeasured() {
+    return this.measured !== this.shown;
+  }
+
   /** Take the size of the stage, and draw. */
   resize() {
     const box = $("canvas").getBoundingClientRect();
@@ -127,7 +137,7 @@ export class Viewer {
       this.duration = (performance.now() - begin) / quality ** 2;
       this.frames += 1;
       if (this.frames === 1) this.opened();
-      if (quality < 1 && !this.wanted) this.restSoon();
+      if ((quality < 1 || this.isUnmeasured) && !this.wanted) this.restSoon();
       this.schedule();
     });
     this.place();
@@ -170,9 +180,8 @@ export class Viewer {
       announce(`${zoom}, middle at ${camera.x.toFixed(0)}, ${camera.y.toFixed(0)}`);
     }
     this.spoken = zoom;
-    const shown = [this.state.k, this.state.layers, this.state.channels].join();
-    if (this.measured !== shown && this.renderer && this.frames) {
-      if (this.bitmap) this.measured = shown;
+    if (this.isUnmeasured && this.renderer && this.frames && !this.wanted && !this.busy) {
+      this.measured = this.shown;
       const same = this.bitmap?.width === scene.width && this.bitmap.height === scene.height && !this.state.channels;
       this.psnr = same ? this.renderer.measure(this.state.k) : null;
       this.showStatistics();

@@ -186,8 +186,7 @@ def test_pixel_names_its_gaussians(browser, random_gaussians, tmp_path):
     color = fastgs.render(gaussians)[:, 10, 20]
     assert "column 20, row 10" in text
     assert ", ".join(f"{value:.3f}" for value in color.tolist()) in text
-    browser.rest()
-    assert "pixel=20,10" in browser.later("setTimeout(() => done(location.hash), 400)")
+    browser.wait("location.hash.includes('pixel=20,10')")
 
 
 def test_keys_move_zoom_and_mark(browser, random_gaussians, tmp_path):
@@ -232,7 +231,8 @@ def test_link_shows_the_same_view(browser, random_gaussians, tmp_path):
     path = write(tmp_path, random_gaussians(60))
     fragment = "#x=20&y=10&zoom=32&k=17&overlay=centres&theme=dark"
     browser.open_page(path, fragment)
-    assert browser.later("setTimeout(() => done(location.hash), 400)") == fragment
+    browser.wait("fastgs.viewer.spoken")  # the address is written before
+    assert browser.run("return location.hash") == fragment
     view = "const { camera, state } = fastgs.viewer; return [camera.x, camera.y, camera.zoom, state.k, state.overlay]"
     assert browser.run(view) == [20, 10, 32, 17, "centres"]
     assert browser.run("return getComputedStyle(document.body).backgroundColor") == "rgb(23, 24, 26)"
