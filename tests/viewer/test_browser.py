@@ -143,7 +143,7 @@ def test_original_error_and_psnr(browser, fit, tmp_path):
     wanted = result.target.permute(1, 2, 0).numpy()
     shot = browser.screenshot()
     assert np.array_equal(np.round(255 * shot[y : y + 200, x : x + 200]), np.round(255 * wanted))
-    browser.wait("document.getElementById('facts').textContent.includes(' dBDrawn')")
+    browser.wait("fastgs.viewer.psnr")
     assert abs(browser.run("return fastgs.viewer.psnr") - result.psnr) < 0.02
     browser.run("const s = document.getElementById('compare'); s.value = 'swipe'; s.dispatchEvent(new Event('change'))")
     browser.rest()

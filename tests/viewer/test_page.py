@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from processes import interrupt, python, start, when
+from processes import interrupt, interruptible, python, start, when
 
 from fastgs.cli import serving
 from fastgs.gaussians import Gaussians
@@ -290,8 +290,9 @@ def test_server_gives_the_page_and_nothing_else(picture):
 def test_serving_ends_with_an_interrupt(run_cli, monkeypatch, capsys):
     opened = []
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
-    when(lambda: opened, interrupt)
-    assert run_cli("view", GOLDEN / "waves.fgs") == 0
+    with interruptible():
+        when(lambda: opened, interrupt)
+        assert run_cli("view", GOLDEN / "waves.fgs") == 0
     printed = capsys.readouterr()
     assert printed.out == f"{opened[0]}  Ctrl-C ends\n" and printed.err == ""
 
