@@ -115,6 +115,15 @@ def test_gray_and_other_channels_are_shown(browser, random_gaussians, tmp_path):
     assert psnr(np.asarray(browser.encode(whole))[..., 2] / 255, wanted) >= LEAST
 
 
+@pytest.mark.parametrize(("count", "height", "width"), [(0, 20, 30), (3, 1, 1), (40, 1, 9000)])
+def test_odd_pictures_are_drawn(browser, random_gaussians, tmp_path, count, height, width):
+    gaussians = random_gaussians(count, height, width)
+    browser.open_page(write(tmp_path, gaussians))
+    assert browser.run("return document.getElementById('problem').hidden")
+    size = {"x": 0, "y": 0, "width": width, "height": height, "columns": width, "rows": height}
+    assert psnr(np.asarray(browser.encode(size)) / 255, render(gaussians)) >= LEAST
+
+
 @pytest.mark.slow
 def test_many_gaussians_on_a_large_canvas_are_drawn_in_software(browser, fit, tmp_path):
     gaussians = enlarged(fit("astronaut", 50_000, iterations=1).gaussians, 1024)
