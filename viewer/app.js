@@ -7,6 +7,7 @@ import { Camera, clamp, controlCamera } from "./view.js";
 import { formatState, parseState } from "./view-state.js";
 import { Viewer } from "./viewer.js";
 
+const GLIDE = 150; // milliseconds of a zoom by a button
 const THEMES = ["system", "light", "dark"];
 
 let items = [];
@@ -206,12 +207,8 @@ function connectControls() {
     viewer.state.limit = Number($("limit").value);
     viewer.request();
   });
-  const zoom = (factor) => () => {
-    viewer.camera.zoomAt(factor, viewer.camera.stage.width / 2, viewer.camera.stage.height / 2);
-    viewer.request(true);
-  };
-  on("zoom-in", "click", zoom(1.5));
-  on("zoom-out", "click", zoom(1 / 1.5));
+  on("zoom-in", "click", () => glide(1.5));
+  on("zoom-out", "click", () => glide(1 / 1.5));
   on("fit", "click", () => {
     viewer.camera.fit();
     viewer.request();
@@ -233,6 +230,23 @@ function connectControls() {
   });
   connectHandle();
   connectCanvas();
+}
+
+/** Zoom about the middle by a factor, within a moment; at once where movement is unwanted or frames take longer. */
+function glide(factor) {
+  const mine = viewer;
+  const still = mine.duration > GLIDE / 3 || matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const begin = performance.now();
+  let done = 0;
+  const step = (now) => {
+    if (mine.closed) return;
+    const share = still ? 1 : clamp((now - begin) / GLIDE, 0, 1);
+    mine.camera.zoomAt(factor ** (share - done), mine.camera.stage.width / 2, mine.camera.stage.height / 2);
+    mine.request(true);
+    done = share;
+    if (share < 1) requestAnimationFrame(step);
+  };
+  step(begin);
 }
 
 /** Let the edge between the pictures be dragged. */

@@ -228,6 +228,8 @@ def test_mouse_and_fingers_move_and_zoom(browser, random_gaussians, tmp_path):
     x, y, zoom = browser.run(camera)
     assert zoom > 12
     assert np.allclose([x + 80 / zoom, y + 80 / zoom], [32, 24], atol=0.2)  # what is under the pointer stays there
+    browser.run("document.getElementById('zoom-in').click()")
+    browser.wait(f"Math.abs(fastgs.viewer.camera.zoom - {1.5 * zoom}) < 0.01")
     browser.wheel(*middle, 3000)
     browser.drag([[middle - 50, middle - 100], [middle + 50, middle + 100]], "touch")
     zoomed = browser.run(camera)[2]
