@@ -15,7 +15,7 @@ PACKAGE = Path(fastgs.__file__).parent
 LAYERS = [
     {"io", "runtime", "nearest", "definition"},
     {"gaussians"},
-    {"metrics", "render", "visualize", "data"},
+    {"metrics", "render", "visualize", "data", "page"},
     {"initializers"},
     {"models", "fitting"},
     {"methods"},
@@ -106,10 +106,14 @@ def test_no_module_is_named_utils():
 # Whose messages modules write that name options of `fastgs`: all those commands must have them.
 SPEAKERS = {
     "cli.main": [""],
-    **{f"cli.{name}": [name] for name in ("predict", "encode", "decode", "info", "evaluate", "table", "download")},
+    **{
+        f"cli.{name}": [name]
+        for name in ("predict", "encode", "decode", "info", "view", "evaluate", "table", "download")
+    },
     **{f"cli.splats_{name}": [f"splats {name}"] for name in ("make", "evaluate")},
     "cli.predicting": ["predict"],
     "cli.evaluating": ["evaluate"],
+    "cli.viewing": ["view"],
     "cli.splats_making": ["splats make"],
     "cli.splats_evaluating": ["splats evaluate"],
     "cli.coding": ["encode", "decode"],

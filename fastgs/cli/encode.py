@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ def declare(parser: Parser) -> None:
     add_size(parser)
     add_background(parser)
     add_workers(parser)
+    add("--html", action="store_true", help="also write a page that shows the file beside the image, FILE.html")
     parser.set_defaults(run=lambda arguments: _encode(parser, arguments))
 
 
@@ -68,7 +70,12 @@ def _plan(arguments: argparse.Namespace, folder: Path | None, paths: list[Path],
     """Prepare the work on one image."""
     (path,) = paths
     output = arguments.output if folder is None else folder / f"{path.stem}.fgs"
-    return Job([output], lambda: Done(_encode_image(path, output, label, arguments)))
+    return Job([output, *_pages(output, arguments)], lambda: Done(_encode_image(path, output, label, arguments)))
+
+
+def _pages(output: Path, arguments: argparse.Namespace) -> list[Path]:
+    """Return the page to write for a file, if any."""
+    return [output.with_suffix(".html")] if arguments.html else []
 
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -118,6 +125,13 @@ def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Name
     seconds = time.perf_counter() - start
     with atomic_write(output) as temporary:
         temporary.write_bytes(data)
+    for page in _pages(output, arguments):
+        from fastgs.cli.viewing import make_fgs_picture  # deferred: few runs make pages
+        from fastgs.methods.page import make_original
+        from fastgs.page import write_page
+
+        original = make_original(image, picture.alpha)
+        write_page(page, [replace(make_fgs_picture(output.name, data), original=original)])
     gaussians = decode(data)
     bpp = 8 * len(data) / image[0].numel()
     quality = psnr(render(gaussians), image)

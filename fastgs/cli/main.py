@@ -18,6 +18,7 @@ COMMANDS = {
     "encode": "write images as .fgs files",
     "decode": "draw .fgs files",
     "info": "tell what is in a .fgs file",
+    "view": "look at Gaussians in the browser, or as one HTML file",
     "download": "fetch photos to train or compare on",
     "evaluate": "measure methods or codecs on images",
     "splats": "make datasets of Gaussians, and measure autoencoders on them",

@@ -64,6 +64,7 @@ def declare(parser: Parser) -> None:
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
     add_workers(parser)
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
+    add("--html", action="store_true", help="also write STEM.html, a page that draws the Gaussians at any zoom")
     folder = "folder to write to; with --stack also the file of the Gaussians, FILE.safetensors (default: output)"
     add("-o", "--output", type=Path, default=Path("output"), metavar="DIR", help=folder)
     parser.set_defaults(run=lambda arguments: _predict(parser, arguments))

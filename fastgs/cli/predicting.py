@@ -99,7 +99,7 @@ def _names_file(arguments: argparse.Namespace) -> bool:
 
 
 def _name_outputs(source: _Input, arguments: argparse.Namespace) -> list[Path]:
-    """Return the files of an image: Gaussians, one reconstruction of each image, and, if asked for, the figure."""
+    """Return the files of an image: Gaussians, one reconstruction of each image, and, if asked for, figure and page."""
     stem, folder = source.names[0].stem, arguments.output
     if _names_file(arguments):
         stem, folder = arguments.output.stem, arguments.output.parent
@@ -111,6 +111,7 @@ def _name_outputs(source: _Input, arguments: argparse.Namespace) -> list[Path]:
         for name, channels in zip(names, source.parts, strict=True)
     ]
     plots = [f"{stem}-plots.png"] if arguments.plots else []
+    plots += [f"{stem}.html"] if arguments.html else []
     return [folder / name for name in [*images, f"{stem}.safetensors", *plots]]
 
 
@@ -131,6 +132,12 @@ def _write(outputs: list[Path], result: Result, source: _Input, arguments: argpa
             write_picture(path, _part(result.reconstruction, channels), bits=arguments.bits, straight=arguments.stack)
         result.gaussians.save(staged[count])
         for plot in staged[count + 1 :]:
+            if plot.suffix == ".html":
+                from fastgs.methods.page import make_picture
+                from fastgs.page import write_page
+
+                write_page(plot, [make_picture(result, source.names[0].name)])
+                continue
             # Deferred: brings in matplotlib, which few runs need.
             from fastgs.visualize import save_figure
 

@@ -110,6 +110,12 @@ class Result:
         """Return the PSNR in dB before the fit."""
         return self.history[0].psnr
 
+    def _repr_html_(self) -> str:
+        """Return the page of the result, small, as notebooks show it."""
+        from fastgs.methods.page import show_in_notebook  # deferred: only notebooks need pages
+
+        return show_in_notebook(self)
+
     @property
     def iterations(self) -> int:
         """Return the number of steps that were taken."""

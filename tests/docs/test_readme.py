@@ -73,7 +73,7 @@ def test_commands_run(folder, monkeypatch, one_thread):
             assert words[0] == "make", words
             continue
         ran.append(words[1])
-    assert {"predict", "encode", "decode", "info", "evaluate", "table", "train.py"} == set(ran)
+    assert {"predict", "encode", "decode", "info", "view", "evaluate", "table", "train.py"} == set(ran)
     assert (folder / "large.png").exists()
     assert (folder / "output" / "attribute" / "weights.json").exists()
 
