@@ -19,6 +19,9 @@ export default [
     },
   },
   // The reader and the renderer need neither a browser nor Node.
-  { files: ["fgs-image.js"], languageOptions: { globals: globals.browser } },
+  {
+    files: ["fgs-image.js", "{app,data,dom,facts,png,scene,shaders,view,view-state,viewer,webgl}.js"],
+    languageOptions: { globals: globals.browser },
+  },
   { files: ["test/*.js"], languageOptions: { globals: globals.node } },
 ];
