@@ -7,9 +7,10 @@
  */
 
 import { decodeBaseline, readBaseline } from "./codec/baselines.js";
+import { complete } from "./codec/coarse.js";
 import { readFrame } from "./codec/container.js";
+import { decodeCutLayers } from "./codec/cut-layer.js";
 import { FgsError } from "./codec/error.js";
-import { fillHoles } from "./codec/holes.js";
 import { decodeLayers } from "./codec/layer.js";
 import { dequantize } from "./codec/symbols.js";
 
@@ -18,13 +19,15 @@ export { FgsError };
 /**
  * Read the Gaussians of a .fgs file.
  *
- * A file that is cut short, or of which only some layers are asked for, gives a coarse image: blurry Gaussians fill the
- * holes that the missing layers leave, as in Python.
+ * A file that is cut short, or of which only some layers are asked for, gives a coarse image, as in Python: a layer that
+ * is cut is read as far as it goes, what is missing of its Gaussians is guessed, and blurry Gaussians fill the holes that
+ * missing layers leave.
  *
  * @param {Uint8Array | ArrayBuffer} bytes Whole file, or its beginning if `partial` is true.
  * @param {object} [options]
  * @param {number} [options.layers] Largest number of layers to read, from 1 up; all by default.
- * @param {boolean} [options.partial] True to take a file that is cut anywhere behind the first of its layers.
+ * @param {boolean} [options.partial] True to take a file that is cut anywhere behind the places of its first
+ *   Gaussians.
  * @returns {import("./types.js").Gaussians}
  * @throws {FgsError} The bytes are no .fgs file, damaged, cut, or of a version or scheme that is not known; or an option
  *   makes no sense.
@@ -40,6 +43,7 @@ export function decode(bytes, options) {
       frame.layers.length = layers;
       frame.whole = false;
     }
+    if (layers <= frame.layers.length) frame.cut = new Uint8Array();
     return decodeFrame(frame);
   });
 }
@@ -83,8 +87,12 @@ function decodeFrame(frame) {
   const { scheme, width, height, channels, whole, count } = frame;
   let arrays;
   if (scheme === "fastgs") {
-    arrays = dequantize(decodeLayers(frame), channels);
-    if (!whole) arrays = fillHoles(arrays, width, height);
+    if (whole) {
+      arrays = dequantize(decodeLayers(frame), channels);
+    } else {
+      const { layers, hasColor } = decodeCutLayers(frame);
+      arrays = complete(dequantize(layers, channels), hasColor, width, height);
+    }
   } else {
     arrays = decodeBaseline(frame, readBaseline(frame));
   }

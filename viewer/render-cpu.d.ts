@@ -43,3 +43,16 @@ export function renderColors(
  * @throws {FgsError} There would be too much work.
  */
 export function accumulate(gaussians: Drawable, width: number, height: number): Float32Array;
+
+/**
+ * Render Gaussians as numbers, row after row: `emit` gets the (width, C) colours of each, which are overwritten afterwards.
+ *
+ * @throws {FgsError} There would be too much work.
+ */
+export function forEachRow(
+  gaussians: Drawable,
+  width: number,
+  height: number,
+  antialias: boolean,
+  emit: (row: number, colors: Float32Array) => void,
+): void;

@@ -168,7 +168,7 @@ export function accumulate(gaussians, width, height) {
  * @param {(row: number, colors: Float32Array) => void} emit Function that takes the (width, C) colours of a row, which
  *   are overwritten afterwards.
  */
-function forEachRow(gaussians, width, height, antialias, emit) {
+export function forEachRow(gaussians, width, height, antialias, emit) {
   // With antialias, each pixel is the mean of down x across samples.
   const across = antialias ? Math.ceil(gaussians.width / width) : 1;
   const down = antialias ? Math.ceil(gaussians.height / height) : 1;

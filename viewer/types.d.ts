@@ -20,11 +20,11 @@ export interface Gaussians {
   channels: number;
   /** Number K of Gaussians, those that fill holes of a cut file included. */
   numGaussians: number;
-  /** Number of layers that were read. */
+  /** Number of layers that were read and are whole; Gaussians of the next one may be there where a file is cut. */
   numLayers: number;
   /** Number of layers of the file. */
   totalLayers: number;
-  /** False if layers are missing, and the image is coarse. */
+  /** False if layers are missing or cut, and the image is coarse. */
   whole: boolean;
 }
 
@@ -32,7 +32,7 @@ export interface Gaussians {
 export interface DecodeOptions {
   /** Largest number of layers to read, from 1 up; all by default. */
   layers?: number;
-  /** True to take a file that is cut anywhere behind the first of its layers; false by default. */
+  /** True to take a file that is cut anywhere behind the places of its first Gaussians; false by default. */
   partial?: boolean;
 }
 

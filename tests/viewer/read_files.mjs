@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 
 import { readBaseline } from "../../viewer/codec/baselines.js";
 import { readFrame } from "../../viewer/codec/container.js";
+import { decodeCutLayers } from "../../viewer/codec/cut-layer.js";
 import { decodeLayers } from "../../viewer/codec/layer.js";
 import { FgsError, decode, inspect } from "../../viewer/fgs.js";
 import { renderColors, renderPixels } from "../../viewer/render-cpu.js";
@@ -27,7 +28,9 @@ function read({ bytes, partial = false, layers, facts = false, symbols = false, 
   if (symbols) {
     const frame = readFrame(data, partial);
     if (frame.scheme === "fastgs") {
-      result.layers = decodeLayers(frame).map(({ columns, steps, mixing }) => {
+      const read = frame.whole ? { layers: decodeLayers(frame) } : decodeCutLayers(frame);
+      if (read.hasColor) result.hasColor = encode(read.hasColor);
+      result.layers = read.layers.map(({ columns, steps, mixing }) => {
         return { symbols: toRows(columns), steps, mixing: mixing && Array.from(mixing) };
       });
     } else {

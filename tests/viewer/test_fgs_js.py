@@ -13,6 +13,7 @@ from node_reader import VIEWER, find_reason_to_skip, read_array, read_files, run
 
 import fastgs
 from fastgs.codec import SCHEMES, FormatError, decode, encode, read_frame
+from fastgs.codec.cut_layer import decode_cut_layers
 from fastgs.codec.frame import write_frame
 from fastgs.codec.layer import decode_layers
 from fastgs.fitting.covariance import covariances
@@ -27,13 +28,18 @@ needs_node = pytest.mark.skipif(bool(find_reason_to_skip()), reason=find_reason_
 
 
 def assert_same_symbols(data: bytes, result: dict) -> None:
-    """Check that the symbols, the steps and the mixing of all layers are exactly those of Python."""
-    frame = read_frame(data)
+    """Check that the symbols, the steps and the mixing of all layers, one that is cut included, are those of Python."""
+    frame = read_frame(data, partial=True)
     if frame.scheme in BASELINES:
         expected = SCHEMES[frame.scheme]._read(frame).symbols.numpy()
         assert np.array_equal(read_array(result["layers"][0]["symbols"], np.int32, *expected.shape), expected)
         return
-    layers = decode_layers(frame.layers, (frame.height, frame.width), frame.channels)
+    canvas = (frame.height, frame.width)
+    if frame.whole:
+        layers = decode_layers(frame.layers, canvas, frame.channels)
+    else:
+        layers, has_color = decode_cut_layers(frame.layers, frame.cut, canvas, frame.channels)
+        assert np.array_equal(read_array(result["hasColor"], np.bool_, *has_color.shape), has_color)
     assert len(layers) == len(result["layers"])
     for layer, read in zip(layers, result["layers"], strict=True):
         assert np.array_equal(read_array(read["symbols"], np.int32, *layer.symbols.shape), layer.symbols)
@@ -56,7 +62,7 @@ def assert_same_gaussians(expected: Gaussians, result: dict) -> None:
         assert np.array_equal(arrays["means"], expected.means.numpy())
         for name in ("scales", "rotations"):
             np.testing.assert_array_max_ulp(arrays[name], getattr(expected, name).numpy(), maxulp=1)
-        # Where holes are filled, colours are those of an image that was rendered in 32 bits.
+        # Of a cut file, colours that are guessed are those of an image that was rendered in 32 bits.
         tolerance = 1e-12 if result["whole"] else 1e-5
         np.testing.assert_allclose(arrays["colors"], expected.colors.numpy(), rtol=2e-7, atol=tolerance)
         return
@@ -170,15 +176,17 @@ def test_many_files_are_read_as_in_python():
 def test_beginnings_of_files_are_read_as_in_python():
     files = [path.read_bytes() for path in GOLDEN if path.stem in ("vector", "rgba", "channels", "gaussianimage")]
     cuts = [data[:length] for data in files for length in range(0, len(data) + 1, max(1, len(data) // 30))]
-    results = read_files([{"bytes": data, "partial": True} for data in cuts])
-    coarse = 0
+    results = read_files([{"bytes": data, "partial": True, "symbols": True} for data in cuts])
+    coarse = begun = 0
     for data, result in zip(cuts, results, strict=True):
         expected = decode_or_refuse(data, partial=True)
         assert ("error" in result) == (expected is None), result
         if expected is not None:
+            assert_same_symbols(data, result)
             assert_same_gaussians(expected, result)
             coarse += not result["whole"]
-    assert coarse > 5
+            begun += len(result.get("layers", ())) > result["numLayers"]
+    assert coarse > begun > 20
     assert all("error" in result for result in read_files([{"bytes": data[:-1]} for data in files]))
 
 

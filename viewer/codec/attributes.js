@@ -28,15 +28,16 @@ const FIRST = 2;
  * @param {number} position Exponent of the unit of positions.
  * @param {import("./channels.js").Channels} channels
  * @param {import("./columns.js").Model[]} models Models of the 3 + C columns.
+ * @param {Uint8Array[] | null} known 3 + C arrays (N,) for a decoder of a cut stream, as for `readColumns`.
  * @returns {{columns: Int32Array[], bits: number[]}} 3 + C columns (N,), and the bits of each; those of the flags count
  *   for alpha.
  * @throws {FgsError} No encoder writes such bytes.
  */
-export function readAttributes(decoder, x, y, position, channels, models) {
+export function readAttributes(decoder, x, y, position, channels, models, known = null) {
   const count = x.length;
   const levels = weightedLevels(x, y, position);
-  if (!channels.alpha) return readColumns(decoder, count, levels, models);
-  const shapes = readColumns(decoder, count, levels, models.slice(0, SHAPES));
+  if (!channels.alpha) return readColumns(decoder, count, levels, models, false, known);
+  const shapes = readColumns(decoder, count, levels, models.slice(0, SHAPES), false, known);
   const begin = decoder.bits;
   const flags = readFlags(decoder, count, levels);
   const bitsOfFlags = decoder.bits - begin;
@@ -48,7 +49,12 @@ export function readAttributes(decoder, x, y, position, channels, models) {
     Int32Array.from(chosen, (place) => y[place]),
     position,
   );
-  const some = readColumns(decoder, chosen.length, near, models.slice(SHAPES), true);
+  const someKnown = known && known.slice(SHAPES).map(() => new Uint8Array(chosen.length));
+  const some = readColumns(decoder, chosen.length, near, models.slice(SHAPES), true, someKnown);
+  known?.slice(SHAPES).forEach((mask, column) => {
+    mask.fill(1); // that others have no colour is known
+    chosen.forEach((place, item) => (mask[place] = someKnown?.[column][item] ?? 0));
+  });
   const colors = some.columns.map((values) => {
     const all = new Int32Array(count);
     chosen.forEach((place, item) => (all[place] = values[item]));

@@ -124,11 +124,13 @@ function makeResidualTable(model, ofClass) {
  * @param {import("./contexts.js").Level[]} levels Levels of the Gaussians.
  * @param {Model[]} models Models of the columns.
  * @param {boolean} byAlpha True if the first column is alpha, and the others are colours that are multiplied by it.
+ * @param {Uint8Array[] | null} known For a decoder of a cut stream, an array (N,) of each column, which gets 1 for the
+ *   symbols that were read. The others are as predicted, as if their residuals were 0.
  * @returns {{columns: Int32Array[], bits: number[]}} (N,) symbols of each column, and the bits of each, which are 0
  *   where the decoder does not count them.
  * @throws {FgsError} No encoder writes such bytes.
  */
-export function readColumns(decoder, count, levels, models, byAlpha = false) {
+export function readColumns(decoder, count, levels, models, byAlpha = false, known = null) {
   const columns = models.map(() => new Int32Array(count));
   const bits = models.map(() => 0);
   for (const level of levels) {
@@ -137,14 +139,15 @@ export function readColumns(decoder, count, levels, models, byAlpha = false) {
     models.forEach((model, index) => {
       const begin = decoder.bits;
       const values = columns[index];
+      const mask = known && known[index];
       if (!level.weights || !firstMeans) {
-        readResiduals(decoder, level, model, values, null, null);
+        readResiduals(decoder, level, model, values, null, null, mask);
       } else {
         const means = index ? findMeans(level, values) : firstMeans;
         const classes = model.gain ? classify(findContext(level, model, columns, values, means)) : null;
         // Scaling follows the spread, which is that of the plain mean.
         if (byAlpha && index) scaleMeans(means, firstMeans, level, columns[0]);
-        readResiduals(decoder, level, model, values, means, classes);
+        readResiduals(decoder, level, model, values, means, classes, mask);
       }
       bits[index] += decoder.bits - begin;
     });
@@ -196,8 +199,9 @@ function scaleMeans(means, alphaMeans, level, alpha) {
  * @param {Int32Array} values (N,) symbols of the column.
  * @param {Int32Array | null} means (n,) means of the neighbours; null if there are none.
  * @param {Uint8Array | null} classes (n,) classes of the contexts; null if there is no context.
+ * @param {Uint8Array | null} mask (N,) gets 1 for the symbols that were read.
  */
-function readResiduals(decoder, level, model, values, means, classes) {
+function readResiduals(decoder, level, model, values, means, classes, mask) {
   const { first, stride, size } = level;
   const { center, share } = model;
   for (let each = classes ? 0 : 1; each < (classes ? CLASSES : 2); each++) {
@@ -207,7 +211,9 @@ function readResiduals(decoder, level, model, values, means, classes) {
       if (classes && classes[item] !== each) continue;
       table ??= makeResidualTable(model, each);
       const predicted = means ? center + ((share * (means[item] - FRACTION * center) + 128) >> 8) : center;
-      values[first + item * stride] = predicted + decoder.symbol(table);
+      const residual = decoder.available(table);
+      values[first + item * stride] = predicted + (residual ?? 0);
+      if (mask && residual !== null) mask[first + item * stride] = 1;
     }
   }
 }

@@ -11,6 +11,8 @@ export const MAX_CHANNELS = 32;
 const MAGIC = [0x46, 0x47, 0x53]; // "FGS"
 const ALPHA = 128; // added to the number of channels if the last one is alpha
 const FIRST_PRIVATE_CODE = 128;
+const CHECKSUM = 2; // bytes
+const ZEROS = 16; // bytes of zeros that settle all that the end of a stream says
 
 /** Names of the schemes by their codes. */
 const SCHEMES = ["fastgs", "gaussianimage", "gaussianimage-plus"];
@@ -27,6 +29,7 @@ const SCHEMES = ["fastgs", "gaussianimage", "gaussianimage-plus"];
  * @property {Uint8Array[]} layers Payloads, the most important first.
  * @property {number} count Number of layers that the header tells.
  * @property {boolean} whole False if layers are missing.
+ * @property {Uint8Array} cut First bytes of the payload of the layer that was cut, if there is one.
  */
 
 /** Error for a file that ends too early. */
@@ -78,8 +81,7 @@ export class Reader {
  * Read the parts of a file.
  *
  * @param {Uint8Array} data Whole file.
- * @param {boolean} partial True to take a file that is cut anywhere behind its header; a layer that is not whole is
- *   left out.
+ * @param {boolean} partial True to take a file that is cut anywhere behind its header.
  * @returns {Frame}
  * @throws {FgsError} The bytes are no such file, are damaged or cut, or of a version or scheme that is not known.
  */
@@ -106,18 +108,25 @@ export function readFrame(data, partial) {
   const channels = readChannels(kind, version);
   if (count > MAX_LAYERS) throw damaged(`${count} layers`);
   const layers = [];
+  /** @type {Uint8Array} */
+  let cut = new Uint8Array();
   try {
     for (let number = 1; number <= count; number++) {
-      const layer = file.take(file.varint());
+      const size = file.varint();
+      cut = data.subarray(file.place, file.place + size);
+      const layer = file.take(size);
+      // Where only the checksum is missing, the zeros follow that a reader sees behind the end.
+      if (file.place + CHECKSUM > data.length) cut = addZeros(layer);
       if (!endsWithChecksum(file, layer)) throw damaged(`the checksum of layer ${number} of ${count} differs`);
       layers.push(layer);
+      cut = new Uint8Array();
     }
   } catch (error) {
     if (!(partial && error instanceof CutError)) throw error;
   }
   const whole = layers.length === count;
   if (whole && file.place < data.length) throw damaged(`${data.length - file.place} bytes follow its end`);
-  return { version, scheme: SCHEMES[code], width, height, channels, layers, count, whole };
+  return { version, scheme: SCHEMES[code], width, height, channels, layers, count, whole, cut };
 }
 
 /**
@@ -137,6 +146,18 @@ function readChannels(kind, version) {
 }
 
 /**
+ * Return bytes with zeros behind them.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {Uint8Array}
+ */
+function addZeros(bytes) {
+  const longer = new Uint8Array(bytes.length + ZEROS);
+  longer.set(bytes);
+  return longer;
+}
+
+/**
  * Read a checksum and tell whether it is that of some bytes: the low 16 bits of their CRC-32.
  *
  * @param {Reader} file
@@ -144,7 +165,7 @@ function readChannels(kind, version) {
  * @returns {boolean}
  */
 function endsWithChecksum(file, bytes) {
-  const [low, high] = file.take(2);
+  const [low, high] = file.take(CHECKSUM);
   return (crc32(bytes) & 0xffff) === low + 256 * high;
 }
 

@@ -2,7 +2,6 @@
 /** Blurry Gaussians that fill the holes that a cut file leaves. */
 
 import { accumulate } from "../render-cpu.js";
-import { FgsError } from "./error.js";
 import { makeArrays } from "./symbols.js";
 
 const FILLERS = 4; // cells that are looked at for each Gaussian that is there
@@ -12,19 +11,15 @@ const EPSILON = 1e-2;
 /**
  * Add blurry Gaussians, of the colours around, where the first layers of a file leave the canvas black.
  *
- * @param {import("./symbols.js").Arrays} gaussians K Gaussians of the blend rule "normalized".
+ * @param {import("./symbols.js").Arrays} gaussians K Gaussians of the blend rule "normalized", at least one.
  * @param {number} width Width of the canvas in pixels.
  * @param {number} height Height of the canvas in pixels.
  * @returns {import("./symbols.js").Arrays} At least as many Gaussians; the first K are those that were given.
- * @throws {FgsError} There are no Gaussians.
  */
 export function fillHoles(gaussians, width, height) {
   const count = gaussians.rotations.length;
-  if (!count) throw new FgsError("The file is cut before the end of its first layer.");
   const channels = gaussians.colors.length / count;
-  const cell = Math.sqrt((height * width) / (FILLERS * count));
-  const rows = Math.max(1, roundHalfToEven(height / cell));
-  const columns = Math.max(1, roundHalfToEven(width / cell));
+  const { rows, columns, cell } = sizeCells(count, FILLERS, width, height);
   const planes = accumulate({ ...gaussians, width, height, channels }, columns, rows);
   const stride = channels + 1;
   const holes = [];
@@ -54,6 +49,22 @@ export function fillHoles(gaussians, width, height) {
     }
   });
   return filled;
+}
+
+/**
+ * Return the numbers of rows and columns of cells, so many for each Gaussian, and the side of one in pixels.
+ *
+ * @param {number} count Number of Gaussians.
+ * @param {number} perGaussian
+ * @param {number} width Width of the canvas in pixels.
+ * @param {number} height Height of the canvas in pixels.
+ * @returns {{rows: number, columns: number, cell: number}}
+ */
+export function sizeCells(count, perGaussian, width, height) {
+  const cell = Math.sqrt((height * width) / (perGaussian * count));
+  const rows = Math.max(1, roundHalfToEven(height / cell));
+  const columns = Math.max(1, roundHalfToEven(width / cell));
+  return { rows, columns, cell };
 }
 
 /**

@@ -70,6 +70,18 @@ const WITH_ALPHA = [
  * @throws {FgsError} No encoder writes such bytes.
  */
 export function decodeLayers(frame, counts = false) {
+  return readLayers(frame, counts).layers;
+}
+
+/**
+ * Read all layers of a file that are whole, and the models of the last one.
+ *
+ * @param {import("./container.js").Frame} frame
+ * @param {boolean} counts True to count bits.
+ * @returns {{layers: Layer[], models: import("./columns.js").Model[]}}
+ * @throws {FgsError} No encoder writes such bytes.
+ */
+export function readLayers(frame, counts = false) {
   /** @type {Layer[]} */
   const layers = [];
   let models = makeInitialModels(frame.channels);
@@ -78,7 +90,18 @@ export function decodeLayers(frame, counts = false) {
     layers.push(read.layer);
     models = read.models;
   }
-  return layers;
+  return { layers, models };
+}
+
+/**
+ * Return the largest number of Gaussians in a payload.
+ *
+ * @param {import("./channels.js").Channels} channels
+ * @param {number} size Bytes of the payload.
+ * @returns {number}
+ */
+export function mostGaussians(channels, size) {
+  return Math.floor((Math.min(MAX_GAUSSIANS, MAX_PER_BYTE * size) * 3) / Math.max(channels.count, 3));
 }
 
 /**
@@ -119,8 +142,7 @@ function makeInitialModels(channels) {
 function readLayer(decoder, size, frame, before, modelsBefore) {
   const { channels } = frame;
   const count = decoder.number();
-  const most = Math.floor((Math.min(MAX_GAUSSIANS, MAX_PER_BYTE * size) * 3) / Math.max(channels.count, 3));
-  if (count > most) throw damaged(`${count} Gaussians in ${size} bytes`);
+  if (count > mostGaussians(channels, size)) throw damaged(`${count} Gaussians in ${size} bytes`);
   const { steps, mixing } = readHeader(decoder, channels, before);
   const models = modelsBefore.map((model) => readModel(decoder, model));
   const begin = decoder.bits;
@@ -134,7 +156,11 @@ function readLayer(decoder, size, frame, before, modelsBefore) {
   });
   bits.header = Object.values(bits).reduce((rest, each) => rest - each, 8 * size);
   const layer = { count, columns: [x, y, ...read.columns], steps, mixing, bits };
-  checkLayer(layer, channels);
+  if (read.columns.some((values) => values.some((symbol) => Math.abs(symbol) > MAX_SYMBOL))) {
+    throw damaged("a symbol is out of range");
+  }
+  const problem = findProblem(layer, channels);
+  if (problem) throw damaged(problem);
   return { layer, models };
 }
 
@@ -146,18 +172,18 @@ function readLayer(decoder, size, frame, before, modelsBefore) {
  * @param {Layer[]} before
  * @returns {{steps: Steps, mixing: Int8Array | null}}
  */
-function readHeader(decoder, channels, before) {
+export function readHeader(decoder, channels, before) {
   const last = before.at(-1);
   if (last && decoder.rawPiece(1)) return last;
   const attributes = listAttributes(channels);
   /** @type {Steps} */
   const steps = { position: decoder.rawPiece(4) - 3, area: 0, shape: 0, luma: 0 };
-  if (steps.position > 6) throw damaged("its positions make no sense");
   /** @type {("area" | "shape" | "luma" | "chroma" | "alpha")[]} */
   const names = ["area", "shape", "luma"];
   if (attributes.includes("chroma")) names.push("chroma");
   if (attributes.includes("alpha")) names.push("alpha");
   for (const name of names) steps[name] = fromHalf(decoder.rawPiece(16));
+  if (steps.position > 6) throw damaged("its positions make no sense");
   for (const name of names) {
     const step = steps[name] ?? 0;
     if (!(step > 0 && step < Infinity)) throw damaged(`the step of ${name} makes no sense`);
@@ -178,7 +204,7 @@ function readHeader(decoder, channels, before) {
  * @param {Steps} steps
  * @returns {[Int32Array, Int32Array]} Two arrays (N,).
  */
-function readPositions(decoder, magnitudes, { width, height }, steps) {
+export function readPositions(decoder, magnitudes, { width, height }, steps) {
   const perPixel = powerOfTwo(steps.position);
   // The grid reaches from edge to edge of the canvas.
   const columns = Math.floor(width * perPixel) + 1;
@@ -223,19 +249,14 @@ function readGaps(decoder, magnitudes, largest) {
 }
 
 /**
- * Refuse symbols, and Gaussians that they stand for, that are out of range.
+ * Return what is wrong with the Gaussians that the symbols of a layer stand for; empty if nothing is.
  *
  * @param {Layer} layer
  * @param {import("./channels.js").Channels} channels
- * @throws {FgsError}
+ * @returns {string}
  */
-function checkLayer({ count, columns, steps }, channels) {
+export function findProblem({ count, columns, steps }, channels) {
   const units = listUnits(steps, channels);
-  columns.forEach((values, column) => {
-    if (column >= 2 && values.some((symbol) => Math.abs(symbol) > MAX_SYMBOL)) {
-      throw damaged("a symbol is out of range");
-    }
-  });
   const [, , areas, us, vs, ...colors] = columns;
   for (let place = 0; place < count; place++) {
     const area = areas[place] * steps.area;
@@ -243,12 +264,10 @@ function checkLayer({ count, columns, steps }, channels) {
     const v = vs[place] * steps.shape;
     // Twice the logarithms of the scales are area +- ratio.
     const room = Math.min(LOG_SCALES[1] - area, area - LOG_SCALES[0]);
-    if (room < 0 || u * u + v * v > room * room) {
-      throw damaged("a Gaussian has a scale that is not from 0.01 to 1e+06 pixels");
-    }
+    if (room < 0 || u * u + v * v > room * room) return "a Gaussian has a scale that is not from 0.01 to 1e+06 pixels";
   }
-  colors.forEach((values, color) => {
-    const unit = units[5 + color];
-    if (values.some((symbol) => Math.abs(symbol * unit) > MAX_COLOR)) throw damaged(`a colour is beyond ${MAX_COLOR}`);
-  });
+  const isBeyond = colors.some((values, color) =>
+    values.some((symbol) => Math.abs(symbol * units[5 + color]) > MAX_COLOR),
+  );
+  return isBeyond ? `a colour is beyond ${MAX_COLOR}` : "";
 }

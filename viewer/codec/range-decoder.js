@@ -74,6 +74,16 @@ export class RangeDecoder {
   }
 
   /**
+   * Return a symbol of a table, as far as the stream settles it, which a whole stream does.
+   *
+   * @param {import("./tables.js").Table} table
+   * @returns {number | null} Null if it does not.
+   */
+  available(table) {
+    return this.symbol(table);
+  }
+
+  /**
    * Return a number of up to 62 bits; above 53 it is rounded.
    *
    * @param {number} bits From 0 up.

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import * as hilbert from "../codec/hilbert.js";
 import { fromHalf, leastOf, powerOfTwo } from "../codec/numbers.js";
+import { EndOfPrefixError, PrefixDecoder } from "../codec/prefix.js";
 import { RangeDecoder } from "../codec/range-decoder.js";
 import { TOTAL, Table, bell, makeHistogram } from "../codec/tables.js";
 
@@ -67,6 +68,30 @@ test("symbols are those of the coder in big integers", () => {
 
 test("a point beyond all parts of the range is refused", () => {
   assert.throws(() => new RangeDecoder(new Uint8Array(8).fill(255)).rawPiece(8), { name: "FgsError" });
+});
+
+test("a prefix settles the symbols of the whole stream and nearly all of its bits", () => {
+  const data = Uint8Array.from({ length: 60 }, (_, place) => (place * 73 + 11) % 251);
+  const tables = [bell(1, 1, 60), bell(9, 1, 60), bell(0.3, 2, 60)];
+  for (let length = 0; length < data.length; length++) {
+    const decoder = new PrefixDecoder(data.subarray(0, length));
+    const whole = new RangeDecoder(data, true);
+    for (let number = 0; ; number++) {
+      const table = tables[number % tables.length];
+      const symbol = decoder.available(table);
+      if (symbol === null) {
+        whole.symbol(table);
+        break;
+      }
+      assert.equal(symbol, whole.symbol(table));
+      assert.ok(whole.bits <= 8 * length + 1);
+    }
+    assert.ok(8 * length - 16 < whole.bits);
+    assert.equal(decoder.available(tables[0]), null);
+    for (const read of [() => decoder.symbol(tables[0]), () => decoder.rawPiece(1), () => decoder.number()]) {
+      assert.throws(read, EndOfPrefixError);
+    }
+  }
 });
 
 test("frequencies are positive and add up", () => {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { readFrame } from "../codec/container.js";
+import { decodeCutLayers } from "../codec/cut-layer.js";
 import { decodeLayers } from "../codec/layer.js";
 import { FgsError, decode, inspect } from "../fgs.js";
 
@@ -71,10 +72,11 @@ test("bits of the attributes add up to the size of the file", () => {
   }
 });
 
-test("beginnings of a file give coarse images, of all layers that are whole", () => {
+test("beginnings of a file give coarse images, of all that has arrived", () => {
   const bytes = read("vector");
   const whole = decode(bytes);
   const found = new Set();
+  let begun = 0;
   for (let length = 0; length < bytes.length; length++) {
     const part = bytes.subarray(0, length);
     assert.throws(() => decode(part), FgsError);
@@ -82,14 +84,42 @@ test("beginnings of a file give coarse images, of all layers that are whole", ()
       const coarse = decode(part, { partial: true });
       assert.ok(!coarse.whole && coarse.numLayers < whole.totalLayers);
       assert.deepEqual(coarse.means.slice(0, 40), whole.means.slice(0, 40));
-      assert.deepEqual(coarse, decode(bytes, { layers: coarse.numLayers }));
       found.add(coarse.numLayers);
+      if (coarse.numLayers) {
+        const layers = decode(bytes, { layers: coarse.numLayers });
+        assert.deepEqual(decode(part, { partial: true, layers: coarse.numLayers }), layers);
+        if (coarse.numGaussians === layers.numGaussians) assert.deepEqual(coarse, layers);
+        else begun++;
+      }
     } catch (error) {
       assert.ok(error instanceof FgsError);
     }
   }
-  assert.deepEqual([...found], [1, 2]);
+  assert.deepEqual([...found], [0, 1, 2]);
+  assert.ok(begun > 100);
   assert.deepEqual(decode(bytes, { layers: 9, partial: true }), whole);
+});
+
+test("a file without its last checksum is whole but for it", () => {
+  const bytes = read("rgba");
+  const frame = readFrame(bytes, false);
+  const whole = decodeLayers(frame);
+  for (const missing of [1, 2]) {
+    const cut = readFrame(bytes.subarray(0, bytes.length - missing), true);
+    const { layers, hasColor } = decodeCutLayers(cut);
+    assert.ok(!cut.whole && cut.layers.length === whole.length - 1 && hasColor.every((each) => each === 1));
+    assert.deepEqual(
+      layers.map(({ columns }) => columns),
+      whole.map(({ columns }) => columns),
+    );
+  }
+});
+
+test("few bytes that claim many Gaussians, on a huge canvas, give none or few", () => {
+  // 2^22 Gaussians: a length of 23 bits, and zeros.
+  const layer = Uint8Array.of(0b01011100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  const frame = { ...readFrame(read("vector"), false), layers: [], cut: layer, whole: false, width: 65535 };
+  assert.deepEqual(decodeCutLayers(frame), { layers: [], hasColor: new Uint8Array() });
 });
 
 test("damaged files and random bytes are refused or read, and nothing else is thrown", () => {
