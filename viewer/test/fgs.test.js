@@ -115,10 +115,10 @@ test("a file without its last checksum is whole but for it", () => {
   }
 });
 
-test("few bytes that claim many Gaussians, on a huge canvas, give none or few", () => {
+test("few bytes that claim many Gaussians give none", () => {
   // 2^22 Gaussians: a length of 23 bits, and zeros.
   const layer = Uint8Array.of(0b01011100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-  const frame = { ...readFrame(read("vector"), false), layers: [], cut: layer, whole: false, width: 65535 };
+  const frame = { ...readFrame(read("vector"), false), layers: [], cut: layer, whole: false };
   assert.deepEqual(decodeCutLayers(frame), { layers: [], hasColor: new Uint8Array() });
 });
 
