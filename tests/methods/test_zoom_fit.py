@@ -8,6 +8,7 @@ from skimage import data
 import fastgs
 from fastgs.io.images import load_image
 from fastgs.io.resampling import interpolate, reduce
+from fastgs.io.weights import CHECKPOINTS
 from fastgs.metrics.quality import psnr
 from fastgs.models import ZoomNetwork
 from fastgs.models.zoom import save_zoom
@@ -40,6 +41,15 @@ def test_fit_without_network_is_better_than_lanczos(pair):
     plain = fastgs.Predictor()(small, 8192, 200)
     assert plain.small is None and plain.psnr_small is None
     assert psnr(fastgs.render(plain.gaussians, 256, 256), target) < psnr(enlarged, target) - 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (CHECKPOINTS / "zoom.safetensors").exists(), reason="needs the shipped weights")
+def test_shipped_network_adds_detail(pair):
+    target, small = pair
+    result = fastgs.Predictor.from_pretrained("zoom")(small, 8192, 100)
+    assert psnr(result.image, target) > psnr(interpolate(small, 256, 256), target) + 4.5
+    assert result.psnr_small > 50
 
 
 def test_pretrained_network_is_used(pair, weights):

@@ -250,6 +250,7 @@ def test_wheel_contains_weights_and_modules(tmp_path, saved):
     pytest.importorskip("setuptools", minversion="77")
     source, unpacked = tmp_path / "source", tmp_path / "unpacked"
     shutil.copytree(ROOT / "fastgs", source / "fastgs", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "viewer", source / "viewer", ignore=shutil.ignore_patterns("node_modules"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     (source / "checkpoints").mkdir()
@@ -260,6 +261,7 @@ def test_wheel_contains_weights_and_modules(tmp_path, saved):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(unpacked)
+    assert (unpacked / "fastgs" / "viewer" / "fgs.js").is_file()
     shipped = {str(path.relative_to(unpacked)) for path in (unpacked / "fastgs").rglob("*.py")}
     assert shipped == {str(path.relative_to(ROOT)) for path in (ROOT / "fastgs").rglob("*.py")}
     code = "import fastgs, fastgs.models.pretrained as w; print(fastgs.__file__); w.load_weights('small')"

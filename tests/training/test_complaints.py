@@ -12,7 +12,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args", "ignore::DeprecationWarning")
 
 POSITION = "model: fastgs.training.PositionStage: "
-CLASSES = "fastgs.data.FolderDataModule or fastgs.splats.SplatDataModule?"
+CLASSES = "fastgs.data.FolderDataModule or fastgs.data.ZoomDataModule or fastgs.splats.SplatDataModule?"
 
 # An argument, or the text of a configuration, which has line breaks; the exit code; and the beginning of the line.
 WRONG = [
