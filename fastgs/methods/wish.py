@@ -39,7 +39,7 @@ ALWAYS = (2.5, 0.0)  # factors for fits that are to end at the second look
 
 # Rounds behind the fit: share of its steps that each takes, number of them at most, error in dB that is left, and all
 # work at most, in fits of the final number of Gaussians.
-ROUND, ROUNDS, TOLERANCE, MOST_WORK = 0.15, 4, 0.05, 2.2
+ROUND, ROUNDS, TOLERANCE, MOST_WORK = 0.15, 7, 0.03, 2.2
 LEAST_ROUND = 8  # steps
 RATE = 0.3  # rates of a round relative to those of a fit
 
