@@ -42,7 +42,7 @@ START, END = "<!-- results: written by benchmarks/quality/report.py -->", "<!-- 
 
 # JSON files that programs in benchmarks/ wrote; the others are records of `fastgs evaluate`.
 PROGRAMS = (
-    *("quality", "ablations", "sizes", "oracles", "starts"),
+    *("quality", "ablations", "sizes", "oracles", "starts", "counts"),
     *("alpha", "stacks"),
     *("training", "rasterizer", "channels", "memory", "decoding", "splats"),
 )
@@ -173,7 +173,10 @@ def main() -> None:
     peers = load_records(RESULTS / "rates_peers.json", CodecRecord)
     autoencoders = load_records(RESULTS / "autoencoders.json", AutoencoderRecord)
     sections = {
-        "Fits": [tables.quality_table(results["quality"]).markdown()],
+        "Fits": [
+            tables.quality_table(results["quality"]).markdown(),
+            tables.counts_table(results["counts"]).markdown(),
+        ],
         "Methods": methods_blocks(methods),
         "Zoom": zoom_blocks(zoom),
         "Codecs": [*rates_blocks(rates), peers_block(peers, rates), tables.describe_decoding(results["decoding"])],
