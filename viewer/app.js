@@ -1,6 +1,6 @@
 /** The page: which picture is open, its controls, and its state in the address. */
 
-import { readItems, readOriginal } from "./data.js";
+import { describeFile, readItems, readOriginal } from "./data.js";
 import { $, announce, explain, tell } from "./dom.js";
 import { element, showBits } from "./facts.js";
 import { Camera, clamp, controlCamera } from "./view.js";
@@ -13,6 +13,7 @@ const THEMES = ["system", "light", "dark"];
 let items = [];
 let viewer = null;
 let decoder = null;
+let inspector = null;
 let theme = "system";
 let lastHash = "";
 
@@ -60,7 +61,7 @@ async function route() {
 async function openPicture(number, state) {
   const item = items[number];
   document.title = $("title").textContent = item.name;
-  const picture = document.querySelectorAll("#pictures img")[number];
+  const picture = item.data ? undefined : document.querySelectorAll("#pictures img")[number];
   if (picture) $("preview").src = picture.src;
   $("preview").hidden = !picture;
   const camera = new Camera(item.width, item.height);
@@ -295,6 +296,30 @@ function connectCanvas() {
   new ResizeObserver(() => viewer?.resize()).observe(canvas);
 }
 
+/** Let .fgs files that are dropped anywhere on the page be opened in it. */
+function connectDrop() {
+  window.addEventListener("dragover", (event) => event.preventDefault());
+  window.addEventListener("drop", async (event) => {
+    event.preventDefault(); // the browser would leave the page
+    const file = event.dataTransfer?.files[0];
+    if (!file) return;
+    try {
+      openFile(file.name, new Uint8Array(await file.arrayBuffer()));
+    } catch (error) {
+      tell(`${file.name}: ${explain(error)}`);
+    }
+  });
+}
+
+/** Open the bytes of a .fgs file in place of what the page carries. */
+function openFile(name, bytes) {
+  const item = describeFile(name, bytes, decoder, inspector);
+  items = [item];
+  $("pictures").replaceChildren();
+  history.replaceState(null, "", "#");
+  route();
+}
+
 /** Act on a key of the picture; return true if it has a meaning. */
 function useKey(key) {
   const toggle = (name) => {
@@ -317,10 +342,12 @@ function useKey(key) {
 
 /**
  * Start the page.
- * @param {{decode?: Function}} parts Reader of .fgs files, if the page carries one.
+ * @param {{decode?: Function, inspect?: Function}} parts Reader of .fgs files, if the page carries one.
  */
-export function start({ decode = null } = {}) {
+export function start({ decode = null, inspect = null } = {}) {
   decoder = decode;
+  inspector = inspect;
+  if (decode && inspect) connectDrop();
   window.addEventListener("error", (event) => tell(explain(event.error ?? event.message)));
   window.addEventListener("unhandledrejection", (event) => tell(explain(event.reason)));
   try {

@@ -24,6 +24,7 @@ export class DataError extends Error {}
  * @property {string} blend Rule of blending.
  * @property {boolean} alpha True if the last channel is opacity.
  * @property {boolean} original True if the page carries the original.
+ * @property {Uint8Array} [data] Bytes of a file that was dropped on the page, which does not carry them.
  * @property {number[]} layerCounts Number of Gaussians up to the end of each layer.
  * @property {number[]} layerBytes Number of bytes of the file up to the end of each layer.
  * @property {{[name: string]: number}} bits Bits of the file by attribute; empty if not known.
@@ -51,6 +52,37 @@ export function readItems() {
   return content.items;
 }
 
+/**
+ * Return the facts of a .fgs file that the page does not carry.
+ * @param {string} name Name of the file.
+ * @param {Uint8Array} data Bytes of the file.
+ * @param {Function} decode Reader of .fgs files.
+ * @param {Function} inspect Reader of their facts.
+ * @returns {Item} Facts, with the bytes.
+ * @throws {DataError} No such file can be read from the bytes.
+ */
+export function describeFile(name, data, decode, inspect) {
+  const found = read(() => inspect(data));
+  const { version, scheme, width, height, channels, alpha, blend, layerBytes, numGaussians, bits } = found;
+  const layerCounts = layerBytes.map((_, layer) => read(() => decode(data, { layers: layer + 1 }).numGaussians));
+  let behind = layerBytes.reduce((sum, size) => sum + size, 0);
+  const ends = layerBytes.map((size) => data.length - (behind -= size));
+  const facts = Object.entries({ Scheme: scheme, Format: `version ${version}` });
+  const shape = { width, height, count: numGaussians, channels, blend, alpha };
+  const file = { kind: "fgs", data, bytes: data.length, layerCounts, layerBytes: ends, bits };
+  return { name, original: false, facts, ...shape, ...file };
+}
+
+/** Return what a reader of .fgs files returns; its messages are sentences for readers of the page, too. */
+function read(act) {
+  try {
+    return act();
+  } catch (error) {
+    if (error?.name !== "FgsError") throw error;
+    throw new DataError(error.message);
+  }
+}
+
 /** Return the bytes of a script of the page, by its id. */
 function readBytes(id) {
   const element = document.getElementById(id);
@@ -76,17 +108,11 @@ function readBytes(id) {
  * @throws {DataError} They are damaged, or of a kind that the page does not know.
  */
 export function readGaussians(item, number, decode, layers = Infinity) {
-  const bytes = readBytes(`gaussians-${number}`);
+  const bytes = item.data ?? readBytes(`gaussians-${number}`);
   let gaussians;
   if (item.kind === "fgs") {
     if (!decode) throw new DataError("This page carries a .fgs file, but no reader for it.");
-    try {
-      gaussians = layers < item.layerCounts.length ? decode(bytes, { layers }) : decode(bytes);
-    } catch (error) {
-      // Its messages are sentences for readers.
-      if (error?.name !== "FgsError") throw error;
-      throw new DataError(error.message);
-    }
+    gaussians = read(() => (layers < item.layerCounts.length ? decode(bytes, { layers }) : decode(bytes)));
   } else if (item.kind === "arrays") {
     gaussians = split(item, bytes);
   } else {

@@ -95,7 +95,8 @@ def _read(name: str) -> str:
 def _write_entry() -> str:
     """Return the module that starts the page, with a decoder of .fgs files where viewer/ has one."""
     if (VIEWER / "fgs.js").is_file():
-        return 'import { start } from "./app.js";\nimport { decode } from "./fgs.js";\nstart({ decode });\n'
+        imports = 'import { start } from "./app.js";\nimport { decode, inspect } from "./fgs.js";\n'
+        return f"{imports}start({{ decode, inspect }});\n"
     return 'import { start } from "./app.js";\nstart();\n'
 
 

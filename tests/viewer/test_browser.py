@@ -1,6 +1,8 @@
 """Pages in a browser: what they draw is what `fastgs.render` defines, and they can be used by mouse, touch and keys."""
 
+import base64
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from drawing import PLACE, compare_screen, over_checkerboard, psnr, render
 
 import fastgs
+from fastgs.codec import decode
 from fastgs.gaussians import Gaussians
 from fastgs.io.samples import Samples
 from fastgs.methods.page import make_picture
@@ -310,7 +313,7 @@ def test_damaged_file_says_so(browser, random_gaussians, tmp_path, monkeypatch):
             (folder / path.name).write_bytes(path.read_bytes())
     source = (
         "export function decode(bytes) {\n  const error = new Error(`The file is damaged (${bytes.length} bytes).`);\n"
-        '  error.name = "FgsError";\n  throw error;\n}\n'
+        '  error.name = "FgsError";\n  throw error;\n}\nexport const inspect = decode;\n'
     )
     (folder / "fgs.js").write_text(source, encoding="utf-8")
     monkeypatch.setattr(assemble, "VIEWER", folder)
@@ -319,6 +322,42 @@ def test_damaged_file_says_so(browser, random_gaussians, tmp_path, monkeypatch):
     browser.wait("!document.getElementById('problem').hidden")
     assert browser.run("return document.getElementById('problem').textContent") == "The file is damaged (3 bytes)."
     assert not browser.run("return document.getElementById('preview').hidden")
+
+
+DROP = """
+const bytes = Uint8Array.from(atob(arguments[1]), (letter) => letter.charCodeAt(0));
+const transfer = new DataTransfer();
+transfer.items.add(new File([bytes], arguments[0]));
+window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
+"""
+
+
+def test_dropped_file_is_opened(browser, random_gaussians, tmp_path):
+    browser.open_page(write(tmp_path, random_gaussians(40)))
+    data = (Path(__file__).parents[1] / "golden" / "vector.fgs").read_bytes()
+    # A damaged one is refused in a sentence, with its name as text.
+    damaged = "<b>damaged.fgs"
+    browser.run(DROP, damaged, base64.b64encode(data[:-3] + b"abc").decode())
+    browser.wait("!document.getElementById('problem').hidden")
+    assert browser.run("return document.getElementById('problem').textContent").startswith(f"{damaged}: The file is ")
+    assert browser.run("return fastgs.viewer.item.name") == "photo.fgs"
+
+    browser.run(DROP, "vector.fgs", base64.b64encode(data).decode())
+    browser.wait("fastgs.viewer?.item.name === 'vector.fgs' && document.body.dataset.drawn === 'true'")
+    browser.rest()
+    gaussians = decode(data)
+    height, width = gaussians.height, gaussians.width
+    part = {"x": 0, "y": 0, "width": width, "height": height, "columns": width, "rows": height}
+    drawn = np.asarray(browser.encode(part).convert("RGB")) / 255
+    expected = fastgs.render(gaussians).clamp(0, 1).permute(1, 2, 0).numpy()
+    assert -10 * np.log10(np.square(drawn - expected).mean()) >= LEAST
+    item = browser.run("return { ...fastgs.viewer.item, data: null }")
+    assert (item["count"], item["layerCounts"][-1], item["layerBytes"][-1]) == (
+        len(gaussians),
+        len(gaussians),
+        len(data),
+    )
+    assert sum(item["bits"].values()) == 8 * len(data)
 
 
 def test_values_that_cannot_be_drawn_are_named(browser, random_gaussians, tmp_path):

@@ -123,7 +123,7 @@ def test_file_is_carried_as_it_is_where_the_page_can_decode(tmp_path, monkeypatc
     page = Page(make_page([PagePicture("a.fgs", picture.gaussians, file=b"FGS...")]))
     assert base64.b64decode(page.texts["gaussians-0"]) == b"FGS..."
     assert json.loads(page.texts["fastgs-items"])["items"][0]["kind"] == "fgs"
-    assert "start({ decode });" in page.texts["script"]
+    assert "start({ decode, inspect });" in page.texts["script"]
     (folder / "fgs.js").unlink()
     page = Page(make_page([PagePicture("a.fgs", picture.gaussians, file=b"FGS...")]))
     assert json.loads(page.texts["fastgs-items"])["items"][0]["kind"] == "arrays"
