@@ -69,7 +69,9 @@ def check_wish(options: FitOptions) -> float:
             message begins with the name of an argument of `Predictor.__call__`.
     """
     if options.target_psnr is None:
-        raise ValueError(f"num_gaussians: {AUTO!r} needs a PSNR to reach; give target_psnr (--target-psnr) too, or a number")
+        raise ValueError(
+            f"num_gaussians: {AUTO!r} needs a PSNR to reach; give target_psnr (--target-psnr) too, or a number"
+        )
     if options.seconds is not None:
         raise ValueError(f"seconds: not with num_gaussians {AUTO!r}; give iterations")
     if options.iterations is not None and options.iterations < LEAST_ITERATIONS:
