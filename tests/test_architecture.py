@@ -120,6 +120,7 @@ SPEAKERS = {
     "cli.images": ["predict", "encode"],
     "cli.workers": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],
+    "methods.arguments": ["predict"],
     "splats.sources": ["splats make"],
     "data.fetch": ["download"],
     "data.div2k": ["download"],
