@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fastgs.codec.restoration import correct
+from fastgs.codec.restoration import add, choose, correct
 from fastgs.fitting.densification import Densification, Edit, leave
 from fastgs.fitting.optimizer import Descent
 from fastgs.gaussians import Gaussians
@@ -24,8 +23,10 @@ def can_anticipate(image: Tensor, alpha: bool) -> bool:
 
 
 def leave_to_network(image: Tensor, gaussians: Gaussians) -> Tensor:
-    """Return the (3, H, W) image less what the network will add to these Gaussians."""
-    return image - torch.from_numpy(np.ascontiguousarray(correct(gaussians.arrays()).correction))
+    """Return the (3, H, W) image less what restoration will add to these Gaussians: nothing where it does not help."""
+    corrected = correct(gaussians.arrays())
+    entry = choose(corrected, image.numpy(), least=0)
+    return image if entry is None else image - torch.from_numpy(add(corrected, entry) - corrected.drawn)
 
 
 class Anticipation:

@@ -13,7 +13,7 @@ from fastgs.codec.effort import Effort
 from fastgs.codec.frame import Frame, read_frame, write_frame
 from fastgs.codec.layer import decode_layers, encode_layers, most_gaussians
 from fastgs.codec.rdo import search
-from fastgs.codec.restoration import choose
+from fastgs.codec.restoration import choose, correct
 from fastgs.codec.restoration_entry import RESTORATION_BYTES
 from fastgs.codec.sizing import Sizing
 from fastgs.codec.symbols import dequantize
@@ -177,7 +177,7 @@ def add_restoration(data: bytes, image: Tensor) -> bytes:
     """Return a file that asks for restoration if that brings it nearer to the (3, H, W) image, or else as it is."""
     frame = read_frame(data)
     gaussians = dequantize(decode_layers(frame.layers, (frame.height, frame.width)), frame.height, frame.width)
-    return write_frame(replace(frame, restoration=choose(gaussians, image.numpy())))
+    return write_frame(replace(frame, restoration=choose(correct(gaussians), image.numpy())))
 
 
 def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) -> tuple[bytes, int]:

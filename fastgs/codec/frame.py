@@ -153,7 +153,9 @@ def _read_restoration(entry: bytes, version: int) -> Restoration | None:
     if not model:
         raise FormatError("is damaged (its header makes no sense)")
     if model not in MODELS:
-        raise FormatError(f"is restored by network {model}, and this fastgs has {', '.join(map(str, MODELS))}; update fastgs")
+        raise FormatError(
+            f"is restored by network {model}, and this fastgs has {', '.join(map(str, MODELS))}; update fastgs"
+        )
     return Restoration(model, (gains[0], gains[1], gains[2]))
 
 

@@ -86,7 +86,7 @@ def correct(gaussians: GaussianArrays, model: int = LATEST, region: Region | Non
         region: Part of the image; its pixels are those that the whole image has there.
     """
     region = region or Region(0, 0, gaussians.width, gaussians.height)
-    layers = _load(model)
+    layers = load(model)
     seen = _grow(region, FOLD * len(layers), gaussians.height, gaussians.width)
     planes = draw_planes(gaussians, seen)
     rows, columns = (slice(start, start + size) for start, size in (
@@ -94,24 +94,22 @@ def correct(gaussians: GaussianArrays, model: int = LATEST, region: Region | Non
     return Corrected(planes[:CHANNELS, rows, columns] + np.float32(GRAY), _apply(layers, planes)[:, rows, columns])
 
 
-def choose(gaussians: GaussianArrays, image: Floats, least: float = LEAST_GAIN) -> Restoration | None:
+def choose(corrected: Corrected, image: Floats, least: float = LEAST_GAIN) -> Restoration | None:
     """Return the entry of a file that brings its image nearest to the photo; None if it is of little use.
 
     Args:
-        gaussians: Gaussians of the file, of RGB.
+        corrected: Image of the file, and its correction by the latest network.
         image: (3, H, W) photo in [0, 1].
         least: Gain in dB of PSNR that is worth the entry.
     """
-    drawn, correction = correct(gaussians)
+    drawn, correction = corrected
     error = image - drawn
     # Sums of float32 in pairs are accurate enough for a gain of 8 bits.
     size = (correction * correction).sum(axis=(1, 2))
     best = (error * correction).sum(axis=(1, 2)) / np.maximum(size, np.finfo(np.float32).tiny)
     red, green, blue = (int(gain) for gain in np.rint(best / GAIN_UNIT).clip(0, MOST_GAIN))
     chosen = Restoration(LATEST, (red, green, blue))
-    before, after = (
-        np.square(each.clip(0, 1) - image).mean() for each in (drawn, add(Corrected(drawn, correction), chosen))
-    )
+    before, after = (np.square(each.clip(0, 1) - image).mean() for each in (drawn, add(corrected, chosen)))
     return chosen if before > after * 10 ** (least / 10) else None
 
 
@@ -140,7 +138,7 @@ def draw_planes(gaussians: GaussianArrays, region: Region | None = None) -> Floa
 
 
 @lru_cache
-def _load(model: int) -> list[_Layer]:
+def load(model: int) -> list[_Layer]:
     """Read the network of a number."""
     path = CHECKPOINTS / f"{MODELS[model]}.safetensors"
     return prepare(read_arrays(path, FORMAT, VERSION, "network of restoration"))
@@ -185,13 +183,15 @@ def _apply(layers: list[_Layer], planes: Floats) -> Floats:
         source = result
     correction = np.empty((CHANNELS, FOLD * height, FOLD * width), np.float32)
     for place in range(FOLD * FOLD):
-        folded = source[place :: FOLD * FOLD, 1:-1, 1 : width + 1]
-        correction[:, place // FOLD :: FOLD, place % FOLD :: FOLD] = folded
+        part = np.s_[:, place // FOLD :: FOLD, place % FOLD :: FOLD]
+        # The answer is in units of the deviations.
+        np.multiply(source[place :: FOLD * FOLD, 1:-1, 1 : width + 1], planes[part][-1], out=correction[part])
     return correction[:, :rows, :columns]
 
 
 def _grow(region: Region, margin: int, height: int, width: int) -> Region:
     """Return the part of an image of height x width pixels that the network looks at for a region."""
-    left, top = (max(0, start - margin) // FOLD * FOLD for start in (region.x, region.y))
-    right, bottom = min(width, region.x + region.width + margin), min(height, region.y + region.height + margin)
+    left, top = (max(0, start // FOLD * FOLD - margin) for start in (region.x, region.y))
+    ends = (region.x + region.width, width), (region.y + region.height, height)
+    right, bottom = (min(last, -(-end // FOLD) * FOLD + margin) for end, last in ends)
     return Region(left, top, right - left, bottom - top)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,9 +37,7 @@ class RestorationNetwork(nn.Module):
                 raise ValueError(f"{name}: must be at least {least}, got {value}")
         self.arguments = {"planes": planes, "width": width, "depth": depth}
         channels = [FOLD**2 * planes, *[width] * (depth - 1), FOLD**2 * CHANNELS]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 3, padding=1) for inputs, outputs in zip(channels, channels[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(inputs, outputs, 3, padding=1) for inputs, outputs in pairwise(channels))
         for layer in self.layers[:-1]:
             nn.init.kaiming_normal_(layer.weight, SLOPE)
         for parameter in self.layers[-1].parameters():
@@ -45,8 +45,11 @@ class RestorationNetwork(nn.Module):
         self.to(memory_format=torch.channels_last)  # several times faster on CPUs
 
     def forward(self, planes: Tensor) -> Tensor:
-        """Map (B, planes, H, W) planes of even sides to (B, 3, H, W) corrections in units of the colours."""
+        """Map (B, planes, H, W) planes of even sides to (B, 3, H, W) corrections.
+
+        They are in units of the last plane, the local contrast, and so about as large at any quality.
+        """
         features = functional.pixel_unshuffle(planes, FOLD).contiguous(memory_format=torch.channels_last)
         for layer in self.layers[:-1]:
             features = functional.leaky_relu(layer(features), SLOPE)
-        return functional.pixel_shuffle(self.layers[-1](features), FOLD).float()
+        return functional.pixel_shuffle(self.layers[-1](features), FOLD).float() * planes[:, -1:]

@@ -83,9 +83,7 @@ def sum_lanes(builder: Any, total: Any) -> Any:
     return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
 
-def vector_address(
-    context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int = LANES
-) -> Any:
+def vector_address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int = LANES) -> Any:
     """Emit the address of the vector that begins at an index of a contiguous 1-D float32 array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), _llvm_vector(lanes).as_pointer())

@@ -140,7 +140,8 @@ class PairDataModule(lightning.LightningDataModule):
             for given, value in ((name, files), ("photos", photos)):
                 if not value:
                     raise ValueError(f"data.{given}: no folder is given; name one, or a list of folders")
-            assert files is not None and photos is not None
+            assert files is not None
+            assert photos is not None
             try:
                 self.datasets[name] = PairFolder(files, photos, self.seed)
             except (ValueError, OSError) as error:
