@@ -1,9 +1,10 @@
 """Restoration of decoded images: a small network adds what Gaussians miss, in files whose encoder saw that it helps.
 
-The network looks at the image that is drawn, and at three further planes that a decoder has at hand: the mean logarithm
-of the areas of the Gaussians at a pixel, the deviation of their lumas, which is large at edges, and the logarithm of the
-sum of their weights. It answers with a correction, which each file multiplies by a gain for each of R, G and B. Pixels are folded 2 x 2 into channels, and all
-layers are 3 x 3 convolutions (restoration_kernels.py); `fastgs.models.restoration` is the same network in torch.
+The network looks at the image that is drawn, and at three further planes that a decoder has at hand: the mean
+logarithm of the areas of the Gaussians at a pixel, the deviation of their lumas, which is large at edges, and that of
+the sum of their weights. It answers with a correction, which each file multiplies by a gain for each of R, G and B.
+Pixels are folded 2 x 2 into channels, and all layers are 3 x 3 convolutions (restoration_kernels.py);
+`fastgs.models.restoration` is the same network in torch.
 
 It restores images at the size of their canvas. At another size, Gaussians are drawn as they are.
 """
@@ -179,16 +180,15 @@ def _apply(layers: list[_Layer], planes: Floats) -> Floats:
     for place in range(FOLD * FOLD):
         source[place :: FOLD * FOLD, 1:-1, 1 : width + 1] = planes[:, place // FOLD :: FOLD, place % FOLD :: FOLD]
     parts = threads.parts(height, PARTS * threads.num_threads())
-    block = nothing = np.empty(0, np.float32)
+    kept = np.empty((layers[0].biases.size, height + 2, stride), np.float32)
     for number, layer in enumerate(layers):
         # The layers between the first and the last are pairs, whose input is added to their output.
-        ends_block = number > 0 and number % 2 == 0
+        ends_pair = 0 < number < len(layers) - 1 and number % 2 == 0
         result = allocate(layer.biases.size)
         shared = source.ravel(), layer.weights, layer.biases, kernels.ZEROS, layer.channels, height, width, stride
-        added = block.ravel() if ends_block else nothing
-        threads.run(kernels.convolve, (*shared, added, layer.slope, result.ravel()), parts)
+        memory = kept.ravel(), ends_pair, ends_pair or number == 0
+        threads.run(kernels.convolve, (*shared, *memory, layer.slope, result.ravel()), parts)
         source = result
-        block = result if ends_block or number == 0 else block
     correction = np.empty((CHANNELS, FOLD * height, FOLD * width), np.float32)
     for place in range(FOLD * FOLD):
         folded = source[place :: FOLD * FOLD, 1:-1, 1 : width + 1]

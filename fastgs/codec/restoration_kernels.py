@@ -21,8 +21,8 @@ ZEROS = (np.float32(0),) * GROUP
 
 
 @jit
-def convolve(source, weights, biases, zeros, channels, height, width, stride, added, slope, result, start, stop):
-    """Convolve rows [start, stop) of planes with 3 x 3 weights, add others, and apply the leaky rectifier.
+def convolve(source, weights, biases, zeros, channels, height, width, stride, kept, adds, keeps, slope, result, start, stop):
+    """Convolve rows [start, stop) of planes with 3 x 3 weights, add other planes, and apply the leaky rectifier.
 
     Args:
         source: Planes of `channels` channels, as above.
@@ -33,7 +33,9 @@ def convolve(source, weights, biases, zeros, channels, height, width, stride, ad
         height: Number of rows of a plane, without the border.
         width: Number of columns of a plane, without the border.
         stride: Length of a row, with the border.
-        added: Planes that are added to the sums, of the shape of the result; or nothing, an empty array.
+        kept: Planes of the shape of the result, whose border means nothing.
+        adds: True to add the kept planes to the sums.
+        keeps: True to keep the sums in their place, as they are before the rectifier.
         slope: Factor of negative results, from 0 to 1; 1 for none.
         result: Planes of groups GROUP channels, whose first and last row stay as they are.
         start: First row.
@@ -59,9 +61,12 @@ def convolve(source, weights, biases, zeros, channels, height, width, stride, ad
                         line += stride
                     place += plane
                 target = group * len(zeros) * plane + (row + 1) * stride + x + 1
-                if len(added):
-                    first = add_loaded(added, target, plane, first)
-                    second = add_loaded(added, target + LANES, plane, second)
+                if adds:
+                    first = add_loaded(kept, target, plane, first)
+                    second = add_loaded(kept, target + LANES, plane, second)
+                if keeps:
+                    store_each(kept, target, plane, first)
+                    store_each(kept, target + LANES, plane, second)
                 store_each(result, target, plane, leak_each(first, slope))
                 store_each(result, target + LANES, plane, leak_each(second, slope))
         for channel in range(len(biases) * len(zeros)):

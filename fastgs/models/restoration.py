@@ -16,9 +16,9 @@ CHANNELS = 3  # of the images
 class RestorationNetwork(nn.Module):
     """Maps planes of decoded images to corrections of the images; until trained, to zero.
 
-    A first convolution, residual blocks of two convolutions, and a last one, all 3 x 3. They work on 2 x 2 pixels folded
-    into channels (Shi et al. 2016, arXiv 1609.05158), so a photo of 768 x 512 pixels takes 98,304 multiplications for
-    each weight.
+    A first convolution, residual blocks of two convolutions, and a last one, all 3 x 3. They work on 2 x 2 pixels
+    folded into channels (Shi et al. 2016, arXiv 1609.05158), so a photo of 768 x 512 pixels takes 98,304
+    multiplications for each weight.
 
     Args:
         planes: Number of planes of the input.
@@ -47,8 +47,8 @@ class RestorationNetwork(nn.Module):
         """Map (B, planes, H, W) planes of even sides to (B, 3, H, W) corrections."""
         first, *middle, last = self.layers
         folded = functional.pixel_unshuffle(planes, FOLD).contiguous(memory_format=torch.channels_last)
-        features = functional.leaky_relu(first(folded), SLOPE)
+        features = first(folded)
         for one, other in zip(middle[::2], middle[1::2], strict=True):
-            inner = other(functional.leaky_relu(one(features), SLOPE))
-            features = functional.leaky_relu(features + inner, SLOPE)
-        return functional.pixel_shuffle(last(features), FOLD).float()
+            inner = one(functional.leaky_relu(features, SLOPE))
+            features = features + other(functional.leaky_relu(inner, SLOPE))
+        return functional.pixel_shuffle(last(functional.leaky_relu(features, SLOPE)), FOLD).float()

@@ -89,20 +89,16 @@ class PairFolder(Dataset[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} pairs")
         generator = np.random.default_rng(np.random.SeedSequence((self._seed, epoch, index)))
-        planes, image, error = self._read(index)
-        _, height, width = image.shape
+        *pair, error = self._read(index)
+        height, width = pair[1].shape[1:]
         if self._crop is None:
             rows, columns = slice(height // FOLD * FOLD), slice(width // FOLD * FOLD)
         else:
             top, left = (int(generator.integers(side - self._crop + 1)) for side in (height, width))
             rows, columns = slice(top, top + self._crop), slice(left, left + self._crop)
         symmetry = int(generator.integers(8)) if self._crop else 0
-        cut = (
-            torch.from_numpy(planes[:, rows, columns]).float(),
-            torch.from_numpy(image[:, rows, columns]).float() / 255,
-        )
-        turned = (turn_image(each, symmetry).contiguous() for each in cut)
-        return next(turned), next(turned), error
+        planes, image = (turn_image(torch.from_numpy(each[:, rows, columns]), symmetry).contiguous() for each in pair)
+        return planes.float(), image.float() / 255, error
 
     def _read(self, index: int) -> tuple[Half, Bytes, float]:
         """Return planes and photo of a pair, and the error of the drawing; they are kept, in few bytes."""
