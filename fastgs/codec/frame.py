@@ -12,8 +12,9 @@ MAGIC = b"FGS"
 VERSION = 2  # of files of anything but RGB; those of RGB are of version 1
 _ALPHA = 128  # added to the number of channels if the last one is alpha
 
-# Code of each scheme in the header. Codes from 128 to 255 are for schemes outside this package.
-CODES: Registry[int] = Registry("scheme code", {"fastgs": 0, "gaussianimage": 1, "gaussianimage-plus": 2})
+# Code of each scheme in the header, which fastgs/codec/__init__.py fills. Codes from 128 to 255 are for schemes outside
+# this package.
+CODES: Registry[int] = Registry("scheme code")
 FIRST_PRIVATE_CODE, LAST_CODE = 128, 255
 
 MAX_SIDE = 65535
