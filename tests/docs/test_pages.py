@@ -71,6 +71,13 @@ def test_pages_are_in_the_navigation():
     assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
 
+def test_model_card_describes_all_weights():
+    weights = ROOT / "checkpoints"
+    card = (weights / "MODEL_CARD.md").read_text(encoding="utf-8")
+    described = re.findall(r"^# Model card: (.*)$", card, re.MULTILINE)
+    assert sorted(described) == sorted(path.stem for path in weights.glob("*.json"))
+
+
 @pytest.mark.parametrize("path", sorted((DOCS / "api").glob("*.md")), ids=name_of)
 def test_names_of_the_api_exist(path):
     for name in re.findall(r"^::: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
