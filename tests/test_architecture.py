@@ -88,7 +88,7 @@ def check_cycles(arrows):
 
 
 def test_no_cycles_of_rooms():
-    """Inside a layer, too: folders and files count as one each."""
+    """Folders and files count as one each, and those of one layer have none, either."""
     check_cycles(
         (part_of_house(module), part_of_house(name))
         for module, tree in modules()
@@ -98,7 +98,7 @@ def test_no_cycles_of_rooms():
 
 
 def test_no_cycles_of_modules():
-    """Inside a folder, too, and with the imports that are deferred or for types alone."""
+    """Those of one folder have none, either, and imports count that are deferred or for types alone."""
     names = {module for module, _ in modules()}
     check_cycles(
         (module, name if name in names else name.rpartition(".")[0])

@@ -125,7 +125,7 @@ def test_commands_parse(path, capsys):
 
 @pytest.mark.slow
 def test_code_runs(tmp_path):
-    """In a process of its own, since pages register things."""
+    """It runs in a process of its own, since pages register things."""
     (tmp_path / "assets").mkdir()
     shutil.copytree(ROOT / "checkpoints", tmp_path / "checkpoints")
     with Image.open(ROOT / "assets" / "coffee.png") as photo:
