@@ -186,11 +186,12 @@ def add_restoration(data: bytes, image: Tensor) -> bytes:
 
 def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) -> tuple[bytes, int]:
     """Return the file of fitted Gaussians at steps of a given coarseness, and how many Gaussians are in it."""
-    layers = search(image, gaussians, coarseness, sweeps).layers
     canvas, channels = (gaussians.height, gaussians.width), Channels(gaussians.channels, gaussians.alpha)
+    model = LATEST if channels.are_rgb else None
+    layers = search(image, gaussians, coarseness, sweeps, model).layers
     frames = [Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels)]
-    if channels.are_rgb:
+    if model is not None:
         with suppress(UnlikelyError):
-            payloads = encode_layers(layers, canvas, channels, LATEST)
-            frames.append(Frame("fastgs", *canvas, payloads, symbols=LATEST))
+            payloads = encode_layers(layers, canvas, channels, model)
+            frames.append(Frame("fastgs", *canvas, payloads, symbols=model))
     return min(map(write_frame, frames), key=len), sum(len(layer.symbols) for layer in layers)
