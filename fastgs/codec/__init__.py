@@ -43,9 +43,17 @@ __all__ = [
 ]
 
 SCHEMES: Registry[Scheme] = Registry("scheme")
-SCHEMES.declare("fastgs", "fastgs.codec.fastgs:SCHEME")
-SCHEMES.declare("gaussianimage", "fastgs.codec.gaussianimage:SCHEME")
-SCHEMES.declare("gaussianimage-plus", "fastgs.codec.gaussianimage_plus:SCHEME")
+
+
+def _declare(name: str, place: str, code: int) -> None:
+    """Add a scheme of this package; its code in files, below 128, is never used for another one."""
+    SCHEMES.declare(name, place)
+    CODES.register(name, code)
+
+
+_declare("fastgs", "fastgs.codec.fastgs:SCHEME", code=0)
+_declare("gaussianimage", "fastgs.codec.gaussianimage:SCHEME", code=1)
+_declare("gaussianimage-plus", "fastgs.codec.gaussianimage_plus:SCHEME", code=2)
 DEFAULT = "fastgs"  # scheme that writes files unless another is named
 
 # Bits per pixel of an RGB image of 8 bits, and as many for each channel of others; no file of Gaussians is worth more.
