@@ -21,7 +21,9 @@ ZEROS = (np.float32(0),) * GROUP
 
 
 @jit
-def convolve(source, weights, biases, zeros, channels, height, width, stride, kept, adds, keeps, slope, result, start, stop):
+def convolve(
+    source, weights, biases, zeros, channels, height, width, stride, kept, adds, keeps, slope, result, start, stop
+):
     """Convolve rows [start, stop) of planes with 3 x 3 weights, add other planes, and apply the leaky rectifier.
 
     Args:

@@ -46,7 +46,7 @@ def test_restoration_is_checked():
     header = MAGIC + bytes([3, 0, 2, 9, 1, 1, 1, 3, 5, 0])
     with pytest.raises(FormatError, match="is restored by network 9, and this fastgs has 1; update fastgs"):
         read_frame(header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little"))
-    for flags in (b"\0", b"\4", b"\2\0\1\1\1"):
+    for flags in (b"\0", b"\1", b"\2\0\1\1\1"):
         header = MAGIC + bytes([3, 0]) + flags + bytes([3, 5, 0])
         with pytest.raises(FormatError, match="its header makes no sense"):
             read_frame(header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little"))
