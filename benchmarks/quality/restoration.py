@@ -3,8 +3,8 @@
     python -m benchmarks.quality.restoration kodak
 
 Each photo is encoded twice at each rate, by an encoder that knows the network and by one that does not, whose file is
-also restored. PSNR is that of images before they are rounded to 8 bits. Times are those that restoration takes more than
-a drawing. Files are kept in a folder, and taken from there if they are in it.
+also restored. PSNR is that of images before they are rounded to 8 bits. Times are those that restoration takes more
+than a drawing. Files are kept in a folder, and taken from there if they are in it.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ def choose(corrected: Corrected, image: Floats, least: float = LEAST_GAIN) -> Re
 def add(corrected: Corrected, restoration: Restoration) -> Floats:
     """Return the (3, H, W) image with the correction times the gains of a file."""
     gains = np.array(restoration.gains, np.float32) * np.float32(GAIN_UNIT)
-    return corrected.drawn + gains[:, None, None] * corrected.correction
+    restored: Floats = corrected.drawn + gains[:, None, None] * corrected.correction
+    return restored
 
 
 def draw_planes(gaussians: GaussianArrays, region: Region | None = None) -> Floats:

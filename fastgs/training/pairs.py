@@ -89,15 +89,17 @@ class PairFolder(Dataset[Sample]):
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of {len(self)} pairs")
         generator = np.random.default_rng(np.random.SeedSequence((self._seed, epoch, index)))
-        *pair, error = self._read(index)
-        height, width = pair[1].shape[1:]
+        drawn, photo, error = self._read(index)
+        height, width = photo.shape[1:]
         if self._crop is None:
             rows, columns = slice(height // FOLD * FOLD), slice(width // FOLD * FOLD)
         else:
             top, left = (int(generator.integers(side - self._crop + 1)) for side in (height, width))
             rows, columns = slice(top, top + self._crop), slice(left, left + self._crop)
         symmetry = int(generator.integers(8)) if self._crop else 0
-        planes, image = (turn_image(torch.from_numpy(each[:, rows, columns]), symmetry).contiguous() for each in pair)
+        planes, image = (
+            turn_image(torch.from_numpy(each[:, rows, columns]), symmetry).contiguous() for each in (drawn, photo)
+        )
         return planes.float(), image.float() / 255, error
 
     def _read(self, index: int) -> tuple[Half, Bytes, float]:
@@ -114,8 +116,9 @@ class PairFolder(Dataset[Sample]):
             if self._crop is not None and min(image.shape[1:]) < self._crop:
                 raise ValueError(f"data.crop: {self._crop} is more than the shorter side of {photo}; lower it")
             planes = draw_planes(gaussians)
-            error = float(np.square((planes[:CHANNELS] + GRAY).clip(0, 1) - image.numpy()).mean())
-            self._kept[index] = planes.astype(np.float16), image.mul(255).round().byte().numpy(), max(error, LEAST)
+            squares = np.square((planes[:CHANNELS] + GRAY).clip(0, 1) - image.numpy())
+            pixels: Bytes = image.mul(255).round().byte().numpy()
+            self._kept[index] = planes.astype(np.float16), pixels, max(float(squares.mean()), LEAST)
         return self._kept[index]
 
 
