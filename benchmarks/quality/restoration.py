@@ -1,10 +1,9 @@
-"""What restoration is worth: files of photos at equal sizes, with it and without.
+"""Measurement of restoration: files of photos with it and without.
 
     python -m benchmarks.quality.restoration kodak
 
-Each photo is encoded twice at each rate, by an encoder that knows the network and by one that does not, whose file is
-also restored. PSNR is that of images before they are rounded to 8 bits. Times are those that restoration takes more
-than a drawing. Files are kept in a folder, and taken from there if they are in it.
+PSNR is that of images before they are rounded to 8 bits. Times are those that restoration takes more than a drawing.
+Files are kept in a folder, and taken from there if they are in it.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ import numpy as np
 import torch
 
 from benchmarks.environment import run, write_results
-from fastgs.codec import decode, decode_image, read_restoration
+from fastgs.codec import decode_arrays
 from fastgs.codec.fastgs import Fastgs
+from fastgs.codec.fastgs_encoder import RESTORATION_ROOM
 from fastgs.codec.rate import encode_to_size
 from fastgs.codec.restoration import add, choose, correct
 from fastgs.io.files import atomic_write
 from fastgs.io.images import find_images, load_image
 from fastgs.metrics.quality import psnr
-from fastgs.render import render
 from fastgs.render.cpu_arrays import render as draw
 
 RATES = (0.1, 0.2, 0.3, 0.5, 1.0)
@@ -34,33 +33,26 @@ REPEATS = 7  # of a drawing, for its median time
 
 
 def measure(path: Path, bpp: float, effort: int, files: Path) -> dict[str, Any]:
-    """Return sizes and PSNR of both files at a rate, and the milliseconds that restoration takes."""
+    """Return size and PSNR of the file of a photo at a rate, and the milliseconds that restoration takes."""
     image = load_image(path)
-    size = int(bpp * image[0].numel() / 8)
-    contents = []
-    for name, restores in (("plain", False), ("restored", True)):
-        file = files / f"{path.stem}-{bpp:g}-{name}.fgs"
-        if not file.exists():
-            encoded = encode_to_size(Fastgs(effort=effort, restores=restores), image, size)
-            with atomic_write(file) as temporary:
-                temporary.write_bytes(encoded.data)
-        contents.append(file.read_bytes())
-    plain, restored = contents
-    before, gaussians, entry = decode(plain), decode(restored), read_restoration(restored)
-    corrected = correct(before.arrays())
-    behind = choose(corrected, image.numpy())
-    drawn = corrected.drawn if behind is None else add(corrected, behind)
-    arrays = gaussians.arrays()
-    drawing = _milliseconds(lambda: draw(arrays, arrays.height, arrays.width))
+    file = files / f"{path.stem}-{bpp:g}.fgs"
+    if not file.exists():
+        encoded = encode_to_size(Fastgs(effort=effort, restores=False), image, int(bpp * image[0].numel() / 8))
+        with atomic_write(file) as temporary:
+            temporary.write_bytes(encoded.data)
+    data = file.read_bytes()
+    gaussians = decode_arrays(data)
+    corrected = correct(gaussians)
+    entry = choose(corrected, image.numpy())
+    restored = corrected.drawn if entry is None else add(corrected, entry)
+    drawing = _milliseconds(lambda: draw(gaussians, gaussians.height, gaussians.width))
     return {
-        "bytes": [len(plain), len(restored)],
-        "num_gaussians": [len(before), len(gaussians)],
-        "psnr": round(psnr(render(before), image), 3),
-        "psnr_behind": round(psnr(torch.from_numpy(drawn), image), 3),
-        "psnr_restored": round(psnr(decode_image(restored), image), 3),
-        "psnr_drawn": round(psnr(render(gaussians), image), 3),
+        "bytes": len(data) + (0 if entry is None else RESTORATION_ROOM),
+        "num_gaussians": len(gaussians),
+        "psnr": round(psnr(torch.from_numpy(corrected.drawn), image), 4),
+        "psnr_restored": round(psnr(torch.from_numpy(restored), image), 4),
         "gains": entry and list(entry.gains),
-        "milliseconds": round(_milliseconds(lambda: correct(arrays)) - drawing, 1),
+        "milliseconds": round(_milliseconds(lambda: correct(gaussians)) - drawing, 1),
     }
 
 
