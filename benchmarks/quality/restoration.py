@@ -84,10 +84,8 @@ def main() -> None:
             records.append({"image": path.stem, "bpp": bpp, **measured})
             print(records[-1], flush=True)
         here = [record for record in records if record["bpp"] == bpp]
-        means = [fmean(record[name] for record in here) for name in ("psnr", "psnr_behind", "psnr_restored")]
-        print(
-            f"{bpp:g} bpp: {means[0]:.3f} dB, restored behind {means[1]:.3f}, known before {means[2]:.3f}", flush=True
-        )
+        before, after = (fmean(record[name] for record in here) for name in ("psnr", "psnr_restored"))
+        print(f"{bpp:g} bpp: {before:.3f} dB, restored {after:.3f} ({after - before:+.3f})", flush=True)
         # After each rate, since all of them take hours on a slow machine.
         print(write_results(arguments.name, {"effort": arguments.effort}, records), flush=True)
 
