@@ -2,8 +2,8 @@
 
     python -m benchmarks.quality.restoration kodak
 
-PSNR is that of images before they are rounded to 8 bits. Times are those that restoration takes more than a drawing.
-Files are kept in a folder, and taken from there if they are in it.
+PSNR is that of images before they are rounded to 8 bits. Times are those of the processor that restoration takes more
+than a drawing. Files are kept in a folder, and taken from there if they are in it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPEATS = 7  # of a drawing, for its median time
 
 
 def measure(path: Path, bpp: float, effort: int, files: Path) -> dict[str, Any]:
-    """Return size and PSNR of the file of a photo at a rate, and the milliseconds that restoration takes."""
+    """Return size and PSNR of the file of a photo at a rate, and the milliseconds of the processor that restoration takes."""
     image = load_image(path)
     file = files / f"{path.stem}-{bpp:g}.fgs"
     if not file.exists():
@@ -57,13 +57,13 @@ def measure(path: Path, bpp: float, effort: int, files: Path) -> dict[str, Any]:
 
 
 def _milliseconds(call: Any) -> float:
-    """Return the median time of a call after a first one."""
+    """Return the median processor time of a call, of all cores together, after a first one."""
     call()
     times = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(1000 * (time.perf_counter() - start))
+        times.append(1000 * (time.process_time() - start))
     return float(np.median(times))
 
 
