@@ -134,7 +134,7 @@ def test_list_has_the_kernels_that_commands_need(tmp_path, photo):
     """With what the second process has compiled, a fit with all its parts and a drawing compile no more."""
     env = environment(tmp_path)
     reading, writing = os.pipe()
-    for work in ("fit", "draw"):
+    for work in ("encode", "draw", "restore"):
         folder = tmp_path / work
         folder.mkdir()
         result = python("-m", compiler_process.__name__, folder, "fastgs.cli.kernels", work, 3, env=env, stdin=reading)
