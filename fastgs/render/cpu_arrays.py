@@ -236,8 +236,10 @@ def render_inverses(gaussians: GaussianArrays, region: Region | None = None) -> 
     if region != (0, 0, width, height):
         gaussians = _select_reaching(gaussians, region, 1.0, 1.0)
     rows, columns = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
-    fields = (np.ascontiguousarray(getattr(gaussians, name)) for name in ("means", "scales", "rotations", "colors"))
-    drawn = draw(*fields, [len(gaussians)], [(1.0, 1.0)], height, width, True, rows=(rows.start, rows.stop))
+    fields = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.colors)
+    means, scales, rotations, colors = (np.ascontiguousarray(field) for field in fields)
+    batch = [len(gaussians)], [(1.0, 1.0)], height, width, True
+    drawn = draw(means, scales, rotations, colors, *batch, rows=(rows.start, rows.stop))
     planes = kernels.count_planes(gaussians.channels)
     inverses = drawn.planes[: height * planes * drawn.stride].reshape(height, planes, drawn.stride)[:, 0]
     return np.concatenate([drawn.images[0, :, rows, columns], inverses[None, rows, columns]])
