@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -13,7 +14,7 @@ from fastgs.cli.coding import output_folder, read_fgs
 from fastgs.cli.console import Failures, Parser
 from fastgs.cli.images import Done, Job, process_files
 from fastgs.cli.kernels import compile_drawing
-from fastgs.codec import FormatError, Restoration, decode_arrays, read_restoration
+from fastgs.codec import FormatError, Restoration, decode_arrays, read_frame, read_restoration
 from fastgs.definition import GaussianArrays
 from fastgs.io.samples import Samples
 from fastgs.io.writing import choose_suffix, write_picture
@@ -58,9 +59,12 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
         data = read_fgs(path, arguments.bytes)
         start = time.perf_counter()
         is_partial = arguments.partial or arguments.bytes is not None
+        with suppress(FormatError):  # which the next line raises with advice
+            frame = read_frame(data, partial=True)
+            restores = frame.restoration is not None and arguments.scale == 1
+            compile_drawing(frame.channels.count, restores, learned=frame.symbols is not None)
         gaussians = _decode_gaussians(data, is_partial)
         restoration = read_restoration(data, is_partial) if arguments.scale == 1 else None
-        compile_drawing(gaussians.channels, restores=restoration is not None)
         picture = _draw(gaussians, restoration, arguments.scale, arguments.region)
         seconds = time.perf_counter() - start
         suffix = choose_suffix(picture, arguments.bits)
