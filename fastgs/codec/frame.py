@@ -114,7 +114,7 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     kind = file.take(1)[0] if version == 2 else RGB.count
     flags = file.take(1)[0] if version == 3 else 0
     entry = file.take(RESTORATION_BYTES) if flags & _RESTORED else b""
-    number = file.take(1)[0] if flags & _LEARNED else None
+    symbols = file.take(1)[0] if flags & _LEARNED else None
     width, height, count = (file.varint() for _ in range(3))
     if file.take(2) != _checksum(data[: file.place - 2]):
         raise FormatError("is damaged (the checksum of its header differs)")
@@ -126,12 +126,12 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     if (version == VERSION) != (0 < flags <= _RESTORED + _LEARNED and not flags & 1):
         raise FormatError("is damaged (its header makes no sense)")
     restoration = _read_restoration(entry)
-    if number is not None:
-        if not number or code != CODES["fastgs"]:
+    if symbols is not None:
+        if not symbols or code != CODES["fastgs"]:
             raise FormatError("is damaged (its header makes no sense)")
-        if number not in MODELS_OF_SYMBOLS:
+        if symbols not in MODELS_OF_SYMBOLS:
             known = _join(MODELS_OF_SYMBOLS)
-            raise FormatError(f"is coded by model {number} of symbols, and this fastgs has {known}; update fastgs")
+            raise FormatError(f"is coded by model {symbols} of symbols, and this fastgs has {known}; update fastgs")
     if count > MAX_LAYERS:
         raise FormatError(f"is damaged ({count} layers)")
     layers: list[bytes] = []
@@ -153,7 +153,7 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     if file.place < len(data) and len(layers) == count:
         raise FormatError(f"is damaged ({len(data) - file.place} bytes follow its end)")
     scheme = next(name for name, known in CODES.items() if known == code)
-    return Frame(scheme, height, width, layers, len(layers) == count, channels, cut, restoration, number)
+    return Frame(scheme, height, width, layers, len(layers) == count, channels, cut, restoration, symbols)
 
 
 def _read_channels(kind: int, version: int) -> Channels:
