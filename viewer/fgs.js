@@ -13,8 +13,9 @@ import { decodeCutLayers } from "./codec/cut-layer.js";
 import { FgsError } from "./codec/error.js";
 import { decodeLayers } from "./codec/layer.js";
 import { dequantize } from "./codec/symbols.js";
+import { loadModels } from "./load-models.js";
 
-export { FgsError };
+export { FgsError, loadModels };
 
 /**
  * Read the Gaussians of a .fgs file.
