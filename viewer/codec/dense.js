@@ -10,18 +10,23 @@ import { powerOfTwo } from "./numbers.js";
 
 export const ROWS = 4; // rows of inputs that are multiplied at a time
 
+const PER_WEIGHT = 1 / 128; // weights are in units of 1 / 128
+export const ACTIVE = 4095; // largest activation
+
 /** Layer of H outputs. */
 export class Dense {
   /**
    * @param {Float64Array} weights (H, I) integers.
    * @param {Float64Array} bias (H,) integers.
    * @param {ArrayLike<number>} most (I,) largest magnitude of each input.
+   * @param {boolean} isActive True if outputs are activations: divided by 128, rounded down, and limited to 0 to 4095.
    */
-  constructor(weights, bias, most) {
+  constructor(weights, bias, most, isActive) {
     const outputs = bias.length;
     const inputs = most.length;
     this.outputs = outputs;
     this.inputs = inputs;
+    this.isActive = isActive;
     const bounds = Array.from(bias, (value, output) => {
       let bound = Math.abs(value) + 1;
       for (let input = 0; input < inputs; input++) bound += Math.abs(weights[output * inputs + input]) * most[input];
@@ -74,7 +79,7 @@ export class Dense {
    * @param {number} width Distance between the rows of outputs.
    */
   multiply(x, at, stride, bias, out, start, width) {
-    const { inputs, outputs, rows, step, weights, sums, unit, isPacked } = this;
+    const { inputs, rows, weights, sums } = this;
     for (let row = 0; row < rows; row += 2) {
       let a0 = bias[row];
       let a1 = a0;
@@ -115,14 +120,41 @@ export class Dense {
       sums[place + 6] = b2;
       sums[place + 7] = b3;
     }
-    for (let row = 0; row < step; row++) {
-      for (let item = 0; item < ROWS; item++) {
+    this.unpack(out, start, width);
+  }
+
+  /**
+   * Write the outputs that the sums of four rows stand for.
+   *
+   * @param {Float64Array} out
+   * @param {number} start
+   * @param {number} width
+   */
+  unpack(out, start, width) {
+    const { outputs, step, sums, unit, isPacked, isActive } = this;
+    const perUnit = 1 / unit; // exact, as unit is a power of two
+    const pairs = isPacked ? outputs - step : 0;
+    for (let item = 0; item < ROWS; item++) {
+      const first = start + item * width;
+      for (let row = 0; row < pairs; row++) {
         const sum = sums[ROWS * row + item];
-        const place = start + item * width + row;
-        const high = isPacked ? Math.floor(sum / unit + 0.5) : 0;
-        out[place] = sum - high * unit;
-        if (row + step < outputs) out[place + step] = high;
+        const high = Math.floor(sum * perUnit + 0.5);
+        out[first + row] = sum - high * unit;
+        out[first + row + step] = high;
       }
+      for (let row = pairs; row < step; row++) out[first + row] = sums[ROWS * row + item];
+      if (isActive) for (let place = first; place < first + outputs; place++) out[place] = activate(out[place]);
     }
   }
+}
+
+/**
+ * Return the activation of a sum.
+ *
+ * @param {number} sum
+ * @returns {number}
+ */
+function activate(sum) {
+  const active = Math.floor(sum * PER_WEIGHT);
+  return active < 0 ? 0 : active > ACTIVE ? ACTIVE : active;
 }

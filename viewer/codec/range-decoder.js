@@ -59,10 +59,9 @@ export class RangeDecoder {
     if (table.size === 1) return table.low;
     const scale = this.rangeHigh * 256 + (this.rangeLow >>> 24);
     const index = table.locate(this.findQuantile(scale));
-    const start = table.startOf(index);
-    const frequency = table.startOf(index + 1) - start;
+    const frequency = table.end - table.begin;
     if (this.counts) this.bits += Math.log2(TOTAL / frequency);
-    this.narrow(scale, start, frequency);
+    this.narrow(scale, table.begin, frequency);
     return index + table.low;
   }
 

@@ -159,7 +159,7 @@ export class Surroundings {
       const me = this.first + first + item * stride;
       const begin = item * NEIGHBOURS;
       let middle = 0;
-      for (let end = count; middle < end; ) {
+      for (let end = count; middle < end;) {
         const half = (middle + end) >> 1;
         if (along[order[half]] < along[me]) middle = half + 1;
         else end = half;
@@ -361,7 +361,7 @@ function feature(value) {
  * @returns {number}
  */
 function limit(value) {
-  return Math.min(Math.max(value, -LARGEST), LARGEST);
+  return value < -LARGEST ? -LARGEST : value > LARGEST ? LARGEST : value;
 }
 
 /**

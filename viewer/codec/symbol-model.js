@@ -4,13 +4,12 @@
  * its Gaussian.
  */
 
-import { Dense, ROWS } from "./dense.js";
+import { ACTIVE, Dense, ROWS } from "./dense.js";
 import { COLUMNS, COMMON, FEATURES, LARGEST, NEIGHBOURS, OF_LAYER, SCALES, UNIT, lookUp } from "./surroundings.js";
 import { TOTAL } from "./tables.js";
 import { Tensors } from "./tensors.js";
 
 const WEIGHT = 128; // units of weights in 1
-const ACTIVE = 4095; // largest activation in units of 1 / UNIT
 const COMPONENTS = 3; // logistic distributions that a symbol's is a mixture of
 const OUTPUTS = 3 * COMPONENTS; // their places, logarithms of scales and of shares
 const MEANS = 2 * COLUMNS; // features that the last layer sees, too
@@ -51,7 +50,7 @@ export class SymbolModel {
     this.groups = GROUPS.map(({ name, first, end }) => {
       const { values, shape } = tensors.take(`${name}.neighbours.weight`, null, FEATURES);
       const bias = tensors.take(`${name}.neighbours.bias`, shape[0]).values;
-      const neighbours = new Dense(values, bias, new Array(FEATURES).fill(LARGEST));
+      const neighbours = new Dense(values, bias, new Array(FEATURES).fill(LARGEST), true);
       const heads = [];
       for (let column = first; column < end; column++) {
         heads.push(readHead(tensors, `${name}.heads.${column - first}`, 2 * shape[0], column));
@@ -76,9 +75,9 @@ export class SymbolModel {
       neighbours.multiply(each, first * FEATURES, FEATURES, neighbours.bias, active, first * size, size);
     }
     for (let place = 0; place < size; place++) {
-      const two = activate(active[place]) + activate(active[place + size]);
+      const two = active[place] + active[place + size];
       let all = two;
-      for (let other = 2; other < NEIGHBOURS; other++) all += activate(active[place + other * size]);
+      for (let other = 2; other < NEIGHBOURS; other++) all += active[place + other * size];
       inputs[at + place] = Math.floor(two / 2);
       inputs[at + size + place] = Math.floor(all / NEIGHBOURS);
     }
@@ -117,7 +116,6 @@ export class SymbolModel {
     const size = first.outputs;
     first.multiply(inputs, at, stride, bias, hidden, 0, width);
     for (let row = 0; row < ROWS; row++) {
-      for (let place = row * width; place < row * width + size; place++) hidden[place] = activate(hidden[place]);
       const from = at + row * stride + means + MEANS_BEGIN;
       for (let place = 0; place < MEANS; place++) hidden[row * width + size + place] = inputs[from + place];
     }
@@ -170,6 +168,8 @@ export class Mixture {
     this.places = new Float64Array(COMPONENTS); // in units of 1 / PART symbols
     this.inverses = new Float64Array(COMPONENTS); // inverse scales, per symbol
     this.shares = new Float64Array(COMPONENTS); // their sum is SHARES
+    this.begin = 0;
+    this.end = TOTAL;
   }
 
   /**
@@ -184,12 +184,10 @@ export class Mixture {
   /**
    * Return the sum of the frequencies before a residual.
    *
-   * @param {number} index Residual, counted from 0.
+   * @param {number} index Residual, counted from 0, from 1 to the last.
    * @returns {number}
    */
   startOf(index) {
-    if (index <= 0) return 0;
-    if (index >= this.size) return TOTAL;
     const { logistic, middle, places, inverses, shares } = this;
     const edge = (this.nearest + this.low + index - 1) * PART + PART / 2;
     let total = 0;
@@ -201,31 +199,27 @@ export class Mixture {
   }
 
   /**
-   * Return the residual that a quantile belongs to, counted from 0.
-   *
    * @param {number} quantile
    * @returns {number}
    */
   locate(quantile) {
     let low = 0;
     let high = this.size;
+    this.begin = 0;
+    this.end = TOTAL;
     while (high - low > 1) {
       const half = (low + high) >> 1;
-      if (this.startOf(half) <= quantile) low = half;
-      else high = half;
+      const start = this.startOf(half);
+      if (start <= quantile) {
+        low = half;
+        this.begin = start;
+      } else {
+        high = half;
+        this.end = start;
+      }
     }
     return low;
   }
-}
-
-/**
- * Return an activation in units of 1 / UNIT.
- *
- * @param {number} sum
- * @returns {number}
- */
-function activate(sum) {
-  return Math.min(Math.max(Math.floor(sum / WEIGHT), 0), ACTIVE);
 }
 
 /**
@@ -256,10 +250,10 @@ function readHead(tensors, name, pooled, column) {
   const lastBias = tensors.take(`${name}.last.bias`, OUTPUTS).values;
   const largestLast = Array.from({ length: size + MEANS }, (_, input) => (input < size ? ACTIVE : LARGEST));
   return {
-    first: new Dense(weights, most, largest),
+    first: new Dense(weights, most, largest, true),
     ofLayer,
     bias,
-    last: new Dense(lastWeights, lastBias, largestLast),
+    last: new Dense(lastWeights, lastBias, largestLast, false),
     hidden: new Float64Array(ROWS * (size + MEANS)),
   };
 }

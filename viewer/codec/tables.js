@@ -14,10 +14,10 @@ const NUMERATOR = 1 << 26; // weight of the middle of a bell
  * @typedef {object} Distribution
  * @property {number} low Least symbol.
  * @property {number} size Number n of symbols.
- * @property {(index: number) => number} startOf Function that returns the sum of the frequencies before a symbol, which
- *   is counted from 0; of n, it is `TOTAL`.
  * @property {(quantile: number) => number} locate Function that returns the symbol, counted from 0, that a number from 0
- *   to `TOTAL - 1` belongs to.
+ *   to `TOTAL - 1` belongs to, and sets `begin` and `end`.
+ * @property {number} begin Sum of the frequencies before the symbol that was located.
+ * @property {number} end The same with its own.
  */
 
 /** Distribution whose frequencies are all there. */
@@ -30,14 +30,8 @@ export class Table {
     this.low = low;
     this.starts = starts;
     this.size = starts.length - 1;
-  }
-
-  /**
-   * @param {number} index
-   * @returns {number}
-   */
-  startOf(index) {
-    return this.starts[index];
+    this.begin = 0;
+    this.end = TOTAL;
   }
 
   /**
@@ -53,6 +47,8 @@ export class Table {
       if (starts[middle] <= quantile) low = middle;
       else high = middle;
     }
+    this.begin = starts[low];
+    this.end = starts[low + 1];
     return low;
   }
 
