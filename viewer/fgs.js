@@ -2,6 +2,8 @@
 /**
  * Reader of .fgs files: photos as 2D Gaussians, written by the Python package fastgs.
  *
+ * Files of version 3 need weights: `await loadModels()` loads them, once.
+ *
  * The symbols of a file are exactly those that Python reads; numbers that they stand for agree to the rounding of 32-bit
  * floating point. The module needs neither a browser nor Node.
  */
@@ -59,7 +61,7 @@ export function decode(bytes, options) {
 export function inspect(bytes) {
   const data = toBytes(bytes);
   const frame = readFrame(data, false);
-  const { version, scheme, width, height, channels } = frame;
+  const { version, scheme, width, height, channels, symbols } = frame;
   const { bits, count } = withinMemory(() => (scheme === "fastgs" ? countBits(frame) : countBaselineBits(frame)));
   const total = 8 * data.length;
   return {
@@ -70,6 +72,7 @@ export function inspect(bytes) {
     channels: channels.count,
     alpha: channels.alpha,
     blend: scheme === "fastgs" ? "normalized" : "sum",
+    symbols: symbols || null,
     layerBytes: frame.layers.map((layer) => layer.length),
     numGaussians: count,
     bytes: data.length,

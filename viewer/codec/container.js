@@ -83,6 +83,16 @@ export class Reader {
 }
 
 /**
+ * Tell whether a file needs the weights of a learned model; of bytes that are no file, anything.
+ *
+ * @param {Uint8Array} data Whole file, or its beginning.
+ * @returns {boolean}
+ */
+export function isLearned(data) {
+  return data[MAGIC.length] === VERSION && (data[MAGIC.length + 2] & LEARNED) !== 0;
+}
+
+/**
  * Read the parts of a file.
  *
  * @param {Uint8Array} data Whole file.

@@ -9,6 +9,8 @@ import { GROUPS, Mixture } from "./symbol-model.js";
 import { COLUMNS, COMMON, FEATURES, NEIGHBOURS, SCALES, Surroundings } from "./surroundings.js";
 import { bell } from "./tables.js";
 
+/** @typedef {import("./attributes.js").Attributes} Attributes */
+
 /**
  * What the header of a layer tells of a column.
  *
@@ -44,7 +46,7 @@ const FIRST = [
 /**
  * Reader of the columns by the learned model.
  *
- * @implements {import("./attributes.js").Attributes}
+ * @implements {Attributes}
  */
 export class LearnedAttributes {
   /**

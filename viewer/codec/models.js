@@ -42,7 +42,7 @@ export function getModel(number) {
   const model = loaded.get(number);
   if (!model) {
     throw new FgsError(
-      `The file needs the weights ${MODELS.get(number)}; call "await loadModels()" of fgs.js before it is read.`,
+      `The file needs the weights ${MODELS.get(number)}, which are not loaded; "await loadModels()" of fgs.js does it.`,
     );
   }
   return model;

@@ -56,9 +56,13 @@ export class Surroundings {
     this.count = 0;
     this.layers = -1;
     this.spacing = 1;
+    /** @type {Float64Array} */
     this.x = new Float64Array();
+    /** @type {Float64Array} */
     this.y = new Float64Array();
+    /** @type {Float64Array} */
     this.along = new Float64Array();
+    /** @type {Float64Array} */
     this.values = new Float64Array();
     this.sorted = new Uint32Array();
     /** @type {number[]} */
@@ -277,7 +281,7 @@ export class Surroundings {
     common[at + 1] = feature(sumOver);
     common[at + 2] = feature(sumOwn);
     common[at + 3] = feature(count / NEIGHBOURS);
-    for (let each = 0; each < 4; each++) common[at + 4 + each] = features[each];
+    for (let place = 0; place < features.length; place++) common[at + 4 + place] = features[place];
     for (let column = 0; column < COLUMNS; column++) {
       let meanNear = 0;
       let meanOver = 0;

@@ -5,7 +5,7 @@
  */
 
 import { ACTIVE, Dense, ROWS } from "./dense.js";
-import { COLUMNS, COMMON, FEATURES, LARGEST, NEIGHBOURS, OF_LAYER, SCALES, UNIT, lookUp } from "./surroundings.js";
+import { COLUMNS, COMMON, FEATURES, LARGEST, NEIGHBOURS, OF_LAYER, UNIT, lookUp } from "./surroundings.js";
 import { TOTAL } from "./tables.js";
 import { Tensors } from "./tensors.js";
 
