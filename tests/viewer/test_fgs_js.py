@@ -70,7 +70,7 @@ def assert_same_gaussians(expected: Gaussians, result: dict) -> None:
         for name in ("scales", "rotations"):
             np.testing.assert_array_max_ulp(arrays[name], getattr(expected, name).numpy(), maxulp=1)
         # Of a cut file, colours that are guessed are those of an image that was rendered in 32 bits.
-        tolerance = 1e-12 if result["whole"] else 2e-5
+        tolerance = 1e-12 if result["whole"] else 1e-5
         np.testing.assert_allclose(arrays["colors"], expected.colors.numpy(), rtol=2e-7, atol=tolerance)
         if "hasColor" in result:
             known = np.flatnonzero(read_array(result["hasColor"], np.bool_, -1))
@@ -200,7 +200,7 @@ def test_many_files_of_the_learned_model_are_read_as_in_python():
 @needs_node
 def test_beginnings_of_files_are_read_as_in_python():
     files = [path.read_bytes() for path in GOLDEN if path.stem in ("vector", "rgba", "channels", "gaussianimage")]
-    files += [make_file(seed, 60, LEARNED) for seed in (1, 3)]
+    files += [make_file(seed, 60, LEARNED) for seed in (3, 9)]
     cuts = [data[:length] for data in files for length in range(0, len(data) + 1, max(1, len(data) // 30))]
     results = read_files([{"bytes": data, "partial": True, "symbols": True} for data in cuts])
     coarse = begun = 0
