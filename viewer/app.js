@@ -342,10 +342,10 @@ function useKey(key) {
 
 /**
  * Start the page.
- * @param {{decode?: Function, inspect?: Function, loadModels?: Function}} parts Reader of .fgs files, if the page
+ * @param {{decode?: Function, inspect?: Function, setModel?: Function}} parts Reader of .fgs files, if the page
  *   carries one, and what takes the weights that it needs.
  */
-export async function start({ decode = null, inspect = null, loadModels = null } = {}) {
+export function start({ decode = null, inspect = null, setModel = null } = {}) {
   decoder = decode;
   inspector = inspect;
   if (decode && inspect) connectDrop();
@@ -353,8 +353,7 @@ export async function start({ decode = null, inspect = null, loadModels = null }
   window.addEventListener("unhandledrejection", (event) => tell(explain(event.reason)));
   try {
     items = readItems();
-    const weights = readWeights();
-    if (loadModels && weights) await loadModels(weights);
+    if (setModel) for (const [number, weights] of readWeights()) setModel(number, weights);
   } catch (error) {
     tell(explain(error));
     return;

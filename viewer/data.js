@@ -101,10 +101,11 @@ function readBytes(id) {
 
 /**
  * Return the weights of the models that .fgs files are coded by.
- * @returns {?Uint8Array} Bytes; null if the page carries none.
+ * @returns {[number, Uint8Array][]} Number of each model that the page carries, and the bytes of its weights.
  */
 export function readWeights() {
-  return document.getElementById("weights") && readBytes("weights");
+  const ids = [...document.querySelectorAll('script[id^="weights-"]')].map(({ id }) => id);
+  return ids.map((id) => [Number(id.slice("weights-".length)), readBytes(id)]);
 }
 
 /**

@@ -30,8 +30,8 @@ if not VIEWER.is_dir():
     VIEWER = VIEWER.parents[1] / "viewer"
 
 VERSION = 1  # of what pages carry; data.js has the same
-# Weights of the models that files are coded by, which load-models.js takes.
-WEIGHTS = "symbols.safetensors"
+# Weights by the numbers of the models that files are coded by; viewer/codec/models.js has the same.
+WEIGHTS = {1: "symbols.safetensors"}
 _PLACE = re.compile(r"<!-- (\w+) -->|\{\{(\w+)\}\}")
 _TYPE = "application/octet-stream;base64"
 
@@ -68,8 +68,8 @@ def make_page(pictures: Sequence[PagePicture], takes_files: bool = True) -> str:
     """
     style, script = _read("page.css"), bundle(_write_entry(), VIEWER)
     weights = []
-    if (takes_files and (VIEWER / "fgs.js").is_file()) or any(map(can_decode, pictures)):
-        weights.append(_embed_bytes("weights", _read_bytes(CHECKPOINTS / WEIGHTS)))
+    if (takes_files and (VIEWER / "reader.js").is_file()) or any(map(can_decode, pictures)):
+        weights = [_embed_bytes(f"weights-{key}", _read_bytes(CHECKPOINTS / name)) for key, name in WEIGHTS.items()]
     title = pictures[0].name if len(pictures) == 1 else f"{len(pictures)} pictures"
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:; "
@@ -90,7 +90,7 @@ def make_page(pictures: Sequence[PagePicture], takes_files: bool = True) -> str:
 
 def can_decode(picture: PagePicture) -> bool:
     """Return whether the page decodes the file of a picture itself; it carries arrays otherwise."""
-    return picture.file is not None and (VIEWER / "fgs.js").is_file()
+    return picture.file is not None and (VIEWER / "reader.js").is_file()
 
 
 def _read(name: str) -> str:
@@ -106,9 +106,9 @@ def _read_bytes(path: Path) -> bytes:
 
 def _write_entry() -> str:
     """Return the module that starts the page, with a decoder of .fgs files where viewer/ has one."""
-    if (VIEWER / "fgs.js").is_file():
-        imports = 'import { start } from "./app.js";\nimport { decode, inspect, loadModels } from "./fgs.js";\n'
-        return f"{imports}start({{ decode, inspect, loadModels }});\n"
+    if (VIEWER / "reader.js").is_file():
+        imports = 'import { start } from "./app.js";\nimport { decode, inspect, setModel } from "./reader.js";\n'
+        return f"{imports}start({{ decode, inspect, setModel }});\n"
     return 'import { start } from "./app.js";\nstart();\n'
 
 

@@ -8,7 +8,7 @@ Each module becomes a function that returns its exports; modules come after thos
     export { name, other as alias };
     export { name } from "./file.js";
 
-at the start of a line, and nothing else of the kind. import.meta.url is the address of the page.
+at the start of a line, and nothing else of the kind.
 """
 
 from __future__ import annotations
@@ -98,7 +98,6 @@ def _wrap(source: str, name: str) -> str:
     body = _EXPORT_FROM.sub(take_from, source)
     body = _EXPORT_LIST.sub(take_list, body)
     body = _EXPORT.sub(take, _IMPORT_ALL.sub(bring_all, _IMPORT.sub(bring, body)))
-    body = body.replace("import.meta.url", "document.baseURI")
     wrong = _OTHER.search(body)
     if wrong:
         raise ValueError(f"{name}: {wrong[0]!r} is not of a form that pages take; fastgs/page/bundle.py has them")

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgs.codec.channels import Channels
 from fastgs.codec.frame import MAGIC, VERSION, Frame, read_frame, write_frame
-from fastgs.codec.layer import encode_layers
+from fastgs.codec.layer import decode_layers, encode_layers
 from fastgs.codec.symbol_models import LATEST
 from fastgs.codec.symbols import Layer, Steps
 
@@ -64,6 +64,14 @@ def make_file(seed: int, most: int = 120, kind: int | None = None) -> bytes:
         layers.append(make_layer(channels, int(rng.integers(0, most)), canvas, steps, mixing, rng))
     payloads = encode_layers(layers, canvas, channels, symbols)
     return write_frame(Frame("fastgs", *canvas, payloads, channels=channels, symbols=symbols))
+
+
+def to_learned(data: bytes) -> bytes:
+    """Return a file of RGB with its symbols coded by the learned model."""
+    frame = read_frame(data)
+    canvas = frame.height, frame.width
+    layers = decode_layers(frame.layers, canvas, model=frame.symbols)
+    return write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, model=LATEST), symbols=LATEST))
 
 
 def mutate(data: bytes, rng: np.random.Generator, start: int = 0) -> bytes:

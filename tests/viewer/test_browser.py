@@ -315,7 +315,7 @@ def test_damaged_file_says_so(browser, random_gaussians, tmp_path, monkeypatch):
         "export function decode(bytes) {\n  const error = new Error(`The file is damaged (${bytes.length} bytes).`);\n"
         '  error.name = "FgsError";\n  throw error;\n}\nexport const inspect = decode;\n'
     )
-    (folder / "fgs.js").write_text(source, encoding="utf-8")
+    (folder / "reader.js").write_text(source, encoding="utf-8")
     monkeypatch.setattr(assemble, "VIEWER", folder)
     path = write(tmp_path, random_gaussians(4), file=b"FGS")
     browser.open(path.as_uri())

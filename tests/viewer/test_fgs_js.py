@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_files import KINDS, LEARNED, damage, make_file
+from made_files import KINDS, LEARNED, damage, make_file, to_learned
 from node_reader import VIEWER, find_reason_to_skip, read_array, read_files, run_node
 from processes import PATIENCE
 
@@ -21,11 +21,14 @@ from fastgs.codec import SCHEMES, FormatError, decode, encode, read_frame
 from fastgs.codec.cut_layer import decode_cut_layers
 from fastgs.codec.frame import write_frame
 from fastgs.codec.layer import decode_layers
+from fastgs.codec.symbol_models import LATEST
 from fastgs.fitting.covariance import covariances
 from fastgs.gaussians import Gaussians
 from fastgs.io.checkpoints import CHECKPOINTS
 from fastgs.io.samples import Samples
+from fastgs.page import PagePicture, make_page
 from fastgs.page.assemble import WEIGHTS
+from fastgs.page.bundle import bundle
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.fgs"))
 NAMES = ("means", "scales", "rotations", "colors")
@@ -158,6 +161,7 @@ def fitted(photo) -> dict[str, bytes]:
     files = {
         name: encode(image, alpha=alpha, num_gaussians=60, iterations=5).data for name, (image, alpha) in images.items()
     }
+    files["learned"] = to_learned(files["rgb"])
     return files | {name: encode(photo, scheme=name, num_gaussians=40, iterations=8).data for name in BASELINES}
 
 
@@ -308,7 +312,7 @@ def test_npm_package_reads_files_of_the_learned_model(tmp_path):
     command = [str(shutil.which("npm")), "pack", "--offline", "--cache", str(tmp_path / "cache")]
     subprocess.run(command, cwd=tmp_path / "viewer", check=True, capture_output=True, timeout=PATIENCE)
     (archive,) = (tmp_path / "viewer").glob("*.tgz")
-    assert not (tmp_path / "viewer" / WEIGHTS).exists()
+    assert not (tmp_path / "viewer" / WEIGHTS[LATEST]).exists()
     with tarfile.open(archive) as packed:
         packed.extractall(tmp_path / "node_modules", filter="data")
     (tmp_path / "node_modules" / "package").rename(tmp_path / "node_modules" / "fastgs-viewer")
@@ -332,3 +336,27 @@ def test_files_of_the_viewer_are_installed_with_the_package():
     assert f'"fastgs.viewer" = {json.dumps(list(patterns))}' in project
     modules = [path for path in VIEWER.rglob("*.js") if not {"test", "node_modules"} & set(path.parts)]
     assert modules and all(path.parent in (VIEWER, VIEWER / "codec") for path in modules)
+
+
+@needs_node
+def test_pages_read_files_of_the_learned_model_with_the_weights_that_they_carry(tmp_path):
+    """The parts of a page that need no browser run in a script of Node, with the elements of the page by their ids."""
+    data = make_file(3, 40, LEARNED)
+    page = make_page([PagePicture("a.fgs", decode(data).arrays(), file=data)])
+    elements = re.findall(r'<script type="application/octet-stream;base64" id="([\w-]+)">([^<]*)<', page)
+    assert [name for name, _ in elements] == [f"weights-{LATEST}", "gaussians-0"]
+    entry = (
+        'import { readGaussians, readWeights } from "./data.js";\n'
+        'import { decode, setModel } from "./reader.js";\n'
+        "for (const [number, weights] of readWeights()) setModel(number, weights);\n"
+        'console.log(readGaussians({ kind: "fgs", layerCounts: [] }, 0, decode).numGaussians);\n'
+    )
+    document = (
+        f"const elements = {json.dumps([{'id': name, 'textContent': text} for name, text in elements])};\n"
+        "globalThis.document = {\n"
+        "  getElementById: (id) => elements.find((element) => element.id === id),\n"
+        '  querySelectorAll: () => elements.filter((element) => element.id.startsWith("weights-")),\n'
+        "};\n"
+    )
+    (tmp_path / "page.cjs").write_text(document + bundle(entry, VIEWER), encoding="utf-8")
+    assert int(run_node(tmp_path / "page.cjs").stdout) == len(decode(data))
