@@ -186,11 +186,12 @@ def add_restoration(data: bytes, image: Tensor) -> bytes:
 
 def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) -> tuple[bytes, int]:
     """Return the file of fitted Gaussians at steps of a given coarseness, and how many Gaussians are in it."""
-    layers = search(image, gaussians, coarseness, sweeps).layers
     canvas, channels = (gaussians.height, gaussians.width), Channels(gaussians.channels, gaussians.alpha)
-    frames = [Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels)]
-    if channels.are_rgb:
+    model = LATEST if channels.are_rgb else None
+    layers = search(image, gaussians, coarseness, sweeps, model).layers
+    count = sum(len(layer.symbols) for layer in layers)
+    if model is not None:
         with suppress(UnlikelyError):
-            payloads = encode_layers(layers, canvas, channels, LATEST)
-            frames.append(Frame("fastgs", *canvas, payloads, symbols=LATEST))
-    return min(map(write_frame, frames), key=len), sum(len(layer.symbols) for layer in layers)
+            payloads = encode_layers(layers, canvas, channels, model)
+            return write_frame(Frame("fastgs", *canvas, payloads, symbols=model)), count
+    return write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels)), count
