@@ -221,8 +221,9 @@ def test_beginnings_of_files_are_read_as_in_python():
 
 
 @needs_node
-def test_first_layers_are_read_as_if_the_others_were_cut_off():
-    data = (Path(__file__).parents[1] / "golden" / "vector.fgs").read_bytes()
+@pytest.mark.parametrize("convert", [bytes, to_learned], ids=["version 1", "version 3"])
+def test_first_layers_are_read_as_if_the_others_were_cut_off(convert):
+    data = convert((Path(__file__).parents[1] / "golden" / "vector.fgs").read_bytes())
     frame = read_frame(data)
     whole, *some = read_files([{"bytes": data, "layers": layers} for layers in (3, 1, 2)])
     assert whole["whole"] and [each["numLayers"] for each in some] == [1, 2]
