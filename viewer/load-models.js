@@ -15,10 +15,23 @@ import { MODELS, hasModel, setModel } from "./codec/models.js";
  * @throws {FgsError} The weights are not there, or are no such weights.
  */
 export async function loadModels(weights) {
-  for (const [number, name] of MODELS) {
-    if (weights) setModel(number, weights instanceof Uint8Array ? weights : new Uint8Array(weights));
-    else if (!hasModel(number)) setModel(number, await find(name));
+  if (weights) {
+    for (const number of MODELS.keys()) {
+      setModel(number, weights instanceof Uint8Array ? weights : new Uint8Array(weights));
+    }
+    return;
   }
+  // Of many that ask at the same time, such as the elements of a page, one loads.
+  loading ??= findAll().finally(() => (loading = null));
+  await loading;
+}
+
+/** @type {Promise<void> | null} */
+let loading = null;
+
+/** Load the weights that have not been loaded. */
+async function findAll() {
+  for (const [number, name] of MODELS) if (!hasModel(number)) setModel(number, await find(name));
 }
 
 /**
