@@ -86,6 +86,9 @@ def make_fgs_picture(name: str, data: bytes) -> PagePicture:
         for layer in frame.layers:
             end = data.index(layer, end) + len(layer) + 2
             ends.append(end)
+    facts = {"Scheme": frame.scheme, "Format": f"version {data[len(MAGIC)]}"}
+    if frame.symbols is not None:
+        facts["Symbols"] = f"model {frame.symbols}"
     return PagePicture(
         name,
         decode_arrays(data),
@@ -95,7 +98,7 @@ def make_fgs_picture(name: str, data: bytes) -> PagePicture:
         layer_counts=tuple(counts),
         layer_bytes=tuple(ends),
         bits=scheme.bit_breakdown(frame),
-        facts={"Scheme": frame.scheme, "Format": f"version {data[len(MAGIC)]}"},
+        facts=facts,
     )
 
 

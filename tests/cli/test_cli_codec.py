@@ -205,6 +205,16 @@ def test_info_tells_what_is_in_a_file(tmp_path, encoded, run_cli, capsys, scheme
     assert rows[-1][2:] == ["100.0%", f"{8 * len(content) / count:.2f}"]
 
 
+def test_info_names_the_model_of_symbols(tmp_path, run_cli, capsys):
+    path = tmp_path / "none.fgs"
+    for symbols, text in ((None, "models of the file"), (1, "model 1")):
+        path.write_bytes(write_frame(Frame("fastgs", 5, 7, [], symbols=symbols)))
+        assert run_cli("info", path, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["symbols"] == symbols
+        assert run_cli("info", path) == 0
+        assert f"symbols      {text}\n" in capsys.readouterr().out
+
+
 def test_file_without_gaussians_is_black(tmp_path, run_cli, capsys):
     (tmp_path / "none.fgs").write_bytes(write_frame(Frame("fastgs", 5, 7, [])))
     assert run_cli("info", tmp_path / "none.fgs") == 0
