@@ -53,7 +53,7 @@ _FIT = (
 
 _CONVOLVE = ("fastgs.codec.restoration_kernels:convolve",
              "(float32[::1], float32[:,::1], float32[:,::1], UniTuple(float32, 6), int64, int64, int64, int64, "
-             "float32, float32[::1], int64, int64)")  # fmt: skip
+             "float32[::1], boolean, boolean, float32, float32[::1], int64, int64)")  # fmt: skip
 
 # Channels that are drawn for the network of restoration: RGB, and the two planes that it sees besides.
 _RESTORED = CHANNELS + 2

@@ -220,6 +220,29 @@ def render(
     return total
 
 
+def render_inverses(gaussians: GaussianArrays, region: Region | None = None) -> Floats:
+    """Return the image at the size of the canvas, by the rule "normalized", and what it divides by.
+
+    Args:
+        gaussians: K Gaussians of at most MOST_CHANNELS channels.
+        region: Part of the image, as for `render`; by default the whole image.
+
+    Returns:
+        (C + 1, H, W); the last plane is 1 / (sum of weights + EPSILON).
+    """
+    height, width = gaussians.height, gaussians.width
+    region = region or Region(0, 0, width, height)
+    _check_region(region, height, width)
+    if region != (0, 0, width, height):
+        gaussians = _select_reaching(gaussians, region, 1.0, 1.0)
+    rows, columns = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
+    fields = (np.ascontiguousarray(getattr(gaussians, name)) for name in ("means", "scales", "rotations", "colors"))
+    drawn = draw(*fields, [len(gaussians)], [(1.0, 1.0)], height, width, True, rows=(rows.start, rows.stop))
+    planes = kernels.count_planes(gaussians.channels)
+    inverses = drawn.planes[: height * planes * drawn.stride].reshape(height, planes, drawn.stride)[:, 0]
+    return np.concatenate([drawn.images[0, :, rows, columns], inverses[None, rows, columns]])
+
+
 def _check_region(region: Region, height: int, width: int) -> None:
     x, y = region.x, region.y
     if min(region.width, region.height) < 1:
