@@ -50,7 +50,7 @@ def read_file(path: str | Path) -> Pixels:
         pixels = _read_deep_jpeg(path, error)
         if pixels is not None:
             return pixels
-        raise ImageError(f"{path}: {_explain(path, error)}") from error
+        raise ImageError(f"{path}: {explain(path, error)}") from error
     with image:
         return read_image(image, str(path))
 
@@ -63,7 +63,7 @@ def _read_deep_jpeg(path: str | Path, error: Exception) -> Pixels | None:
     try:
         return jpeg.decode(data) if jpeg.is_deep(data) else None
     except Exception as failure:
-        raise ImageError(f"{path}: {_explain(path, failure)}") from failure
+        raise ImageError(f"{path}: {explain(path, failure)}") from failure
 
 
 def _read_radiance(data: bytes) -> Pixels:
@@ -131,7 +131,7 @@ def read_image(image: Image.Image, name: str) -> Pixels:
     except ImageError:
         raise
     except Exception as error:  # damaged bytes make decoders raise nearly anything, from SyntaxError to IndexError
-        raise ImageError(f"{name}: {_explain(name, error)}") from error
+        raise ImageError(f"{name}: {explain(name, error)}") from error
 
 
 def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
@@ -227,7 +227,7 @@ def _convert_deep_gray(image: Image.Image) -> Pixels:
     return Pixels(gray[..., None], alpha, depth=32 if image.mode == "F" else 16, linear=linear)
 
 
-def _explain(path: str | Path, error: Exception) -> str:
+def explain(path: str | Path, error: Exception) -> str:
     """Translate an exception to a message that says what is wrong with a file and what to do."""
     match error:
         case UnsupportedError():
