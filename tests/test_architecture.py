@@ -19,7 +19,7 @@ LAYERS = [
     {"initializers"},
     {"models", "fitting"},
     {"methods"},
-    {"codec", "splats", "autoencoders", "predictor"},
+    {"codec", "splats", "autoencoders", "predictor", "giant"},
     {"training", "evaluation"},
     {"cli"},
     {"__main__", ""},  # "": fastgs/__init__.py
