@@ -20,7 +20,8 @@ from fastgs.giant.options import GiantOptions, Progress
 from fastgs.giant.plan import Plan
 from fastgs.giant.source import Source
 from fastgs.initializers import INITIALIZERS
-from fastgs.initializers.from_density import gaussians_from_density
+from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.sampling import sample
 from fastgs.io.files import atomic_write, parse_json
 from fastgs.io.windows import Window
 from fastgs.methods.fastgs import make_method
@@ -61,6 +62,7 @@ class Tiles:
     Attributes:
         gaussians: Gaussians of the tiles so far, in pixels of the picture.
         records: Numbers of each tile so far.
+        margins: Gaussians of the last tiles that lie in tiles after them, by the index of the tile.
     """
 
     def __init__(self, plan: Plan, options: GiantOptions, folder: Path) -> None:
@@ -77,26 +79,33 @@ class Tiles:
             plan.kind.alpha,
         )
         self.records: list[TileRecord] = []
+        self.margins: dict[int, Gaussians] = {}
         found = []
         while self._path(len(self.records)).exists():
             index = len(self.records)
             found.append(Gaussians.load(self._path(index)))
-            self.records.append(TileRecord(**parse_json(self._record(index).read_bytes())))
+            self.records.append(TileRecord(**parse_json(self._path(index, "json").read_bytes())))
+        for index in self._neighbours(len(self.records)):
+            self.margins[index] = Gaussians.load(self._path(index, "margin.safetensors"))
         self.gaussians = _join([self.gaussians, *found])
 
-    def _path(self, index: int) -> Path:
-        return self._folder / f"tile-{index:06}.safetensors"
+    def _neighbours(self, index: int) -> range:
+        """Return the tiles before one that may touch it or tiles after it."""
+        return range(max(0, index - self._plan.columns - 1), index)
 
-    def _record(self, index: int) -> Path:
-        return self._folder / f"tile-{index:06}.json"
+    def _path(self, index: int, suffix: str = "safetensors") -> Path:
+        return self._folder / f"tile-{index:06}.{suffix}"
 
-    def add(self, gaussians: Gaussians, record: TileRecord) -> None:
+    def add(self, gaussians: Gaussians, margin: Gaussians, record: TileRecord) -> None:
         """Keep the next tile."""
         index = len(self.records)
-        with atomic_write(self._record(index)) as temporary:
+        with atomic_write(self._path(index, "json")) as temporary:
             temporary.write_text(json.dumps(vars(record)) + "\n", encoding="utf-8")
+        margin.save(self._path(index, "margin.safetensors"))
         gaussians.save(self._path(index))  # last, since it says that the tile is whole
         self.records.append(record)
+        self.margins[index] = margin
+        self.margins = {each: self.margins[each] for each in self._neighbours(index + 1)}
         self.gaussians = _join([self.gaussians, gaussians])
 
 
@@ -125,16 +134,16 @@ def fit_tiles(source: Source, plan: Plan, options: GiantOptions, folder: Path, p
         show(0.0, "")
         left = plan.num_gaussians - len(tiles.gaussians)
         count = left if index == plan.count - 1 else round(left * masses[index] / sum(masses[index:]))
-        gaussians, record = _fit_tile(source, plan, options, index, count, tiles.gaussians, show)
+        gaussians, margin, record = _fit_tile(source, plan, options, index, count, tiles, show)
         # By chance, tiles may have taken more than is left, where there are hardly any Gaussians.
-        tiles.add(_select(gaussians, torch.arange(min(left, len(gaussians)))), record)
+        tiles.add(_select(gaussians, torch.arange(min(left, len(gaussians)))), margin, record)
     return tiles
 
 
 def _fit_tile(
-    source: Source, plan: Plan, options: GiantOptions, index: int, count: int, before: Gaussians, progress: Progress
-) -> tuple[Gaussians, TileRecord]:
-    """Fit a tile with its margin, and return the Gaussians that are not in tiles still to come.
+    source: Source, plan: Plan, options: GiantOptions, index: int, count: int, tiles: Tiles, progress: Progress
+) -> tuple[Gaussians, Gaussians, TileRecord]:
+    """Fit a tile with its margin; return the Gaussians that it gives to the picture, and those of tiles still to come.
 
     Args:
         source: The picture.
@@ -142,28 +151,33 @@ def _fit_tile(
         options: Options of the fit.
         index: Number of the tile.
         count: Number of Gaussians for the tile without its margin.
-        before: Gaussians of the tiles before.
+        tiles: Tiles before.
         progress: Callable that is told how far the work is.
     """
     start = time.perf_counter()
     window = plan.window(index)
     image = plan.kind.conform(source.picture(window))
     density = plan.density(image, options.init)
-    density[_fitted(plan, index, window)] = 0  # those pixels have Gaussians
-    core = plan.core(index)
-    top, left = core.top - window.top, core.left - window.left
-    mass = density[top : top + core.height, left : left + core.width].sum(dtype=torch.float64).item()
-    total = density.sum(dtype=torch.float64).item()
-    number = round(count * total / mass)
+    started, covered, done = _take_over(plan, index, window, tiles)
+    inside = _contains(plan.core(index), *_places(window))
+    missing = count - int((plan.tile_of(started.means) == index).sum())
     if index == plan.count - 1:
-        number = count
+        started = _thin_out(started, count)
+        covered = covered if bool((inside & ~covered).any()) else done
+    free = torch.where(covered, 0, density)
+    mass, total = (each.sum(dtype=torch.float64).item() for each in (free[inside], free))
+    number = max(0, round(missing * total / mass)) if mass > 0 else 0
     canvas = {"height": window.height, "width": window.width, "blend": options.blend, "alpha": plan.kind.alpha}
     corner = torch.tensor([window.left, window.top], dtype=torch.float64)
-    near = _select(before, _reaching(before, window))
+    near = _select(tiles.gaussians, _reaching(tiles.gaussians, window))
     frozen = replace(near, means=(near.means - corner).float(), **canvas)
+    started = replace(started, means=(started.means - corner).float(), **canvas)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([options.seed, index]).generate_state(1)[0]))
-    placed = replace(gaussians_from_density(image, density, number, generator), **canvas)
-    del density
+    if number:
+        # Errors that are diffused may make a place where the density is 0, so shapes follow from that of all pixels.
+        means = sample(free, number, generator=generator)
+        started = _join([started, replace(gaussians_at(means, image, density / total), **canvas)])
+    del density, free
     method = make_method(INITIALIZERS[options.init], options.blend)
     device = work_device(image.device, options.backend)  # type: ignore[arg-type]
     fit = options.fit()
@@ -174,21 +188,64 @@ def _fit_tile(
         progress(share, f", iteration {entry.iteration} of {options.iterations}, {entry.psnr:.2f} dB")
 
     fitted = method.refine(
-        image.to(device), placed.to(device), fit, generator=generator, frozen=frozen.to(device), callback=show
+        image.to(device), started.to(device), fit, generator=generator, frozen=frozen.to(device), callback=show
     )
     found = fitted.gaussians.to("cpu")
     found = replace(found, means=(found.means + corner).float(), height=plan.height, width=plan.width)
     first, last = fitted.history[0], fitted.history[-1]
-    kept = _select(found, plan.tile_of(found.means) <= index)
+    given = plan.tile_of(found.means) <= index
+    kept, margin = _select(found, given), _select(found, ~given)
     pixels = window.height * window.width
-    return kept, TileRecord(len(kept), pixels, first.psnr, last.psnr, seconds_init, last.seconds)
+    return kept, margin, TileRecord(len(kept), pixels, first.psnr, last.psnr, seconds_init, last.seconds)
 
 
-def _fitted(plan: Plan, index: int, window: Window) -> Tensor:
-    """Return an (H, W) mask of the pixels of a window that lie in tiles before this one."""
-    rows = torch.arange(window.top, window.top + window.height)[:, None] // plan.tile
-    columns = torch.arange(window.left, window.left + window.width) // plan.tile
-    return rows * plan.columns + columns < index
+def _take_over(plan: Plan, index: int, window: Window, tiles: Tiles) -> tuple[Gaussians, Tensor, Tensor]:
+    """Return what there is of a window: Gaussians that tiles before have fitted around them, and where these lie.
+
+    Only those at most half a margin away from a tile are taken, since beyond that the tile did not see what they reach.
+
+    Args:
+        plan: Plan of the fit.
+        index: Number of the tile.
+        window: Tile with its margin.
+        tiles: Tiles before.
+
+    Returns:
+        The Gaussians that are not in tiles before, in pixels of the picture; an (H, W) mask of the pixels of the window
+        that these or the tiles before have; and one of the latter alone.
+    """
+    rows, columns = _places(window)
+    done = rows // plan.tile * plan.columns + columns // plan.tile < index
+    covered, taken = done, [_select(tiles.gaussians, slice(0))]
+    # A later tile has seen the Gaussians of those before it.
+    for other in sorted(tiles.margins, reverse=True):
+        zone = plan.grown(plan.core(other), plan.halo // 2)
+        gaussians = tiles.margins[other]
+        x, y = (gaussians.means[:, axis].long() for axis in (0, 1))
+        inside = _contains(zone, y, x) & _contains(window, y, x)
+        inside[inside.clone()] = ~covered[y[inside] - window.top, x[inside] - window.left]
+        taken.append(_select(gaussians, inside))
+        covered = covered | _contains(zone, rows, columns)
+    return _join(taken), covered, done
+
+
+def _places(window: Window) -> tuple[Tensor, Tensor]:
+    """Return the rows (H, 1) and the columns (W,) of a window in the picture."""
+    rows = torch.arange(window.top, window.top + window.height)[:, None]
+    return rows, torch.arange(window.left, window.left + window.width)
+
+
+def _thin_out(gaussians: Gaussians, most: int) -> Gaussians:
+    """Return so many of the Gaussians at most, evenly chosen from the list."""
+    if len(gaussians) <= most:
+        return gaussians
+    return _select(gaussians, torch.linspace(0, len(gaussians) - 1, most).long())
+
+
+def _contains(window: Window, rows: Tensor, columns: Tensor) -> Tensor:
+    """Tell which pixels lie in a window."""
+    down = (rows >= window.top) & (rows < window.top + window.height)
+    return down & (columns >= window.left) & (columns < window.left + window.width)
 
 
 def _reaching(gaussians: Gaussians, window: Window) -> Tensor:
@@ -199,7 +256,7 @@ def _reaching(gaussians: Gaussians, window: Window) -> Tensor:
     return ((gaussians.means + reach >= low) & (gaussians.means - reach <= high)).all(1)
 
 
-def _select(gaussians: Gaussians, places: Tensor) -> Gaussians:
+def _select(gaussians: Gaussians, places: Tensor | slice) -> Gaussians:
     return replace(gaussians, **{name: getattr(gaussians, name)[places] for name in Attributes._fields})
 
 
