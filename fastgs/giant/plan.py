@@ -21,7 +21,7 @@ from fastgs.io.windows import Window
 
 # Width of the margin around a tile that is fitted with it, in units of the mean spacing of the Gaussians, and in pixels
 # at least (benchmarks/LOG.md, "Giant images").
-HALO, LEAST_HALO = 4.0, 32
+HALO, LEAST_HALO = 6.0, 32
 MOST_PIXELS = 2**22  # that are measured at a time
 _VERSION = 1
 

@@ -16,6 +16,7 @@ from fastgs.giant.plan import Plan, load_or_measure
 from fastgs.giant.source import open_source
 from fastgs.giant.tiles import Tiles, fit_tiles
 from fastgs.io.version import installed_version
+from fastgs.runtime import threads
 
 # Shares of the work: measuring, fitting, and the rest for writing.
 _MEASURING, _FITTING = 0.05, 0.9
@@ -78,6 +79,7 @@ class GiantResult:
         }
 
 
+@threads.reserved()
 def fit_giant(
     path: str | Path,
     output: str | Path,
