@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -87,7 +88,16 @@ def measure(case: Case, photos: Sequence[NDArray[np.uint8]], folder: Path) -> di
         runs.append(_run(command, output / "mosaic.tiles" / f"tile-{count // 2:06}.safetensors"))
     runs.append(_run(command))
     (record,) = json.loads((output / "report.json").read_text(encoding="utf-8"))
-    names = ("tiles", "tiles_resumed", "psnr_init", "psnr", "psnr_borders", "psnr_inside", "seconds_init", "seconds_fit")
+    names = (
+        "tiles",
+        "tiles_resumed",
+        "psnr_init",
+        "psnr",
+        "psnr_borders",
+        "psnr_inside",
+        "seconds_init",
+        "seconds_fit",
+    )
     return {
         **case._asdict(),
         **{name: record[name] for name in names},
@@ -125,7 +135,7 @@ def _run(command: list[str], until: Path | None = None) -> dict[str, float]:
     return {
         "seconds": time.perf_counter() - start,
         "peak_gigabytes": round(usage.ru_maxrss / 1e6, 3),  # its unit is a kilobyte on Linux
-        "silence": round(max(after - before for before, after in zip(said, said[1:], strict=False)), 1),
+        "silence": round(max(after - before for before, after in pairwise(said)), 1),
     }
 
 

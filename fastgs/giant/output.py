@@ -27,8 +27,8 @@ class Comparison:
 
     Attributes:
         psnr: PSNR in dB of all pixels.
-        psnr_borders: PSNR in dB of the pixels near borders of tiles: at most the mean spacing of the Gaussians away, and
-            at least 8 pixels; None if there is one tile.
+        psnr_borders: PSNR in dB of the pixels near borders of tiles: so far away as the mean spacing of the Gaussians,
+            and at least 8 pixels; None if there is one tile.
         psnr_inside: PSNR in dB of the other pixels; None if there is one tile, or none of them.
     """
 

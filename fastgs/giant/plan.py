@@ -183,12 +183,9 @@ def _load(path: Path, source: Source, options: GiantOptions) -> Plan:
     except (ValueError, KeyError, TypeError) as error:
         raise ImageError(f"{source.path}: {path} cannot be read ({error}); {advice}") from error
     size, time, content_digest = known
-    if read_status(source.path) != (size, time) and (
-        source.status[0] != size or digest(source.path) != content_digest
-    ):
-        raise ImageError(
-            f"{source.path}: has changed since its tiles in {path.parent} were fitted; bring the old one back, or {advice}"
-        )
+    if read_status(source.path) != (size, time) and (source.status[0] != size or digest(source.path) != content_digest):
+        changed = f"has changed since its tiles in {path.parent} were fitted; bring the old one back"
+        raise ImageError(f"{source.path}: {changed}, or {advice}")
     now = options.record()
     other = [name for name in now if made.get(name) != now[name]]
     if other:

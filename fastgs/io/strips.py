@@ -1,4 +1,4 @@
-"""Writing of pictures that are larger than the memory: TIFF in tiles, from strips of rows, with a pyramid on request."""
+"""Writing of pictures that are larger than the memory: TIFF in tiles, from strips of rows, perhaps with a pyramid."""
 
 from __future__ import annotations
 

@@ -302,7 +302,10 @@ class _TiffWindows(Windows):
             columns = max(left, window.left), min(left + segment.shape[2], right)
             part = segment[0, rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left]
             values[
-                plane, 0, rows[0] - window.top : rows[1] - window.top, columns[0] - window.left : columns[1] - window.left
+                plane,
+                0,
+                rows[0] - window.top : rows[1] - window.top,
+                columns[0] - window.left : columns[1] - window.left,
             ] = part
 
         with ThreadPoolExecutor(threads.num_threads()) as pool:

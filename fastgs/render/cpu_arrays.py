@@ -188,7 +188,7 @@ def render(
         ValueError: The region is empty or not within the image; the message begins with "region: ".
     """
     region = region or Region(0, 0, width, height)
-    _check_region(region, height, width)
+    check_region(region, height, width)
     rows, columns = 1, 1
     if antialias:
         rows, columns = math.ceil(gaussians.height / height), math.ceil(gaussians.width / width)
@@ -222,7 +222,7 @@ def render_window(
     Raises:
         ValueError: The region is empty or not within the image; the message begins with "region: ".
     """
-    _check_region(region, height, width)
+    check_region(region, height, width)
     rows, columns = 1, 1
     if antialias:
         rows, columns = math.ceil(gaussians.height / height), math.ceil(gaussians.width / width)
@@ -266,7 +266,12 @@ def _average(samples: Floats, rows: int, columns: int) -> Floats:
     return total
 
 
-def _check_region(region: Region, height: int, width: int) -> None:
+def check_region(region: Region, height: int, width: int) -> None:
+    """Check that a part has pixels, and lies within the image.
+
+    Raises:
+        ValueError: It does not; the message begins with "region: ".
+    """
     x, y = region.x, region.y
     if min(region.width, region.height) < 1:
         raise ValueError(f"region: must have at least one pixel, got {region.width} x {region.height}")
