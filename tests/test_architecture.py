@@ -117,6 +117,8 @@ SPEAKERS = {
     "cli.splats_making": ["splats make"],
     "cli.splats_evaluating": ["splats evaluate"],
     "cli.coding": ["encode", "decode"],
+    "cli.tiling": ["predict"],
+    "giant.source": ["predict"],
     "cli.images": ["predict", "encode"],
     "cli.workers": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],

@@ -140,7 +140,7 @@ def _in_strips(gaussians: GaussianArrays, arguments: argparse.Namespace, is_name
 
 def _plan_strips(path: Path, gaussians: GaussianArrays, output: Path, arguments: argparse.Namespace) -> Job:
     """Prepare the writing of an image in strips."""
-    height, width = _scale_canvas(gaussians, arguments.scale, None, MAX_SIDE**2)
+    height, width = _scale_canvas(gaussians, arguments.scale, None, math.inf)
 
     def run() -> Done:
         from fastgs.io.strips import TILE, write_strips
@@ -202,7 +202,7 @@ def _decode_gaussians(data: bytes, partial: bool) -> GaussianArrays:
 
 
 def _scale_canvas(
-    gaussians: GaussianArrays, scale: float, region: tuple[int, int, int, int] | None, most: int
+    gaussians: GaussianArrays, scale: float, region: tuple[int, int, int, int] | None, most: float
 ) -> tuple[int, int]:
     """Return the height and width of the image.
 
