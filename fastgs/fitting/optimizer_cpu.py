@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -208,7 +209,8 @@ def _fill_block(gaussians: Gaussians) -> Gaussians:
         "rotations": outside.new_zeros(missing),
         "colors": outside.new_zeros(missing, gaussians.channels),
     }
-    return replace(gaussians, **{name: torch.cat([getattr(gaussians, name), each]) for name, each in filling.items()})
+    joined: dict[str, Any] = {name: torch.cat([getattr(gaussians, name), each]) for name, each in filling.items()}
+    return replace(gaussians, **joined)
 
 
 @torch.no_grad()

@@ -77,7 +77,8 @@ def _near_borders(length: int, tile: int, width: int) -> NDArray[np.bool_]:
     """Return which rows or columns are at most so many pixels away from a border between tiles."""
     place = np.arange(length) + 0.5
     border = np.rint(place / tile) * tile
-    return (np.abs(place - border) < width) & (border > 0) & (border < length)
+    near: NDArray[np.bool_] = (np.abs(place - border) < width) & (border > 0) & (border < length)
+    return near
 
 
 def write_result(

@@ -139,7 +139,7 @@ def measure(source: Source, options: GiantOptions, progress: Progress) -> Plan:
             # Transparency counts as a channel where there is some, as in a fit.
             shaped = shape_feature(detail.feature(picture.values), power)
             sums = shaped[top - around.top :][: strip.height].sum(0, dtype=torch.float64)
-            for column, part in enumerate(sums.split(tile)):
+            for column, part in enumerate(torch.split(sums, tile)):
                 features[first + column] += part.sum().item()
             progress((top + strip.height) / height, "measuring detail")
     return Plan(height, width, tile, options.num_gaussians, kind, power, uniform, features)

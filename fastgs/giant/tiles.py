@@ -167,16 +167,16 @@ def _fit_tile(
     free = torch.where(covered, 0, density)
     mass, total = (each.sum(dtype=torch.float64).item() for each in (free[inside], free))
     number = max(0, round(missing * total / mass)) if mass > 0 else 0
-    canvas = {"height": window.height, "width": window.width, "blend": options.blend, "alpha": plan.kind.alpha}
+    canvas = window.height, window.width
     corner = torch.tensor([window.left, window.top], dtype=torch.float64)
-    near = _select(tiles.gaussians, _reaching(tiles.gaussians, window))
-    frozen = replace(near, means=(near.means - corner).float(), **canvas)
-    started = replace(started, means=(started.means - corner).float(), **canvas)
+    frozen = _move(_select(tiles.gaussians, _reaching(tiles.gaussians, window)), -corner, *canvas)
+    started = _move(started, -corner, *canvas)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([options.seed, index]).generate_state(1)[0]))
     if number:
         # Errors that are diffused may make a place where the density is 0, so shapes follow from that of all pixels.
         means = sample(free, number, generator=generator)
-        started = _join([started, replace(gaussians_at(means, image, density / total), **canvas)])
+        placed = gaussians_at(means, image, density / total)
+        started = _join([started, replace(placed, blend=options.blend, alpha=plan.kind.alpha)])
     del density, free
     method = make_method(INITIALIZERS[options.init], options.blend)
     device = work_device(image.device, options.backend)  # type: ignore[arg-type]
@@ -190,8 +190,7 @@ def _fit_tile(
     fitted = method.refine(
         image.to(device), started.to(device), fit, generator=generator, frozen=frozen.to(device), callback=show
     )
-    found = fitted.gaussians.to("cpu")
-    found = replace(found, means=(found.means + corner).float(), height=plan.height, width=plan.width)
+    found = _move(fitted.gaussians.to("cpu"), corner, plan.height, plan.width)
     first, last = fitted.history[0], fitted.history[-1]
     given = plan.tile_of(found.means) <= index
     kept, margin = _select(found, given), _select(found, ~given)
@@ -254,6 +253,11 @@ def _reaching(gaussians: Gaussians, window: Window) -> Tensor:
     low = torch.tensor([window.left, window.top])
     high = low + torch.tensor([window.width, window.height])
     return ((gaussians.means + reach >= low) & (gaussians.means - reach <= high)).all(1)
+
+
+def _move(gaussians: Gaussians, by: Tensor, height: int, width: int) -> Gaussians:
+    """Return Gaussians moved by x, y in pixels, on another canvas."""
+    return replace(gaussians, means=(gaussians.means + by).float(), height=height, width=width)
 
 
 def _select(gaussians: Gaussians, places: Tensor | slice) -> Gaussians:
