@@ -16,7 +16,7 @@ from fastgs.cli.console import Failures, Parser
 from fastgs.cli.images import Done, Job, process_files
 from fastgs.cli.kernels import compile_drawing
 from fastgs.cli.tiling import showing_tiles
-from fastgs.codec import FormatError, decode_arrays
+from fastgs.codec import FormatError, Restoration, decode_arrays, read_restoration
 from fastgs.definition import GaussianArrays
 from fastgs.io.pixels import Floats
 from fastgs.io.samples import Samples
@@ -36,7 +36,7 @@ def declare(parser: Parser) -> None:
     """Declare the options of the subcommand."""
     parser.description = (
         "Draw files of Gaussians as images, at any size, with their transparency. TIFF of many pixels is written in "
-        "strips, which takes little memory."
+        "strips, which takes little memory. Files that ask for restoration are restored at the size of their canvas only."
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help=".fgs files, or .safetensors files of `fastgs predict`")
@@ -68,12 +68,12 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
 
     def plan(paths: list[Path], label: str) -> Job:
         (path,) = paths
-        gaussians, start = _load(path, arguments)
-        compile_drawing(gaussians.channels)
+        gaussians, restoration, start = _load(path, arguments)
+        compile_drawing(gaussians.channels, restores=restoration is not None)
         if _in_strips(gaussians, arguments, folder is None):
             output = arguments.output if folder is None else folder / f"{path.stem}.tif"
-            return _plan_strips(path, gaussians, output, arguments)
-        picture = _draw(gaussians, arguments.scale, arguments.region)
+            return _plan_strips(path, gaussians, restoration, output, arguments)
+        picture = _draw(gaussians, restoration, arguments.scale, arguments.region)
         seconds = time.perf_counter() - start
         suffix = choose_suffix(picture, arguments.bits)
         output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
@@ -99,8 +99,8 @@ def _region(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def _load(path: Path, arguments: argparse.Namespace) -> tuple[GaussianArrays, float]:
-    """Return the Gaussians of a file, and the time when its bytes were there.
+def _load(path: Path, arguments: argparse.Namespace) -> tuple[GaussianArrays, Restoration | None, float]:
+    """Return the Gaussians of a file, its restoration if it is to be applied, and the time when its bytes were there.
 
     Raises:
         ValueError: The file cannot be read.
@@ -110,10 +110,11 @@ def _load(path: Path, arguments: argparse.Namespace) -> tuple[GaussianArrays, fl
         if cut:
             raise ValueError("is no .fgs file, which --partial and --bytes are for")
         start = time.perf_counter()
-        return read_safetensors(path), start
+        return read_safetensors(path), None, start
     data = read_fgs(path, arguments.bytes)
     start = time.perf_counter()
-    return _decode_gaussians(data, cut), start
+    gaussians = _decode_gaussians(data, cut)
+    return gaussians, read_restoration(data, cut) if arguments.scale == 1 else None, start
 
 
 def _in_strips(gaussians: GaussianArrays, arguments: argparse.Namespace, is_named: bool) -> bool:
@@ -138,23 +139,25 @@ def _in_strips(gaussians: GaussianArrays, arguments: argparse.Namespace, is_name
     return is_tiff and pixels > (STRIP_PIXELS if is_named else MAX_PIXELS)
 
 
-def _plan_strips(path: Path, gaussians: GaussianArrays, output: Path, arguments: argparse.Namespace) -> Job:
+def _plan_strips(
+    path: Path,
+    gaussians: GaussianArrays,
+    restoration: Restoration | None,
+    output: Path,
+    arguments: argparse.Namespace,
+) -> Job:
     """Prepare the writing of an image in strips."""
     height, width = _scale_canvas(gaussians, arguments.scale, None, math.inf)
 
     def run() -> Done:
         from fastgs.io.strips import TILE, write_strips
 
-        with importing():
-            from fastgs.render.strips import render_strips  # deferred: brings in numba
-
         start = time.perf_counter()
         kind = Samples(np.zeros((gaussians.channels, 1, 1), np.float32), gaussians.alpha)
         with showing_tiles(path.name) as show:
 
             def strips() -> Iterator[Floats]:
-                antialias = gaussians.height * gaussians.width <= MAX_SAMPLES
-                for number, strip in enumerate(render_strips(gaussians, height, width, TILE, antialias)):
+                for number, strip in enumerate(_draw_strips(gaussians, restoration, height, width, TILE)):
                     show(min(1.0, number * TILE / height), "drawing")
                     yield strip
 
@@ -165,8 +168,34 @@ def _plan_strips(path: Path, gaussians: GaussianArrays, output: Path, arguments:
     return Job([output], run)
 
 
-def _draw(gaussians: GaussianArrays, scale: float, region: tuple[int, int, int, int] | None) -> Samples:
-    """Render Gaussians, or the part of their image in a region, at a factor of the size of their canvas."""
+def _draw_strips(
+    gaussians: GaussianArrays, restoration: Restoration | None, height: int, width: int, rows: int
+) -> Iterator[Floats]:
+    """Yield the strips of an image; with restoration, it has the size of the canvas."""
+    with importing():
+        from fastgs.render.cpu_arrays import Region  # deferred: brings in numba
+        from fastgs.render.strips import render_strips
+
+    if restoration is None:
+        antialias = gaussians.height * gaussians.width <= MAX_SAMPLES
+        yield from render_strips(gaussians, height, width, rows, antialias)
+        return
+    from fastgs.codec.restoration import draw
+
+    for top in range(0, height, rows):
+        yield draw(gaussians, restoration, Region(0, top, width, min(rows, height - top)))
+
+
+def _draw(
+    gaussians: GaussianArrays,
+    restoration: Restoration | None,
+    scale: float,
+    region: tuple[int, int, int, int] | None,
+) -> Samples:
+    """Render Gaussians, or the part of their image in a region, at a factor of the size of their canvas.
+
+    With restoration, the factor is 1.
+    """
     with importing():
         # Deferred: brings in numba, which a wrong file does not need.
         from fastgs.render.cpu_arrays import Region, render
@@ -174,6 +203,10 @@ def _draw(gaussians: GaussianArrays, scale: float, region: tuple[int, int, int, 
 
     height, width = _scale_canvas(gaussians, scale, region, MAX_PIXELS)
     part = None if region is None else Region(*region)
+    if restoration is not None:
+        from fastgs.codec.restoration import draw  # deferred: many files do without
+
+        return Samples(draw(gaussians, restoration, part))
     canvas = gaussians.height * gaussians.width
     if max(canvas, height * width) <= MAX_PIXELS:
         return Samples(render(gaussians, height, width, True, part), gaussians.alpha)

@@ -15,7 +15,7 @@ from fastgs.cli.console import Parser, fit_progress, wrong_argument
 from fastgs.cli.images import Done, Job, add_background, add_images, add_seed, add_size, process_images
 from fastgs.cli.kernels import compile_fit
 from fastgs.cli.workers import add_workers, check_workers, choose_workers
-from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, encode
+from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, decode_image, encode
 from fastgs.codec.effort import DEFAULT_EFFORT, check_effort
 from fastgs.fitting.options import FitOptions
 from fastgs.io.files import atomic_write
@@ -99,9 +99,8 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
 
 def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Namespace) -> str:
     """Write the file of one image; return the line about it."""
-    compile_fit(path)
+    compile_fit(path, work="encode")
     from fastgs.metrics.quality import psnr  # deferred: wrong options are found without torch
-    from fastgs.render import render
 
     picture = _read(path, arguments)
     image = picture.values
@@ -134,7 +133,7 @@ def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Name
         write_page(page, [replace(make_fgs_picture(output.name, data), original=original)])
     gaussians = decode(data)
     bpp = 8 * len(data) / image[0].numel()
-    quality = psnr(render(gaussians), image)
+    quality = psnr(decode_image(data).to(image), image)
     return (
         f"{path} -> {output}  {len(data)} bytes  {bpp:.4f} bpp  {quality:.2f} dB  {len(gaussians)} Gaussians  "
         f"{seconds:.1f} s"

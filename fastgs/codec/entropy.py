@@ -29,6 +29,7 @@ _MAX_COUNT = 48  # largest half octave of a count in a histogram
 
 _stream = constriction.stream
 _Categorical, _Uniform = _stream.model.Categorical, _stream.model.Uniform
+CATEGORICAL = _Categorical(perfect=False)  # the family of all tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +92,7 @@ class Encoder:
     """Encodes integers into bytes."""
 
     _coder: Any = field(default_factory=_stream.queue.RangeEncoder)
-    _written: list[tuple[IntArray, Any]] = field(default_factory=list)
+    _written: list[tuple[IntArray, Any, tuple[NDArray[np.float64], ...]]] = field(default_factory=list)
 
     def symbols(self, symbols: IntArray, table: Table) -> None:
         """Write symbols of a table."""
@@ -103,6 +104,16 @@ class Encoder:
         for shift in range(0, bits if len(values) else 0, _RAW_BITS):
             size = 1 << min(_RAW_BITS, bits - shift)
             self._write(values >> shift & size - 1, _Uniform(size))
+
+    def each(self, index: IntArray, frequencies: NDArray[np.float64]) -> None:
+        """Write symbols of tables of their own.
+
+        Args:
+            index: (n,) symbols, counted from 0.
+            frequencies: (n, S) frequencies of all symbols, each less 1; the sum of a row is `TOTAL` less S.
+        """
+        if frequencies.shape[1] > 1 and len(index):
+            self._write(index, CATEGORICAL, frequencies)
 
     def number(self, value: int) -> None:
         """Write one number, from 0 to 2^62."""
@@ -120,16 +131,19 @@ class Encoder:
                     return value.to_bytes(length, "big")
         return data
 
-    def _write(self, index: IntArray, model: Any) -> None:
-        """Write indices into a model of constriction."""
-        self._coder.encode(index.astype(np.int32), model)
-        self._written.append((index, model))
+    def _write(self, index: IntArray, model: Any, *parameters: NDArray[np.float64]) -> None:
+        """Write indices into a model of constriction, or a family of models with parameters."""
+        self._coder.encode(index.astype(np.int32), model, *parameters)
+        self._written.append((index, model, parameters))
 
     def _decodes(self, data: bytes) -> bool:
         """Tell whether a decoder reads from these bytes what was written."""
         decoder = Decoder(data)
         try:
-            return all(np.array_equal(decoder.read(len(index), model), index) for index, model in self._written)
+            return all(
+                np.array_equal(decoder.read(len(index), model, *parameters), index)
+                for index, model, parameters in self._written
+            )
         except FormatError:
             return False
 
@@ -166,6 +180,16 @@ class Decoder:
         """Read (count,) symbols of a table, as far as the stream settles them, which a whole stream does."""
         return self.symbols(count, table)
 
+    def each(self, frequencies: NDArray[np.float64]) -> IntArray:
+        """Read the (n,) symbols that `Encoder.each` wrote, counted from 0, as far as the stream settles them."""
+        count, size = frequencies.shape
+        if size == 1 or not count:
+            return np.zeros(count, np.int64)
+        index = self.read(count, CATEGORICAL, frequencies)
+        if self._counts:
+            self.bits -= float(np.log2((frequencies[np.arange(count), index] + 1) / TOTAL).sum())
+        return index
+
     def raw(self, count: int, bits: int) -> IntArray:
         """Read (count,) values from 0 to `2 ** bits - 1`."""
         values = np.zeros(count, np.int64)
@@ -185,10 +209,10 @@ class Decoder:
         other._coder = self._coder.clone()
         return other
 
-    def read(self, count: int, model: Any) -> IntArray:
-        """Read (count,) indices into a model of constriction."""
+    def read(self, count: int, model: Any, *parameters: NDArray[np.float64]) -> IntArray:
+        """Read (count,) indices into a model of constriction, or a family of models with parameters."""
         try:
-            return np.asarray(self._coder.decode(model, count), np.int64)
+            return np.asarray(self._coder.decode(model, *(parameters or (count,))), np.int64)
         except AssertionError as error:
             raise FormatError("is damaged (its numbers make no sense)") from error
 

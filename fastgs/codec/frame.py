@@ -6,14 +6,17 @@ import zlib
 from dataclasses import dataclass
 
 from fastgs.codec.channels import RGB, Channels
+from fastgs.codec.restoration_entry import MODELS, RESTORATION_BYTES, Restoration
 from fastgs.runtime.registry import Registry
 
 MAGIC = b"FGS"
-VERSION = 2  # of files of anything but RGB; those of RGB are of version 1
+VERSION = 3  # of files with restoration; those without are of version 1 if they are of RGB, and else of version 2
 _ALPHA = 128  # added to the number of channels if the last one is alpha
+_RESTORED = 2  # flag of version 3: an entry of restoration follows
 
-# Code of each scheme in the header. Codes from 128 to 255 are for schemes outside this package.
-CODES: Registry[int] = Registry("scheme code", {"fastgs": 0, "gaussianimage": 1, "gaussianimage-plus": 2})
+# Code of each scheme in the header, which fastgs/codec/__init__.py fills. Codes from 128 to 255 are for schemes outside
+# this package.
+CODES: Registry[int] = Registry("scheme code")
 FIRST_PRIVATE_CODE, LAST_CODE = 128, 255
 
 MAX_SIDE = 65535
@@ -37,6 +40,7 @@ class Frame:
         whole: False if the file was cut and layers are missing.
         channels: Channels of the image, by default RGB.
         cut: First bytes of the data of the layer that was cut, if there is one.
+        restoration: Entry of what is added to the image, for RGB only; None if nothing is.
 
     Raises:
         ValueError: A value is out of range.
@@ -49,6 +53,7 @@ class Frame:
     whole: bool = True
     channels: Channels = RGB
     cut: bytes = b""
+    restoration: Restoration | None = None
 
     def __post_init__(self) -> None:
         CODES.check("scheme", self.scheme)
@@ -57,12 +62,16 @@ class Frame:
                 raise ValueError(f"{name}: must be from 1 to {MAX_SIDE}, got {getattr(self, name)}")
         if len(self.layers) > MAX_LAYERS:
             raise ValueError(f"layers: at most {MAX_LAYERS}, got {len(self.layers)}")
+        if self.restoration is not None and not self.channels.are_rgb:
+            raise ValueError(f"restoration: is for files of RGB, not of {self.channels}")
 
 
 def write_frame(frame: Frame) -> bytes:
     """Return the bytes of a file."""
     channels, code = frame.channels, CODES[frame.scheme]
     kind = [1, code] if channels.are_rgb else [2, code, channels.count + _ALPHA * channels.alpha]
+    if frame.restoration is not None:
+        kind = [3, code, _RESTORED, frame.restoration.model, *frame.restoration.gains]
     header = MAGIC + bytes(kind)
     header += b"".join(map(varint, (frame.width, frame.height, len(frame.layers))))
     parts = [header, _checksum(header)]
@@ -89,6 +98,8 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
         raise FormatError(f"is of version {version}, and this fastgs reads up to version {VERSION}; update fastgs")
     code = file.take(1)[0]
     kind = file.take(1)[0] if version == 2 else RGB.count
+    flags = file.take(1)[0] if version == 3 else 0
+    entry = file.take(RESTORATION_BYTES) if flags == _RESTORED else b""
     width, height, count = (file.varint() for _ in range(3))
     if file.take(2) != _checksum(data[: file.place - 2]):
         raise FormatError("is damaged (the checksum of its header differs)")
@@ -97,6 +108,7 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     if version < 1 or code not in CODES.values() or not (min(width, height) >= 1 and max(width, height) <= MAX_SIDE):
         raise FormatError("is damaged (its header makes no sense)")
     channels = _read_channels(kind, version)
+    restoration = _read_restoration(entry, version)
     if count > MAX_LAYERS:
         raise FormatError(f"is damaged ({count} layers)")
     layers: list[bytes] = []
@@ -118,7 +130,7 @@ def read_frame(data: bytes, partial: bool = False) -> Frame:
     if file.place < len(data) and len(layers) == count:
         raise FormatError(f"is damaged ({len(data) - file.place} bytes follow its end)")
     scheme = next(name for name, known in CODES.items() if known == code)
-    return Frame(scheme, height, width, layers, len(layers) == count, channels, cut)
+    return Frame(scheme, height, width, layers, len(layers) == count, channels, cut, restoration)
 
 
 def _read_channels(kind: int, version: int) -> Channels:
@@ -127,9 +139,25 @@ def _read_channels(kind: int, version: int) -> Channels:
         channels = Channels(kind % _ALPHA, kind >= _ALPHA)
     except ValueError as error:
         raise FormatError(f"is damaged ({error})") from error
-    if channels.are_rgb != (version == 1):
+    if channels.are_rgb == (version == 2):
         raise FormatError("is damaged (a file of RGB is of version 1)")
     return channels
+
+
+def _read_restoration(entry: bytes, version: int) -> Restoration | None:
+    """Return the entry of restoration that a header has."""
+    if not entry:
+        if version == 3:
+            raise FormatError("is damaged (its header makes no sense)")
+        return None
+    model, *gains = entry
+    if not model:
+        raise FormatError("is damaged (its header makes no sense)")
+    if model not in MODELS:
+        raise FormatError(
+            f"is restored by network {model}, and this fastgs has {', '.join(map(str, MODELS))}; update fastgs"
+        )
+    return Restoration(model, (gains[0], gains[1], gains[2]))
 
 
 class _CutError(FormatError):
