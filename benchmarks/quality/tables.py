@@ -260,8 +260,8 @@ def giant_table(content: Content) -> Table:
     ]
     tiles = " and ".join(sorted({f"{record['tile']}" for record in content["records"]}))
     title = (
-        f"`fastgs predict --tile {tiles} --pyramid` on mosaics of photos, the whole command; PSNR in dB, and near borders "
-        "of tiles / inside"
+        f"`fastgs predict --tile {tiles} --pyramid` on mosaics of photos, the whole command; PSNR in dB of all "
+        "pixels, and of those near borders of tiles / of the others"
     )
     columns = ["pixels", "K", "iterations", "tiles", "PSNR", "borders / inside", "minutes", "peak GB"]
     return Table(title, columns, rows)

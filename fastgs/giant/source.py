@@ -97,10 +97,11 @@ class Source:
             if read_status(self.path) != self.status:
                 raise ImageError(f"{self.path}: has changed while it was read; start again")
             picture = make_picture(self.windows.read(window), str(self.path), self.background)
+        advice = "leave out --tile, or shrink it"
         if picture.is_hdr:
-            raise ImageError(f"{self.path}: has high dynamic range, which is not fitted in tiles; leave out --tile, or shrink it")
+            raise ImageError(f"{self.path}: has high dynamic range, which is not fitted in tiles; {advice}")
         if picture.channels - picture.alpha not in (1, CHANNELS):
-            raise ImageError(f"{self.path}: has {picture.channels} channels, not gray or RGB; leave out --tile, or shrink it")
+            raise ImageError(f"{self.path}: has {picture.channels} channels, not gray or RGB; {advice}")
         return picture
 
 
