@@ -17,6 +17,7 @@ from fastgs.cli.images import Done, Job, process_files
 from fastgs.cli.kernels import compile_drawing
 from fastgs.cli.tiling import showing_tiles
 from fastgs.codec import FormatError, Restoration, decode_arrays, read_restoration
+from fastgs.codec.frame import MAX_SIDE
 from fastgs.definition import GaussianArrays
 from fastgs.io.pixels import Floats
 from fastgs.io.samples import Samples
@@ -25,7 +26,6 @@ from fastgs.runtime.lazy import importing
 
 # Largest image that is drawn whole: what `load_image` reads, the default of PIL.Image.MAX_IMAGE_PIXELS.
 MAX_PIXELS = 89_478_485
-MAX_SIDE = 65_535  # of an image that is drawn in strips
 # Largest number of samples that antialiasing draws, about as many as the canvas has pixels: minutes of work.
 MAX_SAMPLES = 2**30
 STRIP_PIXELS = 2**24  # size from which TIFF is written in strips, which take less memory

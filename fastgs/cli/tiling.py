@@ -24,7 +24,7 @@ from fastgs.runtime.memory import available_memory
 
 # Options of whole pictures, by their names in the arguments.
 WHOLE = ("stack", "size", "zoom", "zoom_weights", "seconds", "target_psnr", "weights", "keep_profile", "plots", "html")
-LINE_SECONDS = 4.0  # from one line of progress to the next, where stderr is no terminal
+LINE_SECONDS = 2.5  # from one line of progress to the next, where stderr is no terminal
 
 
 def add_tile(parser: Parser) -> None:

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fastgs.codec.frame import MAX_SIDE
 from fastgs.definition import Blend, check_blend
 from fastgs.fitting.options import FitOptions, check_integer
 from fastgs.initializers import DEFAULT
 from fastgs.io.pixels import Background
 
 DEFAULT_TILE = 2048  # pixels; a tile takes about as long as a photo, and less than a gigabyte
-LEAST_TILE, MOST_TILE = 128, 65_535
-MOST_SIDE = 65_535  # pixels of a canvas, as in .fgs files
+LEAST_TILE = 128
 # Starts whose density can be taken of a part of a picture as of the whole.
 INITS = ("curvature", "gradient")
 
@@ -77,8 +77,8 @@ def check_tile(tile: int) -> None:
         ValueError: It makes no sense; the message begins with "tile: ".
     """
     check_integer("tile", tile, least=LEAST_TILE)
-    if tile > MOST_TILE:
-        raise ValueError(f"tile: must be at most {MOST_TILE:,}, got {tile}")
+    if tile > MAX_SIDE:
+        raise ValueError(f"tile: must be at most {MAX_SIDE:,}, got {tile}")
 
 
 def tiles_folder(output: Path, stem: str) -> Path:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastgs.codec.frame import MAX_SIDE
 from fastgs.giant.detail import DETAILS, REACH
-from fastgs.giant.options import MOST_SIDE, GiantOptions, Progress
+from fastgs.giant.options import GiantOptions, Progress
 from fastgs.giant.source import Kind, Source, digest, read_status
 from fastgs.initializers.filters import shape_feature
 from fastgs.io.files import atomic_write, parse_json
@@ -122,8 +123,8 @@ def measure(source: Source, options: GiantOptions, progress: Progress) -> Plan:
             65,535 pixels.
     """
     height, width, tile = source.height, source.width, options.tile
-    if max(height, width) > MOST_SIDE:
-        raise ImageError(f"{source.path}: has {width} x {height} pixels; a side is at most {MOST_SIDE:,}, cut it up")
+    if max(height, width) > MAX_SIDE:
+        raise ImageError(f"{source.path}: has {width} x {height} pixels; a side is at most {MAX_SIDE:,}, cut it up")
     detail = DETAILS[options.init]
     power, uniform = detail.mixture(options.num_gaussians / (height * width))
     plan = Plan(height, width, tile, options.num_gaussians, Kind(), power, uniform, [])

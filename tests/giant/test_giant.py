@@ -46,6 +46,14 @@ def test_gaussians_are_shared_out_as_the_initializer_does(picture, init):
     np.testing.assert_allclose(plan.density(image, init).numpy(), whole.numpy(), rtol=1e-4)
 
 
+def test_gaussians_go_where_the_detail_of_the_whole_picture_is(picture, out, mosaic):
+    flat = mosaic.copy()
+    flat[:, :210] = 90
+    tifffile.imwrite(picture, flat, tile=(64, 64), photometric="rgb")
+    means = fit_giant(picture, out, OPTIONS).gaussians.means
+    assert (means[:, 0] > 205).float().mean() > 0.85
+
+
 def test_windows_of_a_plan_cover_the_picture():
     plan = Plan(300, 420, 128, 1500, Kind(3), 1.0, 0.05, [1.0] * 12)
     assert plan.halo == 55  # six spacings
