@@ -24,13 +24,14 @@ from fastgs.runtime.memory import available_memory
 
 # Options of whole pictures, by their names in the arguments.
 WHOLE = ("stack", "size", "zoom", "zoom_weights", "seconds", "target_psnr", "weights", "keep_profile", "plots", "html")
+SMALL_TILE = 512  # pixels; the smallest that is chosen where memory is short
 LINE_SECONDS = 2.5  # from one line of progress to the next, where stderr is no terminal
 
 
 def add_tile(parser: Parser) -> None:
     """Declare --tile and --pyramid."""
     tile = "fit in overlapping tiles of PIXELS a side, from disk, in memory that follows the tile; writes STEM.tif " \
-        f"(default: {DEFAULT_TILE} for a picture that would not fit in memory, else no tiles)"  # fmt: skip
+        f"(default: {DEFAULT_TILE}, or less, for a picture that would not fit in memory, else no tiles)"  # fmt: skip
     parser.add_argument("--tile", type=int, metavar="PIXELS", help=tile)
     pyramid = "with --tile, add smaller sizes to STEM.tif, for viewers of large pictures"
     parser.add_argument("--pyramid", action="store_true", help=pyramid)
@@ -93,11 +94,14 @@ def choose_tile(arguments: argparse.Namespace, paths: list[Path]) -> int | None:
     need, room = estimate_memory(height * width, arguments.num_gaussians), available_memory()
     too_large = Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS
     if (too_large and is_tiff) or (not too_large and room is not None and need > room):
+        tile = DEFAULT_TILE
+        while room is not None and tile > SMALL_TILE and estimate_memory(2 * tile**2, arguments.num_gaussians) > room:
+            tile //= 2
         known = "" if room is None else f", of {room / 1e9:.1f} GB"
         text = f"a fit of all {width} x {height} pixels takes about {need / 1e9:.1f} GB{known}"
-        print(f"fastgs: {one_line(f'{paths[0]}: {text}; it is done in tiles of {DEFAULT_TILE} (--tile)')}",
-              file=sys.stderr)  # fmt: skip
-        return DEFAULT_TILE
+        line = one_line(f"{paths[0]}: {text}; it is done in tiles of {tile} (--tile)")
+        print(f"fastgs: {line}", file=sys.stderr)
+        return tile
     return None
 
 

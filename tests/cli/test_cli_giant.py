@@ -98,9 +98,7 @@ def test_a_full_disk_loses_nothing(picture, out, predict, monkeypatch, capsys, n
 def test_a_picture_that_would_not_fit_is_fitted_in_tiles(picture, out, predict, monkeypatch, capsys, names):
     monkeypatch.setattr(tiling, "available_memory", lambda: 4 * 10**8)
     assert predict(picture, "-k", 100, "--iterations", 2, "-o", out) == 0
-    said = (
-        f"fastgs: {picture}: a fit of all 300 x 200 pixels takes about 0.6 GB, of 0.4 GB; it is done in tiles of 2048"
-    )
+    said = f"fastgs: {picture}: a fit of all 300 x 200 pixels takes about 0.6 GB, of 0.4 GB; it is done in tiles of 512"
     assert said in capsys.readouterr().err
     assert "map.tif" in names(out) and read_report(out)[0]["tiles"] == 1
     # What only whole fits can do is tried whole, as before.
