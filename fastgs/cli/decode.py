@@ -36,7 +36,7 @@ def declare(parser: Parser) -> None:
     """Declare the options of the subcommand."""
     parser.description = (
         "Draw files of Gaussians as images, at any size, with their transparency. Files that ask for restoration are "
-        "restored at the size of their canvas only. TIFF of many pixels is written in strips, which takes little memory."
+        "restored at the size of their canvas only. Large TIFF is written in strips, which takes little memory."
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help=".fgs files, or .safetensors files of `fastgs predict`")
