@@ -86,15 +86,16 @@ class Fastgs:
         """
         canvas = frame.height, frame.width
         if frame.whole:
-            return dequantize(decode_layers(frame.layers, canvas, frame.channels), *canvas, frame.channels)
-        layers, has_color = decode_cut_layers(frame.layers, frame.cut, canvas, frame.channels)
+            layers = decode_layers(frame.layers, canvas, frame.channels, frame.symbols)
+            return dequantize(layers, *canvas, frame.channels)
+        layers, has_color = decode_cut_layers(frame.layers, frame.cut, canvas, frame.channels, frame.symbols)
         return complete(dequantize(layers, *canvas, frame.channels), has_color)
 
     def bit_breakdown(self, frame: Frame) -> dict[str, int]:
         """Return the bits of the file by attribute; raise FormatError if a layer is damaged."""
         canvas = frame.height, frame.width
         bits: dict[str, float] = {}
-        for layer in bit_breakdown(frame.layers, canvas, frame.channels):
+        for layer in bit_breakdown(frame.layers, canvas, frame.channels, frame.symbols):
             for name, value in layer.items():
                 bits[name] = bits.get(name, 0) + value
         rounded = {name: round(value) for name, value in bits.items() if name != "header"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -12,10 +13,12 @@ from fastgs.codec.channels import Channels
 from fastgs.codec.effort import Effort
 from fastgs.codec.frame import Frame, read_frame, write_frame
 from fastgs.codec.layer import decode_layers, encode_layers, most_gaussians
+from fastgs.codec.learned import UnlikelyError
 from fastgs.codec.rdo import search
 from fastgs.codec.restoration import choose, correct
 from fastgs.codec.restoration_entry import RESTORATION_BYTES
 from fastgs.codec.sizing import Sizing
+from fastgs.codec.symbol_models import LATEST
 from fastgs.codec.symbols import dequantize
 from fastgs.fitting.densification import Densification, Relocation
 from fastgs.fitting.fit import Callback, HistoryEntry
@@ -176,13 +179,19 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
 def add_restoration(data: bytes, image: Tensor) -> bytes:
     """Return a file that asks for restoration if that brings it nearer to the (3, H, W) image, or else as it is."""
     frame = read_frame(data)
-    gaussians = dequantize(decode_layers(frame.layers, (frame.height, frame.width)), frame.height, frame.width)
+    canvas = frame.height, frame.width
+    gaussians = dequantize(decode_layers(frame.layers, canvas, model=frame.symbols), *canvas)
     return write_frame(replace(frame, restoration=choose(correct(gaussians), image.numpy())))
 
 
 def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) -> tuple[bytes, int]:
     """Return the file of fitted Gaussians at steps of a given coarseness, and how many Gaussians are in it."""
-    layers = search(image, gaussians, coarseness, sweeps).layers
     canvas, channels = (gaussians.height, gaussians.width), Channels(gaussians.channels, gaussians.alpha)
-    data = write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels))
-    return data, sum(len(layer.symbols) for layer in layers)
+    model = LATEST if channels.are_rgb else None
+    layers = search(image, gaussians, coarseness, sweeps, model).layers
+    frames = [Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels)]
+    if model is not None:
+        with suppress(UnlikelyError):
+            payloads = encode_layers(layers, canvas, channels, model)
+            frames.append(Frame("fastgs", *canvas, payloads, symbols=model))
+    return min(map(write_frame, frames), key=len), sum(len(layer.symbols) for layer in layers)

@@ -22,12 +22,8 @@ from numpy.typing import NDArray
 
 from fastgs.codec.surroundings_kernels import COLUMNS, COMMON, FEATURES, SHAPED
 from fastgs.codec.symbol_model_kernels import ACTIVE, COMPONENTS, LOGISTIC_BITS, MEANS, OUTPUTS, PART, WEIGHT, mix
+from fastgs.codec.symbol_models import LATEST, MODELS_OF_SYMBOLS
 from fastgs.io.checkpoints import CHECKPOINTS, read_arrays
-
-# Weights in checkpoints/ by the number of the model in a file. Files need them for ever: another model has another
-# number.
-MODELS = {1: "symbols"}
-LATEST = max(MODELS)
 
 FORMAT, VERSION = "fastgs-symbols", "1"
 GROUPS = {"shape": range(3), "color": range(3, COLUMNS)}  # columns that share the activations of neighbours
@@ -139,7 +135,7 @@ def load_model(number: int = LATEST) -> SymbolModel:
         FileNotFoundError: A file of the model is missing.
         ValueError: A file is not readable, or is no such model.
     """
-    path = Path(CHECKPOINTS) / f"{MODELS[number]}.safetensors"
+    path = Path(CHECKPOINTS) / f"{MODELS_OF_SYMBOLS[number]}.safetensors"
     arrays: dict[str, NDArray[Any]] = read_arrays(path, FORMAT, VERSION, "model of symbols")
     try:
         return SymbolModel(arrays)

@@ -28,12 +28,18 @@ def describe(layers: Sequence[Layer], canvas: tuple[int, int], model: SymbolMode
         begin_layer(around, symbols[X], symbols[Y], layer.steps, summaries)
         centers = np.array([each.center for each in summaries]) / 16
         for level in around.levels():
-            part = {"values": symbols[AREA:, level.index].T * units - centers, "units": np.tile(units, (len(level.index), 1)),
-                    "of_layer": np.tile(around.of_layer, (len(level.index), 1))}
+            part = {
+                "values": symbols[AREA:, level.index].T * units - centers,
+                "units": np.tile(units, (len(level.index), 1)),
+                "of_layer": np.tile(around.of_layer, (len(level.index), 1)),
+            }
             for name, columns in GROUPS.items():
                 part[f"each.{name}"], part[f"common.{name}"] = level.describe(model, shaped=name == "color")
                 for column in columns:
                     around.set_values(level.index, column, symbols[AREA + column, level.index])
             part["own"] = level.own()
             parts.append(part)
-    return {name: np.concatenate([p[name] for p in parts]).astype(np.float32 if name in ("values", "units") else np.int16) for name in parts[0]}
+    return {
+        name: np.concatenate([p[name] for p in parts]).astype(np.float32 if name in ("values", "units") else np.int16)
+        for name in parts[0]
+    }

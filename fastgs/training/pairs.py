@@ -178,7 +178,7 @@ def _read(path: Path) -> tuple[Floats, Floats, tuple[int, int]]:
         if frame.scheme != "fastgs" or frame.channels != RGB:
             raise FormatError("is not of RGB, or not of the scheme fastgs")
         canvas = frame.height, frame.width
-        layers = decode_layers(frame.layers, canvas, frame.channels)
+        layers = decode_layers(frame.layers, canvas, frame.channels, frame.symbols)
     except FormatError as error:
         raise ValueError(f"{path}: {error}") from error
     units = [np.tile(layer.steps.columns(), (len(layer.symbols), 1)) for layer in layers]
