@@ -142,6 +142,12 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
     Returns:
         (H, W) or (H, W, 3) pixels, or None for any other file, readable or not; `read_file` takes those.
     """
+    image = decode_plain(path)
+    return None if image is None else np.asarray(image)
+
+
+def decode_plain(path: str | Path) -> Image.Image | None:
+    """Return what `read_bytes` reads as an image of Pillow, from which parts can be cut without a copy of the whole."""
     try:
         with Image.open(path) as image:
             plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("L", "RGB")
@@ -151,7 +157,8 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
             plain = plain and not (data is not None and png.is_deep(data))
             if not plain or _read_orientation(image) != 1 or changes(_find_profile(image, data)):
                 return None
-            return np.asarray(image)
+            image.load()
+            return image
     except Exception:  # `read_file` will say what is wrong
         return None
 

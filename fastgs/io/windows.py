@@ -18,15 +18,15 @@ from typing_extensions import override
 from fastgs.io import png, tiff
 from fastgs.io.color import check_profile
 from fastgs.io.pixels import FLIPS, ImageError, Pixels, UnsupportedError, scale_to_unit, warn
-from fastgs.io.reading import explain, read_bytes, read_file
+from fastgs.io.reading import decode_plain, explain, read_file
 from fastgs.runtime import threads
 from fastgs.runtime.memory import available_memory
 
 # Largest strip or tile of a file in bytes, decoded: a file of larger ones is decoded whole.
 MOST_SEGMENT_BYTES = 2**28
 # Memory in bytes for each pixel while PNG or JPEG of 8 bits without transparency, or any other file, is decoded whole:
-# 10.2, and up to 31 (JPEG 2000, PNG of 16 bits) were measured for RGB.
-PER_PLAIN_PIXEL, PER_PIXEL = 11, 40
+# 4.2, and up to 31 (JPEG 2000, PNG of 16 bits) were measured for RGB.
+PER_PLAIN_PIXEL, PER_PIXEL = 5, 40
 
 
 class Window(NamedTuple):
@@ -139,7 +139,7 @@ def _any_number_of_pixels() -> Iterator[None]:
 
 
 def _is_plain_photo(path: str | Path) -> bool:
-    """Tell by its header whether `read_bytes` reads a file, about."""
+    """Tell by its header whether `decode_plain` reads a file, about."""
     with suppress(Exception), _any_number_of_pixels(), Image.open(path) as image:
         if image.format not in ("JPEG", "PNG") or image.mode not in ("L", "RGB") or image.has_transparency_data:
             return False
@@ -156,11 +156,13 @@ class _WholeWindows(Windows):
         if size is not None:
             self._announce(path, size[0] * size[1])
         with _any_number_of_pixels():
-            self._bytes = read_bytes(path)
-            self._pixels = None if self._bytes is not None else check_profile(read_file(path), str(path))
-        whole = self._bytes if self._pixels is None else self._pixels.colors
-        assert whole is not None
-        self.height, self.width = whole.shape[:2]
+            self._plain = decode_plain(path)
+            self._pixels = None if self._plain is not None else check_profile(read_file(path), str(path))
+        if self._plain is not None:
+            self.width, self.height = self._plain.size
+        else:
+            assert self._pixels is not None
+            self.height, self.width = self._pixels.colors.shape[:2]
 
     @staticmethod
     def _announce(path: str | Path, pixels: int) -> None:
@@ -174,10 +176,12 @@ class _WholeWindows(Windows):
 
     @override
     def read(self, window: Window) -> Pixels:
-        rows, columns = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
-        if self._bytes is not None:
-            return Pixels(scale_to_unit(np.atleast_3d(self._bytes[rows, columns]), 8))
+        bottom, right = window.top + window.height, window.left + window.width
+        if self._plain is not None:
+            part = np.asarray(self._plain.crop((window.left, window.top, right, bottom)))
+            return Pixels(scale_to_unit(np.atleast_3d(part), 8))
         assert self._pixels is not None
+        rows, columns = slice(window.top, bottom), slice(window.left, right)
         alpha = self._pixels.alpha
         return replace(
             self._pixels,
@@ -187,7 +191,7 @@ class _WholeWindows(Windows):
 
     @override
     def close(self) -> None:
-        self._bytes = self._pixels = None
+        self._plain = self._pixels = None
 
 
 def _open_tiff(path: str | Path) -> Windows | None:
