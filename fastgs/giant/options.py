@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgs.codec.frame import MAX_SIDE
-from fastgs.definition import Blend, check_blend
+from fastgs.definition import Backend, Blend, check_blend
 from fastgs.fitting.options import FitOptions, check_integer
 from fastgs.initializers import DEFAULT
 from fastgs.io.pixels import Background
@@ -48,7 +48,7 @@ class GiantOptions:
     blend: Blend = "normalized"
     loss: str = "mse"
     background: Background | None = None
-    backend: str = "auto"
+    backend: Backend = "auto"
 
     def __post_init__(self) -> None:
         check_integer("num_gaussians", self.num_gaussians, least=1)
@@ -61,7 +61,7 @@ class GiantOptions:
 
     def fit(self) -> FitOptions:
         """Return the options of the fit of a tile."""
-        return FitOptions(iterations=self.iterations, loss=self.loss, backend=self.backend)  # type: ignore[arg-type]
+        return FitOptions(iterations=self.iterations, loss=self.loss, backend=self.backend)
 
     def record(self) -> dict[str, Any]:
         """Return the options as they are compared before tiles of an earlier run are taken over."""

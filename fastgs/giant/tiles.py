@@ -157,30 +157,12 @@ def _fit_tile(
     start = time.perf_counter()
     window = plan.window(index)
     image = plan.kind.conform(source.picture(window))
-    density = plan.density(image, options.init)
-    started, covered, done = _take_over(plan, index, window, tiles)
-    inside = _contains(plan.core(index), *_places(window))
-    missing = count - int((plan.tile_of(started.means) == index).sum())
-    if index == plan.count - 1:
-        started = _thin_out(started, count)
-        covered = covered if bool((inside & ~covered).any()) else done
-    free = torch.where(covered, 0, density)
-    mass, total = (each.sum(dtype=torch.float64).item() for each in (free[inside], free))
-    number = max(0, round(missing * total / mass)) if mass > 0 else 0
-    canvas = window.height, window.width
-    corner = torch.tensor([window.left, window.top], dtype=torch.float64)
-    frozen = _move(_select(tiles.gaussians, _reaching(tiles.gaussians, window)), -corner, *canvas)
-    started = _move(started, -corner, *canvas)
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([options.seed, index]).generate_state(1)[0]))
-    if number:
-        # Errors that are diffused may make a place where the density is 0, so shapes follow from that of all pixels.
-        means = sample(free, number, generator=generator)
-        placed = gaussians_at(means, image, density / total)
-        started = _join([started, replace(placed, blend=options.blend, alpha=plan.kind.alpha)])
-    del density, free
+    corner = torch.tensor([window.left, window.top], dtype=torch.float64)
+    frozen = _move(_select(tiles.gaussians, _reaching(tiles.gaussians, window)), -corner, window.height, window.width)
+    placed = _place(image, plan, options, index, count, tiles, generator)
     method = make_method(INITIALIZERS[options.init], options.blend)
-    device = work_device(image.device, options.backend)  # type: ignore[arg-type]
-    fit = options.fit()
+    device = work_device(image.device, options.backend)
     seconds_init = time.perf_counter() - start
 
     def show(entry: HistoryEntry) -> None:
@@ -188,7 +170,7 @@ def _fit_tile(
         progress(share, f", iteration {entry.iteration} of {options.iterations}, {entry.psnr:.2f} dB")
 
     fitted = method.refine(
-        image.to(device), started.to(device), fit, generator=generator, frozen=frozen.to(device), callback=show
+        image.to(device), placed.to(device), options.fit(), generator=generator, frozen=frozen.to(device), callback=show
     )
     found = _move(fitted.gaussians.to("cpu"), corner, plan.height, plan.width)
     first, last = fitted.history[0], fitted.history[-1]
@@ -196,6 +178,48 @@ def _fit_tile(
     kept, margin = _select(found, given), _select(found, ~given)
     pixels = window.height * window.width
     return kept, margin, TileRecord(len(kept), pixels, first.psnr, last.psnr, seconds_init, last.seconds)
+
+
+def _place(
+    image: Tensor,
+    plan: Plan,
+    options: GiantOptions,
+    index: int,
+    count: int,
+    tiles: Tiles,
+    generator: torch.Generator,
+) -> Gaussians:
+    """Return the Gaussians that the fit of a tile begins with: those of margins of tiles before, and new ones.
+
+    Args:
+        image: (C, H, W) tile with its margin.
+        plan: Plan of the fit.
+        options: Options of the fit.
+        index: Number of the tile.
+        count: Number of Gaussians for the tile without its margin.
+        tiles: Tiles before.
+        generator: Random generator of the places.
+
+    Returns:
+        Gaussians in pixels of the window.
+    """
+    window, is_last = plan.window(index), index == plan.count - 1
+    taken, covered, done = _take_over(plan, index, window, tiles)
+    missing = count - int((plan.tile_of(taken.means) == index).sum())
+    inside = _contains(plan.core(index), *_places(window))
+    if is_last:  # what is missing goes anywhere, so that the number is exact
+        taken = _thin_out(taken, count)
+        covered = covered if bool((inside & ~covered).any()) else done
+    density = plan.density(image, options.init)
+    free = torch.where(covered, 0, density)
+    mass, total = (each.sum(dtype=torch.float64).item() for each in (free[inside], free))
+    number = max(0, round(missing * total / mass)) if mass > 0 else 0
+    placed = _move(taken, -torch.tensor([window.left, window.top], dtype=torch.float64), window.height, window.width)
+    if not number:
+        return placed
+    # Errors that are diffused may make a place where the density is 0, so shapes follow from that of all pixels.
+    new = gaussians_at(sample(free, number, generator=generator), image, density / total)
+    return _join([placed, replace(new, blend=options.blend, alpha=plan.kind.alpha)])
 
 
 def _take_over(plan: Plan, index: int, window: Window, tiles: Tiles) -> tuple[Gaussians, Tensor, Tensor]:

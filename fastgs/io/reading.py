@@ -158,7 +158,8 @@ def decode_plain(path: str | Path) -> Image.Image | None:
             if not plain or _read_orientation(image) != 1 or changes(_find_profile(image, data)):
                 return None
             image.load()
-            return image
+            decoded: Image.Image = image
+            return decoded
     except Exception:  # `read_file` will say what is wrong
         return None
 
