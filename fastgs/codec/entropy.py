@@ -10,7 +10,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import constriction
 import numpy as np
@@ -25,6 +25,7 @@ TOTAL = 1 << 24
 _RAW_BITS = 16  # bits of a uniform number that are coded in one piece
 _FLOOR = 10  # 2^-10 of the probability is shared evenly, so that no symbol of a bell takes very many bits
 _TAIL = 8  # last bytes of a stream, which its last bits may touch; `Encoder.finish` tries to leave them out
+_WORD, _STATE = 4, 2  # bytes of a word of the coder, and words of its state
 _MAX_COUNT = 48  # largest half octave of a count in a histogram
 
 _stream = constriction.stream
@@ -87,12 +88,28 @@ def bell(width: float, doublings: int, bound: int) -> Table:
     return Table.of(weights + (int(weights.sum()) >> _FLOOR) // len(weights) + 1, -bound)
 
 
+class _Written(NamedTuple):
+    """What was written at once.
+
+    Attributes:
+        index: (n,) indices into a model.
+        model: Model of constriction, or a family of models with parameters.
+        parameters: Parameters of the models.
+        place: Place in the stream, as `RangeDecoder.seek` takes it.
+    """
+
+    index: IntArray
+    model: Any
+    parameters: tuple[NDArray[np.float64], ...]
+    place: tuple[int, Any]
+
+
 @dataclass
 class Encoder:
     """Encodes integers into bytes."""
 
     _coder: Any = field(default_factory=_stream.queue.RangeEncoder)
-    _written: list[tuple[IntArray, Any, tuple[NDArray[np.float64], ...]]] = field(default_factory=list)
+    _written: list[_Written] = field(default_factory=list)
 
     def symbols(self, symbols: IntArray, table: Table) -> None:
         """Write symbols of a table."""
@@ -133,16 +150,20 @@ class Encoder:
 
     def _write(self, index: IntArray, model: Any, *parameters: NDArray[np.float64]) -> None:
         """Write indices into a model of constriction, or a family of models with parameters."""
+        self._written.append(_Written(index, model, parameters, self._coder.pos()))
         self._coder.encode(index.astype(np.int32), model, *parameters)
-        self._written.append((index, model, parameters))
 
     def _decodes(self, data: bytes) -> bool:
-        """Tell whether a decoder reads from these bytes what was written."""
+        """Tell whether a decoder reads from the last of these bytes what was written; the others are as they were."""
+        words = (len(data) - _TAIL) // _WORD - _STATE
+        last = next((place for place, each in enumerate(self._written) if each.place[0] > words), len(self._written))
+        rest = self._written[max(last - 1, 0) :]
         decoder = Decoder(data)
         try:
+            if rest:
+                decoder.seek(rest[0].place)
             return all(
-                np.array_equal(decoder.read(len(index), model, *parameters), index)
-                for index, model, parameters in self._written
+                np.array_equal(decoder.read(len(each.index), each.model, *each.parameters), each.index) for each in rest
             )
         except FormatError:
             return False
@@ -202,6 +223,10 @@ class Decoder:
         """Read one number that `Encoder.number` wrote."""
         length = int(self.raw(1, 6)[0])
         return (1 << length >> 1) + int(self.raw(1, max(length - 1, 0))[0])
+
+    def seek(self, place: tuple[int, Any]) -> None:
+        """Go on at a place that the encoder was at, as constriction has it."""
+        self._coder.seek(*place)
 
     def copy(self) -> Decoder:
         """Return a decoder at the same place."""

@@ -189,9 +189,9 @@ def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) 
     canvas, channels = (gaussians.height, gaussians.width), Channels(gaussians.channels, gaussians.alpha)
     model = LATEST if channels.are_rgb else None
     layers = search(image, gaussians, coarseness, sweeps, model).layers
-    frames = [Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels)]
+    count = sum(len(layer.symbols) for layer in layers)
     if model is not None:
         with suppress(UnlikelyError):
             payloads = encode_layers(layers, canvas, channels, model)
-            frames.append(Frame("fastgs", *canvas, payloads, symbols=model))
-    return min(map(write_frame, frames), key=len), sum(len(layer.symbols) for layer in layers)
+            return write_frame(Frame("fastgs", *canvas, payloads, symbols=model)), count
+    return write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels)), count

@@ -80,7 +80,7 @@ SWEEPS = 10
 # symbols, as what it saves goes into finer steps; whole Gaussians are kept for less, since busy photos would lose all
 # of theirs.
 PRICE = 2.0
-WORTH = 0.2
+WORTH = 0.45
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
 MIDDLE = 512  # largest symbol by magnitude, except for positions, unless steps are too fine for that
