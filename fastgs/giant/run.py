@@ -114,7 +114,7 @@ def fit_giant(
     """
     path, output = Path(path), Path(output)
     folder = tiles_folder(output, path.stem)
-    with open_source(path, options.background) as source:
+    with open_source(path, options.background, folder) as source:
         plan = load_or_measure(source, options, folder, _part(progress, 0, _MEASURING))
         resumed = len(Tiles(plan, options, folder).records)
         tiles = fit_tiles(source, plan, options, folder, _part(progress, _MEASURING, _FITTING))

@@ -106,16 +106,22 @@ class Source:
 
 
 @contextmanager
-def open_source(path: str | Path, background: Background | None = None) -> Iterator[Source]:
+def open_source(path: str | Path, background: Background | None = None, copies: Path | None = None) -> Iterator[Source]:
     """Open a picture to read windows of it.
+
+    Args:
+        path: The file.
+        background: Colour that transparent pixels are composited on; None keeps transparency.
+        copies: Folder for a copy, see `fastgs.io.windows.open_windows`.
 
     Raises:
         ImageError: The file cannot be read, see `fastgs.io.windows.open_windows`.
+        OSError: The copy cannot be written.
     """
     path = Path(path)
     with explaining(path):
         status = read_status(path)
-    with open_windows(path) as windows:
+    with open_windows(path, copies) as windows:
         yield Source(path, windows, background, status)
 
 

@@ -26,6 +26,8 @@ _GRAY_MODES, _COLOR_MODES = ("L", "LA"), ("RGB", "RGBA")
 # Formats whose bytes tell more than Pillow does: depths, transparency, code points of colours.
 _REREAD = ("PNG", "TIFF", "JPEG2000", "AVIF", "BMP")
 
+_HEAD = 2**24  # bytes that hold all that stands before the pixels
+
 _XYZE = re.compile(rb"^FORMAT *= *32-bit_rle_xyze *$", re.MULTILINE)  # in the header of a Radiance picture
 
 _open_lock = threading.Lock()
@@ -150,12 +152,7 @@ def decode_plain(path: str | Path) -> Image.Image | None:
     """Return what `read_bytes` reads as an image of Pillow, from which parts can be cut without a copy of the whole."""
     try:
         with Image.open(path) as image:
-            plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("L", "RGB")
-            plain = plain and not image.has_transparency_data and image.width * image.height > 0
-            plain = plain and image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf"))
-            data = _undecoded_bytes(image)
-            plain = plain and not (data is not None and png.is_deep(data))
-            if not plain or _read_orientation(image) != 1 or changes(_find_profile(image, data)):
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")) or not is_plain(image):
                 return None
             image.load()
             decoded: Image.Image = image
@@ -164,8 +161,19 @@ def decode_plain(path: str | Path) -> Image.Image | None:
         return None
 
 
-def _undecoded_bytes(image: Image.Image) -> bytes | None:
-    """Return the bytes of a file of a format in `_REREAD` that Pillow has opened but not decoded; else None."""
+def is_plain(image: Image.Image) -> bool:
+    """Tell by its header whether an image that Pillow has opened is one that `read_bytes` reads."""
+    plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("L", "RGB")
+    if not plain or image.has_transparency_data or image.width * image.height == 0:
+        return False
+    head = _undecoded_bytes(image, _HEAD)
+    if head is not None and png.is_deep(head):
+        return False
+    return _read_orientation(image) == 1 and not changes(_find_profile(image, head))
+
+
+def _undecoded_bytes(image: Image.Image, most: int = -1) -> bytes | None:
+    """Return the bytes of a file that Pillow has opened but not decoded, all or so many; None if not in `_REREAD`."""
     if not isinstance(image, ImageFile.ImageFile) or image.format not in _REREAD:
         return None
     stream: Any = getattr(image, "fp", None)
@@ -173,7 +181,7 @@ def _undecoded_bytes(image: Image.Image) -> bytes | None:
         return None
     place = stream.tell()
     stream.seek(0)
-    data: bytes = stream.read()
+    data: bytes = stream.read(most)
     stream.seek(place)
     return data
 

@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from typing_extensions import override
 
-from fastgs.io import png, tiff
+from fastgs.io import tiff
 from fastgs.io.color import check_profile
+from fastgs.io.files import atomic_write
 from fastgs.io.pixels import FLIPS, ImageError, Pixels, UnsupportedError, scale_to_unit, warn
-from fastgs.io.reading import decode_plain, explain, read_file
+from fastgs.io.reading import decode_plain, explain, is_plain, read_file
 from fastgs.runtime import threads
 from fastgs.runtime.memory import available_memory
 
 # Largest strip or tile of a file in bytes, decoded: a file of larger ones is decoded whole.
 MOST_SEGMENT_BYTES = 2**28
-# Memory in bytes for each pixel while PNG or JPEG of 8 bits without transparency, or any other file, is decoded whole:
-# 4.2, and up to 31 (JPEG 2000, PNG of 16 bits) were measured for RGB.
+MOST_WHOLE_BYTES = 2**28  # memory that it takes without a word to decode a file whole
+# Memory in bytes for each pixel while an opaque PNG, JPEG or WebP file of sRGB, or any other one, is decoded whole: 4.2
+# (WebP 16), and up to 31 (JPEG 2000, PNG of 16 bits) were measured for RGB.
 PER_PLAIN_PIXEL, PER_PIXEL = 5, 40
 
 
@@ -68,14 +70,16 @@ class Windows(Protocol):
 
 
 @contextmanager
-def open_windows(path: str | Path) -> Iterator[Windows]:
+def open_windows(path: str | Path, copies: Path | None = None) -> Iterator[Windows]:
     """Open a picture to read windows of it.
 
-    TIFF files in tiles or strips, and uncompressed ones, take memory for the windows only. Other files are decoded
-    whole; a warning (`ImageWarning`) says how much memory that takes.
+    TIFF files in tiles or strips, and uncompressed ones, take memory for the windows only, and so do large opaque PNG,
+    JPEG and WebP files of sRGB where pyvips is installed (the extra `fastgs[giant]`), which copies them to such TIFF.
+    Other files are decoded whole; a warning (`ImageWarning`) says how much memory that takes.
 
     Args:
         path: File of any kind that `fastgs.io.picture.read_picture` reads as an image.
+        copies: Folder for the copy, which is left there; without it there are none. It is made if needed.
 
     Yields:
         The picture; it is closed at the end.
@@ -84,16 +88,42 @@ def open_windows(path: str | Path) -> Iterator[Windows]:
         ImageError: The file is missing, a folder, unreadable, damaged, cut short, not an image, or of a kind that is
             not supported; or it must be decoded whole, and the memory does not suffice. The message begins with the
             path.
+        OSError: The copy cannot be written.
 
     Example:
         with open_windows("map.tif") as picture:
             pixels = picture.read(Window(0, 0, 512, 512))
     """
-    windows = _open_tiff(path) or _WholeWindows(path)
+    windows = _open_tiff(path)
+    if windows is None and copies is not None and (copy := _copy(Path(path), copies)) is not None:
+        windows = _open_tiff(copy)
+    windows = windows or _WholeWindows(path)
     try:
         yield windows
     finally:
         windows.close()
+
+
+def _copy(path: Path, folder: Path) -> Path | None:
+    """Return a copy of a large file as TIFF in tiles, made if it is not there yet; None if that is not possible.
+
+    Its name follows the size and the time of the file, so that it is never one of another content.
+    """
+    size = read_size(path)
+    if size is None or size[0] * size[1] * PER_PLAIN_PIXEL <= MOST_WHOLE_BYTES or not _is_plain_photo(path):
+        return None
+    try:
+        import pyvips
+    except Exception:  # it is missing, or its library cannot be loaded
+        return None
+    status = path.stat()
+    copy = folder / f"picture-{status.st_size}-{status.st_mtime_ns}.tif"
+    if not copy.exists():
+        folder.mkdir(exist_ok=True)
+        with atomic_write(copy) as temporary, explaining(path):
+            image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
+            image.tiffsave(str(temporary), tile=True, tile_width=256, tile_height=256, compression="lzw", bigtiff=True)
+    return copy
 
 
 @contextmanager
@@ -139,12 +169,9 @@ def _any_number_of_pixels() -> Iterator[None]:
 
 
 def _is_plain_photo(path: str | Path) -> bool:
-    """Tell by its header whether `decode_plain` reads a file, about."""
+    """Tell by its header whether `decode_plain` reads a file of whatever size."""
     with suppress(Exception), _any_number_of_pixels(), Image.open(path) as image:
-        if image.format not in ("JPEG", "PNG") or image.mode not in ("L", "RGB") or image.has_transparency_data:
-            return False
-        with open(path, "rb") as file:
-            return image.format == "JPEG" or not png.is_deep(file.read(64))
+        return is_plain(image)
     return False  # what is wrong is said when the picture is read
 
 
@@ -171,7 +198,7 @@ class _WholeWindows(Windows):
         text = f"is decoded whole, which takes about {need / 1e9:.1f} GB"
         if room is not None and need > room:
             raise ImageError(f"{path}: {text}, of {room / 1e9:.1f} GB; convert it to TIFF in tiles, which is not")
-        if need > MOST_SEGMENT_BYTES:
+        if need > MOST_WHOLE_BYTES:
             warn(str(path), f"{text}; TIFF in tiles is not")
 
     @override

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from image_files import ASSOCIATED, BLACK_IS_ZERO, DEFLATE, PALETTE, RGB, UNASSOCIATED, WHITE_IS_ZERO, icc_chunk, tiff
 from load_checks import save_bytes
+from optional import import_or_skip
 from PIL import Image
 from skimage import data
 
@@ -97,7 +98,7 @@ def test_whole_files_say_how_much_memory_they_take(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match=r"a\.png: is decoded whole, which takes about .* GB; convert it to TIFF"):
         open_windows(tmp_path / "a.png").__enter__()
     monkeypatch.setattr(windows, "available_memory", lambda: None)
-    monkeypatch.setattr(windows, "MOST_SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(windows, "MOST_WHOLE_BYTES", 1000)
     with pytest.warns(ImageWarning, match=r"a\.png: is decoded whole, which takes about 0\.0 GB"):
         assert_windows_are_crops(tmp_path / "a.png")
 
@@ -138,3 +139,22 @@ def test_size_is_read_from_the_header(tmp_path):
     Image.fromarray(samples(3)).save(tmp_path / "a.png")
     assert read_size(tmp_path / "a.png") == (HEIGHT, WIDTH, False)
     assert read_size(save_bytes(tmp_path, "b.png", icc_chunk(b""))) is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_large_photos_are_copied_to_tiles_where_pyvips_is(tmp_path, monkeypatch, suffix):
+    import_or_skip("pyvips")
+    monkeypatch.setattr(windows, "MOST_WHOLE_BYTES", 1000)
+    path, copies = tmp_path / f"a{suffix}", tmp_path / "copies"
+    Image.fromarray(np.ascontiguousarray(data.chelsea()[:200, :300])).save(path)
+    whole = read_file(path).colors
+    for _ in range(2):  # the second time, the copy is there
+        with open_windows(path, copies) as picture:
+            assert isinstance(picture, windows._TiffWindows)
+            part = picture.read(Window(50, 100, 90, 80)).colors
+        assert np.abs(part - whole[50:140, 100:180]).max() <= (0 if suffix == ".png" else 2.1 / 255)
+        assert len(list(copies.iterdir())) == 1
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ImageError, match=rf"a\{suffix}: cannot be decoded"):
+        open_windows(path, copies).__enter__()
+    assert len(list(copies.iterdir())) == 1
