@@ -194,12 +194,14 @@ class _WholeWindows(Windows):
     @staticmethod
     def _announce(path: str | Path, pixels: int) -> None:
         """Say how much memory the whole picture takes, or that there is not so much."""
-        need, room = pixels * (PER_PLAIN_PIXEL if _is_plain_photo(path) else PER_PIXEL), available_memory()
+        plain = _is_plain_photo(path)
+        need, room = pixels * (PER_PLAIN_PIXEL if plain else PER_PIXEL), available_memory()
         text = f"is decoded whole, which takes about {need / 1e9:.1f} GB"
+        way = "convert it to TIFF in tiles, which is not" + (", or: pip install 'fastgs[giant]'" if plain else "")
         if room is not None and need > room:
-            raise ImageError(f"{path}: {text}, of {room / 1e9:.1f} GB; convert it to TIFF in tiles, which is not")
+            raise ImageError(f"{path}: {text}, of {room / 1e9:.1f} GB; {way}")
         if need > MOST_WHOLE_BYTES:
-            warn(str(path), f"{text}; TIFF in tiles is not")
+            warn(str(path), f"{text}; to take less, {way}")
 
     @override
     def read(self, window: Window) -> Pixels:
