@@ -14,7 +14,7 @@ PACKAGE = Path(fastgs.__file__).parent
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
     {"io", "runtime", "nearest", "definition"},
-    {"gaussians"},
+    {"gaussians", "jobs"},
     {"metrics", "render", "visualize", "data", "page"},
     {"initializers"},
     {"models", "fitting"},
@@ -118,6 +118,7 @@ SPEAKERS = {
     "cli.splats_evaluating": ["splats evaluate"],
     "cli.coding": ["encode", "decode"],
     "cli.images": ["predict", "encode"],
+    "cli.processing": ["predict", "encode"],
     "cli.workers": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],
     "methods.arguments": ["predict"],

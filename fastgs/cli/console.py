@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
     from fastgs.fitting.fit import HistoryEntry
+    from fastgs.io.places import Place
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -62,6 +63,11 @@ def one_line(text: str) -> str:
 def say_error(text: str) -> None:
     """Print one line on stderr."""
     print(f"fastgs: error: {one_line(text)}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Print one line on stderr about how things stand."""
+    print(f"fastgs: {one_line(text)}", file=sys.stderr)
 
 
 def say_warning(text: str) -> None:
@@ -124,25 +130,33 @@ def _identify(path: Path) -> tuple[int, int] | None:
 
 
 def check_outputs(
-    outputs: Iterable[Path], inputs: set[tuple[int, int]], written: Mapping[Path, Path], option: str = "--output"
+    place: Place,
+    outputs: Iterable[str],
+    inputs: set[tuple[int, int]],
+    written: Mapping[str, str],
+    option: str = "--output",
 ) -> None:
-    """Check that no output overwrites an input, a folder, or what this run has written for another input.
+    """Check that no output overwrites an input, a folder, or what was written for another input.
 
     Args:
-        outputs: Paths to write.
+        place: Folder of the outputs.
+        outputs: Names of the files to write.
         inputs: Identities of the inputs of the run, from `identities`.
-        written: Paths that the run has written so far, with the input of each.
+        written: Names that were written so far, with the input of each.
         option: Option that says where outputs go, for messages.
 
     Raises:
         ValueError: An output would overwrite something.
     """
-    for output in outputs:
-        if output in written:
-            raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
-        if output.is_dir():
+    for name in outputs:
+        output = place.file(name)
+        if name in written:
+            raise ValueError(f"would overwrite {output}, made from {written[name]}; rename it or run it by itself")
+        if not place.is_local:
+            continue
+        if place.path(name).is_dir():
             raise ValueError(f"cannot write {output}, which is a folder; choose another {option}")
-        if _identify(output) in inputs:
+        if _identify(place.path(name)) in inputs:
             raise ValueError(f"would overwrite the input {output}; choose another {option}")
 
 
@@ -192,7 +206,10 @@ class Failures(list[object]):
 
     Attributes:
         for_memory: Message for failures from lack of memory, with that advice.
+        reason: Reason of the last failure.
     """
+
+    reason = ""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         super().__init__()
@@ -232,6 +249,7 @@ def reporting(subject: object, failures: Failures) -> Iterator[None]:
             case _:
                 raise
         say_error(f"{subject}: {reason}")
+        failures.reason = reason
         failures.append(subject)
 
 

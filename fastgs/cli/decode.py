@@ -11,12 +11,14 @@ from PIL import Image
 
 from fastgs.cli.coding import output_folder, read_fgs
 from fastgs.cli.console import Failures, Parser
-from fastgs.cli.images import Done, Job, process_files
 from fastgs.cli.kernels import compile_drawing
+from fastgs.cli.processing import Done, Job, process_files
 from fastgs.codec import FormatError, decode_arrays
 from fastgs.definition import GaussianArrays
+from fastgs.io.places import Place
 from fastgs.io.samples import Samples
 from fastgs.io.writing import choose_suffix, write_picture
+from fastgs.jobs.sources import Source
 from fastgs.runtime.lazy import importing
 
 MAX_PIXELS = 89_478_485  # largest image that `load_image` reads, the default of PIL.Image.MAX_IMAGE_PIXELS
@@ -50,8 +52,8 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
     folder = output_folder(parser, arguments.output, len(files) > 1, suffixes)
 
-    def plan(paths: list[Path], label: str) -> Job:
-        (path,) = paths
+    def plan(sources: list[Source], label: str) -> Job:
+        path = Path(sources[0].location)
         data = read_fgs(path, arguments.bytes)
         start = time.perf_counter()
         gaussians = _decode_gaussians(data, arguments.partial or arguments.bytes is not None)
@@ -61,14 +63,15 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
         suffix = choose_suffix(picture, arguments.bits)
         output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
 
-        def run() -> Done:
-            write_picture(output, picture, bits=arguments.bits)
+        def run(stage: Path) -> Done:
+            write_picture(stage / output.name, picture, bits=arguments.bits)
             size = " x ".join(map(str, picture.values.shape[:0:-1]))
             return Done(f"{path} -> {output}  {size}  {len(gaussians)} Gaussians  {seconds:.2f} s")
 
-        return Job([output], run)
+        return Job([output.name], run)
 
-    return process_files([[path] for path in files], plan, Failures(parser))
+    place = Place(str(arguments.output.parent if folder is None else folder))
+    return process_files([[Source(str(path))] for path in files], plan, Failures(parser), place)
 
 
 def _region(text: str) -> tuple[int, int, int, int]:

@@ -1,0 +1,465 @@
+"""The loop of subcommands that take files: each one that can be processed is, and the others are listed."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import closing, contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from fastgs.cli.console import (
+    FAILED,
+    Failures,
+    Parser,
+    announce,
+    batch_progress,
+    check_outputs,
+    identities,
+    reporting,
+    say,
+    say_error,
+    showing_warnings,
+)
+from fastgs.cli.images import list_sources
+from fastgs.io.files import exclusive
+from fastgs.io.places import Place
+from fastgs.io.records import format_records, write_records
+from fastgs.jobs.journal import Journal, Line, OtherSettingsError, Part, Throttle, is_done, join_digests
+from fastgs.jobs.sources import Source
+
+# Number of times that a process may die on one image before that is set aside.
+TRIES = 3
+# Number of images from which on the end of a run is summed up: the lines about fewer are still to be seen.
+MANY = 10
+
+
+class Done(NamedTuple):
+    """Work that was done.
+
+    Attributes:
+        line: Line to print.
+        record: Record for the report of the run; None if there is none.
+    """
+
+    line: str
+    record: Mapping[str, Any] | None = None
+
+
+class Job(NamedTuple):
+    """Work on input files, ready to be done.
+
+    Attributes:
+        outputs: Names of the files to write; none may be an input, or the output of other work.
+        run: Callable that does the work, and writes these files to a folder.
+    """
+
+    outputs: list[str]
+    run: Callable[[Path], Done]
+
+
+# Input files, label for the progress bar -> work on them. It is picklable where several processes may work.
+Plan = Callable[[list[Source], str], Job]
+
+
+class Engine(Protocol):
+    """Function that runs tasks as `fastgs.runtime.pool.outcomes` does."""
+
+    def __call__(
+        self, tasks: Sequence[_Item], measure: Callable[[_Item], _Result], workers: int
+    ) -> Generator[tuple[_Item, Callable[[], _Result]], None, None]:
+        """Run tasks, and yield the outcome of each."""
+
+
+def process_images(
+    parser: Parser,
+    arguments: argparse.Namespace,
+    plan: Plan,
+    count_workers: Callable[[list[Source]], int],
+    place: Place,
+    settings: Mapping[str, Any],
+    together: str | None = None,
+    report: bool = False,
+) -> int:
+    """Process every image that can be, and say which could not.
+
+    Args:
+        parser: Parser of the subcommand, which has the options of `add_images` and `add_job`.
+        arguments: Its arguments.
+        plan: Callable that prepares the work on one image, or on all of them.
+        count_workers: Callable that returns the number of processes for the images.
+        place: Folder for the outputs.
+        settings: Everything that decides about the results.
+        together: Name of all images as one subject, which is processed once; by default each is processed alone.
+        report: True to write report.json, the records of what was done.
+
+    Returns:
+        The exit code.
+    """
+    failures = Failures(parser)
+    sources = list_sources(arguments, failures)
+    part: Part = arguments.shard
+    name = part.name("report", ".json") if report else None
+    if together is not None:
+        return FAILED if failures else process_files([sources], plan, failures, place, together, report=name)
+    sources = [sources[number] for number in part.select(len(sources))]
+    journal = None
+    if len(sources) > 1 or arguments.resume or part.total > 1:
+        journal = open_journal(parser, arguments, place, settings)
+    workers = count_workers(sources) if len(sources) > 1 else 1
+    groups = [[source] for source in sources]
+    return process_files(groups, plan, failures, place, workers=workers, report=name, journal=journal)
+
+
+def open_journal(parser: Parser, arguments: argparse.Namespace, place: Place, settings: Mapping[str, Any]) -> Journal:
+    """Open the journal of a job; exit with one line if it cannot be gone on with."""
+    try:
+        return Journal(place, arguments.shard.name("jobs", ".jsonl"), settings, arguments.resume)
+    except OtherSettingsError as error:
+        parser.error(
+            f"argument --resume: {error}; give the same settings or another --output, or begin anew without --resume"
+        )
+    except ValueError as error:
+        parser.error(f"argument --resume: {error}")
+    except OSError as error:
+        parser.error(f"argument --resume: {place} cannot be read ({error.strerror or error})")
+
+
+def process_files(
+    groups: Sequence[list[Source]],
+    plan: Plan,
+    failures: Failures,
+    place: Place,
+    subject: str | None = None,
+    workers: int = 1,
+    report: str | None = None,
+    journal: Journal | None = None,
+) -> int:
+    """Do the work on every group of input files that it can be done on, and say on which it could not.
+
+    Args:
+        groups: Files that are processed together.
+        plan: Callable that prepares the work on a group.
+        failures: List of what failed, also before.
+        place: Folder for the outputs.
+        subject: Name of a group in messages; by default that of its first file.
+        workers: Number of processes, each of which takes the next group; with one, it is this one.
+        report: Name of the file for the records of what was done, in the order of the groups; it is written from time
+            to time, and at the end.
+        journal: Journal of what is done; None for work that is not resumed.
+
+    Returns:
+        The exit code.
+    """
+    items = _make_items(groups, subject, journal)
+    results = _Results(failures, place, report, journal)
+    workers = min(workers, len(items))
+    apart, rest = _split(items) if workers > 1 else ([], items)
+    # Links to inputs count only where files are on this disk.
+    inputs = identities(Path(each.location) for group in groups for each in group if not each.is_remote)
+    with _open_stage(place, journal) as stage:
+        if stage is None:
+            say_error(f"{place}: another run of this job is at work; wait for its end, or choose another --output")
+            return FAILED
+        work = _Work(plan, place, stage, inputs, failures.empty(), journal is not None)
+        try:
+            if apart:
+                from fastgs.runtime.pool import outcomes  # deferred: brings in what starts processes
+
+                with batch_progress(len(items)) as show:
+                    _process_apart(apart, work, results, workers, outcomes, show)
+            for item in rest:
+                results.add(item, work.run(item._replace(label=item.label + results.describe_pace()), results.written))
+        finally:
+            results.flush()
+    if len(items) >= MANY:
+        results.summarize(len(items))
+    return FAILED if failures else 0
+
+
+class _Item(NamedTuple):
+    """A group of files that is processed.
+
+    Attributes:
+        number: Place in the order of the groups.
+        sources: The files.
+        subject: Name in messages.
+        label: Text for its progress bar.
+        lines: Lines of a journal that may be of these files.
+        taken: Names of files that were made from others, by an earlier run of the job, and those others.
+    """
+
+    number: int
+    sources: list[Source]
+    subject: str
+    label: str
+    lines: list[Line]
+    taken: dict[str, str]
+
+
+class _Result(NamedTuple):
+    """Result of an item.
+
+    Attributes:
+        line: Files that were written, and the record; None if it failed.
+        text: Line to print.
+        said: Text for stderr.
+        error: Reason of the failure.
+        is_kept: True if it was done before.
+    """
+
+    line: Line | None
+    text: str = ""
+    said: str = ""
+    error: str = ""
+    is_kept: bool = False
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Work on items, in any process.
+
+    Attributes:
+        plan: Callable that prepares the work on a group.
+        place: Folder for the outputs.
+        stage: Folder on this machine where files are made; empty for that of the system.
+        inputs: Identities of all files.
+        failures: Empty list.
+        is_journaled: True if the contents of the inputs are to be known.
+    """
+
+    plan: Plan
+    place: Place
+    stage: str
+    inputs: set[tuple[int, int]]
+    failures: Failures
+    is_journaled: bool
+
+    def run(self, item: _Item, written: Mapping[str, str]) -> _Result:
+        """Do the work on an item; what fails is said on stderr.
+
+        Args:
+            item: The item.
+            written: Names of the files that the run has written so far, with the input of each, see `check_outputs`.
+        """
+        failures = self.failures.empty()
+        with reporting(item.subject, failures):
+            digest = join_digests([each.sha256() for each in item.sources]) if self.is_journaled else None
+            for line in item.lines:
+                if is_done(line, digest, self.place):
+                    return _Result(line, is_kept=True)
+            job = self.plan(item.sources, item.label)
+            check_outputs(self.place, job.outputs, self.inputs, {**item.taken, **written})
+            with tempfile.TemporaryDirectory(dir=self.stage or None, prefix=".fastgs-") as folder:
+                done = job.run(Path(folder))
+                files = self.place.put(Path(folder) / name for name in job.outputs)
+            return _Result(Line(item.subject, digest or "", tuple(files), done.record), done.line)
+        return _Result(None, error=failures.reason)
+
+    def run_quietly(self, item: _Item) -> _Result:
+        """Do the work on an item that cannot meet another one; what is to be said is in the result."""
+        with redirect_stderr(io.StringIO()) as said, showing_warnings():
+            result = self.run(item, {})
+        return result._replace(said=said.getvalue())
+
+
+@dataclass
+class _Results:
+    """Results of a run: they are written down at once, and lines printed in the order of the items.
+
+    So what a run prints does not depend on the number of processes.
+
+    Attributes:
+        failures: List of what failed.
+        place: Folder of the outputs.
+        report: Name of the file for the records; None if there is none.
+        journal: Journal of what is done; None if there is none.
+        written: Names of the files that were written, with the input of each.
+    """
+
+    failures: Failures
+    place: Place
+    report: str | None
+    journal: Journal | None
+    written: dict[str, str] = field(default_factory=dict)
+    _records: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    _waiting: dict[int, _Result] = field(default_factory=dict)
+    _next: int = 0
+    _counts: Counter[str] = field(default_factory=Counter)
+    _begin: float = field(default_factory=time.perf_counter)
+    _throttle: Throttle = field(default_factory=Throttle)
+    _is_reported: bool = True
+
+    def add(self, item: _Item, result: _Result) -> None:
+        """Take the result of an item, and print the lines whose turn it is."""
+        if result.line is None:
+            self.failures.append(item.subject)
+            self._counts["failed"] += 1
+        else:
+            self._counts["kept" if result.is_kept else "done"] += 1
+            self.written |= {each.name: item.subject for each in result.line.outputs}
+            if result.line.record is not None:
+                self._records[item.number] = result.line.record
+                self._is_reported = False
+        self._write_down(item, result)
+        if not self._is_reported and self._throttle.is_due():
+            self._write_report()
+        self._waiting[item.number] = result
+        while self._next in self._waiting:
+            self._print(self._next)
+            self._next += 1
+
+    def flush(self) -> None:
+        """Write the files that wait, and print the lines that wait for those of items that will not come any more."""
+        if not self._is_reported:
+            self._write_report()
+        if self.journal is not None:
+            with reporting(self.place, self.failures):
+                self.journal.close()
+        for number in sorted(self._waiting):
+            self._print(number)
+
+    def describe_pace(self) -> str:
+        """Return how many images a second there are, for progress; nothing before the first one."""
+        done = self._counts["done"]
+        seconds = time.perf_counter() - self._begin
+        return f"  {done / seconds:.1f} images/s" if done and seconds > 0 else ""
+
+    def summarize(self, total: int) -> None:
+        """Say on stderr how many images are done, and which ones failed."""
+        kept = f", {self._counts['kept']} of them before" if self._counts["kept"] else ""
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        say(f"{total - self._counts['failed']} of {total} images are done{kept}{failed}{self.describe_pace()}")
+        for subject in self.failures:
+            say(f"failed: {subject}")
+
+    def _write_down(self, item: _Item, result: _Result) -> None:
+        if self.journal is None or result.is_kept:
+            return
+        with reporting(self.place, self.failures):
+            if result.line is None:
+                self.journal.add_error(item.subject, result.error)
+            else:
+                self.journal.add(result.line)
+
+    def _write_report(self) -> None:
+        """Write the records so far; a list on disk cannot be appended to, so each time takes longer."""
+        self._is_reported = True
+        if self.report is None:
+            return
+        begin = time.perf_counter()
+        records = (record for _, record in sorted(self._records.items()))
+        with reporting(self.place.file(self.report), self.failures):
+            if self.place.is_local:
+                write_records(self.place.path(self.report), records)
+            else:
+                self.place.write(self.report, format_records(records))
+        self._throttle.wrote(time.perf_counter() - begin)
+
+    def _print(self, number: int) -> None:
+        result = self._waiting.pop(number)
+        print(result.said, end="", file=sys.stderr)
+        if result.line is not None and not result.is_kept:
+            with reporting("standard output", self.failures):
+                announce(result.text)
+
+
+def _make_items(groups: Sequence[list[Source]], subject: str | None, journal: Journal | None) -> list[_Item]:
+    """Return the items of a run, each with the lines of a journal that may be of its files."""
+    subjects = [subject or str(group[0]) for group in groups]
+    here, items = set(subjects), []
+    for number, (group, name) in enumerate(zip(groups, subjects, strict=True)):
+        label = subject or (group[0].name if len(groups) == 1 else f"{group[0].name} ({number + 1} of {len(groups)})")
+        lines = [] if journal is None else journal.find(group[0].stem)
+        taken = {output.name: line.name for line in lines if line.name not in here for output in line.outputs}
+        items.append(_Item(number, group, name, label, lines, taken))
+    return items
+
+
+def _process_apart(
+    items: Sequence[_Item],
+    work: _Work,
+    results: _Results,
+    workers: int,
+    engine: Engine,
+    show: Callable[[float, str], None],
+) -> None:
+    """Process items in other processes; those on which a process dies come again when the others are done."""
+    count, pending = 0, items
+    for attempt in range(1, TRIES + 1):
+        died = []
+        with closing(engine(pending, work.run_quietly, workers)) as ended:
+            for item, outcome in ended:
+                result = _result(item, outcome, attempt)
+                if result is None:
+                    died.append(item)
+                    continue
+                results.add(item, result)
+                count += 1
+                show(count, item.sources[0].name + results.describe_pace())
+        pending = died
+        if not pending:
+            return
+
+
+def _result(item: _Item, outcome: Callable[[], _Result], attempt: int) -> _Result | None:
+    """Return the result of an item from another process; None if that was killed, and the item shall come again."""
+    try:
+        return outcome()
+    except BrokenExecutor:
+        if attempt < TRIES:
+            return None
+        error = f"its process was killed {TRIES} times, perhaps for lack of memory; try fewer --workers"
+        with redirect_stderr(io.StringIO()) as said:
+            say_error(f"{item.subject}: {error}")
+        return _Result(None, said=said.getvalue(), error=error)
+
+
+@contextmanager
+def _open_stage(place: Place, journal: Journal | None) -> Iterator[str | None]:
+    """Yield the folder where files are made, on the disk of the outputs if that is local.
+
+    A job has one of its own, and what was killed does not outlive the next run, which empties it. It is also a lock.
+
+    Yields:
+        The folder, empty for that of the system; None if another run of this job uses it.
+    """
+    if journal is None or not place.is_local:
+        yield place.location if place.is_local else ""
+        return
+    stage = place.path(f".{Path(journal.name).stem}")
+    stage.mkdir(exist_ok=True)
+    with exclusive(stage) as is_free:
+        if not is_free:
+            yield None
+            return
+        try:
+            for leftover in stage.iterdir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield str(stage)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _split(items: Sequence[_Item]) -> tuple[list[_Item], list[_Item]]:
+    """Split items into those that can be processed in any order, and others, whose outputs may be those of one before.
+
+    Outputs are named after the input, STEM or STEM-plots with some suffix, so that only inputs of one stem can meet.
+    """
+    apart: dict[str, _Item] = {}
+    rest = []
+    for item in items:
+        # Some file systems do not tell capitals from small letters.
+        key = re.sub(r"(-plots)*$", "", item.sources[0].stem.casefold())
+        if apart.setdefault(key, item) is not item:
+            rest.append(item)
+    return list(apart.values()), rest
