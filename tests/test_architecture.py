@@ -14,12 +14,12 @@ PACKAGE = Path(fastgs.__file__).parent
 # Imports go to the same line or one further up. A new module takes its place here.
 LAYERS = [
     {"io", "runtime", "nearest", "definition"},
-    {"gaussians", "jobs"},
+    {"gaussians"},
     {"metrics", "render", "visualize", "data", "page"},
     {"initializers"},
     {"models", "fitting"},
     {"methods"},
-    {"codec", "splats", "autoencoders", "predictor"},
+    {"codec", "splats", "autoencoders", "predictor", "jobs"},
     {"training", "evaluation"},
     {"cli"},
     {"__main__", ""},  # "": fastgs/__init__.py
@@ -119,6 +119,7 @@ SPEAKERS = {
     "cli.coding": ["encode", "decode"],
     "cli.images": ["predict", "encode"],
     "cli.processing": ["predict", "encode"],
+    "data.fitted": ["predict", "encode"],
     "cli.workers": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],
     "methods.arguments": ["predict"],

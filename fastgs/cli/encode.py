@@ -77,7 +77,7 @@ def declare(parser: Parser) -> None:
     add_size(parser)
     add_background(parser)
     add_workers(parser)
-    add_job(parser)
+    add_job(parser, ["tar"])
     add("--html", action="store_true", help="also write a page that shows the file beside the image, FILE.html")
     parser.set_defaults(run=lambda arguments: _encode(parser, arguments))
 
@@ -97,7 +97,7 @@ def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
 
 def _choose_place(parser: Parser, arguments: argparse.Namespace) -> tuple[Place, str | None]:
     """Return the folder of the outputs, and the name of the one file to write; None if there may be several."""
-    if is_url(arguments.output):
+    if is_url(arguments.output) or arguments.shards is not None:
         return make_place(parser, arguments.output), None
     output = Path(arguments.output)
     folder = output_folder(parser, output, give_many(parser, arguments), [".fgs"])
@@ -110,7 +110,8 @@ def _plan(arguments: argparse.Namespace, place: Place, name: str | None, sources
     name = f"{source.stem}.fgs" if name is None else name
 
     def run(folder: Path) -> Done:
-        return Done(_encode_image(source, place.file(name), folder / name, label, arguments))
+        output = place.file(name) if arguments.shards is None else str(place)
+        return Done(_encode_image(source, output, folder / name, label, arguments))
 
     return Job([name, *(each.name for each in _pages(Path(name), arguments))], run)
 

@@ -12,6 +12,7 @@ from fastgs.cli.console import Failures, Parser, reporting
 from fastgs.io.finding import PICTURE_SUFFIXES
 from fastgs.io.places import Place
 from fastgs.jobs.journal import Part
+from fastgs.jobs.packing import DEFAULT_SIZE, Kind
 from fastgs.jobs.sources import Source, find_sources, holds_many, read_list
 
 
@@ -26,12 +27,22 @@ def add_images(parser: Parser) -> None:
     parser.add_argument("--from", dest="listed", metavar="FILE", help=listed)
 
 
-def add_job(parser: Parser) -> None:
-    """Declare the options of jobs of many images."""
+def add_job(parser: Parser, kinds: Sequence[Kind]) -> None:
+    """Declare the options of jobs of many images.
+
+    Args:
+        parser: Parser of the subcommand.
+        kinds: Kinds of shards that its results can be packed into, the default first.
+    """
     resume = "go on where a job with the same settings stopped: what is done is left out, by content (jobs.jsonl)"
     parser.add_argument("--resume", action="store_true", help=resume)
     part = "do the I-th of N parts of the images, for machines that share the work (default: all)"
     parser.add_argument("--shard", type=_part, default=Part(), metavar="I/N", help=part)
+    shards = f"pack the results of each N images into one file (N by default: {DEFAULT_SIZE})"
+    add = parser.add_argument
+    add("--shards", type=_size, nargs="?", const=DEFAULT_SIZE, metavar="N", help=shards)
+    kind = f"kind of these files (default: {kinds[0]})"
+    add("--shard-kind", choices=kinds, default=kinds[0], help=kind)
 
 
 def check_images(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -88,6 +99,13 @@ def add_background(parser: Parser) -> None:
     """Declare --background."""
     help = "a name, #RRGGBB or R,G,B, laid behind transparent pixels (default: transparency is kept)"
     parser.add_argument("--background", type=_color, metavar="COLOR", help=help)
+
+
+def _size(text: str) -> int:
+    """Parse the size of shards."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text!r}")
+    return int(text)
 
 
 def _part(text: str) -> Part:

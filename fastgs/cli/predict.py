@@ -69,7 +69,7 @@ def declare(parser: Parser) -> None:
         "one .npy or TIFF file of bands")  # fmt: skip
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
     add_workers(parser)
-    add_job(parser)
+    add_job(parser, ["safetensors", "tar"])
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
     add("--html", action="store_true", help="also write STEM.html, a page that draws the Gaussians at any zoom")
     folder = (
@@ -162,7 +162,9 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("argument --zoom-weights: is for --zoom; give the factor, such as --zoom 2")
     if arguments.stack and arguments.background is not None:
         parser.error("argument --background: not allowed with argument --stack, which keeps alpha as a channel")
-    for option in ("resume", "shard"):
+    if arguments.shards is not None and arguments.shard_kind == "safetensors" and (arguments.plots or arguments.html):
+        parser.error("argument --shards: holds Gaussians alone; pictures and pages go to --shard-kind tar")
+    for option in ("resume", "shard", "shards"):
         if arguments.stack and getattr(arguments, option) != parser.get_default(option):
             parser.error(f"argument --{option}: not allowed with argument --stack, which is one fit")
     if _names_file(arguments) and not arguments.stack:

@@ -60,10 +60,10 @@ def plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Jo
             if arguments.stack:
                 record["stack"] = [str(each) for each in sources]
             _write([folder / name for name in outputs], result, source, arguments)
-        name = outputs[len(source.parts)] if arguments.stack else outputs[0]
-        place = Path(arguments.output).parent if _names_file(arguments) else arguments.output
         subject = f"{len(sources)} images" if len(sources) > 1 else str(sources[0])
-        return Done(_format_line(subject, Place(str(place)).file(name), result, arguments.target_psnr), record)
+        return Done(
+            _format_line(subject, _name_place(source, outputs, arguments), result, arguments.target_psnr), record
+        )
 
     return Job(outputs, run)
 
@@ -120,9 +120,19 @@ def _name_outputs(source: _Input, arguments: argparse.Namespace) -> list[str]:
         f"{name}{choose_suffix(_part(source.picture, channels), arguments.bits)}"
         for name, channels in zip(names, source.parts, strict=True)
     ]
+    if arguments.shards is not None and arguments.shard_kind == "safetensors":
+        images = []  # they can be rendered
     plots = [f"{stem}-plots.png"] if arguments.plots else []
     plots += [f"{stem}.html"] if arguments.html else []
     return [*images, f"{stem}.safetensors", *plots]
+
+
+def _name_place(source: _Input, outputs: list[str], arguments: argparse.Namespace) -> str:
+    """Return the file of an image that its line tells: the reconstruction, or the Gaussians of a stack."""
+    if arguments.shards is not None:
+        return str(arguments.output)
+    place = Place(str(Path(arguments.output).parent) if _names_file(arguments) else arguments.output)
+    return place.file(outputs[len(source.parts)] if arguments.stack else outputs[0])
 
 
 def _part(picture: Picture, channels: slice) -> Picture:
@@ -135,8 +145,8 @@ def _part(picture: Picture, channels: slice) -> Picture:
 
 def _write(paths: list[Path], result: Result, source: _Input, arguments: argparse.Namespace) -> None:
     """Write all files of an image."""
-    count = len(source.parts)
-    for path, channels in zip(paths[:count], source.parts, strict=True):
+    count = next(number for number, path in enumerate(paths) if path.suffix == ".safetensors")
+    for path, channels in zip(paths[:count], source.parts[:count], strict=True):
         write_picture(path, _part(result.reconstruction, channels), bits=arguments.bits, straight=arguments.stack)
     result.gaussians.save(paths[count])
     for plot in paths[count + 1 :]:

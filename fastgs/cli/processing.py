@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import re
 import shutil
@@ -30,11 +31,12 @@ from fastgs.cli.console import (
     say_error,
     showing_warnings,
 )
-from fastgs.cli.images import list_sources
+from fastgs.cli.images import list_sources, make_place
 from fastgs.io.files import exclusive
 from fastgs.io.places import Place
 from fastgs.io.records import format_records, write_records
 from fastgs.jobs.journal import Journal, Line, OtherSettingsError, Part, Throttle, is_done, join_digests
+from fastgs.jobs.packing import Packer
 from fastgs.jobs.sources import Source
 
 # Number of times that a process may die on one image before that is set aside.
@@ -111,16 +113,24 @@ def process_images(
     name = part.name("report", ".json") if report else None
     if together is not None:
         return FAILED if failures else process_files([sources], plan, failures, place, together, report=name)
+    if arguments.shards is not None:  # which images share one follows from the list of all
+        names = "\n".join(map(str, sources)).encode("utf-8", "surrogateescape")
+        images = hashlib.sha256(names).hexdigest()[:12]
+        settings = {**settings, "images": images, "shards": arguments.shards, "shard_kind": arguments.shard_kind}
+        settings = {**settings, "parts": part.total}
     sources = [sources[number] for number in part.select(len(sources))]
-    journal = None
-    if len(sources) > 1 or arguments.resume or part.total > 1:
-        journal = open_journal(parser, arguments, place, settings)
+    journal = packer = None
+    if len(sources) > 1 or arguments.resume or part.total > 1 or arguments.shards is not None:
+        journal = _open_journal(parser, arguments, place, settings)
+    if journal is not None and arguments.shards is not None:
+        packer = Packer(place, journal, list(map(str, sources)), arguments.shards, arguments.shard_kind, part)
+        place = make_place(parser, str(packer.waiting))
     workers = count_workers(sources) if len(sources) > 1 else 1
     groups = [[source] for source in sources]
-    return process_files(groups, plan, failures, place, workers=workers, report=name, journal=journal)
+    return process_files(groups, plan, failures, place, workers=workers, report=name, journal=journal, packer=packer)
 
 
-def open_journal(parser: Parser, arguments: argparse.Namespace, place: Place, settings: Mapping[str, Any]) -> Journal:
+def _open_journal(parser: Parser, arguments: argparse.Namespace, place: Place, settings: Mapping[str, Any]) -> Journal:
     """Open the journal of a job; exit with one line if it cannot be gone on with."""
     try:
         return Journal(place, arguments.shard.name("jobs", ".jsonl"), settings, arguments.resume)
@@ -143,6 +153,7 @@ def process_files(
     workers: int = 1,
     report: str | None = None,
     journal: Journal | None = None,
+    packer: Packer | None = None,
 ) -> int:
     """Do the work on every group of input files that it can be done on, and say on which it could not.
 
@@ -155,21 +166,25 @@ def process_files(
         workers: Number of processes, each of which takes the next group; with one, it is this one.
         report: Name of the file for the records of what was done, in the order of the groups; it is written from time
             to time, and at the end.
-        journal: Journal of what is done; None for work that is not resumed.
+        journal: Journal of what is done, in the folder of the report; None for work that is not resumed.
+        packer: Packer of what is done into shards; the outputs then go to its folder of waiting files.
 
     Returns:
         The exit code.
     """
-    items = _make_items(groups, subject, journal)
-    results = _Results(failures, place, report, journal)
+    items = _make_items(groups, subject, journal, packer)
+    home = place if journal is None else journal.place
+    results = _Results(failures, home, report, journal, packer)
     workers = min(workers, len(items))
     apart, rest = _split(items) if workers > 1 else ([], items)
     # Links to inputs count only where files are on this disk.
     inputs = identities(Path(each.location) for group in groups for each in group if not each.is_remote)
-    with _open_stage(place, journal) as stage:
+    with _open_stage(home, journal) as stage:
         if stage is None:
-            say_error(f"{place}: another run of this job is at work; wait for its end, or choose another --output")
+            say_error(f"{home}: another run of this job is at work; wait for its end, or choose another --output")
             return FAILED
+        if packer is not None:
+            packer.open()
         work = _Work(plan, place, stage, inputs, failures.empty(), journal is not None)
         try:
             if apart:
@@ -196,6 +211,7 @@ class _Item(NamedTuple):
         label: Text for its progress bar.
         lines: Lines of a journal that may be of these files.
         taken: Names of files that were made from others, by an earlier run of the job, and those others.
+        is_packed: True if its files are in a shard.
     """
 
     number: int
@@ -204,6 +220,7 @@ class _Item(NamedTuple):
     label: str
     lines: list[Line]
     taken: dict[str, str]
+    is_packed: bool
 
 
 class _Result(NamedTuple):
@@ -255,7 +272,7 @@ class _Work:
         with reporting(item.subject, failures):
             digest = join_digests([each.sha256() for each in item.sources]) if self.is_journaled else None
             for line in item.lines:
-                if is_done(line, digest, self.place):
+                if is_done(line, digest, self.place, item.is_packed):
                     return _Result(line, is_kept=True)
             job = self.plan(item.sources, item.label)
             check_outputs(self.place, job.outputs, self.inputs, {**item.taken, **written})
@@ -280,9 +297,10 @@ class _Results:
 
     Attributes:
         failures: List of what failed.
-        place: Folder of the outputs.
+        place: Folder of the report and the journal.
         report: Name of the file for the records; None if there is none.
         journal: Journal of what is done; None if there is none.
+        packer: Packer of what is done into shards; None if there are none.
         written: Names of the files that were written, with the input of each.
     """
 
@@ -290,6 +308,7 @@ class _Results:
     place: Place
     report: str | None
     journal: Journal | None
+    packer: Packer | None = None
     written: dict[str, str] = field(default_factory=dict)
     _records: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     _waiting: dict[int, _Result] = field(default_factory=dict)
@@ -325,6 +344,8 @@ class _Results:
         if self.journal is not None:
             with reporting(self.place, self.failures):
                 self.journal.close()
+        if self.packer is not None:
+            self.packer.close()
         for number in sorted(self._waiting):
             self._print(number)
 
@@ -343,13 +364,16 @@ class _Results:
             say(f"failed: {subject}")
 
     def _write_down(self, item: _Item, result: _Result) -> None:
-        if self.journal is None or result.is_kept:
+        """Append the result to the journal, and to a shard."""
+        if self.journal is None:
             return
         with reporting(self.place, self.failures):
             if result.line is None:
                 self.journal.add_error(item.subject, result.error)
-            else:
+            elif not result.is_kept:
                 self.journal.add(result.line)
+            if self.packer is not None:
+                self.packer.add(item.number, result.line)
 
     def _write_report(self) -> None:
         """Write the records so far; a list on disk cannot be appended to, so each time takes longer."""
@@ -373,7 +397,9 @@ class _Results:
                 announce(result.text)
 
 
-def _make_items(groups: Sequence[list[Source]], subject: str | None, journal: Journal | None) -> list[_Item]:
+def _make_items(
+    groups: Sequence[list[Source]], subject: str | None, journal: Journal | None, packer: Packer | None
+) -> list[_Item]:
     """Return the items of a run, each with the lines of a journal that may be of its files."""
     subjects = [subject or str(group[0]) for group in groups]
     here, items = set(subjects), []
@@ -381,7 +407,8 @@ def _make_items(groups: Sequence[list[Source]], subject: str | None, journal: Jo
         label = subject or (group[0].name if len(groups) == 1 else f"{group[0].name} ({number + 1} of {len(groups)})")
         lines = [] if journal is None else journal.find(group[0].stem)
         taken = {output.name: line.name for line in lines if line.name not in here for output in line.outputs}
-        items.append(_Item(number, group, name, label, lines, taken))
+        is_packed = packer is not None and name in packer.packed
+        items.append(_Item(number, group, name, label, lines, taken, is_packed))
     return items
 
 

@@ -63,6 +63,18 @@ class Line(NamedTuple):
     record: Mapping[str, Any] | None
 
 
+class Shard(NamedTuple):
+    """A file with the outputs of several images.
+
+    Attributes:
+        file: The file.
+        images: Names of the images.
+    """
+
+    file: Written
+    images: tuple[str, ...]
+
+
 class OtherSettingsError(ValueError):
     """A journal was written with other settings; the message is one line that begins with its name."""
 
@@ -95,6 +107,7 @@ class Journal:
         resume: True to go on from all journals in the folder; False begins anew.
 
     Attributes:
+        place: Folder of the outputs.
         name: Name of the journal.
         lines: Images that are done, by the stem of their name.
 
@@ -106,7 +119,8 @@ class Journal:
 
     def __init__(self, place: Place, name: str, settings: Mapping[str, Any], resume: bool) -> None:
         self.lines: dict[str, list[Line]] = defaultdict(list)
-        self._place = place
+        self._shards: dict[str, Shard] = {}
+        self.place = place
         self.name = name
         self._head = json.dumps({"format": FORMAT, "version": VERSION, "settings": dict(settings)}) + "\n"
         self._stream: IO[bytes] | None = None
@@ -117,6 +131,11 @@ class Journal:
             content = self._load(each)
             if each == name:
                 self._old = content
+
+    @property
+    def shards(self) -> list[Shard]:
+        """Shards that were written, the last one of each name."""
+        return list(self._shards.values())
 
     def find(self, stem: str) -> list[Line]:
         """Return the lines of images with a name of this stem."""
@@ -145,6 +164,14 @@ class Journal:
         """
         self._append({"name": name, "error": error})
 
+    def add_shard(self, shard: Shard) -> None:
+        """Append a shard that is written.
+
+        Raises:
+            OSError: As for `add`.
+        """
+        self._append({"shard": tuple(shard.file), "images": shard.images})
+
     def close(self) -> None:
         """Write what is not written yet, and close the file.
 
@@ -152,7 +179,7 @@ class Journal:
             OSError: It cannot be written.
         """
         if self._content is not None:
-            self._place.write(self.name, b"".join(self._content))
+            self.place.write(self.name, b"".join(self._content))
             self._content = None
         if self._stream is not None:
             self._stream.close()
@@ -160,18 +187,18 @@ class Journal:
 
     def _append(self, item: Mapping[str, Any]) -> None:
         data = (json.dumps(item, allow_nan=False) + "\n").encode()
-        if not self._place.is_local:
+        if not self.place.is_local:
             self._content = [self._old or self._head.encode()] if self._content is None else self._content
             self._content.append(data)
             if self._throttle.is_due():
                 begin = time.perf_counter()
-                self._place.write(self.name, b"".join(self._content))
+                self.place.write(self.name, b"".join(self._content))
                 self._throttle.wrote(time.perf_counter() - begin)
             return
         if self._stream is None:
             # Begun at the first line, so that a job that does nothing leaves nothing.
-            self._place.write(self.name, self._old or self._head.encode())
-            self._stream = open(self._place.path(self.name), "ab", buffering=0)  # noqa: SIM115
+            self.place.write(self.name, self._old or self._head.encode())
+            self._stream = open(self.place.path(self.name), "ab", buffering=0)  # noqa: SIM115
         end = os.fstat(self._stream.fileno()).st_size
         try:
             if self._stream.write(data) != len(data):
@@ -182,8 +209,8 @@ class Journal:
 
     def _load(self, name: str) -> bytes:
         """Read a journal; return its whole lines."""
-        where = self._place.file(name)
-        content = self._place.read(name)
+        where = self.place.file(name)
+        content = self.place.read(name)
         content = content[: content.rfind(b"\n") + 1]  # the last line may be torn
         head, *rest = content.splitlines() or [b"{}"]
         if not content:
@@ -200,7 +227,9 @@ class Journal:
             raise OtherSettingsError(f"{where}: was written with {describe_difference(found, wanted)}")
         for text in rest:
             line = _parse_line(text)
-            if line is not None:
+            if isinstance(line, Shard):
+                self._shards[line.file.name] = line
+            elif line is not None:
                 self._keep(line)
         return content
 
@@ -231,21 +260,23 @@ def _show(value: Any) -> str:
     return "by default" if value is None else str(value)
 
 
-def _parse_line(text: bytes) -> Line | None:
-    """Return the line of an image that is done; None for an error, and for what cannot be read: it is done again."""
+def _parse_line(text: bytes) -> Line | Shard | None:
+    """Return a line of an image or a shard; None for an error, and for what cannot be read: it is done again."""
     try:
         item = parse_json(text)
         if "error" in item:
             return None
+        if "shard" in item:
+            return Shard(Written(*item["shard"]), tuple(item["images"]))
         outputs = tuple(Written(str(name), int(size), str(digest)) for name, size, digest in item["outputs"])
         return Line(str(item["name"]), str(item["sha256"]), outputs, item["record"])
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def is_done(line: Line, sha256: str | None, place: Place) -> bool:
-    """Tell whether a line is of this content, and its files are there as they were written."""
-    return line.sha256 == sha256 and all(place.holds(each) for each in line.outputs)
+def is_done(line: Line, sha256: str | None, place: Place, is_packed: bool = False) -> bool:
+    """Tell whether a line is of this content, and its files are in the folder as they were written, or in a shard."""
+    return line.sha256 == sha256 and (is_packed or all(place.holds(each) for each in line.outputs))
 
 
 def join_digests(digests: Sequence[str | None]) -> str | None:

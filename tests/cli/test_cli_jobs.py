@@ -11,10 +11,15 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+import torch
 from cli_data import read_report
 from PIL import Image
 from processes import PATIENCE, python, start, wait_until
 from skimage import data
+
+import fastgs
+import fastgs.codec
+import fastgs.data
 
 TINY = ("-k", "20", "--iterations", "4", "--workers", "1")
 
@@ -257,3 +262,100 @@ def test_a_bucket_that_is_not_there_is_one_line(album, run_cli, error_line, monk
     assert line.startswith(
         "fastgs encode: error: argument --output: cannot write to memory://nowhere/x (no such bucket"
     )
+
+
+# Shards of results
+
+
+def read_shards(folder: Path) -> dict[str, fastgs.Gaussians]:
+    return {name: gaussians for name, gaussians in fastgs.data.FittedDataset(folder)}
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "tar"])
+def test_shards_hold_what_single_files_do(album, out, tmp_path, run_cli, names, kind):
+    options = (*TINY, "--shards", 3, "--shard-kind", kind)
+    assert run_cli("predict", album, *TINY, "-o", tmp_path / "files") == 0
+    assert run_cli("predict", album, *options, "-o", out) == 0
+    assert names(out) == ["jobs.jsonl", "report.json", f"shard-00000.{kind}", f"shard-00001.{kind}"]
+    found, wanted = read_shards(out), read_shards(tmp_path / "files")
+    assert list(found) == [f"photo00{number}" for number in range(4)] == list(wanted)
+    assert all(torch.equal(found[name].means, wanted[name].means) for name in wanted)
+    if kind == "tar":
+        with tarfile.open(out / "shard-00001.tar") as archive:
+            picture = archive.extractfile("photo003.png").read()
+        assert picture == (tmp_path / "files" / "photo003.png").read_bytes()
+    parallel = tmp_path / "parallel"
+    assert run_cli("predict", album, *options[:-5], 2, *options[-4:], "-o", parallel) == 0
+    assert read_files(parallel) == read_files(out)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "tar"])
+def test_a_shard_is_written_again_when_what_failed_is_done(album, out, tmp_path, run_cli, names, kind):
+    options = (*TINY, "--shards", 3, "--shard-kind", kind)
+    assert run_cli("predict", album, *options, "-o", tmp_path / "whole") == 0
+    content = (album / "photo001.png").read_bytes()
+    (album / "photo001.png").write_bytes(b"no image")
+    assert run_cli("predict", album, *options, "-o", out) == 1
+    assert list(read_shards(out)) == ["photo000", "photo002", "photo003"]
+    time = (out / f"shard-00001.{kind}").stat().st_mtime_ns
+    (album / "photo001.png").write_bytes(content)
+    assert run_cli("predict", album, *options, "-o", out, "--resume") == 0
+    assert read_files(out) == read_files(tmp_path / "whole")
+    assert (out / f"shard-00001.{kind}").stat().st_mtime_ns == time
+    # A shard that is lost is made again, and nothing else.
+    (out / f"shard-00000.{kind}").unlink()
+    assert run_cli("predict", album, *options, "-o", out, "--resume") == 0
+    assert read_files(out) == read_files(tmp_path / "whole")
+    assert (out / f"shard-00001.{kind}").stat().st_mtime_ns == time
+    assert names(out) == names(tmp_path / "whole")
+
+
+def test_what_waits_for_its_shard_is_found_again(album, out, run_cli, capsys, monkeypatch):
+    """A run that is broken off leaves the files of an unfinished shard, and the next one uses them."""
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fastgs.jobs.packing._pack_gaussians", stop)
+        assert run_cli("predict", album, *TINY, "--shards", 4, "-o", out) == 130
+    assert len(list((out / ".parts").glob("*.safetensors"))) == 4
+    (out / ".parts" / "photo002.safetensors").unlink()
+    capsys.readouterr()
+    assert run_cli("predict", album, *TINY, "--shards", 4, "-o", out, "--resume") == 0
+    assert capsys.readouterr().out.startswith(f"{album / 'photo002.png'} -> {out}  ")
+    assert len(read_shards(out)) == 4 and not (out / ".parts").exists()
+
+
+def test_shards_of_other_images_are_refused(album, out, run_cli, error_line, capsys):
+    assert run_cli("encode", album, *TINY, "--shards", 2, "-o", out) == 0
+    assert [name for name, _ in fastgs.data.FittedDataset(out, fastgs.codec.decode)][3] == "photo003"
+    (album / "photo000.png").unlink()
+    capsys.readouterr()
+    assert run_cli("encode", album, *TINY, "--shards", 2, "-o", out, "--resume") == 2
+    assert "jobs.jsonl: was written with images " in error_line()
+
+
+def test_shards_at_a_url_and_of_parts(album, out, tmp_path, run_cli):
+    options = (*TINY, "--shards", "--shard-kind", "tar")
+    assert run_cli("predict", album, *options, "-o", f"file://{out}") == 0
+    assert run_cli("predict", album, *options, "-o", tmp_path / "plain") == 0
+    assert read_files(out) == read_files(tmp_path / "plain")
+    for number in (1, 2):
+        assert run_cli("predict", album, *options, "--shard", f"{number}/2", "-o", tmp_path / "parts") == 0
+    names = [path.name for path in (tmp_path / "parts").glob("*.tar")]
+    assert sorted(names) == ["shard-1-of-2-00000.tar", "shard-2-of-2-00000.tar"]
+    assert list(read_shards(tmp_path / "parts")) == list(read_shards(out))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--shards", "0"), "--shards: must be at least 1, got '0'"),
+        (("--shards", "5", "--plots"), "--shards: holds Gaussians alone; pictures and pages go to --shard-kind tar"),
+        (("--shards", "5", "--stack"), "--shards: not allowed with argument --stack"),
+    ],
+)
+def test_wrong_shards_are_one_line(album, out, run_cli, error_line, options, message):
+    assert run_cli("predict", album, *TINY, *options, "-o", out) == 2
+    assert error_line().startswith(f"fastgs predict: error: argument {message}") and not out.exists()
