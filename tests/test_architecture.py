@@ -20,7 +20,7 @@ LAYERS = [
     {"models", "fitting"},
     {"methods"},
     {"codec", "splats", "autoencoders", "predictor", "jobs"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "distributed"},
     {"cli"},
     {"__main__", ""},  # "": fastgs/__init__.py
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from fastgs.cli.console import Parser, fit_progress
 from fastgs.cli.processing import Done, Job
+from fastgs.distributed.fit import Fit, load_predictor
 from fastgs.fitting.options import FIT_OPTIONS
 from fastgs.io.picture import Picture, read_picture
 from fastgs.io.pixels import ALPHA_CHANNELS
@@ -24,12 +24,12 @@ from fastgs.predictor import Predictor, Result
 
 def check_networks(parser: Parser, arguments: argparse.Namespace) -> list[str]:
     """Return the SHA-256 of the networks of a run; end with one line if they cannot be had."""
-    _load_predictor.cache_clear()  # the files may be others than those of an earlier run in this process
+    load_predictor.cache_clear()  # the files may be others than those of an earlier run in this process
     option = "--zoom-weights"
     try:
         Predictor(zoom_weights=arguments.zoom_weights)
         option = "--init" if arguments.weights is None else "--weights"
-        predictor = _load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
+        predictor = load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
         names = [name for name in (predictor.weights, predictor.zoom_weights) if name is not None]
         return [sha256_of(find_weights(name)) for name in names]
     except (FileNotFoundError, ValueError) as error:
@@ -38,21 +38,21 @@ def check_networks(parser: Parser, arguments: argparse.Namespace) -> list[str]:
 
 def plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Job:
     """Prepare the fit of an image, or of several as a stack."""
-    predictor = _load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
     taken = ("num_gaussians", "seed", "zoom", "blend", *FIT_OPTIONS)  # the picture has its size and background already
     options = {name: getattr(arguments, name) for name in taken}
+    fit = Fit(init=arguments.init, weights=arguments.weights, zoom_weights=arguments.zoom_weights, **options)
     source = _read(sources, arguments)
     outputs = _name_outputs(source, arguments)
 
     def run(folder: Path) -> Done:
         with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
-            result = predictor(source.picture, **options, callback=callback)
+            result = fit.fit(source.picture, callback)
             record = describe(
                 result,
                 image=str(sources[0]),
-                init=predictor.init,
-                weights=predictor.weights,
-                zoom_weights=predictor.zoom_weights,
+                init=fit.predictor.init,
+                weights=fit.predictor.weights,
+                zoom_weights=fit.predictor.zoom_weights,
                 seed=arguments.seed,
                 loss=arguments.loss,
                 target_psnr=arguments.target_psnr,
@@ -66,12 +66,6 @@ def plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Jo
         )
 
     return Job(outputs, run)
-
-
-@lru_cache(maxsize=1)
-def _load_predictor(init: str | None, weights: str | None, zoom_weights: str | None) -> Predictor:
-    """Return the predictor of a run, which is made once in each process."""
-    return Predictor(init, weights, zoom_weights)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -125,9 +126,27 @@ def process_images(
     if journal is not None and arguments.shards is not None:
         packer = Packer(place, journal, list(map(str, sources)), arguments.shards, arguments.shard_kind, part)
         place = make_place(parser, str(packer.waiting))
-    workers = count_workers(sources) if len(sources) > 1 else 1
+    engine = None
+    if arguments.engine == "ray":
+        engine, workers = _connect(parser, arguments)
+    else:
+        workers = count_workers(sources) if len(sources) > 1 else 1
     groups = [[source] for source in sources]
-    return process_files(groups, plan, failures, place, workers=workers, report=name, journal=journal, packer=packer)
+    return process_files(
+        groups, plan, failures, place, workers=workers, engine=engine, report=name, journal=journal, packer=packer
+    )
+
+
+def _connect(parser: Parser, arguments: argparse.Namespace) -> tuple[Engine, int]:
+    """Connect to a Ray cluster; return its engine, and the number of workers."""
+    from fastgs.distributed import engine
+
+    try:
+        engine.connect()
+    except ValueError as error:
+        parser.error(f"argument --engine: {error}")
+    gpus = getattr(arguments, "backend", "cpu") in ("auto", "cuda")
+    return partial(engine.outcomes, gpus=gpus), arguments.workers or engine.count_workers(gpus)
 
 
 def _open_journal(parser: Parser, arguments: argparse.Namespace, place: Place, settings: Mapping[str, Any]) -> Journal:
@@ -151,6 +170,7 @@ def process_files(
     place: Place,
     subject: str | None = None,
     workers: int = 1,
+    engine: Engine | None = None,
     report: str | None = None,
     journal: Journal | None = None,
     packer: Packer | None = None,
@@ -164,6 +184,7 @@ def process_files(
         place: Folder for the outputs.
         subject: Name of a group in messages; by default that of its first file.
         workers: Number of processes, each of which takes the next group; with one, it is this one.
+        engine: Function that runs tasks elsewhere; by default in processes of this machine.
         report: Name of the file for the records of what was done, in the order of the groups; it is written from time
             to time, and at the end.
         journal: Journal of what is done, in the folder of the report; None for work that is not resumed.
@@ -176,7 +197,7 @@ def process_files(
     home = place if journal is None else journal.place
     results = _Results(failures, home, report, journal, packer)
     workers = min(workers, len(items))
-    apart, rest = _split(items) if workers > 1 else ([], items)
+    apart, rest = _split(items) if workers > 1 or engine is not None else ([], items)
     # Links to inputs count only where files are on this disk.
     inputs = identities(Path(each.location) for group in groups for each in group if not each.is_remote)
     with _open_stage(home, journal) as stage:
@@ -188,10 +209,12 @@ def process_files(
         work = _Work(plan, place, stage, inputs, failures.empty(), journal is not None)
         try:
             if apart:
-                from fastgs.runtime.pool import outcomes  # deferred: brings in what starts processes
+                if engine is None:
+                    from fastgs.runtime.pool import outcomes  # deferred: brings in what starts processes
 
+                    engine = outcomes
                 with batch_progress(len(items)) as show:
-                    _process_apart(apart, work, results, workers, outcomes, show)
+                    _process_apart(apart, work, results, workers, engine, show)
             for item in rest:
                 results.add(item, work.run(item._replace(label=item.label + results.describe_pace()), results.written))
         finally:

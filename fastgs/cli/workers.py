@@ -30,9 +30,11 @@ MOST, MOST_REMOTE = 1000, 16
 
 
 def add_workers(parser: Parser) -> None:
-    """Declare --workers."""
+    """Declare --workers and --engine."""
     help = "processes, each of which takes the next image (default: one per core, fewer for few or large images)"
     parser.add_argument("--workers", type=int, metavar="N", help=help)
+    engine = "where they run: processes of this machine, or those of a Ray cluster (default: processes)"
+    parser.add_argument("--engine", choices=("processes", "ray"), default="processes", help=engine)
 
 
 def check_workers(parser: Parser, arguments: argparse.Namespace) -> None:
