@@ -10,7 +10,7 @@ from typing import Any, get_args
 from fastgs.cli.console import Parser, wrong_argument
 from fastgs.cli.images import add_background, add_images, add_job, add_seed, add_size, check_images, make_place
 from fastgs.cli.kernels import compile_fit
-from fastgs.cli.processing import Job, process_images
+from fastgs.cli.processing import Batches, Job, process_images
 from fastgs.cli.workers import add_workers, check_workers, choose_workers, has_gpu
 from fastgs.definition import Backend, Blend
 from fastgs.fitting.losses import LOSSES
@@ -25,7 +25,9 @@ from fastgs.runtime.lazy import call
 # Options of the image that `Predictor.__call__` takes under the same name.
 IMAGE_OPTIONS = ("num_gaussians", "seed", "size", "zoom", "blend", "background")
 # Those of the files that are written.
-FILE_OPTIONS = ("init", "weights", "zoom_weights", "keep_profile", "bits", "plots", "html")
+FILE_OPTIONS = ("init", "weights", "zoom_weights", "keep_profile", "bits", "plots", "html", "batch")
+# Those that batches cannot have, see `Predictor.batch`.
+SINGLE_OPTIONS = ("seconds", "target_psnr", "loss", "zoom", "zoom_weights", "stack", "plots")
 
 
 def declare(parser: Parser) -> None:
@@ -69,6 +71,8 @@ def declare(parser: Parser) -> None:
         "one .npy or TIFF file of bands")  # fmt: skip
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
     add_workers(parser)
+    batch = "fit N images at once, those of one size in the same steps: faster for small ones, and equal up to rounding"
+    add("--batch", type=int, default=1, metavar="N", help=f"{batch} (default: 1)")
     add_job(parser, ["safetensors", "tar"])
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
     add("--html", action="store_true", help="also write STEM.html, a page that draws the Gaussians at any zoom")
@@ -110,6 +114,7 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
         _list_settings(arguments, networks),
         "stack" if arguments.stack else None,
         report=True,
+        batches=Batches(arguments.batch, partial(_prepare, arguments)) if arguments.batch > 1 else None,
     )
 
 
@@ -123,6 +128,11 @@ def _list_settings(arguments: argparse.Namespace, networks: list[str] | None) ->
 def _names_file(arguments: argparse.Namespace) -> bool:
     """Tell whether the output is the file of the Gaussians of a stack."""
     return PurePosixPath(arguments.output).suffix == ".safetensors"
+
+
+def _prepare(arguments: argparse.Namespace, sources: list[Source]) -> None:
+    """Fit several images at once."""
+    call("fastgs.cli.predicting:prepare", arguments, sources)
 
 
 def _plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Job:
@@ -164,6 +174,11 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("argument --background: not allowed with argument --stack, which keeps alpha as a channel")
     if arguments.shards is not None and arguments.shard_kind == "safetensors" and (arguments.plots or arguments.html):
         parser.error("argument --shards: holds Gaussians alone; pictures and pages go to --shard-kind tar")
+    if arguments.batch < 1:
+        parser.error(f"argument --batch: must be at least 1, got {arguments.batch}")
+    for option in SINGLE_OPTIONS if arguments.batch > 1 else ():
+        if getattr(arguments, option) != parser.get_default(option):
+            parser.error(f"argument --batch: not allowed with argument --{option.replace('_', '-')}")
     for option in ("resume", "shard", "shards"):
         if arguments.stack and getattr(arguments, option) != parser.get_default(option):
             parser.error(f"argument --{option}: not allowed with argument --stack, which is one fit")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from fastgs.cli.processing import Done, Job
 from fastgs.distributed.fit import Fit, load_predictor
 from fastgs.fitting.options import FIT_OPTIONS
 from fastgs.io.picture import Picture, read_picture
-from fastgs.io.pixels import ALPHA_CHANNELS
+from fastgs.io.pixels import ALPHA_CHANNELS, ImageError
 from fastgs.io.places import Place
 from fastgs.io.stack import read_stack
 from fastgs.io.weights import find_weights, sha256_of
@@ -36,6 +36,24 @@ def check_networks(parser: Parser, arguments: argparse.Namespace) -> list[str]:
         parser.error(f"argument {option}: {error}")
 
 
+# Results of images that were fitted at once, until the plan of each takes its own.
+_results: dict[Source, Result] = {}
+
+
+def prepare(arguments: argparse.Namespace, sources: list[Source]) -> None:
+    """Fit those of several images that can be read; the others are reported when they are planned."""
+    _results.clear()
+    pictures: dict[Source, Picture] = {}
+    for source in sources:
+        with suppress(ImageError, OSError):
+            pictures[source] = _read([source], arguments).picture
+    if not pictures:
+        return
+    predictor = load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
+    options = {name: getattr(arguments, name) for name in ("num_gaussians", "iterations", "seed", "blend", "backend")}
+    _results.update(zip(pictures, predictor.batch(list(pictures.values()), **options), strict=True))
+
+
 def plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Job:
     """Prepare the fit of an image, or of several as a stack."""
     taken = ("num_gaussians", "seed", "zoom", "blend", *FIT_OPTIONS)  # the picture has its size and background already
@@ -46,7 +64,7 @@ def plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Jo
 
     def run(folder: Path) -> Done:
         with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
-            result = fit.fit(source.picture, callback)
+            result = _results.pop(sources[0], None) or fit.fit(source.picture, callback)
             record = describe(
                 result,
                 image=str(sources[0]),

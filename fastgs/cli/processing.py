@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -74,12 +76,24 @@ class Job(NamedTuple):
 Plan = Callable[[list[Source], str], Job]
 
 
+class Batches(NamedTuple):
+    """Work on several images at once, before each of them is planned by itself.
+
+    Attributes:
+        size: Number of images.
+        prepare: Callable that does it, and leaves the results where the plan finds them; picklable like a plan.
+    """
+
+    size: int
+    prepare: Callable[[list[Source]], None]
+
+
 class Engine(Protocol):
     """Function that runs tasks as `fastgs.runtime.pool.outcomes` does."""
 
     def __call__(
-        self, tasks: Sequence[_Item], measure: Callable[[_Item], _Result], workers: int
-    ) -> Generator[tuple[_Item, Callable[[], _Result]], None, None]:
+        self, tasks: Sequence[list[_Item]], measure: Callable[[list[_Item]], list[_Result]], workers: int
+    ) -> Generator[tuple[list[_Item], Callable[[], list[_Result]]], None, None]:
         """Run tasks, and yield the outcome of each."""
 
 
@@ -92,6 +106,7 @@ def process_images(
     settings: Mapping[str, Any],
     together: str | None = None,
     report: bool = False,
+    batches: Batches | None = None,
 ) -> int:
     """Process every image that can be, and say which could not.
 
@@ -104,6 +119,7 @@ def process_images(
         settings: Everything that decides about the results.
         together: Name of all images as one subject, which is processed once; by default each is processed alone.
         report: True to write report.json, the records of what was done.
+        batches: Work on several images at once; by default each is done by itself.
 
     Returns:
         The exit code.
@@ -133,7 +149,16 @@ def process_images(
         workers = count_workers(sources) if len(sources) > 1 else 1
     groups = [[source] for source in sources]
     return process_files(
-        groups, plan, failures, place, workers=workers, engine=engine, report=name, journal=journal, packer=packer
+        groups,
+        plan,
+        failures,
+        place,
+        workers=workers,
+        engine=engine,
+        report=name,
+        journal=journal,
+        packer=packer,
+        batches=batches,
     )
 
 
@@ -174,6 +199,7 @@ def process_files(
     report: str | None = None,
     journal: Journal | None = None,
     packer: Packer | None = None,
+    batches: Batches | None = None,
 ) -> int:
     """Do the work on every group of input files that it can be done on, and say on which it could not.
 
@@ -189,6 +215,7 @@ def process_files(
             to time, and at the end.
         journal: Journal of what is done, in the folder of the report; None for work that is not resumed.
         packer: Packer of what is done into shards; the outputs then go to its folder of waiting files.
+        batches: Work on several groups at once.
 
     Returns:
         The exit code.
@@ -206,7 +233,7 @@ def process_files(
             return FAILED
         if packer is not None:
             packer.open()
-        work = _Work(plan, place, stage, inputs, failures.empty(), journal is not None)
+        work = _Work(plan, batches, place, stage, inputs, failures.empty(), journal is not None)
         try:
             if apart:
                 if engine is None:
@@ -214,9 +241,12 @@ def process_files(
 
                     engine = outcomes
                 with batch_progress(len(items)) as show:
-                    _process_apart(apart, work, results, workers, engine, show)
-            for item in rest:
-                results.add(item, work.run(item._replace(label=item.label + results.describe_pace()), results.written))
+                    _process_apart(_chunk(apart, batches), work, results, workers, engine, show)
+            for task in _chunk(rest, batches):
+                work.prepare(task)
+                for item in task:
+                    label = item.label + results.describe_pace()
+                    results.add(item, work.run(item._replace(label=label), results.written))
         finally:
             results.flush()
     if len(items) >= MANY:
@@ -270,6 +300,7 @@ class _Work:
 
     Attributes:
         plan: Callable that prepares the work on a group.
+        batches: Work on several groups at once; None if there is none.
         place: Folder for the outputs.
         stage: Folder on this machine where files are made; empty for that of the system.
         inputs: Identities of all files.
@@ -278,6 +309,7 @@ class _Work:
     """
 
     plan: Plan
+    batches: Batches | None
     place: Place
     stage: str
     inputs: set[tuple[int, int]]
@@ -293,23 +325,56 @@ class _Work:
         """
         failures = self.failures.empty()
         with reporting(item.subject, failures):
-            digest = join_digests([each.sha256() for each in item.sources]) if self.is_journaled else None
-            for line in item.lines:
-                if is_done(line, digest, self.place, item.is_packed):
-                    return _Result(line, is_kept=True)
+            digest, line = self._look_up(item)
+            if line is not None:
+                return _Result(line, is_kept=True)
             job = self.plan(item.sources, item.label)
             check_outputs(self.place, job.outputs, self.inputs, {**item.taken, **written})
-            with tempfile.TemporaryDirectory(dir=self.stage or None, prefix=".fastgs-") as folder:
-                done = job.run(Path(folder))
-                files = self.place.put(Path(folder) / name for name in job.outputs)
+            with self._make_folder() as folder:
+                done = job.run(folder)
+                files = self.place.put(folder / name for name in job.outputs)
             return _Result(Line(item.subject, digest or "", tuple(files), done.record), done.line)
         return _Result(None, error=failures.reason)
 
-    def run_quietly(self, item: _Item) -> _Result:
-        """Do the work on an item that cannot meet another one; what is to be said is in the result."""
-        with redirect_stderr(io.StringIO()) as said, showing_warnings():
-            result = self.run(item, {})
-        return result._replace(said=said.getvalue())
+    def run_quietly(self, items: list[_Item]) -> list[_Result]:
+        """Do the work on items that cannot meet others; what is to be said is in the results."""
+        self.prepare(items)
+        results = []
+        for item in items:
+            with redirect_stderr(io.StringIO()) as said, showing_warnings():
+                result = self.run(item, {})
+            results.append(result._replace(said=said.getvalue()))
+        return results
+
+    def prepare(self, items: list[_Item]) -> None:
+        """Do what is done for several items at once, unless all of them were done before.
+
+        It is done for all of them even if some were, since results depend on each other by rounding.
+        """
+        if self.batches is not None and any(self._look_up(item)[1] is None for item in items):
+            self.batches.prepare([source for item in items for source in item.sources])
+
+    def _look_up(self, item: _Item) -> tuple[str | None, Line | None]:
+        """Return the SHA-256 of an item, and the line of a journal by which it was done before."""
+        digest = join_digests([each.sha256() for each in item.sources]) if self.is_journaled else None
+        done = (line for line in item.lines if is_done(line, digest, self.place, item.is_packed))
+        return digest, next(done, None)
+
+    @contextmanager
+    def _make_folder(self) -> Iterator[Path]:
+        """Yield an empty folder for the files of an item."""
+        if not self.stage or not self.is_journaled:
+            with tempfile.TemporaryDirectory(dir=self.stage or None, prefix=".fastgs-") as folder:
+                yield Path(folder)
+            return
+        # One for each process: to make and remove a folder can take as long as a small fit.
+        own = Path(self.stage) / f"{socket.gethostname()}-{os.getpid()}"
+        own.mkdir(exist_ok=True)
+        try:
+            yield own
+        finally:
+            for leftover in own.iterdir():
+                leftover.unlink()
 
 
 @dataclass
@@ -435,43 +500,48 @@ def _make_items(
     return items
 
 
+def _chunk(items: Sequence[_Item], batches: Batches | None) -> list[list[_Item]]:
+    """Return tasks of as many items as are done at once."""
+    size = 1 if batches is None else batches.size
+    return [list(items[first : first + size]) for first in range(0, len(items), size)]
+
+
 def _process_apart(
-    items: Sequence[_Item],
+    tasks: Sequence[list[_Item]],
     work: _Work,
     results: _Results,
     workers: int,
     engine: Engine,
     show: Callable[[float, str], None],
 ) -> None:
-    """Process items in other processes; those on which a process dies come again when the others are done."""
-    count, pending = 0, items
+    """Process items in other processes; those on which a process dies come again, alone, when the others are done."""
+    count, pending = 0, tasks
     for attempt in range(1, TRIES + 1):
-        died = []
+        died: list[list[_Item]] = []
         with closing(engine(pending, work.run_quietly, workers)) as ended:
-            for item, outcome in ended:
-                result = _result(item, outcome, attempt)
-                if result is None:
-                    died.append(item)
-                    continue
-                results.add(item, result)
-                count += 1
-                show(count, item.sources[0].name + results.describe_pace())
+            for task, outcome in ended:
+                try:
+                    found = outcome()
+                except BrokenExecutor:
+                    if attempt < TRIES:
+                        died += [[item] for item in task]
+                        continue
+                    found = [_give_up(item) for item in task]
+                for item, result in zip(task, found, strict=True):
+                    results.add(item, result)
+                count += len(task)
+                show(count, task[-1].sources[0].name + results.describe_pace())
         pending = died
         if not pending:
             return
 
 
-def _result(item: _Item, outcome: Callable[[], _Result], attempt: int) -> _Result | None:
-    """Return the result of an item from another process; None if that was killed, and the item shall come again."""
-    try:
-        return outcome()
-    except BrokenExecutor:
-        if attempt < TRIES:
-            return None
-        error = f"its process was killed {TRIES} times, perhaps for lack of memory; try fewer --workers"
-        with redirect_stderr(io.StringIO()) as said:
-            say_error(f"{item.subject}: {error}")
-        return _Result(None, said=said.getvalue(), error=error)
+def _give_up(item: _Item) -> _Result:
+    """Return the result of an item on which process after process has died."""
+    error = f"its process was killed {TRIES} times, perhaps for lack of memory; try fewer --workers"
+    with redirect_stderr(io.StringIO()) as said:
+        say_error(f"{item.subject}: {error}")
+    return _Result(None, said=said.getvalue(), error=error)
 
 
 @contextmanager

@@ -359,3 +359,35 @@ def test_shards_at_a_url_and_of_parts(album, out, tmp_path, run_cli):
 def test_wrong_shards_are_one_line(album, out, run_cli, error_line, options, message):
     assert run_cli("predict", album, *TINY, *options, "-o", out) == 2
     assert error_line().startswith(f"fastgs predict: error: argument {message}") and not out.exists()
+
+
+# Batches
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_give_the_results_of_single_images_up_to_rounding(album, out, tmp_path, run_cli, workers):
+    Image.fromarray(data.coffee()[:30, :20]).save(album / "other.png")  # of another size
+    (album / "bad.png").write_bytes(b"no image")
+    options = ("-k", 30, "--iterations", 20, "--workers", workers, "-o")
+    assert run_cli("predict", album, *options, tmp_path / "single") == 1
+    assert run_cli("predict", album, *options, out, "--batch", 4) == 1
+    found, wanted = read_report(out), read_report(tmp_path / "single")
+    assert [each["image"] for each in found] == [each["image"] for each in wanted] and len(found) == 5
+    assert all(abs(a["psnr"] - b["psnr"]) < 0.01 for a, b in zip(found, wanted, strict=True))
+    before = read_files(out)
+    (out / "photo002.png").unlink()
+    assert run_cli("predict", album, *options, out, "--batch", 4, "--resume") == 1
+    assert read_files(out) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--batch", "0"), "must be at least 1, got 0"),
+        (("--batch", "4", "--seconds", "3"), "not allowed with argument --seconds"),
+        (("--batch", "4", "--loss", "l1"), "not allowed with argument --loss"),
+    ],
+)
+def test_wrong_batch_is_one_line(album, out, run_cli, error_line, options, message):
+    assert run_cli("predict", album, *options, "-o", out) == 2
+    assert error_line() == f"fastgs predict: error: argument --batch: {message}" and not out.exists()
