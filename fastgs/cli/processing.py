@@ -231,6 +231,8 @@ def process_files(
         if stage is None:
             say_error(f"{home}: another run of this job is at work; wait for its end, or choose another --output")
             return FAILED
+        if journal is not None:
+            journal.stage = stage
         if packer is not None:
             packer.open()
         work = _Work(plan, batches, place, stage, inputs, failures.empty(), journal is not None)
@@ -471,10 +473,10 @@ class _Results:
         begin = time.perf_counter()
         records = (record for _, record in sorted(self._records.items()))
         with reporting(self.place.file(self.report), self.failures):
-            if self.place.is_local:
-                write_records(self.place.path(self.report), records)
+            if self.journal is not None:
+                self.place.write(self.report, format_records(records), self.journal.stage)
             else:
-                self.place.write(self.report, format_records(records))
+                write_records(self.place.path(self.report), records)
         self._throttle.wrote(time.perf_counter() - begin)
 
     def _print(self, number: int) -> None:
@@ -563,8 +565,11 @@ def _open_stage(place: Place, journal: Journal | None) -> Iterator[str | None]:
             yield None
             return
         try:
-            for leftover in stage.iterdir():
-                shutil.rmtree(leftover, ignore_errors=True)
+            for leftover in stage.iterdir():  # not the folder itself, which is the lock
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink()
             yield str(stage)
         finally:
             shutil.rmtree(stage, ignore_errors=True)

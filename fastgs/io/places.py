@@ -128,12 +128,23 @@ class Place:
             raise OSError(None, explain(error)) from error
         return data
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, stage: str = "") -> None:
         """Write a file, whole or not at all.
+
+        Args:
+            name: Name of the file.
+            data: Its content.
+            stage: Folder on the same disk, if the place is local, where it is made; by default this one, in which a
+                process that is killed then may leave a part of it.
 
         Raises:
             OSError: The folder is not writable, or the disk is full.
         """
+        if self.is_local and stage:
+            temporary = Path(stage) / name
+            temporary.write_bytes(data)
+            os.replace(temporary, self.path(name))
+            return
         if self.is_local:
             with atomic_write(self.path(name)) as temporary:
                 temporary.write_bytes(data)

@@ -109,6 +109,7 @@ class Journal:
     Attributes:
         place: Folder of the outputs.
         name: Name of the journal.
+        stage: Folder on the same disk where files are made, see `Place.write`.
         lines: Images that are done, by the stem of their name.
 
     Raises:
@@ -121,6 +122,7 @@ class Journal:
         self.lines: dict[str, list[Line]] = defaultdict(list)
         self._shards: dict[str, Shard] = {}
         self.place = place
+        self.stage = ""
         self.name = name
         self._head = json.dumps({"format": FORMAT, "version": VERSION, "settings": dict(settings)}) + "\n"
         self._stream: IO[bytes] | None = None
@@ -197,7 +199,7 @@ class Journal:
             return
         if self._stream is None:
             # Begun at the first line, so that a job that does nothing leaves nothing.
-            self.place.write(self.name, self._old or self._head.encode())
+            self.place.write(self.name, self._old or self._head.encode(), self.stage)
             self._stream = open(self.place.path(self.name), "ab", buffering=0)  # noqa: SIM115
         end = os.fstat(self._stream.fileno()).st_size
         try:
