@@ -1,4 +1,4 @@
-"""Where the images of a job come from: files, folders, patterns, lists, archives, and URLs."""
+"""Sources of the images of a job: files, folders, patterns, lists, archives, and URLs."""
 
 import io
 import tarfile
