@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
     from fastgs.fitting.fit import HistoryEntry
-    from fastgs.io.places import Place
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -129,34 +128,21 @@ def _identify(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def check_outputs(
-    place: Place,
-    outputs: Iterable[str],
-    inputs: set[tuple[int, int]],
-    written: Mapping[str, str],
-    option: str = "--output",
-) -> None:
-    """Check that no output overwrites an input, a folder, or what was written for another input.
+def check_outputs(outputs: Iterable[Path], inputs: set[tuple[int, int]], option: str = "--output") -> None:
+    """Check that no output overwrites an input or a folder.
 
     Args:
-        place: Folder of the outputs.
-        outputs: Names of the files to write.
+        outputs: Paths to write.
         inputs: Identities of the inputs of the run, from `identities`.
-        written: Names that were written so far, with the input of each.
         option: Option that says where outputs go, for messages.
 
     Raises:
         ValueError: An output would overwrite something.
     """
-    for name in outputs:
-        output = place.file(name)
-        if name in written:
-            raise ValueError(f"would overwrite {output}, made from {written[name]}; rename it or run it by itself")
-        if not place.is_local:
-            continue
-        if place.path(name).is_dir():
+    for output in outputs:
+        if output.is_dir():
             raise ValueError(f"cannot write {output}, which is a folder; choose another {option}")
-        if _identify(place.path(name)) in inputs:
+        if _identify(output) in inputs:
             raise ValueError(f"would overwrite the input {output}; choose another {option}")
 
 

@@ -323,7 +323,7 @@ class _Work:
 
         Args:
             item: The item.
-            written: Names of the files that the run has written so far, with the input of each, see `check_outputs`.
+            written: Names of the files that the run has written so far, with the input of each.
         """
         failures = self.failures.empty()
         with reporting(item.subject, failures):
@@ -331,12 +331,25 @@ class _Work:
             if line is not None:
                 return _Result(line, is_kept=True)
             job = self.plan(item.sources, item.label)
-            check_outputs(self.place, job.outputs, self.inputs, {**item.taken, **written})
+            self._check(job.outputs, {**item.taken, **written})
             with self._make_folder() as folder:
                 done = job.run(folder)
                 files = self.place.put(folder / name for name in job.outputs)
             return _Result(Line(item.subject, digest or "", tuple(files), done.record), done.line)
         return _Result(None, error=failures.reason)
+
+    def _check(self, outputs: Sequence[str], written: Mapping[str, str]) -> None:
+        """Check that no output overwrites an input, a folder, or what was written for another input.
+
+        Raises:
+            ValueError: An output would overwrite something.
+        """
+        for name in outputs:
+            if name in written:
+                output = self.place.file(name)
+                raise ValueError(f"would overwrite {output}, made from {written[name]}; rename it or run it by itself")
+        if self.place.is_local:
+            check_outputs([self.place.path(name) for name in outputs], self.inputs)
 
     def run_quietly(self, items: list[_Item]) -> list[_Result]:
         """Do the work on items that cannot meet others; what is to be said is in the results."""

@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
     Attributes:
         name: Name of the image.
-        count: Number K of its Gaussians.
+        num_gaussians: Number K of its Gaussians.
         channels: Number of its channels, alpha included.
         height: Height of the canvas in pixels.
         width: Width of the canvas in pixels.
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     """
 
     name: str
-    count: int
+    num_gaussians: int
     channels: int
     height: int
     width: int
@@ -77,8 +77,8 @@ def pack(images: Iterable[FittedImage]) -> bytes:
     entries, columns = [], [torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0), torch.zeros(0)]
     parts: list[list[Tensor]] = [[each] for each in columns]
     for name, each in images:
-        tensors = (each.means, each.scales, each.rotations, each.colors.flatten())
-        for part, tensor in zip(parts, tensors, strict=True):
+        columns = [each.means, each.scales, each.rotations, each.colors.flatten()]
+        for part, tensor in zip(parts, columns, strict=True):
             part.append(tensor.detach().cpu().float())
         entries.append(Entry(name, len(each), each.channels, each.height, each.width, each.blend, each.alpha))
     tensors = dict(zip((*_GEOMETRY, "colors"), map(torch.cat, parts), strict=True))
@@ -171,7 +171,8 @@ class FittedDataset(Dataset[FittedImage]):
         """Read the rows of an image from its shard."""
         try:
             if row.path not in self._open:
-                self._open[row.path] = safetensors.safe_open(row.path, framework="pt").__enter__()
+                file: Any = safetensors.safe_open(row.path, framework="pt")
+                self._open[row.path] = file.__enter__()
             return _cut(self._open[row.path].get_slice, row)
         except (OSError, safetensors.SafetensorError) as error:
             raise DamagedError(f"{row.path}: is damaged ({' '.join(str(error).split())})") from error
@@ -181,9 +182,9 @@ def _cut(column: Callable[[str], Any], row: _Row) -> Gaussians:
     """Return the Gaussians of rows of a shard, of whose columns only these rows are read."""
     entry = row.entry
     assert entry is not None
-    means, scales, rotations = (column(name)[row.first : row.first + entry.count].clone() for name in _GEOMETRY)
-    colors = column("colors")[row.color : row.color + entry.count * entry.channels].clone()
-    return Gaussians(means, scales, rotations, colors.view(entry.count, entry.channels), *entry[3:])
+    means, scales, rotations = (column(name)[row.first : row.first + entry.num_gaussians].clone() for name in _GEOMETRY)
+    colors = column("colors")[row.color : row.color + entry.num_gaussians * entry.channels].clone()
+    return Gaussians(means, scales, rotations, colors.view(entry.num_gaussians, entry.channels), *entry[3:])
 
 
 def _read_rows(path: Path, metadata: dict[str, str]) -> list[_Row]:
@@ -196,12 +197,12 @@ def _read_rows(path: Path, metadata: dict[str, str]) -> list[_Row]:
     try:
         for item in parse_json(metadata["entries"]):
             entry = Entry(*item)
-            if min(entry.count, entry.channels - 1, entry.height - 1, entry.width - 1) < 0:
+            if min(entry.num_gaussians, entry.channels - 1, entry.height - 1, entry.width - 1) < 0:
                 raise ValueError("has improper entries")
             if entry.blend not in get_args(Blend):
                 raise ValueError(f"has the blend rule {entry.blend!r}")
             rows.append(_Row(entry.name, path, entry, first, color))
-            first, color = first + entry.count, color + entry.count * entry.channels
+            first, color = first + entry.num_gaussians, color + entry.num_gaussians * entry.channels
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path}: is damaged ({error})") from error
     return rows

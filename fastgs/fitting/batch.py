@@ -164,12 +164,8 @@ class _BatchDescent(AutogradDescent):
         super().edit(keep, added)
         # Now there are all that were kept, then all that were added; those of one image belong together.
         kept = [int(part.sum()) for part in torch.split(keep, self._counts)]
-        old, new = (
-            torch.arange(sum(kept)).split(kept),
-            torch.arange(sum(kept), len(keep)).split(
-                [count - stay for count, stay in zip(self._counts, kept, strict=True)]
-            ),
-        )
+        gone = [count - stay for count, stay in zip(self._counts, kept, strict=True)]
+        old, new = torch.split(torch.arange(sum(kept)), kept), torch.split(torch.arange(sum(kept), len(keep)), gone)
         order = torch.cat([part for pair in zip(old, new, strict=True) for part in pair]).to(keep.device)
         for name in self._variables.fixed:
             self._variables.fixed[name] = self._variables.fixed[name][order]

@@ -93,11 +93,10 @@ class Place:
             ValueError: No installed library knows such URLs; one line that begins with the location.
         """
         if self.is_local:
-            path = Path(self.location)
-            path.mkdir(parents=True, exist_ok=True)
-            probe = (
-                path / f".fastgs-{os.getpid()}"
-            )  # not the tempfile module: a folder may allow files and forbid links
+            folder = Path(self.location)
+            folder.mkdir(parents=True, exist_ok=True)
+            # Not by the tempfile module: some disks have files and no links.
+            probe = folder / f".fastgs-{os.getpid()}"
             probe.touch()
             probe.unlink()
             return

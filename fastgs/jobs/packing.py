@@ -117,11 +117,11 @@ def _files(waiting: Place, lines: Iterable[Line]) -> Iterable[tuple[str, bytes |
 
 def _pack_archive(waiting: Place, lines: Sequence[Line], old: Path | None) -> bytes:
     """Return a tar archive of all files of some images."""
-    stream, before = io.BytesIO(), {}
+    stream, before = io.BytesIO(), dict[str, bytes]()
     if old is not None:
         with tarfile.open(old) as archive:
-            before = {each.name: archive.extractfile(each) for each in archive}
-            before = {name: file.read() for name, file in before.items() if file is not None}
+            files = {each.name: archive.extractfile(each) for each in archive}
+            before = {name: file.read() for name, file in files.items() if file is not None}
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, data in _files(waiting, lines):
             content = before[name] if data is None else data

@@ -113,8 +113,8 @@ class Source:
 def holds_many(given: str) -> bool:
     """Tell whether a path, URL or pattern may stand for more than one image."""
     if is_url(given):
-        system, path = open_location(given)
-        return given.endswith(TAR) or glob.has_magic(given) or bool(system.isdir(path))
+        system, folder = open_location(given)
+        return given.endswith(TAR) or glob.has_magic(given) or bool(system.isdir(folder))
     path = Path(given)
     return path.is_dir() or path.suffix.lower() == TAR or (glob.has_magic(given) and not path.exists())
 
