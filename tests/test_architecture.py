@@ -30,21 +30,26 @@ LIGHTNING = {"lightning", "pytorch_lightning", "lightning_utilities"}
 
 
 def modules():
-    """(dotted name, syntax tree) of every module; the tree includes imports inside functions."""
+    """Yield dotted name and syntax tree of every module; the tree includes imports inside functions."""
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = [part for part in path.relative_to(PACKAGE.parent).with_suffix("").parts if part != "__init__"]
         yield ".".join(parts), ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports(tree):
-    """Dotted names that a module imports; `from a import b` gives a.b, which may be a module or a name in one."""
+def imports(tree, places=True):
+    """Yield the dotted names that a module imports; `from a import b` gives a.b, a module or a name in one.
+
+    Args:
+        tree: Syntax tree of the module.
+        places: True to include what strings say to import, as those of registries do.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        elif places and isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from place(node.value)
 
 
@@ -71,17 +76,36 @@ def test_imports_flow_down():
                 assert RANK[imported] <= RANK[importer], f"{module} imports {name}"
 
 
-def test_no_import_cycles():
-    """Inside a layer, too: folders and files count as one each."""
+def check_cycles(arrows):
+    """Fail if (importer, imported) pairs hold a cycle."""
     graph = {}
-    for module, tree in modules():
-        importer = part_of_house(module)
-        targets = {part_of_house(name) for name in imports(tree) if name.split(".")[0] == "fastgs"}
-        graph.setdefault(importer, set()).update(targets - {importer})
+    for importer, imported in arrows:
+        graph.setdefault(importer, set()).update({imported} - {importer})
     while graph:
         leaves = {name for name, targets in graph.items() if not targets & graph.keys()}
         assert leaves, f"a cycle among {sorted(graph)}"
         graph = {name: targets for name, targets in graph.items() if name not in leaves}
+
+
+def test_no_cycles_of_rooms():
+    """Folders and files count as one each, and those of one layer have none, either."""
+    check_cycles(
+        (part_of_house(module), part_of_house(name))
+        for module, tree in modules()
+        for name in imports(tree)
+        if name.split(".")[0] == "fastgs"
+    )
+
+
+def test_no_cycles_of_modules():
+    """Those of one folder have none, either, and imports count that are deferred or for types alone."""
+    names = {module for module, _ in modules()}
+    check_cycles(
+        (module, name if name in names else name.rpartition(".")[0])
+        for module, tree in modules()
+        for name in imports(tree, places=False)
+        if name.split(".")[0] == "fastgs"
+    )
 
 
 def test_heavy_libraries_stay_in_their_rooms():
@@ -133,7 +157,7 @@ SILENT = {"training", "io.version", "cli.console"}
 
 
 def commands(parser, name=""):
-    """(name, parser) of the subcommands, those of subcommands included."""
+    """Yield name and parser of the subcommands, those of subcommands included."""
     parser.declare()
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("fastgs", "benchmarks", "tests", "examples", "docs")
 BAD_OPENINGS = {"of", "what", "where", "whether", "how", "as", "see", "that", "which"}
 BAD_ENTRIES = {"of", "as", "that", "which"}
-SECTION = re.compile(r"^(Args|Attributes):\s*$")
+SECTIONS = {"Args": BAD_ENTRIES, "Attributes": BAD_ENTRIES, "Raises": BAD_OPENINGS}
+SECTION = re.compile(r"^([A-Z]\w+):\s*$")
 ENTRY = re.compile(r"^[\w*`., ]+?(?: \([^)]*\))?: +(\w+)")
 
 
@@ -31,15 +32,16 @@ def docstrings(path):
 
 
 def entries(text):
-    """Yield the first word of each entry of the sections Args and Attributes."""
-    inside = False
+    """Yield the section and the first word of each entry of the sections Args, Attributes and Raises."""
+    section = None
     for line in text.splitlines():
         if line and not line.startswith(" "):
-            inside = bool(SECTION.match(line))
-        elif inside and line.startswith("    ") and not line.startswith("     "):
+            match = SECTION.match(line)
+            section = match[1] if match else None
+        elif section in SECTIONS and line.startswith("    ") and not line.startswith("     "):
             match = ENTRY.match(line.strip())
             if match:
-                yield match[1]
+                yield section, match[1]
 
 
 def faults(path):
@@ -47,9 +49,9 @@ def faults(path):
         first = re.match(r"\w*", text)[0]
         if first.lower() in BAD_OPENINGS:
             yield f"{path.relative_to(ROOT)}:{line}: docstring begins with {first!r}"
-        for word in entries(text):
-            if word.lower() in BAD_ENTRIES:
-                yield f"{path.relative_to(ROOT)}:{line}: an entry of Args or Attributes begins with {word!r}"
+        for section, word in entries(text):
+            if word.lower() in SECTIONS[section]:
+                yield f"{path.relative_to(ROOT)}:{line}: an entry of {section} begins with {word!r}"
 
 
 def test_docstrings_begin_with_a_verb_or_a_noun():
@@ -64,6 +66,7 @@ def test_docstrings_begin_with_a_verb_or_a_noun():
         ('def f():\n    """See `g`."""', 1),
         ('def f(x):\n    """Return x.\n\n    Args:\n        x: of K Gaussians.\n        y: Scale.\n    """', 1),
         ('def f(x):\n    """Return x.\n\n    Args:\n        x, y: as for `g`.\n    """', 1),
+        ('def f(x):\n    """Return x.\n\n    Raises:\n        ValueError: See `g`.\n    """', 1),
         (
             'def f(x):\n    """Return x.\n\n    Args:\n        x (int): Number,\n            as given.\n    """',
             0,

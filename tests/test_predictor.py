@@ -139,7 +139,7 @@ def test_predictor_refuses_cuda_without_a_gpu():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("init", "tolerance"), [("curvature", 0.05), ("learned", 0.5)])
 def test_predictor_on_gpu_matches_cpu(init, tolerance):
-    """Back where the image was; heuristics start from the same Gaussians, networks are rounded differently."""
+    """Results are where the image was; heuristics start from the same Gaussians, networks are rounded differently."""
     on_gpu, on_cpu = (fastgs.Predictor(init)(PHOTO, 300, 20, backend=backend) for backend in ("cuda", "cpu"))
     assert on_gpu.gaussians.means.device == on_gpu.image.device == torch.device("cpu")
     assert on_gpu.psnr_init == pytest.approx(on_cpu.psnr_init, abs=tolerance)
@@ -176,7 +176,7 @@ def test_predictor_refuses_wrong_init(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Weights of small networks, in a folder that is nothing but theirs."""
+    """Return the weights of small networks, in a folder that is nothing but theirs."""
     path = tmp_path_factory.mktemp("weights") / "base"
     weights.save_weights(path, initializer(), {})
     return path

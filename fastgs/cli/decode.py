@@ -13,7 +13,7 @@ from fastgs.cli.coding import output_folder, read_fgs
 from fastgs.cli.console import Failures, Parser
 from fastgs.cli.kernels import compile_drawing
 from fastgs.cli.processing import Done, Job, process_files
-from fastgs.codec import FormatError, decode_arrays
+from fastgs.codec import FormatError, Restoration, decode_arrays, read_restoration
 from fastgs.definition import GaussianArrays
 from fastgs.io.places import Place
 from fastgs.io.samples import Samples
@@ -26,7 +26,10 @@ MAX_PIXELS = 89_478_485  # largest image that `load_image` reads, the default of
 
 def declare(parser: Parser) -> None:
     """Declare the options of the subcommand."""
-    parser.description = "Draw .fgs files as images, at any size, with their transparency."
+    parser.description = (
+        "Draw .fgs files as images, at any size, with their transparency. Files that ask for restoration are restored "
+        "at the size of their canvas only."
+    )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help=".fgs files")
     add("-o", "--output", type=Path, required=True, metavar="PATH", help="the image to write, such as FILE.png, for "
@@ -56,9 +59,11 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
         path = Path(sources[0].location)
         data = read_fgs(path, arguments.bytes)
         start = time.perf_counter()
-        gaussians = _decode_gaussians(data, arguments.partial or arguments.bytes is not None)
-        compile_drawing(gaussians.channels)
-        picture = _draw(gaussians, arguments.scale, arguments.region)
+        is_partial = arguments.partial or arguments.bytes is not None
+        gaussians = _decode_gaussians(data, is_partial)
+        restoration = read_restoration(data, is_partial) if arguments.scale == 1 else None
+        compile_drawing(gaussians.channels, restores=restoration is not None)
+        picture = _draw(gaussians, restoration, arguments.scale, arguments.region)
         seconds = time.perf_counter() - start
         suffix = choose_suffix(picture, arguments.bits)
         output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
@@ -85,8 +90,16 @@ def _region(text: str) -> tuple[int, int, int, int]:
     return x, y, width, height
 
 
-def _draw(gaussians: GaussianArrays, scale: float, region: tuple[int, int, int, int] | None) -> Samples:
-    """Render Gaussians, or the part of their image in a region, at a factor of the size of their canvas."""
+def _draw(
+    gaussians: GaussianArrays,
+    restoration: Restoration | None,
+    scale: float,
+    region: tuple[int, int, int, int] | None,
+) -> Samples:
+    """Render Gaussians, or the part of their image in a region, at a factor of the size of their canvas.
+
+    With restoration, the factor is 1.
+    """
     with importing():
         # Deferred: brings in numba, which a wrong file does not need.
         from fastgs.render.cpu_arrays import Region, render
@@ -95,6 +108,10 @@ def _draw(gaussians: GaussianArrays, scale: float, region: tuple[int, int, int, 
     # Antialiasing takes about as many samples as the canvas has pixels.
     antialias = gaussians.height * gaussians.width <= MAX_PIXELS
     part = None if region is None else Region(*region)
+    if restoration is not None:
+        from fastgs.codec.restoration import draw  # deferred: many files do without
+
+        return Samples(draw(gaussians, restoration, part))
     return Samples(render(gaussians, height, width, antialias, part), gaussians.alpha)
 
 

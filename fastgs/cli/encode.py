@@ -25,7 +25,7 @@ from fastgs.cli.images import (
 from fastgs.cli.kernels import compile_fit
 from fastgs.cli.processing import Done, Job, process_images
 from fastgs.cli.workers import add_workers, check_workers, choose_workers
-from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, encode
+from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, decode_image, encode
 from fastgs.codec.effort import DEFAULT_EFFORT, check_effort
 from fastgs.fitting.options import FitOptions
 from fastgs.io.pixels import ImageError
@@ -143,9 +143,8 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
 
 def _encode_image(source: Source, output: str, path: Path, label: str, arguments: argparse.Namespace) -> str:
     """Write the file of one image to a path, from where it goes to the output; return the line about it."""
-    compile_fit(Path(source.location))
+    compile_fit(Path(source.location), work="encode")
     from fastgs.metrics.quality import psnr  # deferred: wrong options are found without torch
-    from fastgs.render import render
 
     picture = _read(source, arguments)
     image = picture.values
@@ -177,7 +176,7 @@ def _encode_image(source: Source, output: str, path: Path, label: str, arguments
         write_page(page, [replace(make_fgs_picture(path.name, data), original=original)])
     gaussians = decode(data)
     bpp = 8 * len(data) / image[0].numel()
-    quality = psnr(render(gaussians), image)
+    quality = psnr(decode_image(data).to(image), image)
     return (
         f"{source} -> {output}  {len(data)} bytes  {bpp:.4f} bpp  {quality:.2f} dB  {len(gaussians)} Gaussians  "
         f"{seconds:.1f} s"

@@ -12,6 +12,7 @@ from fastgs.cli.coding import read_fgs
 from fastgs.cli.console import FAILED, Failures, Parser, reporting, write
 from fastgs.codec import SCHEMES, decode_arrays, read_frame
 from fastgs.codec.frame import MAGIC
+from fastgs.codec.restoration_entry import GAIN_UNIT
 
 
 def declare(parser: Parser) -> None:
@@ -49,6 +50,7 @@ def _collect_facts(data: bytes) -> dict[str, Any]:
         "channels": gaussians.channels,
         "alpha": gaussians.alpha,
         "blend": gaussians.blend,
+        "restoration": frame.restoration and [frame.restoration.model, *frame.restoration.gains],
         "layer_bytes": [len(layer) for layer in frame.layers],
         "num_gaussians": len(gaussians),
         "bytes": len(data),
@@ -67,13 +69,22 @@ def _format_facts(facts: dict[str, Any]) -> str:
         "canvas": f"{facts['width']} x {facts['height']} pixels",
         "channels": f"{facts['channels']}{', the last is alpha' if facts['alpha'] else ''}",
         "blend": facts["blend"],
+        "restoration": _format_restoration(facts["restoration"]),
         "layers": f"{len(layers)}{of_layers}",
         "Gaussians": facts["num_gaussians"],
         "bytes": facts["bytes"],
         "bpp": f"{facts['bpp']:.4f}",
     }
-    lines = [f"{name:<10}  {value}" for name, value in rows.items()]
+    lines = [f"{name:<11}  {value}" for name, value in rows.items()]
     return "\n".join([*lines, "", *_format_breakdown(facts["bits"], facts["num_gaussians"])]) + "\n"
+
+
+def _format_restoration(entry: list[int] | None) -> str:
+    """Return the network and the gains of a file that asks for restoration, or "none"."""
+    if entry is None:
+        return "none"
+    model, *gains = entry
+    return f"network {model}, gains {', '.join(f'{gain * GAIN_UNIT:.2f}' for gain in gains)}"
 
 
 def _format_breakdown(bits: dict[str, int], count: int) -> list[str]:

@@ -51,7 +51,20 @@ _FIT = (
      "(float32[:,::1], float32[:,::1], int32[::1], int64[::1], float32[:,::1], int64, int64)"),
 )  # fmt: skip
 
-KERNELS = {"fit": _FIT, "draw": (_FORWARD, _PREPARE, _BANDS)}
+_CONVOLVE = ("fastgs.codec.restoration_kernels:convolve",
+             "(float32[::1], float32[:,::1], float32[:,::1], UniTuple(float32, 6), int64, int64, int64, int64, "
+             "float32, float32[::1], int64, int64)")  # fmt: skip
+
+# Channels that are drawn for the network of restoration: RGB, and the two planes that it sees besides.
+_RESTORED = CHANNELS + 2
+_FORWARD_OF_RESTORED = (_FORWARD[0], _FORWARD[1].replace("{channels}", str(_RESTORED)))
+
+KERNELS = {
+    "fit": _FIT,
+    "encode": (*_FIT, _FORWARD_OF_RESTORED, _CONVOLVE),
+    "draw": (_FORWARD, _PREPARE, _BANDS),
+    "restore": (_FORWARD_OF_RESTORED, _CONVOLVE, _PREPARE, _BANDS),
+}
 
 
 def list_kernels(work: str, channels: str) -> list[tuple[str, str]]:
@@ -60,15 +73,16 @@ def list_kernels(work: str, channels: str) -> list[tuple[str, str]]:
     return [(place, types.format(channels=count, factors=count + 2)) for place, types in KERNELS[work]]
 
 
-def compile_fit(path: Path, backend: str = "auto", loss: str = "mse") -> None:
-    """Start the second process, where it helps, for a fit to an image on the CPU."""
+def compile_fit(path: Path, backend: str = "auto", loss: str = "mse", work: str = "fit") -> None:
+    """Start the second process, where it helps, for a fit to an image on the CPU, or the encoding of an image."""
     if loss == "mse" and backend in ("auto", "cpu") and not (backend == "auto" and has_driver()):
-        compiler_process.start(__name__, ("fit", _count_channels(path)))
+        channels = _count_channels(path)
+        compiler_process.start(__name__, (work if channels == CHANNELS else "fit", channels))
 
 
-def compile_drawing(channels: int) -> None:
-    """Start the second process, where it helps, for the rendering of Gaussians."""
-    compiler_process.start(__name__, ("draw", channels))
+def compile_drawing(channels: int, restores: bool = False) -> None:
+    """Start the second process, where it helps, for the rendering of Gaussians, and the restoration of their image."""
+    compiler_process.start(__name__, ("restore" if restores else "draw", channels))
 
 
 def _count_channels(path: Path) -> int:

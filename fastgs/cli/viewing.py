@@ -79,7 +79,7 @@ def make_fgs_picture(name: str, data: bytes) -> PagePicture:
     counts: list[int] = []
     ends: list[int] = []
     if frame.scheme == "fastgs":
-        layers = decode_layers(frame.layers, (frame.height, frame.width), frame.channels)
+        layers = decode_layers(frame.layers, (frame.height, frame.width), frame.channels, frame.symbols)
         counts = [sum(len(layer.symbols) for layer in layers[: number + 1]) for number in range(len(layers))]
         # A layer ends with its payload and two bytes of checksum.
         end = 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastgs.codec.channels import Channels
 from fastgs.codec.frame import CODES, FIRST_PRIVATE_CODE, LAST_CODE, MAX_SIDE, FormatError, Frame, read_frame
+from fastgs.codec.restoration_entry import Restoration
 from fastgs.codec.scheme import ArrayScheme, Encoded, EncodeOptions, GradedScheme, Scheme
 from fastgs.definition import CHANNELS, GaussianArrays
 from fastgs.runtime.lazy import lazy_names
@@ -29,19 +30,30 @@ __all__ = [
     "FormatError",
     "Frame",
     "RateError",
+    "Restoration",
     "Scheme",
     "choose_scheme",
     "decode",
     "decode_arrays",
+    "decode_image",
     "encode",
     "read_frame",
+    "read_restoration",
     "register_scheme",
 ]
 
 SCHEMES: Registry[Scheme] = Registry("scheme")
-SCHEMES.declare("fastgs", "fastgs.codec.fastgs:SCHEME")
-SCHEMES.declare("gaussianimage", "fastgs.codec.gaussianimage:SCHEME")
-SCHEMES.declare("gaussianimage-plus", "fastgs.codec.gaussianimage_plus:SCHEME")
+
+
+def _declare(name: str, place: str, code: int) -> None:
+    """Add a scheme of this package; its code in files, below 128, is never used for another one."""
+    SCHEMES.declare(name, place)
+    CODES.register(name, code)
+
+
+_declare("fastgs", "fastgs.codec.fastgs:SCHEME", code=0)
+_declare("gaussianimage", "fastgs.codec.gaussianimage:SCHEME", code=1)
+_declare("gaussianimage-plus", "fastgs.codec.gaussianimage_plus:SCHEME", code=2)
 DEFAULT = "fastgs"  # scheme that writes files unless another is named
 
 # Bits per pixel of an RGB image of 8 bits, and as many for each channel of others; no file of Gaussians is worth more.
@@ -116,7 +128,8 @@ def encode(
 
     Example:
         data = encode(image, bpp=0.3).data
-        image = fastgs.render(decode(data))
+        image = decode_image(data)  # at the size of the canvas
+        larger = fastgs.render(decode(data), height=1024, width=1536)
     """
     from fastgs.codec.rate import encode_to_psnr, encode_to_size  # deferred: decoders do without torch
 
@@ -145,7 +158,7 @@ def encode(
 
 
 def decode(data: bytes, partial: bool = False) -> Gaussians:
-    """Return the Gaussians of a .fgs file, on the CPU; `fastgs.render` draws them, at any size.
+    """Return the Gaussians of a .fgs file, on the CPU; `fastgs.render` draws them, at any size, without restoration.
 
     Args:
         data: Bytes of the file.
@@ -174,3 +187,34 @@ def decode_arrays(data: bytes, partial: bool = False) -> GaussianArrays:
     frame = read_frame(data, partial)
     scheme = SCHEMES[frame.scheme]
     return scheme.decode_arrays(frame) if isinstance(scheme, ArrayScheme) else scheme.decode(frame).arrays()
+
+
+def decode_image(data: bytes, partial: bool = False) -> Tensor:
+    """Return the image of a .fgs file at the size of its canvas, restored if the file asks for it.
+
+    Args:
+        data: Bytes of the file.
+        partial: True to take a file that is cut, see `decode`; such a file is not restored.
+
+    Returns:
+        (C, H, W) float32, not clamped.
+
+    Raises:
+        FormatError: The bytes are no .fgs file, or a damaged one, or of a version that is not known; one line.
+    """
+    import torch  # deferred: other functions do without
+
+    from fastgs.render.cpu_arrays import render
+
+    gaussians, restoration = decode_arrays(data, partial), read_restoration(data, partial)
+    if restoration is None:
+        return torch.from_numpy(render(gaussians, gaussians.height, gaussians.width))
+    from fastgs.codec.restoration import draw
+
+    return torch.from_numpy(draw(gaussians, restoration))
+
+
+def read_restoration(data: bytes, partial: bool = False) -> Restoration | None:
+    """Return the entry of a .fgs file that `fastgs.codec.restoration.draw` takes; None if it has none, or is cut."""
+    frame = read_frame(data, partial)
+    return frame.restoration if frame.whole else None

@@ -8,19 +8,94 @@ Gaussians.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgs.codec.channels import Channels
-from fastgs.codec.column_model import Model
+from fastgs.codec.column_model import Model, read_model, write_model
 from fastgs.codec.columns import fit_models, read_columns, write_columns
 from fastgs.codec.contexts import Level, levels, weighted
 from fastgs.codec.entropy import Decoder, Encoder, IntArray
 from fastgs.codec.flags import find_colored, read_flags, write_flags
-from fastgs.codec.symbols import AREA, COLOR, X, Y
+from fastgs.codec.symbols import AREA, COLOR, Steps, X, Y
 
 _SHAPES = COLOR - AREA  # number of columns of shapes
+
+
+class Attributes(Protocol):
+    """Coder of the columns behind x and y, of one layer after the other."""
+
+    def fit(self, symbols: IntArray, steps: Steps) -> None:
+        """Take the (5 + C, N) symbols of a layer to write, in the order of the curve, and fit parameters to them."""
+
+    def write_parameters(self, encoder: Encoder) -> None:
+        """Write the parameters of the layer, before the positions."""
+
+    def write(self, encoder: Encoder) -> None:
+        """Write the columns of the layer."""
+
+    def read_parameters(self, decoder: Decoder) -> None:
+        """Read the parameters of the next layer; raise FormatError if no encoder writes such bytes."""
+
+    def read(
+        self, decoder: Decoder, x: IntArray, y: IntArray, steps: Steps, known: NDArray[np.bool_] | None = None
+    ) -> tuple[IntArray, list[float]]:
+        """Read the columns of a layer.
+
+        Args:
+            decoder: Decoder to read from.
+            x: (N,) first coordinates, in the order of the curve, in units of `2 ** -position` pixels.
+            y: (N,) second coordinates.
+            steps: Units of the symbols.
+            known: (3 + C, N) mask that is filled in with the symbols that were read, for a `PrefixDecoder`. The others
+                are as predicted.
+
+        Returns:
+            (3 + C, N) symbols, and the bits of each column, which are 0 where the decoder does not count them.
+
+        Raises:
+            FormatError: No encoder writes such bytes.
+        """
+
+
+class FittedAttributes:
+    """Coder by models that are fitted to each column of each layer.
+
+    Args:
+        channels: Channels of the image.
+        models: Models of the 3 + C columns before the first layer.
+    """
+
+    def __init__(self, channels: Channels, models: Sequence[Model]) -> None:
+        self._channels = channels
+        self._models = self._before = models
+
+    def fit(self, symbols: IntArray, steps: Steps) -> None:
+        """Fit models, see `Attributes`."""
+        self._symbols, self._position = symbols, steps.position
+        self._before = self._models
+        self._models = fit_attributes(symbols, steps.position, self._channels, self._before)
+
+    def write_parameters(self, encoder: Encoder) -> None:
+        """Write the models, see `Attributes`."""
+        for model, before in zip(self._models, self._before, strict=True):
+            write_model(encoder, model, before)
+
+    def write(self, encoder: Encoder) -> None:
+        """Write the columns, see `Attributes`."""
+        write_attributes(encoder, self._symbols, self._position, self._channels, self._models)
+
+    def read_parameters(self, decoder: Decoder) -> None:
+        """Read the models, see `Attributes`."""
+        self._models = [read_model(decoder, model) for model in self._models]
+
+    def read(
+        self, decoder: Decoder, x: IntArray, y: IntArray, steps: Steps, known: NDArray[np.bool_] | None = None
+    ) -> tuple[IntArray, list[float]]:
+        """Read the columns, see `Attributes`; bits of the flags count for alpha."""
+        return read_attributes(decoder, x, y, steps.position, self._channels, self._models, known)
 
 
 def relate(x: IntArray, y: IntArray, position: int) -> list[Level]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import constriction
 import numpy as np
@@ -25,10 +25,12 @@ TOTAL = 1 << 24
 _RAW_BITS = 16  # bits of a uniform number that are coded in one piece
 _FLOOR = 10  # 2^-10 of the probability is shared evenly, so that no symbol of a bell takes very many bits
 _TAIL = 8  # last bytes of a stream, which its last bits may touch; `Encoder.finish` tries to leave them out
+_WORD, _STATE = 4, 2  # bytes of a word of the coder, and words of its state
 _MAX_COUNT = 48  # largest half octave of a count in a histogram
 
 _stream = constriction.stream
 _Categorical, _Uniform = _stream.model.Categorical, _stream.model.Uniform
+CATEGORICAL = _Categorical(perfect=False)  # the family of all tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +88,28 @@ def bell(width: float, doublings: int, bound: int) -> Table:
     return Table.of(weights + (int(weights.sum()) >> _FLOOR) // len(weights) + 1, -bound)
 
 
+class _Written(NamedTuple):
+    """What was written at once.
+
+    Attributes:
+        index: (n,) indices into a model.
+        model: Model of constriction, or a family of models with parameters.
+        parameters: Parameters of the models.
+        place: Place in the stream, as `RangeDecoder.seek` takes it.
+    """
+
+    index: IntArray
+    model: Any
+    parameters: tuple[NDArray[np.float64], ...]
+    place: tuple[int, Any]
+
+
 @dataclass
 class Encoder:
     """Encodes integers into bytes."""
 
     _coder: Any = field(default_factory=_stream.queue.RangeEncoder)
-    _written: list[tuple[IntArray, Any]] = field(default_factory=list)
+    _written: list[_Written] = field(default_factory=list)
 
     def symbols(self, symbols: IntArray, table: Table) -> None:
         """Write symbols of a table."""
@@ -103,6 +121,16 @@ class Encoder:
         for shift in range(0, bits if len(values) else 0, _RAW_BITS):
             size = 1 << min(_RAW_BITS, bits - shift)
             self._write(values >> shift & size - 1, _Uniform(size))
+
+    def each(self, index: IntArray, frequencies: NDArray[np.float64]) -> None:
+        """Write symbols of tables of their own.
+
+        Args:
+            index: (n,) symbols, counted from 0.
+            frequencies: (n, S) frequencies of all symbols, each less 1; the sum of a row is `TOTAL` less S.
+        """
+        if frequencies.shape[1] > 1 and len(index):
+            self._write(index, CATEGORICAL, frequencies)
 
     def number(self, value: int) -> None:
         """Write one number, from 0 to 2^62."""
@@ -120,16 +148,23 @@ class Encoder:
                     return value.to_bytes(length, "big")
         return data
 
-    def _write(self, index: IntArray, model: Any) -> None:
-        """Write indices into a model of constriction."""
-        self._coder.encode(index.astype(np.int32), model)
-        self._written.append((index, model))
+    def _write(self, index: IntArray, model: Any, *parameters: NDArray[np.float64]) -> None:
+        """Write indices into a model of constriction, or a family of models with parameters."""
+        self._written.append(_Written(index, model, parameters, self._coder.pos()))
+        self._coder.encode(index.astype(np.int32), model, *parameters)
 
     def _decodes(self, data: bytes) -> bool:
-        """Tell whether a decoder reads from these bytes what was written."""
+        """Tell whether a decoder reads from the last of these bytes what was written; the others are as they were."""
+        words = (len(data) - _TAIL) // _WORD - _STATE
+        last = next((place for place, each in enumerate(self._written) if each.place[0] > words), len(self._written))
+        rest = self._written[max(last - 1, 0) :]
         decoder = Decoder(data)
         try:
-            return all(np.array_equal(decoder.read(len(index), model), index) for index, model in self._written)
+            if rest:
+                decoder.seek(rest[0].place)
+            return all(
+                np.array_equal(decoder.read(len(each.index), each.model, *each.parameters), each.index) for each in rest
+            )
         except FormatError:
             return False
 
@@ -166,6 +201,16 @@ class Decoder:
         """Read (count,) symbols of a table, as far as the stream settles them, which a whole stream does."""
         return self.symbols(count, table)
 
+    def each(self, frequencies: NDArray[np.float64]) -> IntArray:
+        """Read the (n,) symbols that `Encoder.each` wrote, counted from 0, as far as the stream settles them."""
+        count, size = frequencies.shape
+        if size == 1 or not count:
+            return np.zeros(count, np.int64)
+        index = self.read(count, CATEGORICAL, frequencies)
+        if self._counts:
+            self.bits -= float(np.log2((frequencies[np.arange(count), index] + 1) / TOTAL).sum())
+        return index
+
     def raw(self, count: int, bits: int) -> IntArray:
         """Read (count,) values from 0 to `2 ** bits - 1`."""
         values = np.zeros(count, np.int64)
@@ -179,16 +224,20 @@ class Decoder:
         length = int(self.raw(1, 6)[0])
         return (1 << length >> 1) + int(self.raw(1, max(length - 1, 0))[0])
 
+    def seek(self, place: tuple[int, Any]) -> None:
+        """Go on at a place that the encoder was at, as constriction has it."""
+        self._coder.seek(*place)
+
     def copy(self) -> Decoder:
         """Return a decoder at the same place."""
         other = copy(self)
         other._coder = self._coder.clone()
         return other
 
-    def read(self, count: int, model: Any) -> IntArray:
-        """Read (count,) indices into a model of constriction."""
+    def read(self, count: int, model: Any, *parameters: NDArray[np.float64]) -> IntArray:
+        """Read (count,) indices into a model of constriction, or a family of models with parameters."""
         try:
-            return np.asarray(self._coder.decode(model, count), np.int64)
+            return np.asarray(self._coder.decode(model, *(parameters or (count,))), np.int64)
         except AssertionError as error:
             raise FormatError("is damaged (its numbers make no sense)") from error
 

@@ -29,11 +29,13 @@ class Fastgs:
         name: Name of the scheme.
         bits: Number of bits of a Gaussian, about.
         effort: Time that the encoder takes for a better image, from 1 to 9.
+        restores: True if files of RGB ask for restoration where it helps, see `fastgs.codec.restoration`.
     """
 
     name: str = "fastgs"
     bits: float = 36.0
     effort: int = DEFAULT_EFFORT
+    restores: bool = True
 
     @property
     def iterations(self) -> int:
@@ -59,15 +61,17 @@ class Fastgs:
         """Fit an image and write it."""
         from fastgs.codec import fastgs_encoder  # deferred: brings in torch, which decoders do without
         from fastgs.metrics.quality import psnr
-        from fastgs.render import render
 
         effort = EFFORTS[self.effort] if iterations is None else replace(EFFORTS[self.effort], iterations=iterations)
-        files, history = fastgs_encoder.encode(image, num_gaussians, alpha, effort, seed, target_bytes, callback)
+        files, history = fastgs_encoder.encode(
+            image, num_gaussians, alpha, effort, seed, target_bytes, callback, self.restores
+        )
         fitting = [data for data in files if target_bytes is None or len(data) <= target_bytes] or files[:1]
-        candidates = [(data, self.decode(read_frame(data)).to(image.device)) for data in fitting]
-        if len(candidates) > 1:
-            candidates.sort(key=lambda candidate: psnr(render(candidate[1]), image))
-        return Encoded(*candidates[-1], history)
+        candidates = []
+        for data in fitting:
+            frame = read_frame(data)
+            candidates.append(Encoded(data, self.decode(frame).to(image.device), history, None, frame.restoration))
+        return candidates[0] if len(candidates) == 1 else max(candidates, key=lambda each: psnr(each.draw(), image))
 
     def decode(self, frame: Frame) -> Gaussians:
         """Read Gaussians, on the CPU; raise FormatError if a layer is damaged."""
@@ -82,15 +86,16 @@ class Fastgs:
         """
         canvas = frame.height, frame.width
         if frame.whole:
-            return dequantize(decode_layers(frame.layers, canvas, frame.channels), *canvas, frame.channels)
-        layers, has_color = decode_cut_layers(frame.layers, frame.cut, canvas, frame.channels)
+            layers = decode_layers(frame.layers, canvas, frame.channels, frame.symbols)
+            return dequantize(layers, *canvas, frame.channels)
+        layers, has_color = decode_cut_layers(frame.layers, frame.cut, canvas, frame.channels, frame.symbols)
         return complete(dequantize(layers, *canvas, frame.channels), has_color)
 
     def bit_breakdown(self, frame: Frame) -> dict[str, int]:
         """Return the bits of the file by attribute; raise FormatError if a layer is damaged."""
         canvas = frame.height, frame.width
         bits: dict[str, float] = {}
-        for layer in bit_breakdown(frame.layers, canvas, frame.channels):
+        for layer in bit_breakdown(frame.layers, canvas, frame.channels, frame.symbols):
             for name, value in layer.items():
                 bits[name] = bits.get(name, 0) + value
         rounded = {name: round(value) for name, value in bits.items() if name != "header"}

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from fastgs.codec.anticipation import Anticipation, can_anticipate, leave_to_network
 from fastgs.codec.channels import Channels
 from fastgs.codec.effort import Effort
-from fastgs.codec.frame import Frame, write_frame
-from fastgs.codec.layer import encode_layers, most_gaussians
+from fastgs.codec.frame import Frame, read_frame, write_frame
+from fastgs.codec.layer import decode_layers, encode_layers, most_gaussians
+from fastgs.codec.learned import UnlikelyError
 from fastgs.codec.rdo import search
+from fastgs.codec.restoration import choose, correct
+from fastgs.codec.restoration_entry import RESTORATION_BYTES
 from fastgs.codec.sizing import Sizing
+from fastgs.codec.symbol_models import LATEST
+from fastgs.codec.symbols import dequantize
 from fastgs.fitting.densification import Densification, Relocation
 from fastgs.fitting.fit import Callback, HistoryEntry
 from fastgs.fitting.optimizer import LearningRates
@@ -34,6 +41,8 @@ GROWTH_OF_SHORT = 5.0  # over the number of steps
 # Bits that a Gaussian costs less where steps are twice as coarse, about; one more for each channel.
 BITS_OF_COARSENESS = 2.5
 
+RESTORATION_ROOM = 1 + RESTORATION_BYTES  # of a file, with the flag
+
 # A long memory of gradients and large steps of colours overshoot: their gain in a fit is lost, and more, in rounding.
 LONGEST_MEMORY = 6.0
 RATES = {"means": 0.2, "scales": 0.19, "rotations": 0.15, "colors": 0.26, "hold": 0.8}
@@ -50,8 +59,11 @@ def encode(
     seed: int,
     target_bytes: int | None,
     callback: Callback | None,
+    restores: bool = True,
 ) -> tuple[list[bytes], list[HistoryEntry]]:
     """Fit an image and write it, once or several times; the arguments are those of `Scheme.encode`.
+
+    With `restores`, files of RGB ask for restoration where that helps.
 
     Returns:
         The files, the smallest first, and the histories of the fits, one after the other.
@@ -61,10 +73,16 @@ def encode(
     """
     files: list[bytes] = []
     history: list[HistoryEntry] = []
+    restores = restores and can_anticipate(image, alpha)
+    if restores and target_bytes is not None:
+        target_bytes = max(1, target_bytes - RESTORATION_ROOM)
     for coarseness in (1.0,) if target_bytes is None else effort.coarsenesses:
-        result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, target_bytes, coarseness)
+        result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, target_bytes, coarseness, restores)
         history += result.history
-        files.append(fill(image, result.gaussians, target_bytes, coarseness, effort.sweeps))
+        target = leave_to_network(image, result.gaussians) if restores else image
+        files.append(fill(target, result.gaussians, target_bytes, coarseness, effort.sweeps))
+    if restores:
+        files = [add_restoration(data, image) for data in files]
     return sorted(files, key=len), history
 
 
@@ -77,8 +95,11 @@ def fit(
     callback: Callback | None,
     target_bytes: int | None = None,
     coarseness: float = 1.0,
+    restores: bool = False,
 ) -> Result:
     """Fit an image for a file; the arguments are those of `fastgs.codec.scheme.Scheme.encode`.
+
+    With `restores`, what the network of restoration adds is left to it.
 
     If `target_bytes` is given, the number of Gaussians changes on the way to one whose file, at steps of the given
     coarseness, has this size, about.
@@ -98,13 +119,16 @@ def fit(
 
     def densify(count: int, pixels: int, steps: int, generator: torch.Generator | None) -> Densification:
         relocation = _relocate_more(make_relocation(count, pixels, steps, generator))
-        if target_bytes is None:
-            return relocation
-        return Sizing(relocation, steps, target_bytes, min(most, pixels), measure)
+        strategy: Densification = relocation
+        if target_bytes is not None:
+            strategy = Sizing(relocation, steps, target_bytes, min(most, pixels), measure)
+        return Anticipation(strategy, image, steps) if restores else strategy
 
     method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config())
+    # A copy, since a target that leaves something to the network changes in place.
+    target = image.clone() if restores else image
     return replace(method, densification=densify)(
-        image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback
+        target, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback
     )
 
 
@@ -152,9 +176,22 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
     return best
 
 
+def add_restoration(data: bytes, image: Tensor) -> bytes:
+    """Return a file that asks for restoration if that brings it nearer to the (3, H, W) image, or else as it is."""
+    frame = read_frame(data)
+    canvas = frame.height, frame.width
+    gaussians = dequantize(decode_layers(frame.layers, canvas, model=frame.symbols), *canvas)
+    return write_frame(replace(frame, restoration=choose(correct(gaussians), image.numpy())))
+
+
 def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) -> tuple[bytes, int]:
     """Return the file of fitted Gaussians at steps of a given coarseness, and how many Gaussians are in it."""
-    layers = search(image, gaussians, coarseness, sweeps).layers
     canvas, channels = (gaussians.height, gaussians.width), Channels(gaussians.channels, gaussians.alpha)
-    data = write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels))
-    return data, sum(len(layer.symbols) for layer in layers)
+    model = LATEST if channels.are_rgb else None
+    layers = search(image, gaussians, coarseness, sweeps, model).layers
+    count = sum(len(layer.symbols) for layer in layers)
+    if model is not None:
+        with suppress(UnlikelyError):
+            payloads = encode_layers(layers, canvas, channels, model)
+            return write_frame(Frame("fastgs", *canvas, payloads, symbols=model)), count
+    return write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels)), count

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgs.codec import hilbert
-from fastgs.codec.attributes import fit_attributes, read_attributes, write_attributes
+from fastgs.codec.attributes import Attributes, FittedAttributes
 from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.column_model import BY_DENSITY, BY_SPREAD, Model, read_model, write_model
 from fastgs.codec.columns import fit_models, read_columns, write_columns
 from fastgs.codec.contexts import levels
 from fastgs.codec.entropy import Decoder, Encoder, IntArray, half_octaves, least_of
 from fastgs.codec.frame import FormatError
-from fastgs.codec.symbols import AREA, GEOMETRY, Layer, Steps
+from fastgs.codec.learned import LearnedAttributes
+from fastgs.codec.prefix import EndOfPrefixError, PrefixDecoder
+from fastgs.codec.symbols import AREA, COLOR, GEOMETRY, Layer, Steps
 from fastgs.definition import CHANNELS
 
 # Limits of the format, which a reader enforces.
@@ -30,7 +32,7 @@ _MAX_PER_BYTE = 16
 
 # Models that those of the first layer are written as differences to: of gaps and shapes, of the columns of colours by
 # their attribute, and of the columns of colours with alpha.
-_GAPS = Model(18, 4, 9, 3, 10, BY_SPREAD, 0)
+GAPS = Model(18, 4, 9, 3, 10, BY_SPREAD, 0)
 _SHAPES = (
     Model(18, 14, 16, 2, 10, BY_DENSITY, 0),
     Model(0, 8, 15, 2, 10, BY_SPREAD, 0),
@@ -47,7 +49,9 @@ _WITH_ALPHA = (
 )
 
 
-def encode_layers(layers: Sequence[Layer], canvas: tuple[int, int], channels: Channels = RGB) -> list[bytes]:
+def encode_layers(
+    layers: Sequence[Layer], canvas: tuple[int, int], channels: Channels = RGB, model: int | None = None
+) -> list[bytes]:
     """Return the payload of each layer.
 
     Args:
@@ -55,31 +59,39 @@ def encode_layers(layers: Sequence[Layer], canvas: tuple[int, int], channels: Ch
             canvas.
         canvas: Height and width in pixels.
         channels: Channels of the image.
+        model: Number of the learned model of symbols, for RGB only; None for models that are fitted to each layer.
 
     Raises:
         ValueError: A symbol is out of range, or the value that it stands for is; or layers differ in their mixing.
+        UnlikelyError: The learned model has no place for a symbol.
     """
     if any(not np.array_equal(layer.mixing, layers[0].mixing) for layer in layers):  # type: ignore[arg-type]
         raise ValueError("mixing: must be the same for all layers")
+    attributes = make_attributes(canvas, channels, model)
     payloads: list[bytes] = []
-    models: Sequence[Model] = make_initial_models(channels)
+    gaps = GAPS
     for number, layer in enumerate(layers):
-        data, models = _encode_layer(layer, canvas, channels, layers[:number], models)
+        data, gaps = _encode_layer(layer, canvas, channels, layers[:number], gaps, attributes)
         payloads.append(data)
     return payloads
 
 
-def decode_layers(payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels = RGB) -> list[Layer]:
+def decode_layers(
+    payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels = RGB, model: int | None = None
+) -> list[Layer]:
     """Return the layers that `encode_layers` wrote, given all of its payloads or the first few.
 
     Raises:
         FormatError: No encoder writes such bytes.
     """
-    return [layer for layer, *_ in decode_each(payloads, canvas, channels, counts=False)]
+    decoder = LayerDecoder(canvas, channels, model)
+    for data in payloads:
+        decoder.read(data)
+    return decoder.layers
 
 
 def bit_breakdown(
-    payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels = RGB
+    payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels = RGB, model: int | None = None
 ) -> list[dict[str, float]]:
     """Return the bits of each payload by attribute; their sum is the size of the payload.
 
@@ -88,18 +100,26 @@ def bit_breakdown(
     Raises:
         FormatError: No encoder writes such bytes.
     """
-    return [bits for *_, bits in decode_each(payloads, canvas, channels, counts=True)]
+    decoder = LayerDecoder(canvas, channels, model)
+    return [decoder.read(data, counts=True) for data in payloads]
 
 
-def make_initial_models(channels: Channels) -> list[Model]:
-    """Return the models before the first layer, of the gaps and of the columns behind x and y."""
+def make_attributes(canvas: tuple[int, int], channels: Channels, model: int | None) -> Attributes:
+    """Return the coder of the columns behind x and y of all layers of a file."""
+    if model is None:
+        return FittedAttributes(channels, _make_initial_models(channels))
+    return LearnedAttributes(canvas, model)
+
+
+def _make_initial_models(channels: Channels) -> list[Model]:
+    """Return the models before the first layer, of the columns behind x and y."""
     if channels.alpha:
         colors = _WITH_ALPHA[: channels.count]
     elif channels.are_mixed:
         colors = (_CHANNEL,) * channels.count
     else:
         colors = (_LUMA, *_CHROMA)[: channels.count]
-    return [_GAPS, *_SHAPES, *colors]
+    return [*_SHAPES, *colors]
 
 
 def most_gaussians(channels: Channels, size: int = MAX_GAUSSIANS) -> int:
@@ -117,68 +137,105 @@ def _encode_layer(
     canvas: tuple[int, int],
     channels: Channels,
     before: Sequence[Layer],
-    models_before: Sequence[Model],
-) -> tuple[bytes, Sequence[Model]]:
-    """Return the payload of a layer and its models."""
+    gaps_before: Model,
+    attributes: Attributes,
+) -> tuple[bytes, Model]:
+    """Return the payload of a layer and the model of its gaps."""
     symbols, along = _sort_along_curve(layer, canvas, channels)
     magnitudes, rest, lengths = half_octaves(np.diff(along, prepend=0))
-    gaps, parts, position = magnitudes[None], levels(len(along)), layer.steps.position
-    models = fit_models(gaps, parts, models_before[:1])
-    models += fit_attributes(symbols, position, channels, models_before[1:])
+    gaps, parts = magnitudes[None], levels(len(along))
+    models = fit_models(gaps, parts, [gaps_before])
+    attributes.fit(symbols, layer.steps)
     encoder = Encoder()
     _write_header(encoder, layer, channels, before)
-    for model, model_before in zip(models, models_before, strict=True):
-        write_model(encoder, model, model_before)
-    write_columns(encoder, gaps, parts, models[:1])
+    write_model(encoder, models[0], gaps_before)
+    attributes.write_parameters(encoder)
+    write_columns(encoder, gaps, parts, models)
     for length in np.unique(lengths):
         encoder.raw(rest[lengths == length], int(length))
-    write_attributes(encoder, symbols, position, channels, models[1:])
-    return encoder.finish().ljust(_least_size(len(along), channels), b"\0"), models
+    attributes.write(encoder)
+    return encoder.finish().ljust(_least_size(len(along), channels), b"\0"), models[0]
 
 
-def decode_each(
-    payloads: Sequence[bytes], canvas: tuple[int, int], channels: Channels, counts: bool
-) -> Iterator[tuple[Layer, Sequence[Model], dict[str, float]]]:
-    """Yield each layer, its models and its bits by attribute, which mean something only if they are counted."""
-    layers: list[Layer] = []
-    models: Sequence[Model] = make_initial_models(channels)
-    for data in payloads:
-        layer, models, bits = _decode_layer(Decoder(data, counts), len(data), canvas, channels, layers, models)
-        layers.append(layer)
-        yield layer, models, bits
+class LayerDecoder:
+    """Decoder of the payloads of a file, one after the other.
 
+    Args:
+        canvas: Height and width in pixels.
+        channels: Channels of the image.
+        model: Number of the learned model of symbols; None for models that are fitted to each layer.
 
-def _decode_layer(
-    decoder: Decoder,
-    size: int,
-    canvas: tuple[int, int],
-    channels: Channels,
-    before: Sequence[Layer],
-    models_before: Sequence[Model],
-) -> tuple[Layer, Sequence[Model], dict[str, float]]:
-    """Return a layer, its models and its bits by attribute, from a payload of `size` bytes."""
-    count = decoder.number()
-    if count > most_gaussians(channels, size):
-        raise FormatError(f"is damaged ({count} Gaussians in {size} bytes)")
-    steps, mixing = read_header(decoder, channels, before)
-    models = [read_model(decoder, model) for model in models_before]
-    begin = decoder.bits
-    (magnitudes,), _ = read_columns(decoder, count, levels(count), models[:1])
-    x, y = read_positions(decoder, magnitudes, canvas, steps)
-    attributes = ("area", "shape", "shape", *channels.attributes)
-    bits = dict.fromkeys(("header", "positions", *attributes), 0.0)
-    bits["positions"] = decoder.bits - begin
-    values, of_columns = read_attributes(decoder, x, y, steps.position, channels, models[1:])
-    for name, of_column in zip(attributes, of_columns, strict=True):
-        bits[name] += of_column
-    bits["header"] = 8 * size - sum(bits.values())
-    if np.abs(values).max(initial=0) > MAX_SYMBOL:
-        raise FormatError("is damaged (a symbol is out of range)")
-    layer = Layer(np.column_stack([x, y, *values]).astype(np.int32), steps, mixing)
-    problem = find_problem(layer, channels)
-    if problem:
-        raise FormatError(f"is damaged ({problem})")
-    return layer, models, bits
+    Attributes:
+        layers: Layers that were read.
+    """
+
+    def __init__(self, canvas: tuple[int, int], channels: Channels = RGB, model: int | None = None) -> None:
+        self.layers: list[Layer] = []
+        self._canvas, self._channels = canvas, channels
+        self._attributes = make_attributes(canvas, channels, model)
+        self._gaps = GAPS
+
+    def read(self, data: bytes, counts: bool = False) -> dict[str, float]:
+        """Read a payload, and return its bits by attribute, which mean something only if they are counted.
+
+        Raises:
+            FormatError: No encoder writes such bytes.
+        """
+        decoder, size, channels = Decoder(data, counts), len(data), self._channels
+        count = decoder.number()
+        if count > most_gaussians(channels, size):
+            raise FormatError(f"is damaged ({count} Gaussians in {size} bytes)")
+        steps, mixing = read_header(decoder, channels, self.layers)
+        gaps = read_model(decoder, self._gaps)
+        self._attributes.read_parameters(decoder)
+        begin = decoder.bits
+        (magnitudes,), _ = read_columns(decoder, count, levels(count), [gaps])
+        x, y = read_positions(decoder, magnitudes, self._canvas, steps)
+        names = ("area", "shape", "shape", *channels.attributes)
+        bits = dict.fromkeys(("header", "positions", *names), 0.0)
+        bits["positions"] = decoder.bits - begin
+        values, of_columns = self._attributes.read(decoder, x, y, steps)
+        for name, of_column in zip(names, of_columns, strict=True):
+            bits[name] += of_column
+        bits["header"] = 8 * size - sum(bits.values())
+        if np.abs(values).max(initial=0) > MAX_SYMBOL:
+            raise FormatError("is damaged (a symbol is out of range)")
+        layer = Layer(np.column_stack([x, y, *values]).astype(np.int32), steps, mixing)
+        problem = find_problem(layer, channels)
+        if problem:
+            raise FormatError(f"is damaged ({problem})")
+        self._gaps = gaps
+        self.layers.append(layer)
+        return bits
+
+    def read_prefix(self, data: bytes) -> tuple[Layer, NDArray[np.bool_]] | None:
+        """Return the Gaussians that the first bytes of a payload tell and a mask of those whose colours were read.
+
+        Without their places, which come first, there are none: None. Nothing can be read behind them.
+        """
+        decoder, channels = PrefixDecoder(data), self._channels
+        try:
+            count = decoder.number()
+            # Positions alone take more bytes. So few bytes cause little work here, too.
+            if count > most_gaussians(channels, len(data)):
+                return None
+            steps, mixing = read_header(decoder, channels, self.layers)
+            gaps = read_model(decoder, self._gaps)
+            self._attributes.read_parameters(decoder)
+            known = np.zeros((1, count), bool)
+            (magnitudes,), _ = read_columns(decoder, count, levels(count), [gaps], known=known)
+            if not known.all():
+                return None
+            x, y = read_positions(decoder, magnitudes, self._canvas, steps)
+            known = np.zeros((COLOR - AREA + channels.count, count), bool)
+            values, _ = self._attributes.read(decoder, x, y, steps, known)
+        except EndOfPrefixError:
+            return None
+        if np.abs(values).max(initial=0) > MAX_SYMBOL:
+            return None
+        layer = Layer(np.column_stack([x, y, *values]).astype(np.int32), steps, mixing)
+        # What is predicted can be out of range where what is read is at the limit.
+        return None if find_problem(layer, channels) else (layer, known[COLOR - AREA])
 
 
 def read_positions(

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
-from fastgs.codec.entropy import Decoder, IntArray, Table
+from fastgs.codec.entropy import CATEGORICAL, Decoder, IntArray, Table
 from fastgs.codec.frame import FormatError
 
 # Mark of symbols that are not settled.
@@ -49,21 +50,31 @@ class PrefixDecoder(Decoder):
         return symbols
 
     @override
-    def read(self, count: int, model: Any) -> IntArray:
-        known = self._read_settled(count, model)
+    def each(self, frequencies: NDArray[np.float64]) -> IntArray:
+        count, size = frequencies.shape
+        if size == 1 or not count:
+            return np.full(count, UNREAD if self._ended else 0, np.int64)
+        symbols = np.full(count, UNREAD, np.int64)
+        known = self._read_settled(count, CATEGORICAL, frequencies)
+        symbols[: len(known)] = known
+        return symbols
+
+    @override
+    def read(self, count: int, model: Any, *parameters: NDArray[np.float64]) -> IntArray:
+        known = self._read_settled(count, model, *parameters)
         if len(known) < count:
             raise EndOfPrefixError("is cut")
         return known
 
-    def _read_settled(self, count: int, model: Any) -> IntArray:
+    def _read_settled(self, count: int, model: Any, *parameters: NDArray[np.float64]) -> IntArray:
         """Return the first of `count` indices into a model of constriction, as many as are settled."""
         if self._ended:
             return np.empty(0, np.int64)
         lower, upper = self._lower.copy(), self._upper.copy()
         try:
-            both = np.stack([lower.read(count, model), upper.read(count, model)])
+            both = np.stack([each.read(count, model, *parameters) for each in (lower, upper)])
         except FormatError:  # bytes of ones may be such as no encoder writes
-            both = self._read_one_by_one(count, model)
+            both = self._read_one_by_one(count, model, *parameters)
         else:
             self._lower, self._upper = lower, upper
         parted = np.flatnonzero(both[0] != both[1])
@@ -72,12 +83,13 @@ class PrefixDecoder(Decoder):
         known: IntArray = both[0, :settled]
         return known
 
-    def _read_one_by_one(self, count: int, model: Any) -> IntArray:
+    def _read_one_by_one(self, count: int, model: Any, *parameters: NDArray[np.float64]) -> IntArray:
         """Return (2, n) indices that both readings give, up to the first that is no number in one of them."""
         found: list[tuple[int, int]] = []
         try:
-            for _ in range(count):
-                found.append((int(self._lower.read(1, model)[0]), int(self._upper.read(1, model)[0])))
+            for place in range(count):
+                one = [each[place : place + 1] for each in parameters]
+                found.append((int(self._lower.read(1, model, *one)[0]), int(self._upper.read(1, model, *one)[0])))
         except FormatError:
             pass
         both: IntArray = np.array(found, np.int64).reshape(-1, 2).T

@@ -12,7 +12,6 @@ from fastgs.codec.channels import Channels
 from fastgs.codec.scheme import Encoded, EncodeOptions, GradedScheme, Scheme
 from fastgs.methods.wish import Wish
 from fastgs.metrics.quality import psnr
-from fastgs.render import render
 
 # Share by which a file may be smaller than asked for; it is never larger.
 TOLERANCE = 0.03
@@ -100,7 +99,7 @@ def encode_to_psnr(
     count, slope = _begin(scheme, image, target, options)
     for _ in range(TRIALS):
         encoded = scheme.encode(image, count, **options)
-        quality = psnr(render(encoded.gaussians), image)
+        quality = psnr(encoded.draw(), image)
         points.append((math.log2(count), quality, encoded))
         if target <= quality <= target + PSNR_TOLERANCE:
             break

@@ -18,14 +18,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from fastgs.codec import rdo_kernels
 from fastgs.codec.channels import RGB, Channels
-from fastgs.codec.flags import find_colored
 from fastgs.codec.layer import MAX_SYMBOL
 from fastgs.codec.mixing import find_mixing, to_basis
+from fastgs.codec.prices import price_by_histograms, price_by_model
 from fastgs.codec.symbols import AREA, COLOR, Layer, Steps, values
 from fastgs.gaussians import CHANNELS, MIN_SCALE, Gaussians
 from fastgs.metrics.quality import psnr
@@ -81,13 +80,11 @@ SWEEPS = 10
 # symbols, as what it saves goes into finer steps; whole Gaussians are kept for less, since busy photos would lose all
 # of theirs.
 PRICE = 2.0
-WORTH = 0.2
+WORTH = 0.45
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
 MIDDLE = 512  # largest symbol by magnitude, except for positions, unless steps are too fine for that
 _CLIPPED = 0.001  # share of the Gaussians from which larger symbols are more than outliers
-_BLUR = 2.0  # standard deviation in symbols by which histograms are smoothed
-_FLOOR = 1e-3  # added to smoothed counts, so that every symbol has a price
 
 
 @dataclass(frozen=True)
@@ -108,6 +105,7 @@ def search(
     gaussians: Gaussians,
     coarseness: float = 1.0,
     sweeps: int = SWEEPS,
+    model: int | None = None,
 ) -> Found:
     """Round fitted Gaussians to the symbols that are worth their bits.
 
@@ -116,6 +114,7 @@ def search(
         gaussians: K Gaussians under the normalized rule, fitted to the target.
         coarseness: Factor of all steps except those of positions, which are powers of two.
         sweeps: Number of times that each Gaussian is moved.
+        model: Number of the learned model that will code the symbols of RGB; None for models fitted to each layer.
     """
     channels = Channels(gaussians.channels, gaussians.alpha)
     mixing = find_mixing(gaussians) if channels.are_mixed else None
@@ -139,13 +138,16 @@ def search(
         error = _rebuild_sums(numerator, weight, goal, (symbols * units[layers])[alive], zeros)
         if number == sweeps or not alive.any():
             break
-        prices = _price_symbols(symbols, layers, alive, len(units), middle, channels)
-        total = sum(_sum_bits(prices, symbols, layers, alive)) + alive.sum() * (position_bits - CONTEXT_BITS)
+        if model is None:
+            prices, spared = price_by_histograms(symbols, layers, alive, len(units), middle, channels), CONTEXT_BITS
+        else:
+            prices, spared = price_by_model(symbols, layers, alive, steps, goal.shape[1:], model), 0.0
+        total = prices.sum(symbols, layers, alive) + alive.sum() * (position_bits - spared)
         order = generator.permutation(np.flatnonzero(alive))
         price = PRICE * error / total
         rdo_kernels.sweep(
-            *(numerator, weight, goal, symbols, units, layers, prices.symbols, prices.flags, position_bits),
-            *(price, WORTH * price, order, alive, zeros),
+            *(numerator, weight, goal, symbols, units, layers, prices.symbols, prices.bases, prices.rows, prices.flags),
+            *(middle, position_bits, price, WORTH * price, order, alive, zeros),
         )
     kept = [symbols[alive & (layers == number)].astype(np.int32) for number in range(len(units))]
     return Found([Layer(each, step, mixing) for each, step in zip(kept, steps, strict=True)], error)
@@ -242,57 +244,3 @@ def _rebuild_sums(
         rdo_kernels.add(numerator, weight, row, 1.0, zeros)
     error = target - numerator / (weight + EPS)
     return float(np.square(error, dtype=np.float64).sum())
-
-
-@dataclass(frozen=True)
-class _Prices:
-    """Bits of symbols by the histograms of what there is.
-
-    Attributes:
-        symbols: (L, 5 + C, S) bits of each symbol by the smoothed histogram of its column, those of symbol 0 in the
-            middle; 0 for positions.
-        flags: (L, 2) bits of the flag that a Gaussian has no colour, infinite without alpha, and that it has one.
-    """
-
-    symbols: NDArray[np.float64]
-    flags: NDArray[np.float64]
-
-
-def _price_symbols(
-    symbols: Symbols,
-    layers: NDArray[np.int64],
-    alive: NDArray[np.bool_],
-    count: int,
-    middle: int,
-    channels: Channels,
-) -> _Prices:
-    """Return the bits of each symbol from -middle to middle in each of the L layers."""
-    bits = np.zeros((count, symbols.shape[1], 2 * middle + 1))
-    flags = np.tile([np.inf, 0.0], (count, 1))
-    colored = find_colored(symbols[:, COLOR:].T)
-    for layer in range(count):
-        members = alive & (layers == layer)
-        colors = members
-        if channels.alpha:
-            numbers = np.bincount(colored[members], minlength=2) + 0.5
-            flags[layer] = -np.log2(numbers / numbers.sum())
-            colors = members & colored
-        for column in range(AREA, symbols.shape[1]):
-            chosen = symbols[members if column < COLOR else colors, column]
-            counts = np.bincount(chosen + middle, minlength=2 * middle + 1)
-            smooth = gaussian_filter1d(counts.astype(float), _BLUR, mode="constant") + _FLOOR
-            bits[layer, column] = -np.log2(smooth / smooth.sum())
-    return _Prices(bits, flags)
-
-
-def _sum_bits(
-    prices: _Prices, symbols: Symbols, layers: NDArray[np.int64], alive: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return the (A,) bits of each of the A Gaussians that are kept, without those of its position."""
-    columns, middle = np.arange(AREA, symbols.shape[1]), prices.symbols.shape[2] // 2
-    picked = prices.symbols[layers[alive][:, None], columns, symbols[alive][:, AREA:] + middle]
-    without, with_color = prices.flags[layers[alive]].T
-    flagged = np.isfinite(without) & ~find_colored(symbols[alive, COLOR:].T)
-    picked[flagged, COLOR - AREA :] = 0
-    total: NDArray[np.float64] = picked.sum(1) + np.where(flagged, without, with_color)
-    return total

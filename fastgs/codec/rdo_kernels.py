@@ -164,8 +164,17 @@ def _sum_trial(numerator, weight, target, values, sums, zeros):
 
 
 @jit
+def _bits_of(bits, bases, column, symbol):
+    """Return the bits of a symbol; one beyond the table takes one more for each step from its end."""
+    last = bits.shape[1] - 1
+    place = symbol - bases[column] + last // 2
+    inside = min(max(place, 0), last)
+    return bits[column, inside] + abs(place - inside)
+
+
+@jit
 def _find_cost(
-    numerator, weight, target, symbols, steps, bits, flags, price, values, sums, colors, zeros
+    numerator, weight, target, symbols, steps, bits, bases, flags, middle, price, values, sums, colors, zeros
 ):  # fmt: skip
     """Return error plus price of a Gaussian with the best of all colours, which is written to `colors` (C,).
 
@@ -174,10 +183,9 @@ def _find_cost(
     for column in range(COLOR):
         values[column] = symbols[column] * steps[column]
     _sum_trial(numerator, weight, target, values, sums, zeros)
-    middle = bits.shape[1] // 2
     total = sums[REST]
     for column in range(AREA, COLOR):
-        total += price * bits[column, symbols[column] + middle]
+        total += price * _bits_of(bits, bases, column, symbols[column])
     without_color = total + price * flags[0]
     for channel in range(len(colors)):
         step = steps[COLOR + channel]
@@ -187,7 +195,7 @@ def _find_cost(
             bounded = min(max(symbol, -middle), middle)
             color = bounded * step
             error = sums[SQUARE] * color * color - 2 * color * sums[PULL + channel]
-            cost = error + price * bits[COLOR + channel, bounded + middle]
+            cost = error + price * _bits_of(bits, bases, COLOR + channel, bounded)
             if cost < least:
                 least = cost
                 colors[channel] = bounded
@@ -212,7 +220,8 @@ def _is_allowed(symbols, column, steps, canvas, middle):
 
 @jit
 def sweep(
-    numerator, weight, target, symbols, steps, layers, bits, flags, place, price, worth, order, alive, zeros
+    numerator, weight, target, symbols, steps, layers, bits, bases, rows, flags, middle, place, price, worth, order,
+    alive, zeros,
 ):  # fmt: skip
     """Move each Gaussian once along each of its symbols where error plus price falls; drop those not worth their bits.
 
@@ -224,9 +233,12 @@ def sweep(
         symbols: (K, 5 + C) symbols; updated.
         steps: (L, 5 + C) units of the symbols of each layer.
         layers: (K,) number of the layer of each Gaussian.
-        bits: (L, 5 + C, S) bits of the symbols, those of symbol 0 in the middle.
+        bits: (R, 5 + C, S) tables of the bits of symbols.
+        bases: (R, 5 + C) symbols in the middle of the tables.
+        rows: (K,) row of the tables of each Gaussian.
         flags: (L, 2) bits of the flag that a Gaussian has no colour, whose symbols are all 0 and take no bits then, and
             that it has one; the former are infinite if a file has no such flags.
+        middle: Largest symbol by magnitude, but for positions.
         place: Bits of a position.
         price: Squared error that a bit is worth.
         worth: Squared error that each bit of a Gaussian must save for the Gaussian to stay.
@@ -238,21 +250,34 @@ def sweep(
     values, sums = np.zeros(COLOR + len(target)), np.zeros(PULL + len(target))
     colors, best = np.zeros(columns - COLOR, np.int64), np.zeros(columns - COLOR, np.int64)
     for k in order:
-        moved, unit, column_bits, flag_bits = symbols[k], steps[layers[k]], bits[layers[k]], flags[layers[k]]
-        middle = column_bits.shape[1] // 2
+        moved, unit, flag_bits = symbols[k], steps[layers[k]], flags[layers[k]]
+        column_bits, base = bits[rows[k]], bases[rows[k]]
         for column in range(columns):
             values[column] = moved[column] * unit[column]
         add(numerator, weight, values, -1.0, zeros)
         least = _find_cost(
-            numerator, weight, target, moved, unit, column_bits, flag_bits, price, values, sums, best, zeros
+            numerator,
+            weight,
+            target,
+            moved,
+            unit,
+            column_bits,
+            base,
+            flag_bits,
+            middle,
+            price,
+            values,
+            sums,
+            best,
+            zeros,
         )
         for column in range(COLOR):
             for direction in (-1, 1):
                 moved[column] += direction
                 if _is_allowed(moved, column, unit, canvas, middle):
                     cost = _find_cost(
-                        numerator, weight, target, moved, unit, column_bits, flag_bits, price, values, sums, colors,
-                        zeros,
+                        numerator, weight, target, moved, unit, column_bits, base, flag_bits, middle, price, values,
+                        sums, colors, zeros,
                     )  # fmt: skip
                     if cost < least:
                         least = cost
@@ -260,7 +285,7 @@ def sweep(
                         break
                 moved[column] -= direction
         moved[COLOR:] = best
-        written = _count_bits(moved, column_bits, flag_bits, place)
+        written = _count_bits(moved, column_bits, base, flag_bits, place)
         if price * (written - place) - least < worth * written:
             alive[k] = False
             continue
@@ -270,13 +295,13 @@ def sweep(
 
 
 @jit
-def _count_bits(symbols, bits, flags, place):
+def _count_bits(symbols, bits, bases, flags, place):
     """Return the bits of a Gaussian."""
-    middle, end = bits.shape[1] // 2, len(symbols)
+    end = len(symbols)
     colored = math.isinf(flags[0])
     for column in range(COLOR, end):
         colored |= symbols[column] != 0
     total = place + (flags[1] if colored else flags[0])
     for column in range(AREA, end if colored else COLOR):
-        total += bits[column, symbols[column] + middle]
+        total += _bits_of(bits, bases, column, symbols[column])
     return total

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypedDict, runtime_checkable
 
 from fastgs.codec.frame import Frame
+from fastgs.codec.restoration_entry import Restoration
 from fastgs.definition import GaussianArrays
 
 if TYPE_CHECKING:
@@ -25,12 +26,26 @@ class Encoded:
         history: Entries along the fits that led to it, one after the other.
         bits_analytic: Number of bits as papers count them, with every symbol at its full width; None where widths are
             not fixed.
+        restoration: Entry of what is added to the image, if the file has one.
     """
 
     data: bytes
     gaussians: Gaussians
     history: list[HistoryEntry]
     bits_analytic: int | None = None
+    restoration: Restoration | None = None
+
+    def draw(self) -> Tensor:
+        """Return the (C, H, W) image of the file at the size of its canvas, restored if it says so; not clamped."""
+        from fastgs.render import render  # deferred: decoders do without torch
+
+        if self.restoration is None:
+            return render(self.gaussians)
+        import torch
+
+        from fastgs.codec.restoration import draw
+
+        return torch.from_numpy(draw(self.gaussians.arrays(), self.restoration)).to(self.gaussians.means.device)
 
 
 class EncodeOptions(TypedDict, total=False):

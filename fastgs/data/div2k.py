@@ -146,3 +146,6 @@ def describe(archives: Mapping[str, Archive] = ARCHIVES) -> Dataset:
         },
         default="valid",
     )
+
+
+DATASET = describe()

@@ -19,14 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fastgs.io.checkpoints import CHECKPOINTS, check_digest, read_content, read_info
 from fastgs.io.files import atomic_write, parse_json
 
 _Network = TypeVar("_Network", bound=nn.Module)
-
-# The folder lies in the package where a wheel is installed, and beside the package in the source tree.
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
-if not CHECKPOINTS.is_dir():
-    CHECKPOINTS = CHECKPOINTS.parents[1] / "checkpoints"
 
 # Number of tensors that a network may create, including temporary ones of its constructor: twice as many as the largest
 # encoder needs.
@@ -82,16 +78,12 @@ def read_pair(path: Path, form: str, version: str, holds: str) -> tuple[dict[str
             are one line that begins with the path.
     """
     info_path = path.with_suffix(".json")
-    info, content = _read_info(info_path, path, form, version, holds), _read_bytes(path)
+    info, content = read_info(info_path, path, form, version, holds), read_content(path)
     try:
         tensors = safetensors.torch.load(content)
     except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a dtype that torch lacks
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    if hashlib.sha256(content).hexdigest() != info.get("sha256"):
-        raise ValueError(
-            f"{path}: is not the file that {info_path.name} describes; the two are written together, so export or copy "
-            "both again"
-        )
+    check_digest(path, content, info)
     return tensors, info
 
 
@@ -122,7 +114,7 @@ def find_weights(name_or_path: str | Path) -> Path:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(_read_bytes(path)).hexdigest()
+    return hashlib.sha256(read_content(path)).hexdigest()
 
 
 def format_of(name_or_path: str | Path) -> str | None:
@@ -237,31 +229,3 @@ def _check_tensors(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
     extra = sorted(tensors.keys() - expected.keys())
     if extra:
         raise ValueError(f"{path}: holds {extra[0]}, which the networks of {path.stem}.json lack")
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def _read_info(path: Path, tensors: Path, form: str, version: str, holds: str) -> dict[str, Any]:
-    """Read the JSON that describes the networks."""
-    try:
-        content = _read_bytes(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file; it belongs to {tensors.name}, so copy both") from error
-    try:
-        info = parse_json(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: not a readable JSON file ({error})") from error
-    if not isinstance(info, dict) or info.get("format") != form:
-        found = info.get("format") if isinstance(info, dict) else None
-        kind = f"is of the format {found!r}" if isinstance(found, str) else "was not written by fastgs"
-        raise ValueError(f"{path}: describes no {holds} ({kind[:60]})")
-    if info.get("version") != version:
-        raise ValueError(f"{path}: is of version {info.get('version')!r}; this fastgs reads version {version!r}")
-    return info

@@ -21,7 +21,8 @@ def check_init(init: str | None = None, weights: str | Path | None = None) -> st
     """Return the name of the initializer that arguments of `Predictor` stand for; no weights are loaded.
 
     Raises:
-        ValueError: As `Predictor` raises it; the message begins with the name of the argument.
+        ValueError: The name is unknown, or weights are given for another initializer; the message begins with the name
+            of the argument.
     """
     if init is None:
         return DEFAULT if weights is None else LEARNED

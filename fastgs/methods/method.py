@@ -182,7 +182,7 @@ class Method:
             callback: Callable that gets every new entry of the history.
 
         Raises:
-            ValueError: See `fastgs.fitting.fit.fit`.
+            ValueError: The image or what is to be fitted to it is not usable, see `fastgs.fitting.fit.fit`.
         """
         device = image.device if device is None else device
         initial, generator, seconds_init, seconds_network = self._place(image, num_gaussians, seed, alpha, device)
@@ -296,7 +296,7 @@ class Method:
             callback: Callable that gets every new entry of the history.
 
         Raises:
-            ValueError: See `fastgs.fitting.fit.fit`.
+            ValueError: The image or what is to be fitted to it is not usable, see `fastgs.fitting.fit.fit`.
         """
         make, pixels = self.densification, target[0].numel()
         count = len(gaussians) if num_gaussians is None else num_gaussians

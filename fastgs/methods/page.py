@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fastgs.io.pixels import ALPHA_CHANNELS
 from fastgs.io.samples import Samples
@@ -12,10 +12,34 @@ from fastgs.page.notebook import MAX_ORIGINAL
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fastgs.methods.method import Result
+    from fastgs.gaussians import Gaussians
 
 
-def make_picture(result: Result, name: str, max_pixels: float = float("inf")) -> PagePicture:
+class Fitted(Protocol):
+    """Fit of an image as far as pages show it, such as a `fastgs.Result`, which they need not import."""
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """Gaussians on the canvas of the target."""
+
+    @property
+    def target(self) -> Tensor:
+        """(C, H, W) image in [0, 1] that they were fitted to."""
+
+    @property
+    def small(self) -> Tensor | None:
+        """(C, h, w) photo that the target is an enlargement of; None if the target is the photo."""
+
+    @property
+    def iterations(self) -> int:
+        """Number of steps of the fit."""
+
+    @property
+    def psnr(self) -> float:
+        """PSNR in dB after the fit."""
+
+
+def make_picture(result: Fitted, name: str, max_pixels: float = float("inf")) -> PagePicture:
     """Return a result as the picture of a page, with the target to compare with.
 
     Args:
@@ -38,7 +62,7 @@ def make_original(values: Tensor, alpha: bool) -> Samples | None:
     return Samples(values.detach().cpu().float().numpy(), alpha)
 
 
-def show_in_notebook(result: Result) -> str:
+def show_in_notebook(result: Fitted) -> str:
     """Return HTML of a cell that shows a result."""
     height, width = result.gaussians.height, result.gaussians.width
     name = f"{len(result.gaussians)} Gaussians, {width} x {height} pixels"

@@ -72,7 +72,8 @@ def fit_to_psnr(
         The result that is nearest the wish, with the trials that led to it.
 
     Raises:
-        ValueError: See `fastgs.methods.arguments.check_wish` and `fastgs.fitting.fit.fit`.
+        ValueError: The options or the image are not usable, see `fastgs.methods.arguments.check_wish` and
+            `fastgs.fitting.fit.fit`.
     """
     target_psnr = check_wish(options)
     options = replace(options, target_psnr=None).or_iterations(DEFAULT_ITERATIONS)

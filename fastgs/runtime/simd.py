@@ -83,10 +83,10 @@ def sum_lanes(builder: Any, total: Any) -> Any:
     return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
 
-def vector_address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+def vector_address(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int = LANES) -> Any:
     """Emit the address of the vector that begins at an index of a contiguous 1-D float32 array."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _llvm_vector(LANES).as_pointer())
+    return builder.bitcast(builder.gep(data, [index]), _llvm_vector(lanes).as_pointer())
 
 
 @intrinsic
@@ -129,6 +129,19 @@ def load(_typing: Any, array: Any, index: Any) -> Any:
         return builder.load(address, align=4)
 
     return float32x8(array, index), generate
+
+
+@intrinsic
+def load_wide(_typing: Any, array: Any, index: Any) -> Any:
+    """Read sixteen adjacent elements of a contiguous 1-D float32 array, like `load`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        index_value = context.cast(builder, arguments[1], signature.args[1], types.intp)
+        lanes = float32x16.lanes
+        address = vector_address(context, builder, signature.args[0], arguments[0], index_value, lanes)
+        return builder.load(address, align=4)
+
+    return float32x16(array, index), generate
 
 
 @intrinsic

@@ -46,10 +46,12 @@ def _places(context: Any, builder: Any, signature: Any, arguments: Any, count: i
     return places
 
 
-def _plane_addresses(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
+def _plane_addresses(
+    context: Any, builder: Any, signature: Any, arguments: Any, count: int, lanes: int = simd.LANES
+) -> list[Any]:
     """Emit the addresses of `count` vectors in a contiguous 1-D array, from an index on and a step apart."""
     places = _places(context, builder, signature, arguments, count)
-    return [simd.vector_address(context, builder, signature.args[0], arguments[0], place) for place in places]
+    return [simd.vector_address(context, builder, signature.args[0], arguments[0], place, lanes) for place in places]
 
 
 @intrinsic
@@ -108,6 +110,18 @@ def splat_each(_typing: Any, values: Any) -> Any:
 
 
 @intrinsic
+def splat_each_like(_typing: Any, vector: Any, values: Any) -> Any:
+    """Return a tuple of vectors of as many lanes as another, each with all lanes set to one number of a tuple."""
+    result = _tuple_type(vector, values.count)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        numbers = _unpack(builder, arguments[1], values.count)
+        return context.make_tuple(builder, result, [simd.broadcast(builder, each, vector.lanes) for each in numbers])
+
+    return result(vector, values), generate
+
+
+@intrinsic
 def load_each(_typing: Any, array: Any, index: Any, step: Any, like: Any) -> Any:
     """Load vectors of a contiguous 1-D float32 array, from `index`, `index + step`, and so on.
 
@@ -128,7 +142,7 @@ def store_each(_typing: Any, array: Any, index: Any, step: Any, values: Any) -> 
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vectors = _unpack(builder, arguments[3], values.count)
-        addresses = _plane_addresses(context, builder, signature, arguments, values.count)
+        addresses = _plane_addresses(context, builder, signature, arguments, values.count, values.dtype.lanes)
         for vector, address in zip(vectors, addresses, strict=True):
             builder.store(vector, address, align=4)
         return context.get_dummy_value()
@@ -149,6 +163,21 @@ def fma_each(_typing: Any, factor: Any, values: Any, sums: Any) -> Any:
         return context.make_tuple(builder, sums, results)
 
     return sums(factor, values, sums), generate
+
+
+@intrinsic
+def leak_each(_typing: Any, values: Any, slope: Any) -> Any:
+    """Return the tuple of the larger of x and slope x, for each vector x of a tuple and a slope from 0 to 1."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        factor = context.cast(builder, arguments[1], signature.args[1], types.float32)
+        results = []
+        for vector in _unpack(builder, arguments[0], values.count):
+            lower = builder.fmul(vector, simd.broadcast(builder, factor, values.dtype.lanes))
+            results.append(builder.select(builder.fcmp_ordered(">", vector, lower), vector, lower))
+        return context.make_tuple(builder, values, results)
+
+    return values(values, slope), generate
 
 
 @intrinsic

@@ -3,7 +3,17 @@
 from fastgs.training.attribute import AttributeStage
 from fastgs.training.autoencoder import AutoencoderStage
 from fastgs.training.finetune import FinetuneStage
+from fastgs.training.pairs import PairDataModule
 from fastgs.training.position import PositionStage
+from fastgs.training.restoration import RestorationStage
 from fastgs.training.zoom import ZoomStage
 
-__all__ = ["AttributeStage", "AutoencoderStage", "FinetuneStage", "PositionStage", "ZoomStage"]
+__all__ = [
+    "AttributeStage",
+    "AutoencoderStage",
+    "FinetuneStage",
+    "PairDataModule",
+    "PositionStage",
+    "RestorationStage",
+    "ZoomStage",
+]

@@ -23,6 +23,11 @@ from fastgs.models.pretrained import save_weights
 MIN_GAUSSIANS = 2_500
 
 
+def _public_name(kind: type) -> str:
+    """Return the name that a configuration gives a class, without the module that it lies in."""
+    return f"{kind.__module__.rpartition('.')[0]}.{kind.__name__}"
+
+
 def generators(seeds: Tensor) -> list[torch.Generator]:
     """Make one generator for each sample from the (B,) seeds of a batch."""
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -94,7 +99,7 @@ class TrainedStage(lightning.LightningModule):
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is not None and not isinstance(data, self.DATA):
             raise ValueError(
-                f"data.class_path: {type(self).__name__} is trained on fastgs.data.{self.DATA.__name__}, "
+                f"data.class_path: {type(self).__name__} is trained on {_public_name(self.DATA)}, "
                 f"got {type(data).__name__}"
             )
 

@@ -33,7 +33,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Seven images of two classes, and one file that is no image."""
+    """Make seven images of two classes, and one file that is no image."""
     folder = tmp_path_factory.mktemp("photos")
     for label, photo, count in (("cat", data.chelsea(), 4), ("cup", data.coffee(), 3)):
         (folder / label).mkdir()

@@ -61,11 +61,11 @@ class FakeSearch:
         self.tried = []
         monkeypatch.setattr(fastgs_encoder, "search", self.search)
         monkeypatch.setattr(
-            fastgs_encoder, "encode_layers", lambda layers, canvas, channels: [bytes(size(self.tried[-1]))]
+            fastgs_encoder, "encode_layers", lambda layers, canvas, channels, model: [bytes(size(self.tried[-1]))]
         )
         monkeypatch.setattr(fastgs_encoder, "write_frame", lambda frame: frame.layers[0])
 
-    def search(self, image, gaussians, coarseness, sweeps):
+    def search(self, image, gaussians, coarseness, sweeps, model):
         self.tried.append(coarseness)
         return Found([Layer(np.zeros((1_000, 8), np.int32), STEPS)], 0.0)
 

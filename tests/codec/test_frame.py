@@ -1,5 +1,6 @@
 """The container of .fgs files: what is written comes back, and anything else gives one clear line."""
 
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from layer_data import sample_file
 
 from fastgs.codec.channels import Channels
 from fastgs.codec.frame import CODES, MAGIC, VERSION, FormatError, Frame, read_frame, write_frame
+from fastgs.codec.restoration_entry import Restoration
 
 
 @pytest.mark.parametrize("scheme", CODES)
@@ -23,7 +25,31 @@ def test_frame_of_other_channels_is_of_version_2(count, alpha):
     frame = Frame("fastgs", 3, 5, [b"a"], channels=Channels(count, alpha))
     data = write_frame(frame)
     assert read_frame(data) == frame
-    assert data[:4] == MAGIC + bytes([VERSION])
+    assert data[:4] == MAGIC + bytes([2])
+
+
+def test_restoration_takes_five_bytes():
+    plain = Frame("fastgs", 512, 768, [b"a"])
+    frame = replace(plain, restoration=Restoration(1, (0, 64, 255)))
+    data = write_frame(frame)
+    assert read_frame(data) == read_frame(data, partial=True) == frame
+    assert data[:4] == MAGIC + bytes([VERSION]) and len(data) == len(write_frame(plain)) + 5
+
+
+def test_restoration_is_checked():
+    with pytest.raises(ValueError, match="restoration: is for files of RGB, not of 1 channel"):
+        Frame("fastgs", 3, 5, [], channels=Channels(1), restoration=Restoration(1, (1, 1, 1)))
+    with pytest.raises(ValueError, match="model: expected one of 1, got 2"):
+        Restoration(2, (1, 1, 1))
+    with pytest.raises(ValueError, match=r"gains: expected 3 numbers from 0 to 255, got \(1, 1, 256\)"):
+        Restoration(1, (1, 1, 256))
+    header = MAGIC + bytes([3, 0, 2, 9, 1, 1, 1, 3, 5, 0])
+    with pytest.raises(FormatError, match="is restored by network 9, and this fastgs has 1; update fastgs"):
+        read_frame(header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little"))
+    for flags in (b"\0", b"\4", b"\2\0\1\1\1"):
+        header = MAGIC + bytes([3, 0]) + flags + bytes([3, 5, 0])
+        with pytest.raises(FormatError, match="its header makes no sense"):
+            read_frame(header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little"))
 
 
 @pytest.mark.parametrize(("count", "alpha"), [(0, False), (33, False), (3, True), (1, True)])
@@ -56,7 +82,7 @@ def test_partial_frame_has_the_whole_layers_of_a_prefix():
     [
         (lambda data: b"", "not a .fgs file"),
         (lambda data: b"\x89PNG" + data[4:], "not a .fgs file"),
-        (lambda data: data[:3] + bytes([VERSION + 1]) + data[4:], "version 3.*update fastgs"),
+        (lambda data: data[:3] + bytes([VERSION + 1]) + data[4:], "version 4.*update fastgs"),
         (lambda data: data[:9], "cut short"),
         (lambda data: data[:-1], "cut short"),
         (lambda data: data + b"?", "1 bytes follow"),

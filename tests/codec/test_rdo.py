@@ -11,8 +11,10 @@ from layer_data import STEPS, dequantize
 
 from fastgs.codec import rdo_kernels
 from fastgs.codec.channels import Channels
-from fastgs.codec.layer import encode_layers
+from fastgs.codec.layer import bit_breakdown, encode_layers
+from fastgs.codec.prices import price_by_model
 from fastgs.codec.rdo import PRICE, layer_steps, search
+from fastgs.codec.symbol_models import LATEST
 from fastgs.codec.symbols import COLOR, Layer
 from fastgs.fitting.fit import fit
 from fastgs.fitting.options import FitOptions
@@ -135,15 +137,16 @@ def test_search_uses_larger_steps_for_larger_errors(astronaut, fitted, seeded, n
     assert search(target, fitted, sweeps=0).layers[0].steps.area == pytest.approx(expected, rel=1e-3)
 
 
-def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch):
+@pytest.mark.parametrize("model", [None, LATEST])
+def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch, model):
     """The price of a bit is `PRICE` times error over bits, and these bits are about those of the file."""
     prices = []
     sweep = rdo_kernels.sweep
-    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[9]) or sweep(*arguments))
-    search(astronaut, fitted, sweeps=1)
+    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[12]) or sweep(*arguments))
+    search(astronaut, fitted, sweeps=1, model=model)
     rounded = search(astronaut, fitted, sweeps=0)
     bits = PRICE * rounded.error / prices[0]
-    assert 8 * sum(map(len, encode_layers(rounded.layers, (128, 128)))) == pytest.approx(bits, rel=0.2)
+    assert 8 * sum(map(len, encode_layers(rounded.layers, (128, 128), model=model))) == pytest.approx(bits, rel=0.2)
 
 
 CANVAS, UNITS = (24, 60), STEPS.columns()[None]
@@ -170,9 +173,10 @@ def sweep_one(symbols, number, target, bits, price):
     numerator, weight, _ = make_sums(symbols)
     layers, alive = np.zeros(len(symbols), np.int64), np.ones(len(symbols), bool)
     order = np.full(10, number)
-    flags = np.array([[np.inf, 0.0]])  # none
+    flags, bases = np.array([[np.inf, 0.0]]), np.zeros((1, 8), np.int64)  # none
     rdo_kernels.sweep(
-        numerator, weight, target, symbols, UNITS, layers, bits, flags, 0.0, price, 0.0, order, alive, ZEROS
+        *(numerator, weight, target, symbols, UNITS, layers, bits, bases, layers, flags),
+        *(512, 0.0, price, 0.0, order, alive, ZEROS),
     )
 
 
@@ -202,6 +206,23 @@ def test_sweep_finds_cheaper_colours_beside_the_best(cheap):
         bits[0, column, 512 + EXACT[0][column] + cheap] = 0
     sweep_one(symbols, 0, make_sums(symbols)[2], bits, 1e3)
     assert (symbols[0, COLOR:] - EXACT[0][COLOR:]).tolist() == [cheap] * 3
+
+
+def test_prices_of_the_model_are_the_bits_that_a_file_takes(astronaut, fitted):
+    """Up to the floor of its tables, which are as wide as the largest residual."""
+    parts, canvas = search(astronaut, fitted, sweeps=2).layers, (128, 128)
+    symbols = np.concatenate([layer.symbols for layer in parts]).astype(np.int64)
+    layers, alive = (
+        np.repeat(np.arange(len(parts)), [len(layer.symbols) for layer in parts]),
+        np.ones(len(symbols), bool),
+    )
+    shuffled = np.random.default_rng(0).permutation(len(symbols))
+    symbols, layers = symbols[shuffled], layers[shuffled]
+    prices = price_by_model(symbols, layers, alive, [layer.steps for layer in parts], canvas, LATEST)
+    payloads = encode_layers(parts, canvas, model=LATEST)
+    breakdown = bit_breakdown(payloads, canvas, model=LATEST)
+    columns = sum(bits[name] for bits in breakdown for name in ("area", "shape", "luma", "chroma"))
+    assert prices.sum(symbols, layers, alive) == pytest.approx(columns, rel=0.03)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ DOCS = ROOT / "docs"
 LINK = re.compile(r"\[[^\]]*\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 INCLUDE = re.compile(r"<!-- include: (\S+) -->")
+NAME = re.compile(r"(?<![\w./-])fastgs(?:\.[A-Za-z_]\w*)+(?![\w/])")
+# Names of kinds of files, and of the group of entry points.
+FORMATS = {"fastgs.autoencoder", "fastgs.count", "fastgs.plugins", "fastgs.weights", "fastgs.zoom"}
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the source tree")
 
@@ -71,11 +74,44 @@ def test_pages_are_in_the_navigation():
     assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
 
+def test_model_card_describes_all_weights():
+    weights = ROOT / "checkpoints"
+    card = (weights / "MODEL_CARD.md").read_text(encoding="utf-8")
+    described = re.findall(r"^# Model card: (.*)$", card, re.MULTILINE)
+    assert sorted(described) == sorted(path.stem for path in weights.glob("*.json"))
+
+
 @pytest.mark.parametrize("path", sorted((DOCS / "api").glob("*.md")), ids=name_of)
 def test_names_of_the_api_exist(path):
     for name in re.findall(r"^::: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
         module, _, attribute = name.rpartition(".")
         assert getattr(importlib.import_module(module), attribute).__doc__, name
+
+
+def exists(name):
+    """Return whether a dotted name is a module, or something in one."""
+    module, rest = name, []
+    while not any((ROOT / f"{module.replace('.', '/')}{end}").exists() for end in (".py", "/__init__.py")):
+        module, _, last = module.rpartition(".")
+        rest.insert(0, last)
+    found = importlib.import_module(module)
+    for part in rest:
+        if part in getattr(found, "__annotations__", {}):  # a field, which has no value in a class
+            return True
+        if not hasattr(found, part):
+            return False
+        found = getattr(found, part)
+    return True
+
+
+@pytest.mark.slow
+def test_dotted_names_in_code_pages_and_configurations_exist():
+    """Recipes of CONTRIBUTING, which name what they add, are applied by a test of their own."""
+    files = [*(ROOT / "fastgs").rglob("*.py"), *(ROOT / "configs").rglob("*.yaml"), *pages()]
+    for path in files:
+        text = FENCE.sub("", path.read_text(encoding="utf-8"))
+        for name in set(NAME.findall(text)) - FORMATS:
+            assert exists(name), f"{name_of(path)}: {name}"
 
 
 @pytest.mark.parametrize("path", [each for each in pages() if commands(each)], ids=name_of)
@@ -89,7 +125,7 @@ def test_commands_parse(path, capsys):
 
 @pytest.mark.slow
 def test_code_runs(tmp_path):
-    """In a process of its own, since pages register things."""
+    """It runs in a process of its own, since pages register things."""
     (tmp_path / "assets").mkdir()
     shutil.copytree(ROOT / "checkpoints", tmp_path / "checkpoints")
     with Image.open(ROOT / "assets" / "coffee.png") as photo:

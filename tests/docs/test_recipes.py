@@ -48,6 +48,15 @@ def apply(patch, folder):
             path.write_text(text.replace(before, after), encoding="utf-8")
 
 
+def test_recipes_are_a_file_or_a_function_and_one_line():
+    for patch in blocks(PAGE, "diff"):
+        files = re.split(r"^--- ", patch, flags=re.MULTILINE)[1:]
+        *new, registry = files
+        assert len(new) <= 1
+        assert not re.search(r"^-", "".join(part.partition("@@")[2] for part in files), re.MULTILINE)
+        assert len(re.findall(r"^\+(?!\+)", registry, re.MULTILINE)) == 1
+
+
 def test_recipes_apply_and_work(tmp_path):
     shutil.copytree(ROOT / "fastgs", tmp_path / "fastgs", ignore=shutil.ignore_patterns("__pycache__"))
     patches = blocks(PAGE, "diff")

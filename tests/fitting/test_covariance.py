@@ -34,7 +34,7 @@ def draw_axes(means, matrices, colors, normalized, backend):
 
 
 def circles_and_others():
-    """Covariances of which the first is a circle, and the others ever less so."""
+    """Return covariances of which the first is a circle, and the others are ever less so."""
     apart = torch.tensor([0, 1e-12, 1e-8, 1e-6, 1e-4, 1e-2, 0.3, 1.0, 2.0, 3.0], dtype=torch.float64)
     scales = torch.stack([2 + 0 * apart, 2 + apart], dim=1)
     return covariance.covariances(scales, torch.linspace(-1.4, 1.5, len(apart), dtype=torch.float64))

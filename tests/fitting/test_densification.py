@@ -82,7 +82,7 @@ def chosen(gaussians, rows):
 
 
 def test_removal_errors_match_their_definition(image):
-    """For an exact image: each Gaussian is drawn alone, and each is really removed.
+    """The image is exact: each Gaussian is drawn alone, and each is really removed.
 
     The squared weights end where theirs are still 0.05: that may take a few percent away, and adds nothing. Weights
     are less without the Gaussian that goes: the true error is a little larger, and largest for the same ones.
@@ -113,7 +113,7 @@ def test_relocation_keeps_k(image):
 
 
 def test_relocation_schedule_has_its_closed_form():
-    """More of them, and of more Gaussians, in longer fits of fewer; less and less towards the end."""
+    """Longer fits of fewer Gaussians have more relocations, of a larger share; it falls towards the end."""
     for steps in (0, 1, 40, 200, 3000):
         for per_pixel in (0.0, 0.01, 0.3):
             strategy = Relocation.for_steps(steps, per_pixel)
@@ -164,7 +164,7 @@ def test_error_density_is_uniform_where_errors_say_nothing():
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 12, 40])
 def test_those_that_go_are_the_first_of_a_stable_sort(count):
-    """Also among equal ones: every number comes eight times."""
+    """Equal ones are no exception: every number comes eight times."""
     errors = torch.randperm(40, generator=seeded()).div(8, rounding_mode="floor").float()
     keep = select_useful(errors, count)
     assert (~keep).nonzero()[:, 0].tolist() == sorted(errors.argsort(stable=True)[:count].tolist())
@@ -215,7 +215,7 @@ def test_fit_reaches_k_before_it_stops_at_target_psnr(image):
 
 
 def test_edit_leaves_the_steps_of_kept_gaussians_unchanged():
-    """Six that do not touch each other, of which two in the middle go; what comes has no memories."""
+    """Six do not touch each other, and two in the middle go; what comes has no memories."""
     means = torch.stack([torch.arange(6) * 8.0 + 4, torch.full((6,), 4.3)], dim=1)
     scales, colors = torch.tensor([[0.9, 0.8]]).expand(6, 2), torch.rand(6, 3, generator=seeded(1))
     gaussians = Gaussians(means, scales, torch.linspace(0, 1, 6), colors, 8, 48, "sum")
@@ -263,7 +263,7 @@ def cpu_descent(gaussians, target, rates):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
 @pytest.mark.parametrize("make", [cuda_descent, cpu_descent])
 def test_descent_edits_as_autograd_descent(make):
-    """Several times and in any order with steps; the order of the Gaussians may differ."""
+    """Edits come several times and in any order with steps; the order of the Gaussians may differ."""
     gaussians, target = gaussians_and_target(8, 9, 18)
     rates = LearningRates(gradient_betas=BetaSchedule(2.5, 0, 2.5), square_betas=BetaSchedule(5, 0, 5))
     ours = make(gaussians, target, rates)

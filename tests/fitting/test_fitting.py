@@ -91,7 +91,7 @@ def test_fit_stops_at_target_psnr(target, gaussians):
 
 
 def test_fit_stops_after_seconds(target, gaussians, monkeypatch):
-    """By a clock that moves a hundredth of a second whenever it is read: at most three times in a step."""
+    """The clock moves a hundredth of a second whenever it is read: at most three times in a step."""
     ticks = itertools.count()
     clock = SimpleNamespace(perf_counter=lambda: next(ticks) / 100)
     monkeypatch.setattr("fastgs.fitting.fit.time", clock)
@@ -130,7 +130,7 @@ def test_fit_improves_under_the_sum_rule(target, backend, iterations):
 
 
 def test_fit_keeps_scales_above_min_scale(target, gaussians):
-    """Unless it was given so: thin ones keep 0.9 of their scales."""
+    """Thin ones that were given keep 0.9 of their scales."""
     thin = Gaussians(gaussians.means, gaussians.scales * 0.2, gaussians.rotations, gaussians.colors, 48, 48)
     for given in (gaussians, thin):
         scales = fit(target, given, FitOptions(60)).gaussians.scales
@@ -182,7 +182,7 @@ def test_fit_refuses_wrong_targets(target, gaussians, change, message):
 
 @pytest.mark.parametrize("which", ["means", "scales", "rotations", "colors"])
 def test_fit_raises_when_it_diverges(target, gaussians, which):
-    """Whichever tensor it starts in; the renderer leaves out Gaussians at NaN, so the image alone does not tell."""
+    """Any tensor may go first; the renderer leaves out Gaussians at NaN, so the image alone does not tell."""
     with pytest.raises(ValueError, match="diverged"):
         fit(target, gaussians, FitOptions(30), optimization=LearningRates(**{which: math.inf}).config())
 

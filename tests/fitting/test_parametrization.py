@@ -27,7 +27,7 @@ def test_relative_returns_the_given_gaussians():
 
 
 def test_relative_variables_have_their_units():
-    """Offsets in diameters of the Gaussian along its axes, scales above a floor, 0.9 of narrower ones."""
+    """Offsets are in diameters of the Gaussian along its axes, scales above a floor, 0.9 of narrower ones."""
     given = some_gaussians(30)
     variables = Relative(given)
     with torch.no_grad():

@@ -13,7 +13,7 @@ from fastgs.render import render
 
 
 def scattered(count, channels, height, width, seed=0):
-    """Gaussians of all sizes, also beyond the borders, and a target."""
+    """Return Gaussians of all sizes, also beyond the borders, and a target."""
     generator = seeded(seed)
     means = (1.4 * torch.rand(count, 2, generator=generator) - 0.2) * torch.tensor([width, height])
     scales = 0.3 + 4 * torch.rand(count, 2, generator=generator) ** 2

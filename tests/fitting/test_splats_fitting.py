@@ -13,7 +13,7 @@ SIZES, COUNTS = [(16, 16), (12, 20), (16, 16)], [64, 40, 100]
 
 @pytest.fixture(scope="module")
 def batch():
-    """Images of different size, contrast and number of Gaussians."""
+    """Return images of different size, contrast and number of Gaussians."""
     generator = torch.Generator().manual_seed(5)
     targets = []
     for contrast, (height, width) in zip((0.1, 1.0, 0.5), SIZES, strict=True):
@@ -25,7 +25,7 @@ def batch():
 
 
 def test_fit_batch_matches_fits_of_single_images(batch):
-    """To the rounding of float32, and as `fit` does, whatever else is in the batch."""
+    """They are equal to the rounding of float32, whatever else is in the batch."""
     targets, starts = batch
     together = fit_batch(targets, starts, 20)
     for number, (target, start) in enumerate(zip(targets, starts, strict=True)):

@@ -121,7 +121,7 @@ def count_per_block(method, density, count, generator, block=16):
 
 
 def test_error_diffusion_is_ten_times_more_even_than_independent_draws(seeded):
-    """Counts in blocks of 16 x 16 of a uniform density: those of independent draws vary as Poisson's."""
+    """A density is uniform, and blocks of 16 x 16 are counted: independent draws vary as Poisson's."""
     density, count = torch.ones(128, 128), 128 * 128 // 5
     variance = {
         method: count_per_block(method, density, count, seeded()).var() for method in ("multinomial", "error_diffusion")
@@ -142,7 +142,7 @@ def test_error_diffusion_follows_a_ramp(seeded):
 
 
 def diffused(mass, count, noise):
-    """Floyd and Steinberg's error diffusion by its definition, one pixel after the other."""
+    """Return Floyd and Steinberg's error diffusion by its definition, one pixel after the other."""
     expected, (height, width) = mass / mass.sum() * count, mass.shape
     counts = np.zeros(mass.shape, np.int64)
     for y in range(height):
@@ -158,7 +158,7 @@ def diffused(mass, count, noise):
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (9, 1), (23, 31)])
 @pytest.mark.parametrize("share", [0.02, 0.7, 5.0])
 def test_diffusion_by_rows_is_that_by_pixels(height, width, share):
-    """In two parts, as for large images; pixels come in raster order."""
+    """They come in two parts, as for large images, and in raster order."""
     random = np.random.default_rng(height)
     mass, uniform = random.random((height, width)) ** 4, random.random((height, width))
     count, half = round(share * mass.size), height // 2
@@ -189,7 +189,7 @@ def test_find_gives_the_first_pixel_whose_cumulative_sum_is_larger():
 
 @pytest.mark.parametrize(("height", "width", "count"), [(1, 1, 1), (1, 9, 3), (2, 3, 1), (37, 21, 1), (64, 50, 300)])
 def test_projection_is_a_mirrored_blur(height, width, count, seeded):
-    """Also where the blur reaches over several mirror images, and for positions on the border."""
+    """It is so, too, where the blur reaches over several mirror images, and for positions on the border."""
     means = torch.rand(count, 2, generator=seeded()) * torch.tensor([width, height])
     means[0] = torch.tensor([width, height])
     columns, rows = means.long().unbind(1)

@@ -41,7 +41,7 @@ def test_fast_2dgs_draws_with_replacement_and_corrects_once(image, monkeypatch):
 
 
 def test_rates_of_fast_2dgs_fall_on_a_plateau():
-    """500 entries, as of 5000 steps: 0.7 for each 10 of them, or 100 steps, without a better one."""
+    """The 500 entries are those of 5000 steps: 0.7 for each 10 of them, or 100 steps, without a better one."""
     psnrs = [20 + min(0.01 * entry, 1.0) for entry in range(501)]
 
     def factor(entry):

@@ -77,7 +77,7 @@ def test_image_gs_loss_is_l1_and_ssim(image):
 
 
 def test_rates_of_image_gs_fall_once_to_a_tenth():
-    """1000 entries, as of 10,000 steps: PSNRs rise until a third of the run."""
+    """The 1000 entries are those of 10,000 steps: PSNRs rise until a third of the run."""
     psnrs = [20 + min(0.05 * entry, 16.0) for entry in range(1001)]
 
     def factor(entry):

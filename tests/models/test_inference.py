@@ -34,7 +34,7 @@ def predict(networks, images, counts, fast, precision=None):
 
 @pytest.fixture
 def all_encoded(monkeypatch):
-    """In every pass encoder and decoder are applied, so that only rounding differs."""
+    """Apply encoder and decoder in every pass, so that only rounding differs."""
     monkeypatch.setattr(inference, "ENCODED", 1000)
 
 

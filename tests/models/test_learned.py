@@ -86,7 +86,7 @@ def test_sampling_selects_method(learned):
 
 
 def test_trained_initializer_differs_from_heuristic(learned):
-    """Otherwise these tests would test nothing."""
+    """If they were equal, these tests would test nothing."""
     placed = learned.initialize(photo(), 80, seeded())
     assert (render(placed) - render(curvature.initialize(photo(), 80, seeded()))).abs().max() > 1e-2
 

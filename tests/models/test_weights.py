@@ -5,9 +5,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -241,32 +238,6 @@ def test_unreadable_file_is_named(saved, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ValueError, match=rf"^{saved.with_suffix('.json')}: cannot be read \(Permission denied\)$"):
         load_weights(saved)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="needs the source tree")
-def test_wheel_contains_weights_and_modules(tmp_path, saved):
-    """An unpacked wheel of a copy of the project has all modules, and finds its weights by name."""
-    pytest.importorskip("setuptools", minversion="77")
-    source, unpacked = tmp_path / "source", tmp_path / "unpacked"
-    shutil.copytree(ROOT / "fastgs", source / "fastgs", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "viewer", source / "viewer", ignore=shutil.ignore_patterns("node_modules"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    (source / "checkpoints").mkdir()
-    for suffix in (".safetensors", ".json"):
-        shutil.copy(saved.with_suffix(suffix), source / "checkpoints")
-    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(tmp_path)!r})"
-    subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(unpacked)
-    assert (unpacked / "fastgs" / "viewer" / "fgs.js").is_file()
-    shipped = {str(path.relative_to(unpacked)) for path in (unpacked / "fastgs").rglob("*.py")}
-    assert shipped == {str(path.relative_to(ROOT)) for path in (ROOT / "fastgs").rglob("*.py")}
-    code = "import fastgs, fastgs.models.pretrained as w; print(fastgs.__file__); w.load_weights('small')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=unpacked, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(str(unpacked))
 
 
 BASE = ROOT / "checkpoints" / "base.safetensors"

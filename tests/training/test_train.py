@@ -167,7 +167,7 @@ def test_overlays_for_many_gpus_run_distributed(name, position, images, tmp_path
 
 
 def test_every_configuration_is_tested():
-    """Except those of autoencoders, zooming and wandb, which have test files of their own."""
+    """Those of autoencoders, zooming and wandb have test files of their own."""
     runs = {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith(("autoencoder_", "zoom_"))}
     assert runs == {"position", "attribute", "finetune", "base_position", "base_attribute"}
     assert {path.stem for path in OVERLAYS.glob("*.yaml")} == {"ema", "smoke", "gpus8", "nodes", "wandb"}

@@ -3,7 +3,9 @@
 
 import { FgsError, damaged } from "./error.js";
 
-export const VERSION = 2; // of files of anything but RGB; those of RGB are of version 1
+export const VERSION = 3; // of files with restoration; others are of version 1 if they are of RGB, and else of version 2
+const RESTORED = 2; // flag of version 3: an entry of restoration follows
+const RESTORATION_BYTES = 4; // the number of the network, and three gains
 export const MAX_SIDE = 65535;
 export const MAX_LAYERS = 32;
 export const MAX_CHANNELS = 32;
@@ -21,7 +23,7 @@ const SCHEMES = ["fastgs", "gaussianimage", "gaussianimage-plus"];
  * Parts of a file.
  *
  * @typedef {object} Frame
- * @property {number} version Version of the file, 1 or 2.
+ * @property {number} version Version of the file, 1 to 3.
  * @property {string} scheme "fastgs", "gaussianimage" or "gaussianimage-plus".
  * @property {number} width Width of the canvas in pixels.
  * @property {number} height Height of the canvas in pixels.
@@ -96,6 +98,9 @@ export function readFrame(data, partial) {
   }
   const code = file.take(1)[0];
   const kind = version === 2 ? file.take(1)[0] : 3;
+  const flags = version === 3 ? file.take(1)[0] : 0;
+  // What a network adds to the image is left out here: images are those of the Gaussians.
+  const model = flags === RESTORED ? file.take(RESTORATION_BYTES)[0] : 0;
   const width = file.varint();
   const height = file.varint();
   const count = file.varint();
@@ -104,7 +109,8 @@ export function readFrame(data, partial) {
     throw new FgsError(`The file is of a scheme of another package (code ${code}), which this reader does not know.`);
   }
   const isCanvas = Math.min(width, height) >= 1 && Math.max(width, height) <= MAX_SIDE;
-  if (version < 1 || code >= SCHEMES.length || !isCanvas) throw damaged("its header makes no sense");
+  const isEntry = version < 3 || model > 0;
+  if (version < 1 || code >= SCHEMES.length || !isCanvas || !isEntry) throw damaged("its header makes no sense");
   const channels = readChannels(kind, version);
   if (count > MAX_LAYERS) throw damaged(`${count} layers`);
   const layers = [];
@@ -141,7 +147,7 @@ function readChannels(kind, version) {
   const alpha = kind >= ALPHA;
   if (count < 1 || count > MAX_CHANNELS) throw damaged(`${count} channels`);
   if (alpha && count !== 2 && count !== 4) throw damaged(`alpha as the last of ${count} channels`);
-  if ((count === 3 && !alpha) !== (version === 1)) throw damaged("a file of RGB is of version 1");
+  if ((count === 3 && !alpha) !== (version !== 2)) throw damaged("a file of RGB is of version 1");
   return { count, alpha };
 }
 

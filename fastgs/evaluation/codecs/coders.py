@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastgs.codec import SCHEMES, choose_scheme, decode
+from fastgs.codec import SCHEMES, choose_scheme, decode_image
 from fastgs.codec import encode as encode_gaussians
 from fastgs.evaluation.codecs import formats
 from fastgs.evaluation.codecs.records import CodecTask
@@ -105,10 +105,4 @@ def encode(
     except RateError:
         return None
     encoder = describe_encoder(task.codec)
-    return EncodedFile(encoded.data, _render_file, encoder, len(encoded.gaussians), encoded.bits_analytic)
-
-
-def _render_file(data: bytes) -> Tensor:
-    from fastgs.render import render
-
-    return render(decode(data))
+    return EncodedFile(encoded.data, decode_image, encoder, len(encoded.gaussians), encoded.bits_analytic)
