@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -247,7 +248,7 @@ def process_files(
             for task in _chunk(rest, batches):
                 work.prepare(task)
                 for item in task:
-                    label = item.label + results.describe_pace()
+                    label = item.label + results.describe_pace(len(items))
                     results.add(item, work.run(item._replace(label=label), results.written))
         finally:
             results.flush()
@@ -452,11 +453,17 @@ class _Results:
         for number in sorted(self._waiting):
             self._print(number)
 
-    def describe_pace(self) -> str:
-        """Return how many images a second there are, for progress; nothing before the first one."""
+    def describe_pace(self, total: int | None = None) -> str:
+        """Return how many images a second there are, and how long all will take; nothing before the first one."""
         done = self._counts["done"]
         seconds = time.perf_counter() - self._begin
-        return f"  {done / seconds:.1f} images/s" if done and seconds > 0 else ""
+        if not done or not seconds > 0:
+            return ""
+        pace = f"  {done / seconds:.1f} images/s"
+        if total is None:
+            return pace
+        left = timedelta(seconds=round((total - self._counts.total()) * seconds / done))
+        return f"{pace}, {left} left"
 
     def summarize(self, total: int) -> None:
         """Say on stderr how many images are done, and which ones failed."""
