@@ -51,7 +51,7 @@ constraints: $(VENV)/installed-dev $(VENV)/installed-docs
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m pip freeze --exclude-editable --exclude uv > constraints.txt
 	$(UV) pip compile --quiet --universal --python-version 3.10 --extra dev --extra docs --extra hdr --extra anchors --extra giant \
-		--no-annotate --custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
+		--extra ray --no-annotate --custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
 
 .PHONY: uv
 uv:

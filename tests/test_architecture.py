@@ -19,8 +19,8 @@ LAYERS = [
     {"initializers"},
     {"models", "fitting"},
     {"methods"},
-    {"codec", "splats", "autoencoders", "predictor", "giant"},
-    {"training", "evaluation"},
+    {"codec", "splats", "autoencoders", "predictor", "giant", "jobs"},
+    {"training", "evaluation", "distributed"},
     {"cli"},
     {"__main__", ""},  # "": fastgs/__init__.py
 ]
@@ -144,6 +144,8 @@ SPEAKERS = {
     "cli.tiling": ["predict"],
     "giant.source": ["predict"],
     "cli.images": ["predict", "encode"],
+    "cli.processing": ["predict", "encode"],
+    "data.fitted": ["predict", "encode"],
     "cli.workers": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],
     "methods.arguments": ["predict"],

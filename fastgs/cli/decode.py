@@ -14,15 +14,17 @@ from PIL import Image
 
 from fastgs.cli.coding import GAUSSIANS, output_folder, read_fgs, read_safetensors
 from fastgs.cli.console import Failures, Parser
-from fastgs.cli.images import Done, Job, process_files
 from fastgs.cli.kernels import compile_drawing
+from fastgs.cli.processing import Done, Job, process_files
 from fastgs.cli.tiling import showing_tiles
 from fastgs.codec import FormatError, Restoration, decode_arrays, read_frame, read_restoration
 from fastgs.codec.frame import MAX_SIDE
 from fastgs.definition import GaussianArrays
 from fastgs.io.pixels import Floats
+from fastgs.io.places import Place
 from fastgs.io.samples import Samples
 from fastgs.io.writing import choose_suffix, write_picture
+from fastgs.jobs.sources import Source
 from fastgs.runtime.lazy import importing
 
 # Largest image that is drawn whole: what `load_image` reads, the default of PIL.Image.MAX_IMAGE_PIXELS.
@@ -67,8 +69,8 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
     suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
     folder = output_folder(parser, arguments.output, len(files) > 1, suffixes)
 
-    def plan(paths: list[Path], label: str) -> Job:
-        (path,) = paths
+    def plan(sources: list[Source], label: str) -> Job:
+        path = Path(sources[0].location)
         gaussians, restoration, start = _load(path, arguments)
         if _in_strips(gaussians, arguments, folder is None):
             output = arguments.output if folder is None else folder / f"{path.stem}.tif"
@@ -78,14 +80,15 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
         suffix = choose_suffix(picture, arguments.bits)
         output = arguments.output if folder is None else folder / f"{path.stem}{suffix}"
 
-        def run() -> Done:
-            write_picture(output, picture, bits=arguments.bits)
+        def run(stage: Path) -> Done:
+            write_picture(stage / output.name, picture, bits=arguments.bits)
             size = " x ".join(map(str, picture.values.shape[:0:-1]))
             return Done(f"{path} -> {output}  {size}  {len(gaussians)} Gaussians  {seconds:.2f} s")
 
-        return Job([output], run)
+        return Job([output.name], run)
 
-    return process_files([[path] for path in files], plan, Failures(parser))
+    place = Place(str(arguments.output.parent if folder is None else folder))
+    return process_files([[Source(str(path))] for path in files], plan, Failures(parser), place)
 
 
 def _region(text: str) -> tuple[int, int, int, int]:
@@ -155,7 +158,7 @@ def _plan_strips(
     """Prepare the writing of an image in strips."""
     height, width = _scale_canvas(gaussians, arguments.scale, None, math.inf)
 
-    def run() -> Done:
+    def run(stage: Path) -> Done:
         from fastgs.io.strips import TILE, write_strips
 
         start = time.perf_counter()
@@ -167,11 +170,13 @@ def _plan_strips(
                     show(min(1.0, number * TILE / height), "drawing")
                     yield strip
 
-            write_strips(output, strips(), kind, height, width, bits=arguments.bits, pyramid=arguments.pyramid)
+            write_strips(
+                stage / output.name, strips(), kind, height, width, bits=arguments.bits, pyramid=arguments.pyramid
+            )
         seconds = time.perf_counter() - start
         return Done(f"{path} -> {output}  {width} x {height}  {len(gaussians)} Gaussians  {seconds:.2f} s")
 
-    return Job([output], run)
+    return Job([output.name], run)
 
 
 def _draw_strips(

@@ -13,11 +13,13 @@ from threading import Event, Thread
 from PIL import Image
 
 from fastgs.cli.console import Parser, batch_progress, one_line, wrong_argument
-from fastgs.cli.images import Done, Job
+from fastgs.cli.processing import Done, Job
 from fastgs.cli.workers import LIBRARIES, PER_FILE_PIXEL, PER_GAUSSIAN, PER_PIXEL, PER_TILE_PIXEL, TILE
 from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.giant.options import DEFAULT_TILE, INITS, GiantOptions, Progress, check_tile, tiles_folder
 from fastgs.initializers import DEFAULT
+from fastgs.io.places import is_url
+from fastgs.jobs.sources import Source
 from fastgs.methods.arguments import AUTO
 from fastgs.runtime.lazy import importing, load
 from fastgs.runtime.memory import available_memory
@@ -48,6 +50,8 @@ def check_tile_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         for name in WHOLE:
             if getattr(arguments, name):
                 parser.error(f"argument --tile: not allowed with argument --{name.replace('_', '-')}")
+        if arguments.batch > 1:
+            parser.error("argument --tile: not allowed with argument --batch")
         if arguments.num_gaussians == AUTO:
             parser.error(f"argument --tile: not allowed with --num-gaussians {AUTO}")
         make_options(arguments, arguments.tile)
@@ -74,20 +78,22 @@ def make_options(arguments: argparse.Namespace, tile: int) -> GiantOptions:
     )
 
 
-def choose_tile(arguments: argparse.Namespace, paths: list[Path]) -> int | None:
+def choose_tile(arguments: argparse.Namespace, source: Source) -> int | None:
     """Return the side of the tiles that a picture is fitted in; None if it is fitted whole.
 
     A line on stderr says so if it was not asked for.
     """
     if arguments.tile is not None:
         return int(arguments.tile)
-    if any(getattr(arguments, name) for name in WHOLE) or arguments.num_gaussians == AUTO:
+    if source.is_remote or is_url(arguments.output):
+        return None
+    if any(getattr(arguments, name) for name in WHOLE) or arguments.batch > 1 or arguments.num_gaussians == AUTO:
         return None
     if (arguments.init or DEFAULT) not in INITS:
         return None
     from fastgs.io.windows import read_size  # deferred: brings in what reads files
 
-    size = read_size(paths[0])
+    size = read_size(Path(source.location))
     if size is None:
         return None
     height, width, is_tiff = size
@@ -99,7 +105,7 @@ def choose_tile(arguments: argparse.Namespace, paths: list[Path]) -> int | None:
             tile //= 2
         known = "" if room is None else f", of {room / 1e9:.1f} GB"
         text = f"a fit of all {width} x {height} pixels takes about {need / 1e9:.1f} GB{known}"
-        line = one_line(f"{paths[0]}: {text}; it is done in tiles of {tile} (--tile)")
+        line = one_line(f"{source}: {text}; it is done in tiles of {tile} (--tile)")
         print(f"fastgs: {line}", file=sys.stderr)
         return tile
     return None
@@ -111,20 +117,30 @@ def estimate_memory(pixels: int, num_gaussians: int) -> int:
     return LIBRARIES + per_pixel * pixels + PER_TILE_PIXEL * min(pixels, TILE) + PER_GAUSSIAN * num_gaussians
 
 
-def plan_tiles(arguments: argparse.Namespace, path: Path, tile: int) -> Job:
-    """Prepare the fit of a picture in tiles."""
-    options = make_options(arguments, tile)
-    folder: Path = arguments.output
-    outputs = [folder / f"{path.stem}{suffix}" for suffix in (".tif", ".safetensors")]
+def plan_tiles(arguments: argparse.Namespace, source: Source, tile: int) -> Job:
+    """Prepare the fit of a picture in tiles.
 
-    def run() -> Done:
+    Raises:
+        ValueError: The picture, or the folder, is not on this disk.
+    """
+    if source.is_remote or is_url(arguments.output):
+        raise ValueError("is not on this disk, or is to be written elsewhere, which --tile does not do")
+    options = make_options(arguments, tile)
+    path, folder = Path(source.location), Path(arguments.output)
+    outputs = [f"{path.stem}{suffix}" for suffix in (".tif", ".safetensors")]
+
+    def run(stage: Path) -> Done:
         begin = time.perf_counter()
         with showing_tiles(path.name) as progress:
             try:
                 with importing():
                     fit_giant = load("fastgs.giant.run:fit_giant")
                 result = fit_giant(
-                    path, folder, options, bits=arguments.bits, pyramid=arguments.pyramid, progress=progress
+                    *(path, stage, options),
+                    tiles=tiles_folder(folder, path.stem),
+                    bits=arguments.bits,
+                    pyramid=arguments.pyramid,
+                    progress=progress,
                 )
             except OSError as error:
                 kept = f"the tiles in {tiles_folder(folder, path.stem)} are kept, and the same command goes on there"
@@ -132,7 +148,7 @@ def plan_tiles(arguments: argparse.Namespace, path: Path, tile: int) -> Job:
         seconds = time.perf_counter() - begin
         tiles = f"{result.plan.count} tiles" + (f", {result.resumed} of an earlier run" if result.resumed else "")
         quality = f"{result.comparison.psnr:.2f} dB  {len(result.gaussians)} Gaussians"
-        line = f"{path} -> {result.path}  {quality}  {tiles}  {seconds:.1f} s"
+        line = f"{path} -> {folder / outputs[0]}  {quality}  {tiles}  {seconds:.1f} s"
         return Done(line, result.describe(path, options))
 
     return Job(outputs, run)

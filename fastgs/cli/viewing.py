@@ -36,7 +36,7 @@ def view(parser: Parser, arguments: argparse.Namespace) -> int:
         serve(make_page(pictures), not arguments.no_open)
         return FAILED if failures else 0
     with reporting(arguments.output, failures):
-        check_outputs([arguments.output], identities(paths), {})
+        check_outputs([arguments.output], identities(paths))
         write_page(arguments.output, pictures)
         size = arguments.output.stat().st_size
         with reporting("standard output", failures):

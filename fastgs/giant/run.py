@@ -85,6 +85,7 @@ def fit_giant(
     output: str | Path,
     options: GiantOptions,
     *,
+    tiles: str | Path | None = None,
     bits: int = 8,
     pyramid: bool = False,
     progress: Progress = lambda share, state: None,
@@ -92,13 +93,14 @@ def fit_giant(
     """Fit a picture in overlapping tiles, from disk.
 
     Memory follows the tile, not the picture, if the file can be read in parts, see `fastgs.io.windows.open_windows`.
-    The tiles that are done lie in OUTPUT/STEM.tiles until all is written; a run that was ended, even by a kill or a
+    The tiles that are done lie in a folder of their own until all is written; a run that was ended, even by a kill or a
     full disk, goes on there when it is started again, with the same result.
 
     Args:
         path: Picture of gray or RGB, with or without transparency, with at most 65,535 pixels a side.
         output: Folder that exists; STEM.safetensors (exactly K Gaussians) and STEM.tif (their image) go there.
         options: Options of the fit.
+        tiles: Folder for the tiles that are done; by default OUTPUT/STEM.tiles.
         bits: Bits per sample of the reconstruction: 8, 16, or 32 for floating point.
         pyramid: True to add smaller sizes to the reconstruction, as viewers of large pictures read them.
         progress: Callable that is told the share of the work that is done, and a text.
@@ -113,28 +115,28 @@ def fit_giant(
         fit_giant("map.tif", "out", GiantOptions(num_gaussians=200_000, tile=2048, iterations=30))
     """
     path, output = Path(path), Path(output)
-    folder = tiles_folder(output, path.stem)
+    folder = tiles_folder(output, path.stem) if tiles is None else Path(tiles)
     with open_source(path, options.background, folder) as source:
         plan = load_or_measure(source, options, folder, _part(progress, 0, _MEASURING))
         resumed = len(Tiles(plan, options, folder).records)
-        tiles = fit_tiles(source, plan, options, folder, _part(progress, _MEASURING, _FITTING))
+        fitted = fit_tiles(source, plan, options, folder, _part(progress, _MEASURING, _FITTING))
         image, file = folder / f"{path.stem}.tif", folder / f"{path.stem}.safetensors"
         writing = _part(progress, _MEASURING + _FITTING, 1 - _MEASURING - _FITTING)
-        comparison = write_result(image, tiles.gaussians, source, plan, bits, pyramid, writing)
-        tiles.gaussians.save(file)
+        comparison = write_result(image, fitted.gaussians, source, plan, bits, pyramid, writing)
+        fitted.gaussians.save(file)
     for each in (file, image):
         os.replace(each, output / each.name)
     shutil.rmtree(folder)
-    pixels = sum(record.pixels for record in tiles.records)
-    error = sum(record.pixels * 10 ** (-record.psnr_init / 10) for record in tiles.records) / pixels
+    pixels = sum(record.pixels for record in fitted.records)
+    error = sum(record.pixels * 10 ** (-record.psnr_init / 10) for record in fitted.records) / pixels
     return GiantResult(
-        tiles.gaussians,
+        fitted.gaussians,
         output / image.name,
         plan,
         comparison,
         -10 * math.log10(error),
-        sum(record.seconds_init for record in tiles.records),
-        sum(record.seconds_fit for record in tiles.records),
+        sum(record.seconds_init for record in fitted.records),
+        sum(record.seconds_fit for record in fitted.records),
         resumed,
     )
 

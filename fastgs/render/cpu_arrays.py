@@ -280,7 +280,7 @@ def render_inverses(gaussians: GaussianArrays, region: Region | None = None) -> 
     region = region or Region(0, 0, width, height)
     check_region(region, height, width)
     if region != (0, 0, width, height):
-        gaussians = _select_reaching(gaussians, region, 1.0, 1.0)
+        gaussians = select_reaching(gaussians, region, 1.0, 1.0)
     rows, columns = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
     fields = (np.ascontiguousarray(getattr(gaussians, name)) for name in ("means", "scales", "rotations", "colors"))
     drawn = draw(*fields, [len(gaussians)], [(1.0, 1.0)], height, width, True, rows=(rows.start, rows.stop))
