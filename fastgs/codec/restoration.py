@@ -39,6 +39,9 @@ WEIGHT_SCALE = np.float32(-0.4)
 
 LEAST_GAIN = 0.01  # dB of PSNR that an encoder wants of restoration
 
+# Pixels of the strips that large images are restored in: a network takes about 120 bytes for each.
+STRIP_PIXELS = 1 << 21
+
 PARTS = 4  # of the work per thread; several, since threads wake up late
 
 Floats = NDArray[np.float32]
@@ -88,6 +91,18 @@ def correct(gaussians: GaussianArrays, model: int = LATEST, region: Region | Non
         region: Part of the image; its pixels are those that the whole image has there.
     """
     region = region or Region(0, 0, gaussians.width, gaussians.height)
+    rows = max(1, STRIP_PIXELS // region.width)
+    strips = [
+        _correct_strip(gaussians, model, region._replace(y=region.y + top, height=min(rows, region.height - top)))
+        for top in range(0, region.height, rows)
+    ]
+    if len(strips) == 1:
+        return strips[0]
+    return Corrected(*(np.concatenate(each, axis=1) for each in zip(*strips, strict=True)))
+
+
+def _correct_strip(gaussians: GaussianArrays, model: int, region: Region) -> Corrected:
+    """Do what `correct` does for a part whose planes fit in memory."""
     layers = load(model)
     seen = _grow(region, FOLD * len(layers), gaussians.height, gaussians.width)
     planes = draw_planes(gaussians, seen)

@@ -84,9 +84,9 @@ def test_several_files_go_to_a_folder(photo_file, photo_pixels, tmp_path, run_cl
     (album / "notes.txt").write_text("not an image", encoding="utf-8")
     options = ("-k", 9, "--iterations", 0)
     assert run_cli("encode", album, photo_file, "-o", out, *options) == 0
-    assert names(out) == ["a.fgs", "b.fgs", "photo.fgs"] and capsys.readouterr().out.count("\n") == 3
-    assert run_cli("decode", *sorted(out.iterdir()), "-o", out) == 0
-    assert names(out) == ["a.fgs", "a.png", "b.fgs", "b.png", "photo.fgs", "photo.png"]
+    assert names(out) == ["a.fgs", "b.fgs", "jobs.jsonl", "photo.fgs"] and capsys.readouterr().out.count("\n") == 3
+    assert run_cli("decode", *sorted(out.glob("*.fgs")), "-o", out) == 0
+    assert names(out) == ["a.fgs", "a.png", "b.fgs", "b.png", "jobs.jsonl", "photo.fgs", "photo.png"]
     # A single file goes to a folder, too, if the folder exists.
     assert run_cli("encode", photo_file, "-o", album, *options) == 0 and (album / "photo.fgs").exists()
 
@@ -221,6 +221,16 @@ def test_info_tells_what_is_in_a_file(tmp_path, encoded, run_cli, capsys, scheme
     assert [row[0] for row in rows] == [*facts["bits"], "total"]
     assert sum(int(row[1]) for row in rows[:-1]) == int(rows[-1][1]) == len(content)
     assert rows[-1][2:] == ["100.0%", f"{8 * len(content) / count:.2f}"]
+
+
+def test_info_names_the_model_of_symbols(tmp_path, run_cli, capsys):
+    path = tmp_path / "none.fgs"
+    for symbols, text in ((None, "models of the file"), (1, "model 1")):
+        path.write_bytes(write_frame(Frame("fastgs", 5, 7, [], symbols=symbols)))
+        assert run_cli("info", path, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["symbols"] == symbols
+        assert run_cli("info", path) == 0
+        assert f"symbols      {text}\n" in capsys.readouterr().out
 
 
 def test_file_without_gaussians_is_black(tmp_path, run_cli, capsys):

@@ -73,6 +73,13 @@ def test_a_part_equals_the_whole_bit_by_bit(installed, random_gaussians):
         assert np.array_equal(part, whole[:, y : y + region.height, x : x + region.width]), region
 
 
+def test_strips_give_the_whole_bit_by_bit(installed, random_gaussians, monkeypatch):
+    arrays = random_gaussians(80, 61, 83).arrays()
+    whole = correct(arrays)
+    monkeypatch.setattr(restoration, "STRIP_PIXELS", 7 * 83 + 1)
+    assert all(np.array_equal(*pair) for pair in zip(correct(arrays), whole, strict=True))
+
+
 def test_gains_are_those_of_least_squares(installed, random_gaussians):
     arrays = random_gaussians(60, 30, 40).arrays()
     corrected = drawn, correction = correct(arrays)
