@@ -39,7 +39,7 @@ WEIGHT_SCALE = np.float32(-0.4)
 
 LEAST_GAIN = 0.01  # dB of PSNR that an encoder wants of restoration
 
-# Pixels of the strips that large images are restored in: a network takes about 120 bytes for each.
+# Pixels of the strips that large images are restored in: planes and layers take some 170 bytes for each.
 STRIP_PIXELS = 1 << 21
 
 PARTS = 4  # of the work per thread; several, since threads wake up late
