@@ -237,7 +237,7 @@ class Gaussians:
             name: Name of it, to begin messages with.
 
         Raises:
-            ValueError: As `load` raises it; the message begins with the name.
+            ValueError: The content is what `load` refuses; the message begins with the name.
         """
         try:
             tensors = safetensors.torch.load(data)

@@ -162,7 +162,7 @@ class Journal:
         """Append an image that failed, which is tried again when the job is resumed.
 
         Raises:
-            OSError: As for `add`.
+            OSError: The disk is full, or the folder cannot be written to; nothing is appended.
         """
         self._append({"name": name, "error": error})
 
@@ -170,7 +170,7 @@ class Journal:
         """Append a shard that is written.
 
         Raises:
-            OSError: As for `add`.
+            OSError: The disk is full, or the folder cannot be written to; nothing is appended.
         """
         self._append({"shard": tuple(shard.file), "images": shard.images})
 
