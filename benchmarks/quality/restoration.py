@@ -33,7 +33,7 @@ REPEATS = 7  # of a drawing, for its median time
 
 
 def measure(path: Path, bpp: float, effort: int, files: Path) -> dict[str, Any]:
-    """Return size and PSNR of the file of a photo at a rate, and the milliseconds of the processor that restoration takes."""
+    """Return size and PSNR of the file of a photo at a rate, and the milliseconds of CPU that restoration takes."""
     image = load_image(path)
     file = files / f"{path.stem}-{bpp:g}.fgs"
     if not file.exists():
