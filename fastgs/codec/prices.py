@@ -126,7 +126,8 @@ def price_by_model(
             frequencies = make_tables(mixture, model, _BOUND) + 1
             bits[members[index], AREA + column] = np.log2(TOTAL / frequencies)
             bases[members[index], AREA + column] = find_nearest(mixture)
-            return columns[AREA + column, index]
+            chosen: IntArray = columns[AREA + column, index]
+            return chosen
 
         summaries = summarize(columns[AREA:], units.columns()[AREA:])
         begin_layer(around, columns[X], columns[Y], units, summaries)
