@@ -16,7 +16,7 @@ from fastgs.definition import CHANNELS as CHANNELS
 from fastgs.definition import CUTOFF, EPSILON, FADE_START, GaussianArrays, check_blend
 from fastgs.definition import MIN_SCALE as MIN_SCALE
 from fastgs.definition import Blend as Blend
-from fastgs.io.files import atomic_write, sorted_header
+from fastgs.io.files import atomic_write, parse_json, sorted_header
 from fastgs.io.pixels import ALPHA_CHANNELS, MAX_CHANNELS
 
 # Number of points that `Gaussians.sample` evaluates at a time.
@@ -220,29 +220,59 @@ class Gaussians:
         """
         try:
             with safetensors.safe_open(path, framework="pt", device=str(device)) as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError("holds no Gaussians (not written by fastgs)")
-                version = metadata.get("version")
-                if version not in READABLE_VERSIONS:
-                    raise ValueError(f"is of version {version!r}; this fastgs reads up to version {VERSION!r}")
-                missing = set(_TENSORS) - set(file.keys())
-                if missing:
-                    raise ValueError(f"lacks {', '.join(sorted(missing))}")
-                tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            return cls(
-                **tensors,
-                height=int(metadata["height"]),
-                width=int(metadata["width"]),
-                blend=metadata["blend"],
-                alpha=metadata.get("alpha", "0") == "1",
-            )
+                return cls._parse(file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         except (safetensors.SafetensorError, RuntimeError) as error:  # torch can read types that it cannot compare
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
         except KeyError as error:  # a missing entry of the metadata, or a dtype that torch lacks
             raise ValueError(f"{path}: has an improper or no {error.args[0]}") from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "data") -> Gaussians:
+        """Return the Gaussians of the content of a file that `save` wrote, such as a member of an archive.
+
+        Args:
+            data: Content of the file.
+            name: Name of it, to begin messages with.
+
+        Raises:
+            ValueError: As `load` raises it; the message begins with the name.
+        """
+        try:
+            tensors = safetensors.torch.load(data)
+            metadata = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+            return cls._parse(metadata, tensors)
+        except (safetensors.SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{name}: not a readable safetensors file ({error})") from error
+        except KeyError as error:
+            raise ValueError(f"{name}: has an improper or no {error.args[0]}") from error
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    @classmethod
+    def _parse(cls, metadata: dict[str, str], tensors: dict[str, Tensor]) -> Gaussians:
+        """Return the Gaussians of the parts of a file.
+
+        Raises:
+            ValueError: They are no Gaussians, of an unknown version, or inconsistent.
+            KeyError: An entry of the metadata is missing.
+        """
+        if metadata.get("format") != FORMAT:
+            raise ValueError("holds no Gaussians (not written by fastgs)")
+        version = metadata.get("version")
+        if version not in READABLE_VERSIONS:
+            raise ValueError(f"is of version {version!r}; this fastgs reads up to version {VERSION!r}")
+        missing = set(_TENSORS) - set(tensors)
+        if missing:
+            raise ValueError(f"lacks {', '.join(sorted(missing))}")
+        return cls(
+            **{name: tensors[name] for name in _TENSORS},
+            height=int(metadata["height"]),
+            width=int(metadata["width"]),
+            blend=metadata["blend"],  # type: ignore[arg-type]  # checked by the class
+            alpha=metadata.get("alpha", "0") == "1",
+        )
 
 
 def weights(means: Tensor, scales: Tensor, rotations: Tensor, points: Tensor) -> Tensor:

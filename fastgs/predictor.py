@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from fastgs.models.zoom import ZoomNetwork
 
 __all__ = ["Predictor", "Result", "work_device"]
+
+
+# Pixels of a batch, at most: memory of some hundred bytes for each.
+BATCH_PIXELS = 2**21
 
 
 class Predictor:
@@ -170,6 +175,71 @@ class Predictor:
             callback=callback,
         )
         return replace(result, picture=picture.with_values(result.target))
+
+    def batch(
+        self,
+        images: Sequence[PictureSource],
+        num_gaussians: int,
+        iterations: int | None = None,
+        *,
+        seed: int = 0,
+        size: int | None = None,
+        blend: Blend = "normalized",
+        background: Background | None = None,
+        keep_profile: bool = False,
+        backend: Backend = "auto",
+    ) -> list[Result]:
+        """Fit Gaussians to several images, those of one size and kind together in the same steps.
+
+        For small images this is faster than one after the other, most of all on a GPU, where a step takes as long for
+        one image of 64 x 64 pixels as for many. Each result is that of the image alone, but for rounding: PSNRs differ
+        by a hundredth of a dB in fits of up to 60 steps; in longer ones, where Gaussians are relocated, by a few tenths
+        either way. The history has its two ends, and its seconds are shares of those of the batch.
+
+        Args:
+            images: Images of any sizes, as for a call.
+            num_gaussians: K of each image, at least 1.
+            iterations: Number of steps, from 0 up; by default 200.
+            seed: Random seed of each image.
+            size: Shorter side in pixels, with a centre crop to a square; by default images keep their sizes.
+            blend: "normalized" or "sum", see `fastgs.render`.
+            background: R, G, B in [0, 255] that transparent pixels are composited on; by default transparency is kept.
+            keep_profile: If true, the numbers of the files and their ICC profiles are kept.
+            backend: Renderer, as for a call.
+
+        Returns:
+            The results in the order of the images.
+
+        Raises:
+            ValueError: An argument or an image is not usable; one line that begins with its name.
+
+        Example:
+            results = fastgs.Predictor().batch(["a.png", "b.png"], num_gaussians=128, iterations=50)
+        """
+        check_arguments(num_gaussians=num_gaussians, seed=seed, size=size, blend=blend, background=background)
+        FitOptions(iterations, backend=backend)
+        pictures = [read_picture(each, size, background, keep_profile) for each in images]
+        groups: dict[object, list[int]] = defaultdict(list)
+        for number, picture in enumerate(pictures):
+            groups[picture.values.shape, picture.alpha, picture.values.device].append(number)
+        results: dict[int, Result] = {}
+        method = self._method(blend)
+        for members in groups.values():
+            most = max(1, BATCH_PIXELS // pictures[members[0]].values[0].numel())
+            for part in (members[first : first + most] for first in range(0, len(members), most)):
+                home = pictures[part[0]].values.device
+                fitted = method.batch(
+                    [pictures[number].values for number in part],
+                    num_gaussians,
+                    iterations,
+                    seed=seed,
+                    alpha=pictures[part[0]].alpha,
+                    device=work_device(home, backend),
+                    backend=backend,
+                )
+                for number, result in zip(part, fitted, strict=True):
+                    results[number] = replace(result, picture=pictures[number].with_values(result.target))
+        return [results[number] for number in range(len(pictures))]
 
     def _method(self, blend: Blend) -> Method:
         networks = self._networks

@@ -19,8 +19,8 @@ LAYERS = [
     {"initializers"},
     {"models", "fitting"},
     {"methods"},
-    {"codec", "splats", "autoencoders", "predictor"},
-    {"training", "evaluation"},
+    {"codec", "splats", "autoencoders", "predictor", "giant", "jobs"},
+    {"training", "evaluation", "distributed"},
     {"cli"},
     {"__main__", ""},  # "": fastgs/__init__.py
 ]
@@ -141,7 +141,11 @@ SPEAKERS = {
     "cli.splats_making": ["splats make"],
     "cli.splats_evaluating": ["splats evaluate"],
     "cli.coding": ["encode", "decode"],
+    "cli.tiling": ["predict"],
+    "giant.source": ["predict"],
     "cli.images": ["predict", "encode"],
+    "cli.processing": ["predict", "encode"],
+    "data.fitted": ["predict", "encode"],
     "cli.workers": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],
     "methods.arguments": ["predict"],

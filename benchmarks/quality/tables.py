@@ -243,6 +243,30 @@ def describe_memory(content: Content) -> str:
     return f"Peak memory of the whole command, figure included: {', '.join(peaks)}.\n"
 
 
+def giant_table(content: Content) -> Table:
+    """Return memory, time and seams of fits in tiles."""
+    rows = [
+        [
+            f"{record['width']} x {record['height']}",
+            f"{record['num_gaussians']:,}",
+            str(record["iterations"]),
+            f"{record['tiles']}" + (", killed in the middle" if record["killed"] else ""),
+            f"{record['psnr']:.2f}",
+            f"{record['psnr_borders']:.2f} / {record['psnr_inside']:.2f}",
+            f"{record['seconds'] / 60:.1f}",
+            f"{record['peak_gigabytes']:.1f}",
+        ]
+        for record in content["records"]
+    ]
+    tiles = " and ".join(sorted({f"{record['tile']}" for record in content["records"]}))
+    title = (
+        f"`fastgs predict --tile {tiles} --pyramid` on mosaics of photos, the whole command; PSNR in dB of all "
+        "pixels, and of those near borders of tiles / of the others"
+    )
+    columns = ["pixels", "K", "iterations", "tiles", "PSNR", "borders / inside", "minutes", "peak GB"]
+    return Table(title, columns, rows)
+
+
 def describe_decoding(content: Content) -> str:
     """Return a line with how long files take to open."""
     size = f"{content['settings']['width']} x {content['settings']['height']}"

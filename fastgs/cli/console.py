@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -62,6 +62,11 @@ def one_line(text: str) -> str:
 def say_error(text: str) -> None:
     """Print one line on stderr."""
     print(f"fastgs: error: {one_line(text)}", file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Print one line on stderr about how things stand."""
+    print(f"fastgs: {one_line(text)}", file=sys.stderr)
 
 
 def say_warning(text: str) -> None:
@@ -123,23 +128,18 @@ def _identify(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def check_outputs(
-    outputs: Iterable[Path], inputs: set[tuple[int, int]], written: Mapping[Path, Path], option: str = "--output"
-) -> None:
-    """Check that no output overwrites an input, a folder, or what this run has written for another input.
+def check_outputs(outputs: Iterable[Path], inputs: set[tuple[int, int]], option: str = "--output") -> None:
+    """Check that no output overwrites an input or a folder.
 
     Args:
         outputs: Paths to write.
         inputs: Identities of the inputs of the run, from `identities`.
-        written: Paths that the run has written so far, with the input of each.
         option: Option that says where outputs go, for messages.
 
     Raises:
         ValueError: An output would overwrite something.
     """
     for output in outputs:
-        if output in written:
-            raise ValueError(f"would overwrite {output}, made from {written[output]}; rename it or run it by itself")
         if output.is_dir():
             raise ValueError(f"cannot write {output}, which is a folder; choose another {option}")
         if _identify(output) in inputs:
@@ -192,12 +192,15 @@ class Failures(list[object]):
 
     Attributes:
         for_memory: Message for failures from lack of memory, with that advice.
+        reason: Reason of the last failure.
     """
+
+    reason = ""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         super().__init__()
         known = parser.format_usage()
-        options = {"--size": "a smaller", "--scale": "a smaller", "--workers": "fewer"}
+        options = {"--size": "a smaller", "--scale": "a smaller", "--tile": "a smaller", "--workers": "fewer"}
         ways = [f"{change} {option}" for option, change in options.items() if f"{option} " in known]
         self.for_memory = f"not enough memory; try {' or '.join(ways)}" if ways else "not enough memory"
 
@@ -232,6 +235,7 @@ def reporting(subject: object, failures: Failures) -> Iterator[None]:
             case _:
                 raise
         say_error(f"{subject}: {reason}")
+        failures.reason = reason
         failures.append(subject)
 
 

@@ -8,22 +8,48 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastgs.cli.coding import output_folder
 from fastgs.cli.console import Parser, fit_progress, wrong_argument
-from fastgs.cli.images import Done, Job, add_background, add_images, add_seed, add_size, process_images
+from fastgs.cli.images import (
+    add_background,
+    add_images,
+    add_job,
+    add_seed,
+    add_size,
+    check_images,
+    give_many,
+    make_place,
+)
 from fastgs.cli.kernels import compile_fit
+from fastgs.cli.processing import Done, Job, process_images
 from fastgs.cli.workers import add_workers, check_workers, choose_workers
 from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, decode_image, encode
 from fastgs.codec.effort import DEFAULT_EFFORT, check_effort
 from fastgs.fitting.options import FitOptions
-from fastgs.io.files import atomic_write
 from fastgs.io.pixels import ImageError
+from fastgs.io.places import Place, is_url
+from fastgs.io.version import installed_version
+from fastgs.jobs.sources import Source
 from fastgs.methods.arguments import check_arguments
 
 if TYPE_CHECKING:
     from fastgs.io.picture import Picture
+
+# Options that decide about the bytes of the files.
+OPTIONS = (
+    "bpp",
+    "target_psnr",
+    "num_gaussians",
+    "scheme",
+    "effort",
+    "iterations",
+    "seed",
+    "size",
+    "background",
+    "html",
+)
 
 
 def declare(parser: Parser) -> None:
@@ -31,12 +57,13 @@ def declare(parser: Parser) -> None:
     parser.description = (
         "Fit Gaussians to images and write them as .fgs files, of a given size, quality or number of "
         "Gaussians. A size or a quality takes several fits. Gray and transparency are kept; the PSNR is then that of "
-        "gray, or of premultiplied colours and alpha."
+        "gray, or of premultiplied colours and alpha. A run on several images can be killed at any moment and gone on "
+        "with by --resume."
     )
     add_images(parser)
     add = parser.add_argument
-    add("-o", "--output", type=Path, required=True, metavar="PATH", help="the file to write, FILE.fgs, for one image; "
-        "or a folder, for STEM.fgs of each image")  # fmt: skip
+    add("-o", "--output", required=True, metavar="PATH", help="the file to write, FILE.fgs, for one image; or a folder "
+        "or URL, for STEM.fgs of each image")  # fmt: skip
     sizes = parser.add_mutually_exclusive_group(required=True)
     sizes.add_argument("--bpp", type=float, metavar="R", help="bits per pixel of the file: at most as many, and within "
         "3%% of them if that can be")  # fmt: skip
@@ -50,6 +77,7 @@ def declare(parser: Parser) -> None:
     add_size(parser)
     add_background(parser)
     add_workers(parser)
+    add_job(parser, ["tar"])
     add("--html", action="store_true", help="also write a page that shows the file beside the image, FILE.html")
     parser.set_defaults(run=lambda arguments: _encode(parser, arguments))
 
@@ -57,20 +85,35 @@ def declare(parser: Parser) -> None:
 def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
     """Write every image that can be, and say which could not."""
     _check_usage(parser, arguments)
-    several = len(arguments.images) > 1 or Path(arguments.images[0]).is_dir()
-    folder = output_folder(parser, arguments.output, several, [".fgs"])
+    place, name = _choose_place(parser, arguments)
 
-    def count_workers(paths: list[Path]) -> int:
-        return arguments.workers or choose_workers(paths, arguments.size, arguments.num_gaussians)
+    def count_workers(sources: list[Source]) -> int:
+        return arguments.workers or choose_workers(sources, arguments.size, arguments.num_gaussians)
 
-    return process_images(parser, arguments.images, partial(_plan, arguments, folder), count_workers)
+    settings: dict[str, Any] = {"command": "encode", **{each: getattr(arguments, each) for each in OPTIONS}}
+    settings["fastgs"] = installed_version()
+    return process_images(parser, arguments, partial(_plan, arguments, place, name), count_workers, place, settings)
 
 
-def _plan(arguments: argparse.Namespace, folder: Path | None, paths: list[Path], label: str) -> Job:
+def _choose_place(parser: Parser, arguments: argparse.Namespace) -> tuple[Place, str | None]:
+    """Return the folder of the outputs, and the name of the one file to write; None if there may be several."""
+    if is_url(arguments.output) or arguments.shards is not None:
+        return make_place(parser, arguments.output), None
+    output = Path(arguments.output)
+    folder = output_folder(parser, output, give_many(parser, arguments), [".fgs"])
+    return (Place(str(output.parent)), output.name) if folder is None else (Place(str(folder)), None)
+
+
+def _plan(arguments: argparse.Namespace, place: Place, name: str | None, sources: list[Source], label: str) -> Job:
     """Prepare the work on one image."""
-    (path,) = paths
-    output = arguments.output if folder is None else folder / f"{path.stem}.fgs"
-    return Job([output, *_pages(output, arguments)], lambda: Done(_encode_image(path, output, label, arguments)))
+    (source,) = sources
+    name = f"{source.stem}.fgs" if name is None else name
+
+    def run(folder: Path) -> Done:
+        output = place.file(name) if arguments.shards is None else str(place)
+        return Done(_encode_image(source, output, folder / name, label, arguments))
+
+    return Job([name, *(each.name for each in _pages(Path(name), arguments))], run)
 
 
 def _pages(output: Path, arguments: argparse.Namespace) -> list[Path]:
@@ -80,6 +123,7 @@ def _pages(output: Path, arguments: argparse.Namespace) -> list[Path]:
 
 def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
     """End with one line about the first wrong option."""
+    check_images(parser, arguments)
     check_workers(parser, arguments)
     if arguments.bpp is not None and not 0 < arguments.bpp <= MAX_BPP:
         parser.error(f"argument --bpp: must be more than 0 and at most {MAX_BPP:g}, got {arguments.bpp:g}")
@@ -97,12 +141,12 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         wrong_argument(parser, error)
 
 
-def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Namespace) -> str:
-    """Write the file of one image; return the line about it."""
-    compile_fit(path, work="encode")
+def _encode_image(source: Source, output: str, path: Path, label: str, arguments: argparse.Namespace) -> str:
+    """Write the file of one image to a path, from where it goes to the output; return the line about it."""
+    compile_fit(Path(source.location), work="encode")
     from fastgs.metrics.quality import psnr  # deferred: wrong options are found without torch
 
-    picture = _read(path, arguments)
+    picture = _read(source, arguments)
     image = picture.values
     iterations = arguments.iterations
     if iterations is None:
@@ -122,25 +166,24 @@ def _encode_image(path: Path, output: Path, label: str, arguments: argparse.Name
             callback=callback,
         ).data
     seconds = time.perf_counter() - start
-    with atomic_write(output) as temporary:
-        temporary.write_bytes(data)
-    for page in _pages(output, arguments):
+    path.write_bytes(data)
+    for page in _pages(path, arguments):
         from fastgs.cli.viewing import make_fgs_picture  # deferred: few runs make pages
         from fastgs.methods.page import make_original
         from fastgs.page import write_page
 
         original = make_original(image, picture.alpha)
-        write_page(page, [replace(make_fgs_picture(output.name, data), original=original)])
+        write_page(page, [replace(make_fgs_picture(path.name, data), original=original)])
     gaussians = decode(data)
     bpp = 8 * len(data) / image[0].numel()
     quality = psnr(decode_image(data).to(image), image)
     return (
-        f"{path} -> {output}  {len(data)} bytes  {bpp:.4f} bpp  {quality:.2f} dB  {len(gaussians)} Gaussians  "
+        f"{source} -> {output}  {len(data)} bytes  {bpp:.4f} bpp  {quality:.2f} dB  {len(gaussians)} Gaussians  "
         f"{seconds:.1f} s"
     )
 
 
-def _read(path: Path, arguments: argparse.Namespace) -> Picture:
+def _read(source: Source, arguments: argparse.Namespace) -> Picture:
     """Read an image that a file can hold.
 
     Raises:
@@ -148,8 +191,9 @@ def _read(path: Path, arguments: argparse.Namespace) -> Picture:
     """
     from fastgs.io.picture import read_picture
 
-    picture = read_picture(path, arguments.size, arguments.background)
+    with source.local() as path:
+        picture = read_picture(path, arguments.size, arguments.background)
     if picture.is_hdr or picture.range != (0.0, 1.0):
         kind = "high dynamic range" if picture.is_hdr else "numbers with a range of their own"
-        raise ImageError(f"{path}: has {kind}, which .fgs files do not keep; use fastgs predict")
+        raise ImageError(f"{source}: has {kind}, which .fgs files do not keep; use fastgs predict")
     return picture

@@ -3,70 +3,87 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from fastgs.cli.console import Parser, fit_progress
-from fastgs.cli.images import Done, Job
+from fastgs.cli.processing import Done, Job
+from fastgs.distributed.fit import Fit, load_predictor
 from fastgs.fitting.options import FIT_OPTIONS
 from fastgs.io.picture import Picture, read_picture
-from fastgs.io.pixels import ALPHA_CHANNELS
+from fastgs.io.pixels import ALPHA_CHANNELS, ImageError
+from fastgs.io.places import Place
 from fastgs.io.stack import read_stack
+from fastgs.io.weights import find_weights, sha256_of
 from fastgs.io.writing import choose_suffix, write_picture
+from fastgs.jobs.sources import Source
 from fastgs.methods.report import describe
 from fastgs.predictor import Predictor, Result
 
 
-def check_networks(parser: Parser, arguments: argparse.Namespace) -> None:
-    """End with one line if the networks cannot be had."""
-    _load_predictor.cache_clear()  # the files may be others than those of an earlier run in this process
+def check_networks(parser: Parser, arguments: argparse.Namespace) -> list[str]:
+    """Return the SHA-256 of the networks of a run; end with one line if they cannot be had."""
+    load_predictor.cache_clear()  # the files may be others than those of an earlier run in this process
     option = "--zoom-weights"
     try:
         Predictor(zoom_weights=arguments.zoom_weights)
         option = "--init" if arguments.weights is None else "--weights"
-        _load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
+        predictor = load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
+        names = [name for name in (predictor.weights, predictor.zoom_weights) if name is not None]
+        return [sha256_of(find_weights(name)) for name in names]
     except (FileNotFoundError, ValueError) as error:
         parser.error(f"argument {option}: {error}")
 
 
-def plan(arguments: argparse.Namespace, paths: list[Path], label: str) -> Job:
+# Results of images that were fitted at once, until the plan of each takes its own.
+_results: dict[Source, Result] = {}
+
+
+def prepare(arguments: argparse.Namespace, sources: list[Source]) -> None:
+    """Fit those of several images that can be read; the others are reported when they are planned."""
+    _results.clear()
+    pictures: dict[Source, Picture] = {}
+    for source in sources:
+        with suppress(ImageError, OSError):
+            pictures[source] = _read([source], arguments).picture
+    if not pictures:
+        return
+    predictor = load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
+    options = {name: getattr(arguments, name) for name in ("num_gaussians", "iterations", "seed", "blend", "backend")}
+    _results.update(zip(pictures, predictor.batch(list(pictures.values()), **options), strict=True))
+
+
+def plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Job:
     """Prepare the fit of an image, or of several as a stack."""
-    predictor = _load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
     taken = ("num_gaussians", "seed", "zoom", "blend", *FIT_OPTIONS)  # the picture has its size and background already
     options = {name: getattr(arguments, name) for name in taken}
-    source = _read(paths, arguments)
+    fit = Fit(init=arguments.init, weights=arguments.weights, zoom_weights=arguments.zoom_weights, **options)
+    source = _read(sources, arguments)
     outputs = _name_outputs(source, arguments)
 
-    def run() -> Done:
+    def run(folder: Path) -> Done:
         with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
-            result = predictor(source.picture, **options, callback=callback)
+            result = _results.pop(sources[0], None) or fit.fit(source.picture, callback)
             record = describe(
                 result,
-                image=paths[0],
-                init=predictor.init,
-                weights=predictor.weights,
-                zoom_weights=predictor.zoom_weights,
+                image=str(sources[0]),
+                init=fit.predictor.init,
+                weights=fit.predictor.weights,
+                zoom_weights=fit.predictor.zoom_weights,
                 seed=arguments.seed,
                 loss=arguments.loss,
                 target_psnr=arguments.target_psnr,
             )
             if arguments.stack:
-                record["stack"] = [str(each) for each in paths]
-            _write(outputs, result, source, arguments)
-        output = outputs[len(source.parts)] if arguments.stack else outputs[0]
-        subject = f"{len(paths)} images" if len(paths) > 1 else str(paths[0])
-        return Done(_format_line(subject, output, result, arguments.target_psnr), record)
+                record["stack"] = [str(each) for each in sources]
+            _write([folder / name for name in outputs], result, source, arguments)
+        subject = f"{len(sources)} images" if len(sources) > 1 else str(sources[0])
+        return Done(
+            _format_line(subject, _name_place(source, outputs, arguments), result, arguments.target_psnr), record
+        )
 
     return Job(outputs, run)
-
-
-@lru_cache(maxsize=1)
-def _load_predictor(init: str | None, weights: str | None, zoom_weights: str | None) -> Predictor:
-    """Return the predictor of a run, which is made once in each process."""
-    return Predictor(init, weights, zoom_weights)
 
 
 @dataclass(frozen=True)
@@ -75,44 +92,59 @@ class _Input:
 
     Attributes:
         picture: All channels.
-        names: Paths of the images.
+        title: Name of the first image.
+        names: Stems of the names of the images.
         parts: Channels of each image.
     """
 
     picture: Picture
-    names: list[Path]
+    title: str
+    names: list[str]
     parts: list[slice]
 
 
-def _read(paths: list[Path], arguments: argparse.Namespace) -> _Input:
+def _read(sources: list[Source], arguments: argparse.Namespace) -> _Input:
     """Read an image, or several as a stack; what PNG cannot hold is seen before the fit."""
-    if arguments.stack:
-        picture, parts = read_stack(paths, arguments.size, arguments.keep_profile)
-        return _Input(picture, paths, parts)
-    picture = read_picture(paths[0], arguments.size, arguments.background, arguments.keep_profile)
-    return _Input(picture, paths, [slice(None)])
+    names = [each.stem for each in sources]
+    with ExitStack() as stack:
+        paths = [stack.enter_context(each.local()) for each in sources]
+        if arguments.stack:
+            picture, parts = read_stack(paths, arguments.size, arguments.keep_profile)
+            return _Input(picture, sources[0].name, names, parts)
+        picture = read_picture(paths[0], arguments.size, arguments.background, arguments.keep_profile)
+        return _Input(picture, sources[0].name, names, [slice(None)])
 
 
 def _names_file(arguments: argparse.Namespace) -> bool:
     """Return whether the output is the file of the Gaussians of a stack."""
-    return bool(arguments.stack and arguments.output.suffix == ".safetensors")
+    return bool(arguments.stack and Path(arguments.output).suffix == ".safetensors")
 
 
-def _name_outputs(source: _Input, arguments: argparse.Namespace) -> list[Path]:
+def _name_outputs(source: _Input, arguments: argparse.Namespace) -> list[str]:
     """Return the files of an image: Gaussians, one reconstruction of each image, and, if asked for, figure and page."""
-    stem, folder = source.names[0].stem, arguments.output
+    stem = source.names[0]
     if _names_file(arguments):
-        stem, folder = arguments.output.stem, arguments.output.parent
+        stem = Path(arguments.output).stem
     elif arguments.stack:
         stem = f"{stem}-stack"
-    names = [f"{stem}-{each.stem}" for each in source.names] if arguments.stack else [stem]
+    names = [f"{stem}-{each}" for each in source.names] if arguments.stack else [stem]
     images = [
         f"{name}{choose_suffix(_part(source.picture, channels), arguments.bits)}"
         for name, channels in zip(names, source.parts, strict=True)
     ]
+    if arguments.shards is not None and arguments.shard_kind == "safetensors":
+        images = []  # they can be rendered
     plots = [f"{stem}-plots.png"] if arguments.plots else []
     plots += [f"{stem}.html"] if arguments.html else []
-    return [folder / name for name in [*images, f"{stem}.safetensors", *plots]]
+    return [*images, f"{stem}.safetensors", *plots]
+
+
+def _name_place(source: _Input, outputs: list[str], arguments: argparse.Namespace) -> str:
+    """Return the file of an image that its line tells: the reconstruction, or the Gaussians of a stack."""
+    if arguments.shards is not None:
+        return str(arguments.output)
+    place = Place(str(Path(arguments.output).parent) if _names_file(arguments) else arguments.output)
+    return place.file(outputs[len(source.parts)] if arguments.stack else outputs[0])
 
 
 def _part(picture: Picture, channels: slice) -> Picture:
@@ -123,39 +155,26 @@ def _part(picture: Picture, channels: slice) -> Picture:
     return replace(picture, values=values, alpha=picture.range == (0.0, 1.0) and len(values) in ALPHA_CHANNELS)
 
 
-def _write(outputs: list[Path], result: Result, source: _Input, arguments: argparse.Namespace) -> None:
-    """Write all files of an image, or none: they are made in a folder beside, then moved."""
-    with tempfile.TemporaryDirectory(dir=outputs[0].parent, prefix=".fastgs-") as folder:
-        staged = [Path(folder) / output.name for output in outputs]
-        count = len(source.parts)
-        for path, channels in zip(staged[:count], source.parts, strict=True):
-            write_picture(path, _part(result.reconstruction, channels), bits=arguments.bits, straight=arguments.stack)
-        result.gaussians.save(staged[count])
-        for plot in staged[count + 1 :]:
-            if plot.suffix == ".html":
-                from fastgs.methods.page import make_picture
-                from fastgs.page import write_page
+def _write(paths: list[Path], result: Result, source: _Input, arguments: argparse.Namespace) -> None:
+    """Write all files of an image."""
+    count = next(number for number, path in enumerate(paths) if path.suffix == ".safetensors")
+    for path, channels in zip(paths[:count], source.parts[:count], strict=True):
+        write_picture(path, _part(result.reconstruction, channels), bits=arguments.bits, straight=arguments.stack)
+    result.gaussians.save(paths[count])
+    for plot in paths[count + 1 :]:
+        if plot.suffix == ".html":
+            from fastgs.methods.page import make_picture
+            from fastgs.page import write_page
 
-                write_page(plot, [make_picture(result, source.names[0].name)])
-                continue
-            # Deferred: brings in matplotlib, which few runs need.
-            from fastgs.visualize import save_figure
+            write_page(plot, [make_picture(result, source.title)])
+            continue
+        # Deferred: brings in matplotlib, which few runs need.
+        from fastgs.visualize import save_figure
 
-            save_figure(
-                plot, result.target, result.image, result.gaussians, initial=result.initial, history=result.history
-            )
-        moved: list[Path] = []
-        try:
-            for staged_file, output in zip(staged, outputs, strict=True):
-                os.replace(staged_file, output)
-                moved.append(output)
-        except OSError:
-            for output in moved:
-                output.unlink(missing_ok=True)
-            raise
+        save_figure(plot, result.target, result.image, result.gaussians, initial=result.initial, history=result.history)
 
 
-def _format_line(subject: str, output: Path, result: Result, target_psnr: float | None) -> str:
+def _format_line(subject: str, output: str, result: Result, target_psnr: float | None) -> str:
     """Return the line about an image that is done."""
     seconds = result.seconds_init + result.seconds_fit
     quality = f"{result.psnr:.2f} dB"

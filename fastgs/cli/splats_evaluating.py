@@ -69,7 +69,7 @@ def _check_outputs(parser: Parser, arguments: argparse.Namespace, outputs: Seque
     inputs = identities([*weights, *arguments.dataset.iterdir()])
     for output, option in zip(outputs, ("--output", "--pictures"), strict=False):
         try:
-            check_outputs([output], inputs, {}, option)
+            check_outputs([output], inputs, option)
         except ValueError as error:
             parser.error(str(error))
     for output, option in zip(outputs, ("--output", "--pictures"), strict=False):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import io
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from fastgs.cli.console import Parser
+from fastgs.jobs.sources import Source
 from fastgs.runtime import threads
+from fastgs.runtime.memory import available_memory
 
 # The rule for the default: one process per core, but at least two images for each, since a process starts as long as a
 # small fit takes; and no more than fit in the memory that is available, if each had the largest image. A process takes
@@ -23,12 +26,16 @@ LIBRARIES, PER_FILE_PIXEL, PER_PIXEL, PER_TILE_PIXEL, PER_GAUSSIAN = 6 * 10**8, 
 PER_NETWORK_PIXEL = 850
 TILE = 1536**2  # pixels, see `fastgs.metrics.quality`
 IMAGES_PER_WORKER = 2
+# Images whose sizes are looked at, at most: files, and those that have to be fetched or cut out of an archive.
+MOST, MOST_REMOTE = 1000, 16
 
 
 def add_workers(parser: Parser) -> None:
-    """Declare --workers."""
+    """Declare --workers and --engine."""
     help = "processes, each of which takes the next image (default: one per core, fewer for few or large images)"
     parser.add_argument("--workers", type=int, metavar="N", help=help)
+    engine = "where they run: processes of this machine, or those of a Ray cluster (default: processes)"
+    parser.add_argument("--engine", choices=("processes", "ray"), default="processes", help=engine)
 
 
 def check_workers(parser: Parser, arguments: argparse.Namespace) -> None:
@@ -38,19 +45,20 @@ def check_workers(parser: Parser, arguments: argparse.Namespace) -> None:
 
 
 def choose_workers(
-    paths: Iterable[Path], size: int | None, num_gaussians: int | None, networks: bool = False, zoom: float = 1
+    sources: Sequence[Source], size: int | None, num_gaussians: int | None, networks: bool = False, zoom: float = 1
 ) -> int:
     """Return the number of processes for images on the CPU.
 
     Args:
-        paths: The images.
+        sources: The images; of many, only some are looked at.
         size: Side that they are scaled to; None if they keep their size.
         num_gaussians: K; None if it is not known before.
         networks: True if networks predict the start.
         zoom: Factor by which canvases are larger than the images.
     """
-    pixels = [_count_pixels(path) for path in paths]
-    workers = min(threads.num_threads(), len(pixels) // IMAGES_PER_WORKER)
+    workers = min(threads.num_threads(), len(sources) // IMAGES_PER_WORKER)
+    looked_at = MOST_REMOTE if any(each.is_remote for each in sources) else MOST
+    pixels = [_count_pixels(each) for each in sources[:: -(-len(sources) // looked_at) or 1]]
     memory = available_memory()
     if workers > 1 and memory is not None:
         fitted = round((max(pixels) if size is None else size**2) * zoom**2)
@@ -60,24 +68,6 @@ def choose_workers(
         need += max(work, PER_NETWORK_PIXEL * fitted) if networks else work
         workers = min(workers, memory // need)
     return max(1, workers)
-
-
-def available_memory() -> int | None:
-    """Return how many bytes of memory processes may take without swapping; None if that is not known."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-        group = Path("/sys/fs/cgroup")  # of a container, where it is seen as the root
-        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
-        if limit != "max":
-            used = int((group / "memory.current").read_text(encoding="utf-8"))
-            fields = (line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
-            cached = sum(int(value) for name, value in fields if name == "inactive_file")  # given back when needed
-            found.append(max(0, int(limit) - used + cached))
-    except (OSError, ValueError, IndexError):  # another system, or no such group
-        pass
-    return min(found, default=None)
 
 
 def has_gpu(backend: str) -> bool:
@@ -100,12 +90,13 @@ def has_driver() -> bool:
     return True
 
 
-def _count_pixels(path: Path) -> int:
+def _count_pixels(source: Source) -> int:
     """Return the number of pixels of an image by its header; 0 if it is not an image that can be read."""
+    path = Path(source.location)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(source.read_bytes()) if source.is_remote else path) as image:
                 return int(image.width * image.height)
     except Exception:  # decoders of damaged files raise anything; the error is reported when the image is read
         try:

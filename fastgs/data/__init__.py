@@ -4,10 +4,20 @@ from typing import TYPE_CHECKING
 
 from fastgs.runtime.lazy import lazy_names
 
-__all__ = ["Batch", "EpochSampler", "FolderDataModule", "ImageFolder", "ZoomBatch", "ZoomDataModule"]
+__all__ = [
+    "Batch",
+    "EpochSampler",
+    "FittedDataset",
+    "FittedImage",
+    "FolderDataModule",
+    "ImageFolder",
+    "ZoomBatch",
+    "ZoomDataModule",
+]
 
 if TYPE_CHECKING:
     from fastgs.data.datamodule import FolderDataModule
+    from fastgs.data.fitted import FittedDataset, FittedImage
     from fastgs.data.folder import Batch, ImageFolder
     from fastgs.data.sampler import EpochSampler
     from fastgs.data.zoom import ZoomBatch, ZoomDataModule
@@ -16,6 +26,8 @@ else:
     _MODULES = {
         "Batch": "fastgs.data.folder",
         "EpochSampler": "fastgs.data.sampler",
+        "FittedDataset": "fastgs.data.fitted",
+        "FittedImage": "fastgs.data.fitted",
         "FolderDataModule": "fastgs.data.datamodule",
         "ImageFolder": "fastgs.data.folder",
         "ZoomBatch": "fastgs.data.zoom",

@@ -38,6 +38,8 @@ class FolderDataModule(lightning.LightningDataModule):
         seed: Random seed of order, crops and flips.
         cache_megabytes: Memory for decoded images in each process, see `ImageFolder`: workers x cache_megabytes at
             most for training, and again for validation.
+        disk_cache: Folder for decoded images, which makes loading faster from the second epoch on, see `ImageFolder`;
+            None decodes them in every epoch.
 
     Raises:
         ValueError: An argument is out of range; when a stage is set up, a folder is missing or has no images; when the
@@ -60,6 +62,7 @@ class FolderDataModule(lightning.LightningDataModule):
         num_workers: int = 4,
         seed: int = 0,
         cache_megabytes: int = 512,
+        disk_cache: str | None = None,
     ) -> None:
         super().__init__()
         positive = {"crop": crop, "size": size, "val_size": val_size, "repeat": repeat}
@@ -82,6 +85,7 @@ class FolderDataModule(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.cache_megabytes = cache_megabytes
+        self.disk_cache = disk_cache
         self.datasets: dict[str, ImageFolder] = {}
 
     @override
@@ -140,6 +144,7 @@ class FolderDataModule(lightning.LightningDataModule):
                 flip=self.flip and train,
                 seed=self.seed,
                 cache_megabytes=self.cache_megabytes,
+                disk_cache=self.disk_cache,
             )
         except (ImageError, OSError) as error:
             raise ValueError(f"data.{name}: {error}") from error

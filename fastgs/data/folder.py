@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from typing_extensions import override
 
+from fastgs.data.disk_cache import DiskCache
 from fastgs.data.symmetry import turn_image
 from fastgs.io.images import ImageError, find_images, load_image
 from fastgs.io.reading import read_bytes
@@ -67,6 +68,8 @@ class ImageFolder(Dataset[tuple[Tensor, int, int]]):
         cache_megabytes: Megabytes (2^20 bytes) of decoded images that are kept in each process, thus in each worker; 0
             keeps none. The images that come first are kept, and the others are decoded anew each time: with shuffling,
             this has more hits than evicting the least recently used.
+        disk_cache: Folder where decoded images are kept, for all processes and all runs, see
+            `fastgs.data.disk_cache`; none are kept in memory then, as the system does that. None decodes them anew.
 
     Attributes:
         paths: The image files.
@@ -86,6 +89,7 @@ class ImageFolder(Dataset[tuple[Tensor, int, int]]):
         flip: bool = False,
         seed: int = 0,
         cache_megabytes: int = 512,
+        disk_cache: str | Path | None = None,
     ) -> None:
         check_at_least(1, {"crop": crop, "size": size})
         check_at_least(0, {"seed": seed, "cache_megabytes": cache_megabytes})
@@ -100,6 +104,7 @@ class ImageFolder(Dataset[tuple[Tensor, int, int]]):
         self._unreadable: set[int] = set()
         self._cache: dict[int, Pixels] = {}
         self._cache_room = cache_megabytes * 2**20
+        self._disk_cache = None if disk_cache is None else DiskCache(disk_cache)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -131,7 +136,13 @@ class ImageFolder(Dataset[tuple[Tensor, int, int]]):
         raise ImageError(f"{self.paths[0].parent}: none of the {len(self)} images can be read; see the warnings")
 
     def _read(self, index: int) -> Pixels:
-        """Return the whole image, from the cache if it is there."""
+        """Return the whole image, from a cache if it is there."""
+        if self._disk_cache is not None:
+            kept = self._disk_cache.read(self.paths[index], self.size)
+            if kept is None:
+                kept = _decode(self.paths[index], self.size)
+                self._disk_cache.write(self.paths[index], self.size, kept)
+            return kept
         pixels = self._cache.get(index)
         if pixels is None:
             pixels = _decode(self.paths[index], self.size)

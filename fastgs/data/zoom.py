@@ -41,7 +41,7 @@ class ZoomDataModule(FolderDataModule):
 
     Args:
         train, val, predict, crop, size, val_size, batch_size, val_batch_size, random_crop, flip, repeat, num_workers,
-            seed, cache_megabytes: Arguments of `FolderDataModule`; `crop` is the side of the large crops.
+            seed, cache_megabytes, disk_cache: Arguments of `FolderDataModule`; `crop` is the side of the large crops.
         lowest: Smallest factor of training, at least 1.
         highest: Largest factor of training; factors are drawn log-uniformly.
         val_factor: Factor of validation.
@@ -67,6 +67,7 @@ class ZoomDataModule(FolderDataModule):
         num_workers: int = 4,
         seed: int = 0,
         cache_megabytes: int = 512,
+        disk_cache: str | None = None,
         lowest: float = 1.5,
         highest: float = 4.0,
         val_factor: float = 2.0,
@@ -87,6 +88,7 @@ class ZoomDataModule(FolderDataModule):
             num_workers,
             seed,
             cache_megabytes,
+            disk_cache,
         )
         if not 1 <= lowest <= highest:
             raise ValueError(f"data.lowest: must be from 1 up to data.highest, got {lowest} and {highest}")

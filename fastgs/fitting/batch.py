@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from fastgs.fitting.densification import Densification, Edit
 from fastgs.fitting.loop import optimize
-from fastgs.fitting.optimizer import AutogradDescent, LearningRates
+from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates
 from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Attributes, Relative
+from fastgs.fitting.removal import Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import MAX_PSNR
 from fastgs.render import Backend, rasterize
@@ -32,10 +34,14 @@ class BatchFit(NamedTuple):
     Attributes:
         gaussians: The fitted Gaussians of each image, detached.
         psnrs: PSNR of each image in dB.
+        first_psnrs: PSNR of each image before the fit, in dB.
+        images: (C, H, W) rendering of each image, not clamped.
     """
 
     gaussians: list[Gaussians]
     psnrs: list[float]
+    first_psnrs: list[float]
+    images: list[Tensor]
 
 
 @threads.reserved()
@@ -46,6 +52,7 @@ def fit_batch(
     rates: LearningRates | None = None,
     backend: Backend = "auto",
     callback: Callable[[int], None] | None = None,
+    densifications: Sequence[Densification] | None = None,
 ) -> BatchFit:
     """Fit Gaussians to each of a batch of images, all in the same steps.
 
@@ -56,6 +63,8 @@ def fit_batch(
         rates: Learning rates; by default those for this number of steps.
         backend: Renderer, see `fastgs.render`.
         callback: Callable that gets the number of steps that are done, after each.
+        densifications: Strategies that move Gaussians on the way, one for each image, with the same events; the number
+            of Gaussians stays as it is.
 
     Raises:
         ValueError: The batch is empty, the lists differ in length, an image is not of the size of its canvas or not
@@ -64,14 +73,16 @@ def fit_batch(
     _check(targets, starts)
     rates = rates or LearningRates.for_iterations(iterations)
     descent = _BatchDescent(targets, starts, rates, backend)
+    first = descent.psnrs()
 
     def observe(iteration: int, last: bool, growing: bool) -> bool:
         if callback is not None and iteration:
             callback(iteration)
         return False
 
-    optimize(descent, rates.factor, FitOptions(iterations), observe)
-    return descent.result()
+    strategy = None if densifications is None else _Together(densifications, targets)
+    optimize(descent, rates.factor, FitOptions(iterations), observe, target=targets[0], densification=strategy)
+    return descent.result(first)
 
 
 def _check(targets: Sequence[Tensor], starts: Sequence[Gaussians]) -> None:
@@ -112,19 +123,63 @@ class _BatchDescent(AutogradDescent):
         super().__init__(_ColorOffsets(_join(starts, height, width)), padded, rates.config(), backend)
         with torch.no_grad():
             units = self._mean_errors().sqrt()
-        self._variables.set_units(torch.repeat_interleave(units, torch.tensor(self._counts)))
+        self._units = torch.repeat_interleave(units, torch.tensor(self._counts, device=units.device))
+        self._variables.set_units(self._units)
         self._color_unit = 1.0  # of variables that have units of their own
 
     @torch.no_grad()
-    def result(self) -> BatchFit:
+    def result(self, first_psnrs: list[float]) -> BatchFit:
+        """Return each image as it is now."""
+        return BatchFit(self.each(), self.psnrs(), first_psnrs, self.images())
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of the batch."""
+        return self._variables.canvas
+
+    def images(self) -> list[Tensor]:
+        """Return the rendering of each image as it is now."""
+        pairs = zip(self._render().detach(), self._starts, strict=True)
+        return [image[:, : start.height, : start.width] for image, start in pairs]
+
+    @torch.no_grad()
+    def each(self) -> list[Gaussians]:
         """Return the Gaussians of each image as they are now."""
         columns = (torch.split(each.detach().clone(), self._counts) for each in self._variables.attributes())
-        gaussians = [
+        return [
             replace(start, **Attributes(*each)._asdict()) for *each, start in zip(*columns, self._starts, strict=True)
         ]
-        # PSNR as in metrics/quality.py, of all at once.
+
+    @torch.no_grad()
+    def psnrs(self) -> list[float]:
+        """Return the PSNR of each image as it is now in dB, as in metrics/quality.py, of all at once."""
         errors = self._mean_errors(0, 1).clamp(min=10 ** (-MAX_PSNR / 10))
-        return BatchFit(gaussians, (-10 * errors.log10()).tolist())
+        found: list[float] = (-10 * errors.log10()).tolist()
+        return found
+
+    @override
+    @torch.no_grad()
+    def edit(self, keep: Tensor, added: Gaussians) -> None:
+        """Keep Gaussians by a mask, and add others in the order of the images; each has as many as before."""
+        super().edit(keep, added)
+        # Now there are all that were kept, then all that were added; those of one image belong together.
+        kept = [int(part.sum()) for part in torch.split(keep, self._counts)]
+        gone = [count - stay for count, stay in zip(self._counts, kept, strict=True)]
+        old, new = torch.split(torch.arange(sum(kept)), kept), torch.split(torch.arange(sum(kept), len(keep)), gone)
+        order = torch.cat([part for pair in zip(old, new, strict=True) for part in pair]).to(keep.device)
+        for name in self._variables.fixed:
+            self._variables.fixed[name] = self._variables.fixed[name][order]
+        for group in self._optimizer.param_groups:
+            before = self._variables.free[group["name"]]
+            now = before.detach()[order].requires_grad_()
+            self._variables.free[group["name"]] = now
+            group["params"] = [now]
+            state = self._optimizer.state.pop(before, {})
+            self._optimizer.state[now] = {
+                name: value[order] if isinstance(value, Tensor) and value.shape == before.shape else value
+                for name, value in state.items()
+            }
+        self._variables.set_units(self._units)
 
     def _mean_errors(self, low: float = -math.inf, high: float = math.inf) -> Tensor:
         """Return the (B,) mean squared errors over the pixels of each image, its rendering clamped."""
@@ -148,6 +203,43 @@ class _BatchDescent(AutogradDescent):
     def _subtract_target(self, image: Tensor) -> Tensor:
         errors = super()._subtract_target(image)
         return errors.mul_(self._inside) if self._is_padded else errors
+
+
+class _One:
+    """One image of a batch, as a strategy for one image sees it."""
+
+    def __init__(self, gaussians: Gaussians, image: Tensor) -> None:
+        self._gaussians, self._image = gaussians, image
+
+    def appraise(self, appraiser: Appraiser) -> Appraisal:
+        """Return what the Gaussians are worth."""
+        return appraiser(self._gaussians, lambda: self._image)
+
+
+class _Together:
+    """Strategies of the images of a batch as one.
+
+    Args:
+        strategies: One for each image, with the same events.
+        targets: The images.
+    """
+
+    def __init__(self, strategies: Sequence[Densification], targets: Sequence[Tensor]) -> None:
+        self.events, self.grows = strategies[0].events, False
+        self._strategies, self._targets = strategies, targets
+
+    def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
+        """Decide on the change of all images, see `Densification`."""
+        assert isinstance(descent, _BatchDescent)
+        images = descent.images()
+        edits = [
+            strategy.edit(event, each, cast(Descent, _One(gaussians, image)))
+            for strategy, each, gaussians, image in zip(
+                self._strategies, self._targets, descent.each(), images, strict=True
+            )
+        ]
+        height, width = descent.canvas
+        return Edit(torch.cat([each.keep for each in edits]), _join([each.added for each in edits], height, width))
 
 
 class _ColorOffsets(Relative):

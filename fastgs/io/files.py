@@ -46,6 +46,34 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def exclusive(folder: Path) -> Iterator[bool]:
+    """Yield True if no other process is in this context with the same folder; it ends with the process at the latest.
+
+    Where a system or a disk has no such locks, it is True always.
+
+    Args:
+        folder: Existing folder.
+    """
+    try:
+        import fcntl  # not on Windows
+    except ImportError:
+        yield True
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    is_free = True
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_free = False
+        except OSError:  # some network disks
+            pass
+        yield is_free
+    finally:
+        os.close(descriptor)
+
+
 def sorted_header(file: bytes) -> bytes:
     """Return a safetensors file with a sorted header, so that equal content gives equal bytes.
 

@@ -21,6 +21,11 @@ def write_records(path: str | Path, records: Iterable[Mapping[str, Any]]) -> Non
         OSError: The folder does not exist or is not writable, or the disk is full.
         ValueError: A record holds NaN or infinity.
     """
-    lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(f"[\n{lines}\n]\n".encode())
+        temporary.write_bytes(format_records(records))
+
+
+def format_records(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return records as the content of a file; ValueError as `write_records` raises it."""
+    lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
+    return f"[\n{lines}\n]\n".encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fastgs.fitting.batch import fit_batch
 from fastgs.fitting.densification import Densification
 from fastgs.fitting.fit import Callback, Fit, HistoryEntry, fit
 from fastgs.fitting.optimizer import OptimizationConfig
@@ -20,6 +21,7 @@ from fastgs.initializers import Initializer
 from fastgs.io.picture import Picture
 from fastgs.io.resampling import Filter, reduce
 from fastgs.metrics.quality import psnr
+from fastgs.render import Backend
 from fastgs.runtime import threads
 
 
@@ -183,18 +185,8 @@ class Method:
             ValueError: The image or what is to be fitted to it is not usable, see `fastgs.fitting.fit.fit`.
         """
         device = image.device if device is None else device
+        initial, generator, seconds_init, seconds_network = self._place(image, num_gaussians, seed, alpha, device)
         target = image.to(device)
-        generator = torch.Generator().manual_seed(int(seed))
-        networks = tuple(self.networks())
-        with _time_forward(networks) as seconds_network:
-            begin = time.perf_counter()
-            # Sums of torch's operators depend on its number of threads, in the last bits; networks need them all.
-            with nullcontext() if networks else threads.reserved():
-                placed = self.initialize(target if networks else image, self.start(num_gaussians), generator)
-            initial = replace(placed.to(device), blend=self.blend, alpha=alpha)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds_init = time.perf_counter() - begin
         fitted = self.refine(
             target, initial, options, num_gaussians=num_gaussians, generator=generator, callback=callback
         )
@@ -205,8 +197,83 @@ class Method:
             initial=initial.to(image.device),
             history=fitted.history,
             seconds_init=seconds_init,
-            seconds_network=sum(seconds_network, 0.0),
+            seconds_network=seconds_network,
         )
+
+    def batch(
+        self,
+        images: Sequence[Tensor],
+        num_gaussians: int,
+        iterations: int | None = None,
+        *,
+        seed: int = 0,
+        alpha: bool = False,
+        device: torch.device | None = None,
+        backend: Backend = "auto",
+    ) -> list[Result]:
+        """Place Gaussians on several images, and fit them all in the same steps, see `fastgs.fitting.batch`.
+
+        Each result is that of the image alone but for rounding, which a fit carries on.
+
+        Args:
+            images: Images (C, H, W) in [0, 1], with the same C.
+            num_gaussians: K of each image, at least 1.
+            iterations: Number of steps; by default the published one.
+            seed: Random seed of each image.
+            alpha: True if the last channel is opacity and the other ones are multiplied by it.
+            device: Device to work on; by default that of the images. The results are where the images are.
+            backend: Renderer, see `fastgs.render`.
+
+        Raises:
+            ValueError: The method has rates of its own, or a fit diverged to NaN.
+        """
+        if self.optimization is not None:
+            raise ValueError("images: only the method of this project fits several at once; fit them one by one")
+        home, iterations = images[0].device, self.iterations if iterations is None else iterations
+        device = home if device is None else device
+        placed = [self._place(image, num_gaussians, seed, alpha, device) for image in images]
+        targets, starts = [image.to(device) for image in images], [start for start, *_ in placed]
+        make, strategies = self.densification, None
+        if make is not None:
+            strategies = [
+                make(num_gaussians, image[0].numel(), iterations, generator)
+                for image, (_, generator, *_) in zip(images, placed, strict=True)
+            ]
+        begin = time.perf_counter()
+        fitted = fit_batch(targets, starts, iterations, backend=backend, densifications=strategies)
+        seconds = (time.perf_counter() - begin) / len(images)
+        return [
+            Result(
+                gaussians=gaussians.to(home),
+                image=image.clamp(0, 1).to(home),
+                target=target,
+                initial=start.to(home),
+                history=[HistoryEntry(0, 0.0, first), HistoryEntry(iterations, seconds, last)][: 1 + bool(iterations)],
+                seconds_init=seconds_init,
+                seconds_network=seconds_network,
+            )
+            for gaussians, last, first, image, target, (start, _, seconds_init, seconds_network) in zip(
+                *fitted, images, placed, strict=True
+            )
+        ]
+
+    def _place(
+        self, image: Tensor, num_gaussians: int, seed: int, alpha: bool, device: torch.device
+    ) -> tuple[Gaussians, torch.Generator, float, float]:
+        """Return the Gaussians at the start, the generator of what follows, and the seconds of both and of networks."""
+        generator = torch.Generator().manual_seed(int(seed))
+        networks = tuple(self.networks())
+        with _time_forward(networks) as seconds_network:
+            begin = time.perf_counter()
+            # Sums of torch's operators depend on its number of threads, in the last bits; networks need them all.
+            with nullcontext() if networks else threads.reserved():
+                where = image.to(device) if networks else image
+                placed = self.initialize(where, self.start(num_gaussians), generator)
+            initial = replace(placed.to(device), blend=self.blend, alpha=alpha)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds = time.perf_counter() - begin
+        return initial, generator, seconds, sum(seconds_network, 0.0)
 
     def refine(
         self,
@@ -216,6 +283,7 @@ class Method:
         *,
         num_gaussians: int | None = None,
         generator: torch.Generator | None = None,
+        frozen: Gaussians | None = None,
         callback: Callback | None = None,
     ) -> Fit:
         """Fit Gaussians that are placed already, as this method does.
@@ -226,6 +294,7 @@ class Method:
             options: Limits, loss and renderer; by default the published number of steps.
             num_gaussians: K at the end; by default as many as at the start.
             generator: Random generator of the densification.
+            frozen: Further Gaussians, which are drawn and stay as they are, see `fastgs.fitting.fit.fit`.
             callback: Callable that gets every new entry of the history.
 
         Raises:
@@ -239,6 +308,7 @@ class Method:
             (options or FitOptions()).or_iterations(self.iterations),
             optimization=self.optimization,
             densification=None if make is None else lambda steps: make(count, pixels, steps, generator),
+            frozen=frozen,
             callback=callback,
         )
 

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 
 from fastgs.fitting.parametrization import Attributes
+from fastgs.io.checked import DamagedError
 from fastgs.runtime.pool import outcomes
 from fastgs.splats.batches import Batch, Item, Part, fit_items, plan_batches
 from fastgs.splats.index import INDEX, Index, read_index, shard_name, write_index
 from fastgs.splats.indexing import make_index
 from fastgs.splats.shards import (
     Content,
-    DamagedError,
     Failure,
     Header,
     Row,

@@ -11,27 +11,21 @@ Files of version 1 are RGB, and their settings do not name channels; files of ve
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from fastgs.fitting.parametrization import Attributes
-from fastgs.io.files import atomic_write, parse_json, sorted_header
+from fastgs.io.checked import DamagedError, read_checked, read_metadata, to_bytes
+from fastgs.io.files import atomic_write, parse_json
 from fastgs.splats.channels import COLORS, Channels
 
 FORMAT = "fastgs.splats"
 RGB_VERSION, VERSION = VERSIONS = ("1", "2")
-
-
-class DamagedError(ValueError):
-    """An error about a shard that is cut short or changed; the message is one line that begins with its path."""
 
 
 @dataclass(frozen=True)
@@ -196,10 +190,9 @@ def write_shard(
         "rows": json.dumps(rows),
         "failures": json.dumps(failures),
     }
-    sha256 = _checksum(metadata, tensors)
-    data = safetensors.torch.save(tensors, metadata | {"sha256": sha256})
+    data, sha256 = to_bytes(metadata, tensors)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(sorted_header(data))
+        temporary.write_bytes(data)
     return Header(settings, contents, rows, failures, sha256)
 
 
@@ -213,7 +206,7 @@ def read_header(path: Path) -> Header:
         DamagedError: The file is not a readable safetensors file.
         ValueError: The file is no shard, or of another version.
     """
-    return _parse_header(_read_file(path)[0], path)
+    return _parse_header(read_metadata(path), path)
 
 
 def read_shard(path: Path) -> tuple[Header, Content]:
@@ -226,10 +219,8 @@ def read_shard(path: Path) -> tuple[Header, Content]:
         DamagedError: The file is not a readable safetensors file, or is damaged.
         ValueError: The file is no shard, or of another version.
     """
-    metadata, tensors = _read_file(path, tensors=True)
-    header = _parse_header(metadata, path)
-    if _checksum({name: text for name, text in metadata.items() if name != "sha256"}, tensors) != header.sha256:
-        raise DamagedError(f"{path}: is damaged (wrong checksum)")
+    header = read_header(path)  # first: a file of another kind is not damaged
+    _, tensors = read_checked(path)
     _check_tensors(header, tensors, path)
     return header, Content(Attributes(*(tensors[name] for name in Attributes._fields)), tensors["pixels"])
 
@@ -254,23 +245,6 @@ def _check_tensors(header: Header, tensors: dict[str, Tensor], path: Path) -> No
             raise DamagedError(f"{path}: is damaged (has no proper {name})")
 
 
-def _read_file(path: Path, tensors: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Read the metadata of a safetensors file, and also its tensors if asked for.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        DamagedError: The file is not a readable safetensors file.
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            names = file.keys() if tensors else []
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file") from error
-    except (OSError, safetensors.SafetensorError, KeyError) as error:  # KeyError: a type that torch lacks
-        raise DamagedError(f"{path}: is damaged ({' '.join(str(error).split())})") from error
-
-
 def _parse_header(metadata: dict[str, str], path: Path) -> Header:
     """Return the header of the metadata of a file.
 
@@ -292,12 +266,3 @@ def _parse_header(metadata: dict[str, str], path: Path) -> Header:
         return Header(settings, metadata["contents"], rows, failures, metadata["sha256"])
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path}: is damaged ({error})") from error
-
-
-def _checksum(metadata: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of metadata and tensors in hexadecimal."""
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

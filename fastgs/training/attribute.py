@@ -25,7 +25,7 @@ class AttributeStage(Stage):
         position_weights: Weights that Stage I exported: a name in checkpoints/ or a path.
         encoder, depth, width, blocks, passes, encoder_weights, conditioned: Arguments of
             `fastgs.models.AttributeNetwork`.
-        learning_rate, weight_decay, warmup_steps, val_counts, val_iterations: Arguments of `Stage`.
+        learning_rate, weight_decay, warmup_steps, val_counts, val_iterations, rate_batch: Arguments of `Stage`.
     """
 
     def __init__(
@@ -43,8 +43,9 @@ class AttributeStage(Stage):
         val_counts: Sequence[int] = (10_000, 50_000),
         val_iterations: int = 20,
         conditioned: bool = True,
+        rate_batch: int | None = None,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
+        super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations, rate_batch)
         self.save_hyperparameters()
         training = training_of(position_weights)
         # Weights of both networks record the training of the position network inside that of the attribute network.

@@ -43,7 +43,7 @@ class AutoencoderStage(TrainedStage):
             `fastgs.autoencoders.base.SingleAutoencoder`.
         parameter_weight: Weight of the loss of parameters; 0 leaves it out.
         rendering_weight: Weight of the loss of renderings; 0 leaves it out.
-        learning_rate, weight_decay, warmup_steps: Arguments of `TrainedStage`.
+        learning_rate, weight_decay, warmup_steps, rate_batch: Arguments of `TrainedStage`.
 
     Raises:
         ValueError: An argument is out of range; those of the network are checked when a run is set up. One line.
@@ -67,8 +67,9 @@ class AutoencoderStage(TrainedStage):
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-4,
         warmup_steps: int = 100,
+        rate_batch: int | None = None,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup_steps)
+        super().__init__(learning_rate, weight_decay, warmup_steps, rate_batch)
         for name, weight in {"parameter_weight": parameter_weight, "rendering_weight": rendering_weight}.items():
             if weight < 0:
                 raise ValueError(f"model.{name}: must be at least 0, got {weight}")

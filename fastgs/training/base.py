@@ -60,6 +60,9 @@ class TrainedStage(lightning.LightningModule):
         learning_rate: Learning rate at its peak.
         weight_decay: Weight decay of AdamW.
         warmup_steps: Optimizer steps in which the learning rate rises linearly.
+        rate_batch: Number of images of all devices together, in one optimizer step, that the learning rate is for. With
+            w times as many, it is multiplied by the square root of w, as suits Adam (Malladi et al., 2022,
+            arXiv:2205.10287). None takes it as it is.
 
     Attributes:
         DATA: Class of the data module that the stage is trained on.
@@ -67,8 +70,13 @@ class TrainedStage(lightning.LightningModule):
 
     DATA: ClassVar[type[lightning.LightningDataModule]]
 
-    def __init__(self, learning_rate: float, weight_decay: float, warmup_steps: int) -> None:
+    def __init__(
+        self, learning_rate: float, weight_decay: float, warmup_steps: int, rate_batch: int | None = None
+    ) -> None:
         super().__init__()
+        if rate_batch is not None and rate_batch < 1:
+            raise ValueError(f"model.rate_batch: must be at least 1, got {rate_batch}")
+        self.rate_batch = rate_batch
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
@@ -110,7 +118,7 @@ class TrainedStage(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW for all parameters that are trained, and its schedule by step."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(parameters, self._scale_rate(), weight_decay=self.weight_decay)
         total = int(self.trainer.estimated_stepping_batches)
 
         def factor(step: int) -> float:
@@ -121,12 +129,20 @@ class TrainedStage(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _scale_rate(self) -> float:
+        """Return the learning rate at its peak for the batch of all devices together."""
+        batch: int | None = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        if self.rate_batch is None or batch is None:
+            return self.learning_rate
+        images = batch * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return self.learning_rate * math.sqrt(images / self.rate_batch)
+
 
 class Stage(TrainedStage):
     """Base of both stages of the networks that place Gaussians: validation.
 
     Args:
-        learning_rate, weight_decay, warmup_steps: Arguments of `TrainedStage`.
+        learning_rate, weight_decay, warmup_steps, rate_batch: Arguments of `TrainedStage`.
         val_counts: Numbers of Gaussians at 512 x 512 that validation images get; on other sizes, equally dense ones.
         val_iterations: Steps of the fit that follows, since only a fit shows what a prediction is worth.
     """
@@ -141,8 +157,9 @@ class Stage(TrainedStage):
         warmup_steps: int,
         val_counts: Sequence[int],
         val_iterations: int,
+        rate_batch: int | None = None,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup_steps)
+        super().__init__(learning_rate, weight_decay, warmup_steps, rate_batch)
         self.val_counts = val_counts
         self.val_iterations = val_iterations
 

@@ -55,7 +55,7 @@ class PositionStage(Stage):
             (benchmarks/LOG.md). 0 is as published.
         loss: Kind of the loss, see `density_loss`.
         encoder, depth, width, blocks, encoder_weights, conditioned: Arguments of `fastgs.models.PositionNetwork`.
-        learning_rate, weight_decay, warmup_steps, val_counts, val_iterations: Arguments of `Stage`.
+        learning_rate, weight_decay, warmup_steps, val_counts, val_iterations, rate_batch: Arguments of `Stage`.
     """
 
     def __init__(
@@ -76,8 +76,9 @@ class PositionStage(Stage):
         val_counts: Sequence[int] = (10_000, 50_000),
         val_iterations: int = 20,
         conditioned: bool = True,
+        rate_batch: int | None = None,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations)
+        super().__init__(learning_rate, weight_decay, warmup_steps, val_counts, val_iterations, rate_batch)
         self.save_hyperparameters()
         self.loss: DensityLoss = loss
         self.anchor = anchor
@@ -87,11 +88,13 @@ class PositionStage(Stage):
         self.networks = LearnedInitializer(PositionNetwork(encoder, depth, width, blocks, encoder_weights, conditioned))
 
     def on_fit_start(self) -> None:
-        """Refuse data that change from epoch to epoch.
+        """Refuse data that change from epoch to epoch, and a folder of targets that is not one for all processes.
 
         Raises:
-            ValueError: The data crop or mirror at random, or repeat images; one line that begins with the argument.
+            ValueError: The data crop or mirror at random, or repeat images, or processes see different folders; one
+                line that begins with the argument.
         """
+        self.store.check_shared(self.trainer.strategy)
         data: Any = getattr(self.trainer, "datamodule", None)
         for name, wanted in {"random_crop": False, "flip": False, "repeat": 1}.items():
             if getattr(data, name, wanted) != wanted:

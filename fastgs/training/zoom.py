@@ -22,7 +22,7 @@ class ZoomStage(TrainedStage):
         width: Number of channels of the convolutions.
         blocks: Number of residual blocks.
         filter: Filter that the network assumes; that of the data.
-        learning_rate, weight_decay, warmup_steps: Arguments of `TrainedStage`.
+        learning_rate, weight_decay, warmup_steps, rate_batch: Arguments of `TrainedStage`.
     """
 
     DATA = ZoomDataModule
@@ -35,8 +35,9 @@ class ZoomStage(TrainedStage):
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-4,
         warmup_steps: int = 200,
+        rate_batch: int | None = None,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup_steps)
+        super().__init__(learning_rate, weight_decay, warmup_steps, rate_batch)
         self.save_hyperparameters()
         self.network = ZoomNetwork(width, blocks, filter)
 

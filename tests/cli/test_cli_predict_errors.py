@@ -100,7 +100,8 @@ def test_inputs_are_not_overwritten(photo_file, photo_pixels, predict, names, ca
     assert predict(*inputs, *QUICK, "--output", folder / ".." / folder.name) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3 and all("would overwrite the input" in line for line in errors)
-    assert photo_file.read_bytes() == before and names(folder) == ["other.jpg", "other.png", "photo.png"]
+    assert photo_file.read_bytes() == before
+    assert names(folder) == ["jobs.jsonl", "other.jpg", "other.png", "photo.png"]
 
 
 def test_outputs_of_another_input_are_not_overwritten(photo_file, photo_pixels, out, predict, capsys):

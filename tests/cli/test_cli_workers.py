@@ -17,6 +17,7 @@ from skimage import data
 
 from fastgs.cli import workers
 from fastgs.cli.predict import _count_workers
+from fastgs.jobs.sources import Source
 
 PHOTOS = 5
 
@@ -38,7 +39,7 @@ def run(command, *arguments) -> subprocess.CompletedProcess:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "report.json"}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix not in (".json", ".jsonl")}
 
 
 def without_times(text: str, folder: Path) -> list[str]:
@@ -100,10 +101,11 @@ def test_main_process_needs_no_torch(album, tmp_path):
 @pytest.mark.slow
 def test_a_bug_keeps_its_traceback(album, tmp_path):
     """A worker that meets a bug hands it to the first process."""
-    code = "from fastgs.cli.images import process_files; from test_cli_workers import break_down; import sys"
-    code += "\nfrom fastgs.cli.console import Failures, Parser; from pathlib import Path"
+    code = "from fastgs.cli.processing import process_files; from test_cli_workers import break_down; import sys"
+    code += "\nfrom fastgs.cli.console import Failures, Parser; from fastgs.io.places import Place"
+    code += "\nfrom fastgs.jobs.sources import Source"
     code += "\nif __name__ == '__main__':"
-    code += "\n    process_files([[Path('a')], [Path('b')]], break_down, Failures(Parser()), workers=2)"
+    code += "\n    process_files([[Source('a')], [Source('b')]], break_down, Failures(Parser()), Place('.'), workers=2)"
     program = tmp_path / "program.py"
     program.write_text(code, encoding="utf-8")
     paths = os.pathsep.join(
@@ -127,7 +129,7 @@ def find_workers(process) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
-def test_a_killed_worker_is_one_line_with_its_image(album, tmp_path):
+def test_the_image_of_a_killed_worker_is_done_by_another(album, tmp_path):
     out = tmp_path / "out"
     options = ("-k", "2000", "--iterations", "400", "--workers", "2")
     photos = sorted(album.glob("photo?.png"))
@@ -135,13 +137,36 @@ def test_a_killed_worker_is_one_line_with_its_image(album, tmp_path):
         wait_until(lambda: list(out.glob("*.png")) or process.poll() is not None)
         os.kill(find_workers(process)[0], signal.SIGKILL)
         stdout, stderr = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1
-    (victim,) = [path for path in photos if f"{path}: " in stderr]
-    message = "its process was killed, perhaps for lack of memory; try fewer --workers"
-    assert stderr == f"fastgs: error: {victim}: {message}\n"
-    others = [str(path) for path in photos if path != victim]
-    assert [line.partition(" ->")[0] for line in stdout.splitlines()] == others
-    assert [record["image"] for record in read_report(out)] == others
+    assert (process.returncode, stderr) == (0, "")
+    names = list(map(str, photos))
+    assert [line.partition(" ->")[0] for line in stdout.splitlines()] == names
+    assert [record["image"] for record in read_report(out)] == names
+
+
+@pytest.mark.slow
+def test_an_image_that_kills_its_process_is_set_aside(album, tmp_path):
+    """A plugin ends the process at each image of one size."""
+    (tmp_path / "fatal.py").write_text(
+        "import os\nfrom fastgs.initializers import INITIALIZERS\n"
+        "def initialize(image, num_gaussians, generator=None):\n"
+        "    if image.shape[1] == 77:\n        os._exit(1)\n"
+        "    return INITIALIZERS['grid'](image, num_gaussians, generator)\n",
+        encoding="utf-8",
+    )
+    poison = tmp_path / "poison.png"
+    Image.fromarray(data.coffee()[:77, :70]).save(poison)
+    code = "from fastgs.initializers import INITIALIZERS; INITIALIZERS.declare('fatal', 'fatal:initialize')"
+    code += "\nfrom fastgs.cli.main import main; import sys\nif __name__ == '__main__': sys.exit(main())"
+    (tmp_path / "program.py").write_text(code, encoding="utf-8")
+    out, photos = tmp_path / "out", sorted(album.glob("photo?.png"))
+    options = (*QUICK, "--init", "fatal", "--workers", 2, "-o", out)
+    done = python(tmp_path / "program.py", "predict", poison, *photos, *options)
+    assert done.returncode == 1
+    message = "its process was killed 3 times, perhaps for lack of memory; try fewer --workers"
+    assert done.stderr == f"fastgs: error: {poison}: {message}\n"
+    assert [record["image"] for record in read_report(out)] == list(map(str, photos))
+    (line,) = [line for line in (out / "jobs.jsonl").read_text(encoding="utf-8").splitlines() if '"error"' in line]
+    assert json.loads(line) == {"name": str(poison), "error": message}
 
 
 @pytest.mark.slow
@@ -179,7 +204,7 @@ def test_wrong_number_is_one_line(album, out, run_cli, error_line, command, valu
 
 
 def test_default_depends_on_cores_images_and_memory(album, monkeypatch):
-    few, many = [album / "photo0.png"] * 3, [album / "photo0.png"] * 40
+    few, many = ([Source(str(album / "photo0.png"))] * count for count in (3, 40))
     monkeypatch.setattr(workers.threads, "num_threads", lambda: 8)
     monkeypatch.setattr(workers, "available_memory", lambda: 10**12)
     assert [workers.choose_workers(paths, None, 100) for paths in ([], few, many[:6], many)] == [1, 1, 3, 8]
@@ -190,16 +215,18 @@ def test_default_depends_on_cores_images_and_memory(album, monkeypatch):
     assert workers.choose_workers(many, 4000, 100) == 1 and workers.choose_workers(many, None, 10**7) == 1
     assert workers.choose_workers(many, None, None) == 3
     assert workers.choose_workers(many, 600, 100) == 2 > workers.choose_workers(many, 900, 100, networks=True)
-    assert workers.choose_workers([album / "missing.png", album / "photo1a.png"] * 9, None, 100) == 3
+    bad = [Source(str(album / name)) for name in ("missing.png", "photo1a.png")]
+    assert workers.choose_workers(bad * 9, None, 100) == 3
 
 
 def test_default_is_one_with_a_time_limit_or_on_a_gpu(album, monkeypatch):
     monkeypatch.setattr("fastgs.cli.predict.choose_workers", lambda *arguments: 7)
     given = {"workers": None, "seconds": None, "backend": "cpu", "size": None, "num_gaussians": 9}
-    given |= {"init": None, "weights": None, "zoom": None}
+    given |= {"init": None, "weights": None, "zoom": None, "tile": None}
     assert _count_workers(Namespace(**given), []) == 7
     assert _count_workers(Namespace(**given | {"seconds": 5.0}), []) == 1
     assert _count_workers(Namespace(**given | {"seconds": 5.0, "workers": 3}), []) == 3
+    assert _count_workers(Namespace(**given | {"tile": 512}), []) == 1
     monkeypatch.setattr("fastgs.cli.predict.has_gpu", lambda backend: True)
     assert _count_workers(Namespace(**given | {"backend": "auto"}), []) == 1
     assert not workers.has_gpu("cpu") and not workers.has_gpu("reference")

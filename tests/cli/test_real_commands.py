@@ -36,7 +36,7 @@ def test_infer_goes_on_after_bad_files(photo_file, out, names):
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert [line.split(": ")[:3] for line in lines] == [["fastgs", "error", str(path)] for path in wrong]
-    assert names(out) == ["photo.png", "photo.safetensors", "report.json"] and len(read_report(out)) == 1
+    assert names(out) == ["jobs.jsonl", "photo.png", "photo.safetensors", "report.json"] and len(read_report(out)) == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
@@ -73,4 +73,4 @@ def test_fastgs_encodes_and_decodes(photo_file, names):
     done = python("-m", "fastgs", "decode", output, "-o", folder / "out.png")
     assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"fastgs: error: {output}: is damaged (the checksum of layer ")
-    assert names(folder) == ["photo.fgs", "photo.png"]
+    assert names(folder) == ["jobs.jsonl", "photo.fgs", "photo.png"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from PIL import Image
+from skimage import data as photos
 from torch.utils.data import DataLoader
 
 from fastgs.data import Batch, EpochSampler, FolderDataModule, ImageFolder
@@ -299,3 +300,43 @@ def test_overfitting_and_missing_validation(folder, tmp_path):
     data = prepare(FolderDataModule(str(folder), batch_size=2, num_workers=0))
     assert data.val_dataloader() == []
     assert next(iter(data.train_dataloader())).images.shape == (2, 3, 256, 256)
+
+
+# Decoded images on disk
+
+
+def test_disk_cache_changes_no_sample_and_decodes_once(tmp_path, monkeypatch, caplog):
+    images = tmp_path / "images"
+    images.mkdir()
+    photo = photos.coffee()[:90, :120]
+    Image.fromarray(photo).save(images / "a.png")
+    Image.fromarray(photo[:, :, 0]).save(images / "b.png")
+    Image.fromarray(photo.astype(np.uint16)[:, :, 0] * 257).save(images / "c.png")  # not of 8 bits
+    for options in ({"crop": 40, "random_crop": True, "flip": True}, {"size": 64}, {}):
+        plain = ImageFolder(images, **options)
+        kept = ImageFolder(images, **options, disk_cache=tmp_path / "cache")
+        wanted = [plain[epoch, index][0] for epoch in (0, 1) for index in range(3)]
+        found = [kept[epoch, index][0] for epoch in (0, 1) for index in range(3)]
+        assert all(torch.equal(one, other) for one, other in zip(wanted, found, strict=True))
+    count = len(list((tmp_path / "cache").rglob("*.npy")))
+    assert count == 6  # the crop and the whole image are cut out of the same pixels
+    with monkeypatch.context() as patch:
+        patch.setattr("fastgs.data.folder._decode", None)
+        assert torch.equal(ImageFolder(images, disk_cache=tmp_path / "cache")[2][0], plain[2][0])
+    Image.fromarray(photo[:50]).save(images / "a.png")  # a file that changes is decoded anew
+    assert ImageFolder(images, disk_cache=tmp_path / "cache")[0][0].shape == (3, 50, 120)
+    for path in (tmp_path / "cache").rglob("*.npy"):
+        path.write_bytes(path.read_bytes()[:20])
+    assert torch.equal(ImageFolder(images, disk_cache=tmp_path / "cache")[1][0], plain[1][0])
+
+
+def test_full_disk_for_the_cache_is_named_once(tmp_path, monkeypatch, caplog):
+    Image.fromarray(photos.coffee()[:20, :30]).save(tmp_path / "a.png")
+
+    def fill_disk(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fastgs.data.disk_cache.atomic_write", fill_disk)
+    folder = ImageFolder(tmp_path, disk_cache=tmp_path / "cache")
+    assert folder[0][0].shape == folder[0][0].shape == (3, 20, 30)
+    assert caplog.text.count("cannot keep decoded images (No space left on device)") == 1

@@ -160,6 +160,32 @@ def test_store_keeps_last_two_visits(tmp_path, fitted):
         assert torch.equal(store.load(3, 0, visit).colors, fitted.colors + visit)
     assert torch.equal(store.load(3, 1, 0).colors, fitted.colors)
     next(iter((tmp_path / "made").glob("*-0-2.*"))).unlink()
-    assert store.load(3, 0, 2) is None
-    store.save(3, 0, 5, fitted)  # there is no visit before the last to forget
+    assert torch.equal(store.load(3, 0, 2).colors, fitted.colors + 1)  # an epoch left the image out
+    store.save(3, 0, 5, fitted)
     assert len(list((tmp_path / "made").iterdir())) == 3
+    assert torch.equal(store.load(3, 0, 4).colors, fitted.colors + 1)  # as a run reads it that is resumed before that
+    assert torch.equal(store.load(3, 0, 6).colors, fitted.colors) and store.load(3, 0, 0) is None
+
+
+class Ranks:
+    """Strategy of a process among others, some of which see another folder."""
+
+    def __init__(self, is_seen_by_all):
+        self.is_seen_by_all, self.is_global_zero = is_seen_by_all, True
+
+    def broadcast(self, value):
+        return value
+
+    def barrier(self):
+        pass
+
+    def reduce_boolean_decision(self, decision, all):
+        return decision and self.is_seen_by_all
+
+
+def test_all_processes_must_see_one_folder(tmp_path):
+    store = TargetStore(tmp_path / "targets")
+    store.check_shared(Ranks(True))
+    with pytest.raises(ValueError, match=r"^model\.targets: .* is not one folder for all processes"):
+        store.check_shared(Ranks(False))
+    assert list((tmp_path / "targets").iterdir()) == []

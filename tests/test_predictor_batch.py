@@ -1,0 +1,63 @@
+"""Predictor.batch: the results of single images up to rounding, in their order, of any sizes and kinds."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+import fastgs
+
+
+@pytest.fixture(scope="module")
+def crops() -> list[np.ndarray]:
+    """Return crops of one size, and one of another."""
+    photo = data.coffee()
+    return [np.ascontiguousarray(photo[40 * n : 40 * n + 32, 50 : 90 - 8 * (n == 2)]) for n in range(4)]
+
+
+def psnrs(results) -> list[float]:
+    return [result.psnr for result in results]
+
+
+def test_a_batch_gives_what_single_calls_do(crops):
+    predictor = fastgs.Predictor()
+    alone = [predictor(crop, 60, 40, seed=3) for crop in crops]
+    together = predictor.batch(crops, 60, 40, seed=3)
+    assert psnrs(together) == pytest.approx(psnrs(alone), abs=0.01)
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one.initial.means, other.initial.means) and torch.equal(one.target, other.target)
+        assert one.psnr_init == pytest.approx(other.psnr_init, abs=1e-4)
+        assert (other.iterations, len(other.gaussians), other.picture.alpha) == (40, 60, False)
+        assert torch.allclose(fastgs.render(other.gaussians).clamp(0, 1), other.image, atol=1e-5)
+    assert psnrs(predictor.batch(crops, 60, 40, seed=3)) == psnrs(together)
+
+
+@pytest.mark.slow
+def test_relocation_helps_a_batch_as_it_helps_one(crops):
+    predictor = fastgs.Predictor()
+    alone = psnrs(predictor(crop, 60, 200) for crop in crops)
+    together = psnrs(predictor.batch(crops, 60, 200))
+    assert together == pytest.approx(alone, abs=0.6)
+    assert np.mean(together) == pytest.approx(np.mean(alone), abs=0.25)
+    moved = predictor.batch(crops[:1], 60, 200)[0].gaussians.means
+    assert len(moved) == 60
+
+
+def test_images_of_several_kinds_and_no_steps(crops):
+    gray, alpha = Image.fromarray(crops[0]).convert("L"), Image.fromarray(crops[1]).convert("RGBA")
+    alpha.putalpha(gray.resize(alpha.size))
+    results = fastgs.Predictor().batch([gray, crops[0], alpha], 20, 0, blend="sum")
+    assert [result.gaussians.channels for result in results] == [1, 3, 4]
+    assert results[2].gaussians.alpha and results[0].gaussians.blend == "sum"
+    assert all(len(result.history) == 1 and result.psnr == result.psnr_init for result in results)
+    assert fastgs.Predictor().batch([], 20) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"num_gaussians": 0}, "num_gaussians"), ({"iterations": -1}, "iterations"), ({"blend": "over"}, "blend")],
+)
+def test_wrong_arguments_are_named(crops, options, message):
+    with pytest.raises(ValueError, match=f"^{message}: "):
+        fastgs.Predictor().batch(crops, **{"num_gaussians": 5, **options})
