@@ -88,7 +88,7 @@ def test_rate_out_of_reach_is_reported(photo_file, tmp_path, run_cli, names, err
 BAD_FILES = {
     "empty": (lambda content: b"", "is not a .fgs file"),
     "photo": (lambda content: b"\x89PNG" + content, "is not a .fgs file"),
-    "newer": (lambda content: content[:3] + b"\x03" + content[4:], "is of version 3, "),
+    "newer": (lambda content: content[:3] + b"\x04" + content[4:], "is of version 4, "),
     "header": (lambda content: content[:5] + b"\x01" + content[6:], "is damaged (the checksum of its header "),
     "layer": (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "is damaged (the checksum of layer "),
     "longer": (lambda content: content + b"more", "is damaged (4 bytes follow its end)"),
