@@ -92,13 +92,13 @@ class _Written(NamedTuple):
     """Numbers that were written at once.
 
     Attributes:
-        symbols: (n,) indices into a model.
+        indices: (n,) indices into a model.
         model: Model of constriction, or a family of models with parameters.
         parameters: Parameters of the models.
         place: Place in the stream, as `RangeDecoder.seek` takes it.
     """
 
-    symbols: IntArray
+    indices: IntArray
     model: Any
     parameters: tuple[NDArray[np.float64], ...]
     place: tuple[int, Any]
@@ -163,7 +163,7 @@ class Encoder:
             if rest:
                 decoder.seek(rest[0].place)
             return all(
-                np.array_equal(decoder.read(len(each.symbols), each.model, *each.parameters), each.symbols)
+                np.array_equal(decoder.read(len(each.indices), each.model, *each.parameters), each.indices)
                 for each in rest
             )
         except FormatError:
