@@ -25,7 +25,14 @@ _SHAPES = COLOR - AREA  # number of columns of shapes
 
 
 class Attributes(Protocol):
-    """Coder of the columns behind x and y, of one layer after the other."""
+    """Coder of the columns behind x and y, of one layer after the other.
+
+    Attributes:
+        PER_BYTE: Largest number of Gaussians of up to three channels per byte of a payload, so that no small file
+            causes much work.
+    """
+
+    PER_BYTE: int
 
     def fit(self, symbols: IntArray, steps: Steps) -> None:
         """Take the (5 + C, N) symbols of a layer to write, in the order of the curve, and fit parameters to them."""
@@ -67,6 +74,8 @@ class FittedAttributes:
         channels: Channels of the image.
         models: Models of the 3 + C columns before the first layer.
     """
+
+    PER_BYTE = 16
 
     def __init__(self, channels: Channels, models: Sequence[Model]) -> None:
         self._channels = channels

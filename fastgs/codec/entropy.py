@@ -25,7 +25,7 @@ TOTAL = 1 << 24
 _RAW_BITS = 16  # bits of a uniform number that are coded in one piece
 _FLOOR = 10  # 2^-10 of the probability is shared evenly, so that no symbol of a bell takes very many bits
 _TAIL = 8  # last bytes of a stream, which its last bits may touch; `Encoder.finish` tries to leave them out
-_WORD, _STATE = 4, 2  # bytes of a word of the coder, and words of its state
+_LAST_WORDS = 8  # of 32 bits; more than these bytes, those that were left out before, and the state of the coder
 _MAX_COUNT = 48  # largest half octave of a count in a histogram
 
 _stream = constriction.stream
@@ -152,13 +152,14 @@ class Encoder:
         """Write indices into a model of constriction, or a family of models with parameters."""
         self._written.append(_Written(index, model, parameters, self._coder.pos()))
         self._coder.encode(index.astype(np.int32), model, *parameters)
+        # Only what the last bytes tell is looked at again, and tables are large.
+        settled = self._coder.pos()[0] - _LAST_WORDS
+        while len(self._written) > 1 and self._written[1].place[0] <= settled:
+            del self._written[0]
 
     def _decodes(self, data: bytes) -> bool:
         """Tell whether a decoder reads from the last of these bytes what was written; the others are as they were."""
-        words = (len(data) - _TAIL) // _WORD - _STATE
-        last = next((place for place, each in enumerate(self._written) if each.place[0] > words), len(self._written))
-        rest = self._written[max(last - 1, 0) :]
-        decoder = Decoder(data)
+        decoder, rest = Decoder(data), self._written
         try:
             if rest:
                 decoder.seek(rest[0].place)

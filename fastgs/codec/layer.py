@@ -26,8 +26,6 @@ MAX_COLOR = 5_000.0  # by magnitude, of any column of colours
 _SCALES = (0.01, 1_000_000.0)  # pixels
 # Twice the logarithms of these; literals, so that every machine has the same.
 _LOG_SCALES = (-9.210340, 27.631022)
-# Gaussians of up to three channels per byte of a payload, so that no small file causes much work.
-_MAX_PER_BYTE = 16
 
 # Models that those of the first layer are written as differences to: of gaps and shapes, of the columns of colours by
 # their attribute, and of the columns of colours with alpha.
@@ -123,14 +121,14 @@ def _make_initial_models(channels: Channels) -> list[Model]:
     return [*_SHAPES, *colors]
 
 
-def most_gaussians(channels: Channels, size: int = MAX_GAUSSIANS) -> int:
+def most_gaussians(channels: Channels, size: int = MAX_GAUSSIANS, per_byte: int = FittedAttributes.PER_BYTE) -> int:
     """Return the largest number of Gaussians in a layer, or in a payload of `size` bytes."""
-    return min(MAX_GAUSSIANS, _MAX_PER_BYTE * size) * CHANNELS // max(channels.count, CHANNELS)
+    return min(MAX_GAUSSIANS, per_byte * size) * CHANNELS // max(channels.count, CHANNELS)
 
 
-def _least_size(count: int, channels: Channels) -> int:
+def _least_size(count: int, channels: Channels, per_byte: int) -> int:
     """Return the least number of bytes of a payload with so many Gaussians."""
-    return -(-count * max(channels.count, CHANNELS) // (_MAX_PER_BYTE * CHANNELS))
+    return -(-count * max(channels.count, CHANNELS) // (per_byte * CHANNELS))
 
 
 def _encode_layer(
@@ -155,7 +153,7 @@ def _encode_layer(
     for length in np.unique(lengths):
         encoder.raw(rest[lengths == length], int(length))
     attributes.write(encoder)
-    return encoder.finish().ljust(_least_size(len(along), channels), b"\0"), models[0]
+    return encoder.finish().ljust(_least_size(len(along), channels, attributes.PER_BYTE), b"\0"), models[0]
 
 
 class LayerDecoder:
@@ -184,7 +182,7 @@ class LayerDecoder:
         """
         decoder, size, channels = Decoder(data, counts), len(data), self._channels
         count = decoder.number()
-        if count > most_gaussians(channels, size):
+        if count > most_gaussians(channels, size, self._attributes.PER_BYTE):
             raise FormatError(f"is damaged ({count} Gaussians in {size} bytes)")
         steps, mixing = read_header(decoder, channels, self.layers)
         gaps = read_model(decoder, self._gaps)
@@ -218,7 +216,7 @@ class LayerDecoder:
         try:
             count = decoder.number()
             # Positions alone take more bytes. So few bytes cause little work here, too.
-            if count > most_gaussians(channels, len(data)):
+            if count > most_gaussians(channels, len(data), self._attributes.PER_BYTE):
                 return None
             steps, mixing = read_header(decoder, channels, self.layers)
             gaps = read_model(decoder, self._gaps)

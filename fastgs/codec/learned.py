@@ -64,6 +64,8 @@ class LearnedAttributes:
         number: Number of the model.
     """
 
+    PER_BYTE = 4  # fewer, since each takes more work
+
     def __init__(self, canvas: tuple[int, int], number: int) -> None:
         self._model = load_model(number)
         self._around = Surroundings(canvas)

@@ -18,7 +18,14 @@ FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 INCLUDE = re.compile(r"<!-- include: (\S+) -->")
 NAME = re.compile(r"(?<![\w./-])fastgs(?:\.[A-Za-z_]\w*)+(?![\w/])")
 # Names of kinds of files, and of the group of entry points.
-FORMATS = {"fastgs.autoencoder", "fastgs.count", "fastgs.plugins", "fastgs.weights", "fastgs.zoom"}
+FORMATS = {
+    "fastgs.autoencoder",
+    "fastgs.count",
+    "fastgs.plugins",
+    "fastgs.restoration",
+    "fastgs.weights",
+    "fastgs.zoom",
+}
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="needs the source tree")
 

@@ -27,6 +27,7 @@ def folder(tmp_path_factory):
     with Image.open(ROOT / "assets" / "coffee.png") as photo:
         small = photo.resize((192, 128))
     small.save(folder / "photo.png")
+    small.save(folder / "map.tif")
     small.save(folder / "assets" / "coffee.png")
     small.crop((0, 0, 96, 96)).save(folder / "photos" / "left.png")
     small.crop((96, 32, 192, 128)).save(folder / "photos" / "right.png")

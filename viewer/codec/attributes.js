@@ -49,6 +49,7 @@ export class FittedAttributes {
   constructor(channels, models) {
     this.channels = channels;
     this.models = models;
+    this.perByte = 16;
   }
 
   /** @param {import("./range-decoder.js").RangeDecoder} decoder */

@@ -45,7 +45,7 @@ function readPrefix(frame, before, state) {
   try {
     const count = decoder.number();
     // Positions alone take more bytes. So few bytes cause little work here, too.
-    if (count > mostGaussians(channels, cut.length)) return null;
+    if (count > mostGaussians(channels, cut.length, state.attributes.perByte)) return null;
     const { steps, mixing } = readHeader(decoder, channels, before);
     const model = readModel(decoder, state.gaps);
     state.attributes.readParameters(decoder);

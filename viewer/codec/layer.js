@@ -12,7 +12,6 @@ import { fromHalf, leastOf, powerOfTwo, restLength } from "./numbers.js";
 import { RangeDecoder } from "./range-decoder.js";
 
 const MAX_GAUSSIANS = 1 << 22; // in a layer of an image of up to three channels, and fewer the more channels there are
-const MAX_PER_BYTE = 16; // Gaussians of up to three channels per byte of a payload
 const MAX_SYMBOL = (1 << 14) - 1; // by magnitude, except for positions
 const MAX_COLOR = 5000; // by magnitude, of any column of colours
 const LOG_SCALES = [-9.21034, 27.631022]; // twice the logarithms of the least and largest scale, 0.01 and 10^6 pixels
@@ -105,10 +104,11 @@ export function readLayers(frame, counts = false) {
  *
  * @param {import("./channels.js").Channels} channels
  * @param {number} size Bytes of the payload.
+ * @param {number} perByte Largest number of Gaussians of up to three channels per byte.
  * @returns {number}
  */
-export function mostGaussians(channels, size) {
-  return Math.floor((Math.min(MAX_GAUSSIANS, MAX_PER_BYTE * size) * 3) / Math.max(channels.count, 3));
+export function mostGaussians(channels, size, perByte) {
+  return Math.floor((Math.min(MAX_GAUSSIANS, perByte * size) * 3) / Math.max(channels.count, 3));
 }
 
 /**
@@ -155,7 +155,7 @@ function makeAttributes({ width, height, channels, symbols }) {
 function readLayer(decoder, size, frame, before, state) {
   const { channels } = frame;
   const count = decoder.number();
-  if (count > mostGaussians(channels, size)) throw damaged(`${count} Gaussians in ${size} bytes`);
+  if (count > mostGaussians(channels, size, state.attributes.perByte)) throw damaged(`${count} Gaussians in ${size} bytes`);
   const { steps, mixing } = readHeader(decoder, channels, before);
   state.gaps = readModel(decoder, state.gaps);
   state.attributes.readParameters(decoder);

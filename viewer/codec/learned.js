@@ -56,6 +56,7 @@ export class LearnedAttributes {
    * @throws {FgsError} Its weights have not been loaded.
    */
   constructor(width, height, number) {
+    this.perByte = 4; // fewer, since each takes more work
     this.model = getModel(number);
     this.around = new Surroundings(width, height, this.model.exponential);
     this.summaries = FIRST;
