@@ -73,7 +73,8 @@ def test_damaged_files_are_one_line_each(picture, out, predict, capsys, names):
     assert predict(*paths, *TILED, "-o", out) == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[2].split("/")[-1] for line in lines] == ["cut.tif", "text.tif", "none.tif"]
-    assert "truncated" in lines[0] and "no such file" in lines[2] and names(out) == ["jobs.jsonl"]
+    assert "truncated" in lines[0] and "no such file" in lines[2]
+    assert names(out) in ([], ["jobs.jsonl"])  # the journal of the run, and no picture
 
 
 def test_a_full_disk_loses_nothing(picture, out, predict, monkeypatch, capsys, names):

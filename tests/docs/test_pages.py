@@ -21,6 +21,7 @@ NAME = re.compile(r"(?<![\w./-])fastgs(?:\.[A-Za-z_]\w*)+(?![\w/])")
 FORMATS = {
     "fastgs.autoencoder",
     "fastgs.count",
+    "fastgs.fitted",
     "fastgs.plugins",
     "fastgs.restoration",
     "fastgs.weights",
