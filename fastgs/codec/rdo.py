@@ -81,6 +81,7 @@ SWEEPS = 10
 # of theirs.
 PRICE = 2.0
 WORTH = 0.45
+RENEWED = 2  # sweeps for which prices of the learned model are kept, but for the first
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
 MIDDLE = 512  # largest symbol by magnitude, except for positions, unless steps are too fine for that
@@ -140,7 +141,7 @@ def search(
             break
         if model is None:
             prices, spared = price_by_histograms(symbols, layers, alive, len(units), middle, channels), CONTEXT_BITS
-        else:
+        elif number < 2 or number % RENEWED == 0:  # it takes as long as a sweep
             prices, spared = price_by_model(symbols, layers, alive, steps, goal.shape[1:], model), 0.0
         total = prices.sum(symbols, layers, alive) + alive.sum() * (position_bits - spared)
         order = generator.permutation(np.flatnonzero(alive))

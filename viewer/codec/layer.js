@@ -155,8 +155,9 @@ function makeAttributes({ width, height, channels, symbols }) {
 function readLayer(decoder, size, frame, before, state) {
   const { channels } = frame;
   const count = decoder.number();
-  if (count > mostGaussians(channels, size, state.attributes.perByte))
+  if (count > mostGaussians(channels, size, state.attributes.perByte)) {
     throw damaged(`${count} Gaussians in ${size} bytes`);
+  }
   const { steps, mixing } = readHeader(decoder, channels, before);
   state.gaps = readModel(decoder, state.gaps);
   state.attributes.readParameters(decoder);
