@@ -32,6 +32,7 @@ from fastgs.methods.fastgs import make_method, make_relocation
 COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
 TRIALS = 8  # number of factors that are tried at most
 FULL = 0.97  # share of the bytes that is enough
+NEXT = 1.02  # factor of two coarsenesses between which no other one is tried
 # Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds:
 # more in a short one.
 SKETCH_SWEEPS = 2
@@ -151,6 +152,8 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
     """
     channels = Channels(gaussians.channels, gaussians.alpha)
     best: bytes | None = None
+    # Between these, the size is right: the finer steps give files that are too large, the coarser ones leave room.
+    finer, coarser = FINEST, COARSEST
     for _ in range(TRIALS):
         data, count = _write(image, gaussians, coarseness, sweeps)
         if target_bytes is None:
@@ -159,11 +162,15 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
             best = data
         if FULL * target_bytes <= len(data) <= target_bytes:
             break
-        spare = 8 * (0.5 * (1 + FULL) * target_bytes - len(data)) / max(1, count)
-        before = coarseness
-        coarseness = min(COARSEST, max(FINEST, coarseness * 2 ** (-spare / (BITS_OF_COARSENESS + channels.count))))
-        if coarseness == before:
+        if len(data) > target_bytes:
+            finer = max(finer, coarseness)
+        else:
+            coarser = min(coarser, coarseness)
+        if coarser < NEXT * finer:
             break
+        spare = 8 * (0.5 * (1 + FULL) * target_bytes - len(data)) / max(1, count)
+        guess = coarseness * 2 ** (-spare / (BITS_OF_COARSENESS + channels.count))
+        coarseness = guess if finer < guess < coarser else (finer * coarser) ** 0.5
     assert best is not None
     return best
 

@@ -80,7 +80,7 @@ SWEEPS = 10
 # symbols, as what it saves goes into finer steps; whole Gaussians are kept for less, since busy photos would lose all
 # of theirs.
 PRICE = 2.0
-WORTH = 0.45
+WORTH = 0.3
 RENEWED = 2  # sweeps for which prices of the learned model are kept, but for the first
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
@@ -135,6 +135,7 @@ def search(
     alive = np.ones(len(rows), bool)
     generator = np.random.default_rng(0)  # of the order in which Gaussians are moved: the same file every time
     position_bits = _price_position(goal[0].size, units[layers])
+    price = math.inf
     for number in range(sweeps + 1):
         error = _rebuild_sums(numerator, weight, goal, (symbols * units[layers])[alive], zeros)
         if number == sweeps or not alive.any():
@@ -145,7 +146,8 @@ def search(
             prices, spared = price_by_model(symbols, layers, alive, steps, goal.shape[1:], model), 0.0
         total = prices.sum(symbols, layers, alive) + alive.sum() * (position_bits - spared)
         order = generator.permutation(np.flatnonzero(alive))
-        price = PRICE * error / total
+        # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.
+        price = min(price, PRICE * error / total)
         rdo_kernels.sweep(
             *(numerator, weight, goal, symbols, units, layers, prices.symbols, prices.bases, prices.rows, prices.flags),
             *(middle, position_bits, price, WORTH * price, order, alive, zeros),

@@ -23,6 +23,7 @@ const FIRST = 2;
  * Reader of the columns behind x and y, of one layer after the other.
  *
  * @typedef {object} Attributes
+ * @property {number} perByte Largest number of Gaussians of up to three channels per byte of a payload.
  * @property {(decoder: import("./range-decoder.js").RangeDecoder) => void} readParameters Function that reads the
  *   parameters of the next layer; it throws FgsError if no encoder writes such bytes, as the next one does.
  * @property {(
