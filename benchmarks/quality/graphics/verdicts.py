@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastgs.evaluation.codecs.writers import FORMATS
-
 OURS = "fastgs"
 NEAR = 0.5  # dB; files that differ by less are called level
 SAME = 60.0  # dB; above it, errors are below half a step of 8 bits nearly everywhere, and a difference shows to nobody
+TITLES = {"avif": "AVIF", "jpegxl": "JPEG XL", "webp": "WebP", "jpeg": "JPEG", "png": "PNG"}  # of formats
 
 Record = dict[str, Any]
 
@@ -57,7 +56,7 @@ class Comparison:
             return f"no .fgs file {rate}"
         if self.other is None:
             return f"only .fgs {rate}"
-        title = FORMATS[self.other["codec"]].title
+        title = TITLES[self.other["codec"]]
         if abs(self.margin) <= NEAR:
             return f"level with {title} {rate}"
         if self.margin > 0:
@@ -89,8 +88,7 @@ def describe(comparisons: Sequence[Comparison]) -> str:
     lossless = comparisons[0].lossless
     words = [each.describe() for each in comparisons if not each.lossless_fits]
     if any(each.lossless_fits for each in comparisons):
-        title = "PNG" if lossless["codec"] == "png" else "WebP"
-        words.append(f"lossless {title} from {lossless['bpp']:.2f} bpp on")
+        words.append(f"lossless {TITLES[lossless['codec']]} from {lossless['bpp']:.2f} bpp on")
     return "; ".join(words)
 
 
