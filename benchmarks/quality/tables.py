@@ -229,11 +229,12 @@ def graphics_table(content: Content) -> Table:
     side = settings["side"]
     others = dict.fromkeys(record["codec"] for record in records if not record["lossless"])
     formats = ", ".join(verdicts.TITLES[name] for name in others if name != verdicts.OURS)
+    limits = " and ".join(f"{bpp:g}" for bpp in rates)
     title = (
-        f"Pictures that are no photos, {side} x {side}, as files of at most {' and '.join(f'{bpp:g}' for bpp in rates)} "
-        f"bpp: PSNR in dB, in brackets bits per pixel, of .fgs and of the best of {formats}; bits per pixel of the "
-        "smaller of lossless PNG and WebP. With transparency, PSNR is of premultiplied colours and alpha, and JPEG is "
-        f"left out. Differences up to {verdicts.NEAR:g} dB count as none"
+        f"Pictures that are no photos, {side} x {side}, as files of at most {limits} bpp: PSNR in dB, in brackets "
+        f"bits per pixel, of .fgs and of the best of {formats}; bits per pixel of the smaller of lossless PNG and WebP. "
+        "With transparency, PSNR is of premultiplied colours and alpha, and JPEG is left out. "
+        f"Differences up to {verdicts.NEAR:g} dB count as none"
     )
     headings = ["picture", "lossless"]
     for bpp in rates:
