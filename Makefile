@@ -50,8 +50,8 @@ test-newest: uv
 constraints: $(VENV)/installed-dev $(VENV)/installed-docs
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m pip freeze --exclude-editable --exclude uv > constraints.txt
-	$(UV) pip compile --quiet --universal --python-version 3.10 --extra dev --extra docs --extra hdr --extra anchors --no-annotate \
-		--custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.10 --extra dev --extra docs --extra hdr --extra anchors --extra giant \
+		--no-annotate --custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
 
 .PHONY: uv
 uv:

@@ -19,7 +19,7 @@ LAYERS = [
     {"initializers"},
     {"models", "fitting"},
     {"methods"},
-    {"codec", "splats", "autoencoders", "predictor"},
+    {"codec", "splats", "autoencoders", "predictor", "giant"},
     {"training", "evaluation"},
     {"cli"},
     {"__main__", ""},  # "": fastgs/__init__.py
@@ -141,6 +141,8 @@ SPEAKERS = {
     "cli.splats_making": ["splats make"],
     "cli.splats_evaluating": ["splats evaluate"],
     "cli.coding": ["encode", "decode"],
+    "cli.tiling": ["predict"],
+    "giant.source": ["predict"],
     "cli.images": ["predict", "encode"],
     "cli.workers": ["predict", "encode"],
     "cli.measuring": ["evaluate", "splats evaluate"],

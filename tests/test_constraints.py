@@ -27,7 +27,7 @@ def make_environment(python: str, platform: str, system: str, name: str) -> dict
 
 def applies(requirement: Requirement, where: dict[str, str]) -> bool:
     return requirement.marker is None or any(
-        requirement.marker.evaluate(where | {"extra": extra}) for extra in ("", "dev", "hdr", "anchors")
+        requirement.marker.evaluate(where | {"extra": extra}) for extra in ("", "dev", "hdr", "anchors", "giant")
     )
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import subprocess
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from processes import python
 
 import fastgs
 from fastgs.cli.main import COMMANDS, main
-from fastgs.codec import SCHEMES, decode, decode_arrays
+from fastgs.codec import SCHEMES, Restoration, decode, decode_arrays, read_frame
+from fastgs.codec.frame import write_frame
 from fastgs.data.datasets import DATASETS
 from fastgs.fitting.losses import LOSSES
 from fastgs.initializers import INITIALIZERS
@@ -100,6 +102,14 @@ def test_decode_imports_no_torch_and_writes_what_python_renders(name, options, t
         again, picture, alpha=gaussians.alpha, bits=16 if "--bits" in options else 8
     )
     assert output.read_bytes() == again.read_bytes()
+
+
+def test_decode_of_a_restored_file_imports_no_torch(tmp_path):
+    file, frame = tmp_path / "restored.fgs", read_frame((GOLDEN / "waves.fgs").read_bytes())
+    file.write_bytes(write_frame(replace(frame, restoration=Restoration(1, (64, 64, 64)))))
+    done, imported = run_command("decode", file, "-o", tmp_path / "out.png")
+    assert "exit code 0" in done.stdout, done.stderr
+    assert "torch" not in imported
 
 
 def test_decode_of_a_cut_file_imports_no_torch(tmp_path):

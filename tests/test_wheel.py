@@ -56,6 +56,8 @@ def installed(tmp_path_factory):
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     save_weights(source / "checkpoints" / "small", initializer(), {"data": "noise"})
+    for name in ("symbols.safetensors", "symbols.json"):
+        shutil.copy(ROOT / "checkpoints" / name, source / "checkpoints")
     done = python("-c", f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})", cwd=source)
     assert done.returncode == 0, done.stderr
     venv.create(environment)
@@ -77,6 +79,9 @@ def run(*command, cwd):
 def test_wheel_contains_modules_weights_and_viewer(installed, tmp_path):
     packages, interpreter = installed
     assert (packages / "fastgs" / "viewer" / "fgs.js").is_file()
+    # Where the viewer looks for the weights that files of version 3 need.
+    weights = packages / "fastgs" / "viewer" / ".." / "checkpoints" / "symbols.safetensors"
+    assert weights.read_bytes() == (ROOT / "checkpoints" / "symbols.safetensors").read_bytes()
     shipped = {str(path.relative_to(packages)) for path in (packages / "fastgs").rglob("*.py")}
     assert shipped == {str(path.relative_to(ROOT)) for path in (ROOT / "fastgs").rglob("*.py")}
     code = "import fastgs, fastgs.models.pretrained as w; print(fastgs.__file__); w.load_weights('small')"

@@ -1,6 +1,6 @@
 /** The page: which picture is open, its controls, and its state in the address. */
 
-import { describeFile, readItems, readOriginal } from "./data.js";
+import { describeFile, readItems, readOriginal, readWeights } from "./data.js";
 import { $, announce, explain, tell } from "./dom.js";
 import { element, showBits } from "./facts.js";
 import { Camera, clamp, controlCamera } from "./view.js";
@@ -342,9 +342,10 @@ function useKey(key) {
 
 /**
  * Start the page.
- * @param {{decode?: Function, inspect?: Function}} parts Reader of .fgs files, if the page carries one.
+ * @param {{decode?: Function, inspect?: Function, setModel?: Function}} parts Reader of .fgs files, if the page
+ *   carries one, and what takes the weights that it needs.
  */
-export function start({ decode = null, inspect = null } = {}) {
+export function start({ decode = null, inspect = null, setModel = null } = {}) {
   decoder = decode;
   inspector = inspect;
   if (decode && inspect) connectDrop();
@@ -352,6 +353,7 @@ export function start({ decode = null, inspect = null } = {}) {
   window.addEventListener("unhandledrejection", (event) => tell(explain(event.reason)));
   try {
     items = readItems();
+    if (setModel) for (const [number, weights] of readWeights()) setModel(number, weights);
   } catch (error) {
     tell(explain(error));
     return;

@@ -63,11 +63,12 @@ export function readItems() {
  */
 export function describeFile(name, data, decode, inspect) {
   const found = read(() => inspect(data));
-  const { version, scheme, width, height, channels, alpha, blend, layerBytes, numGaussians, bits } = found;
+  const { version, symbols, scheme, width, height, channels, alpha, blend, layerBytes, numGaussians, bits } = found;
   const layerCounts = layerBytes.map((_, layer) => read(() => decode(data, { layers: layer + 1 }).numGaussians));
   let behind = layerBytes.reduce((sum, size) => sum + size, 0);
   const ends = layerBytes.map((size) => data.length - (behind -= size));
   const facts = Object.entries({ Scheme: scheme, Format: `version ${version}` });
+  if (symbols) facts.push(["Symbols", `model ${symbols}`]);
   const shape = { width, height, count: numGaussians, channels, blend, alpha };
   const file = { kind: "fgs", data, bytes: data.length, layerCounts, layerBytes: ends, bits };
   return { name, original: false, facts, ...shape, ...file };
@@ -96,6 +97,15 @@ function readBytes(id) {
   const bytes = new Uint8Array(text.length);
   for (let place = 0; place < text.length; place++) bytes[place] = text.charCodeAt(place);
   return bytes;
+}
+
+/**
+ * Return the weights of the models that .fgs files are coded by.
+ * @returns {[number, Uint8Array][]} Number of each model that the page carries, and the bytes of its weights.
+ */
+export function readWeights() {
+  const ids = [...document.querySelectorAll('script[id^="weights-"]')].map(({ id }) => id);
+  return ids.map((id) => [Number(id.slice("weights-".length)), readBytes(id)]);
 }
 
 /**

@@ -5,7 +5,8 @@
  * Importing the module defines the element.
  */
 
-import { FgsError, decode } from "./fgs.js";
+import { isLearned } from "./codec/container.js";
+import { FgsError, decode, loadModels } from "./fgs.js";
 import { MAX_PIXELS, renderPixels } from "./render-cpu.js";
 
 const MAX_BYTES = 2 ** 28; // of a file; larger ones are not loaded
@@ -85,7 +86,9 @@ export class FgsImage extends HTMLElement {
       return;
     }
     try {
-      const gaussians = decode(await fetchBytes(src, loading.signal));
+      const bytes = await fetchBytes(src, loading.signal);
+      if (isLearned(bytes)) await loadModels();
+      const gaussians = decode(bytes);
       if (loading.signal.aborted) return;
       this.gaussians = gaussians;
       this.show(gaussians);

@@ -8,10 +8,20 @@ export class FgsError extends Error {
 }
 
 /**
+ * Load the weights of the learned models, which `decode` and `inspect` need for files of version 3; once is enough.
+ *
+ * They are read from `symbols.safetensors` beside this module, by `fetch` from a web server and from the disk in Node.
+ *
+ * @param weights Bytes of `symbols.safetensors`, for programs that have them elsewhere.
+ * @throws {FgsError} The weights are not there, or are no such weights.
+ */
+export function loadModels(weights?: Uint8Array | ArrayBuffer): Promise<void>;
+
+/**
  * Read the Gaussians of a .fgs file.
  *
  * @throws {FgsError} The bytes are no .fgs file, damaged, cut, or of a version or scheme that is not known; or an option
- *   makes no sense.
+ *   makes no sense; or the file is of version 3, and `loadModels` has not been called.
  */
 export function decode(bytes: Uint8Array | ArrayBuffer, options?: DecodeOptions): Gaussians;
 

@@ -47,6 +47,8 @@ export interface Facts {
   channels: number;
   alpha: boolean;
   blend: "normalized" | "sum";
+  /** Number of the learned model that the symbols are coded by; null without one. */
+  symbols: number | null;
   /** Bytes of the payload of each layer. */
   layerBytes: number[];
   /** Number of Gaussians. */

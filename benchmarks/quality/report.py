@@ -44,7 +44,7 @@ START, END = "<!-- results: written by benchmarks/quality/report.py -->", "<!-- 
 PROGRAMS = (
     *("quality", "ablations", "sizes", "oracles", "starts", "counts"),
     *("alpha", "stacks", "graphics"),
-    *("training", "rasterizer", "channels", "memory", "decoding", "splats"),
+    *("training", "rasterizer", "channels", "memory", "giant", "decoding", "splats"),
 )
 # Table of the README: at most eight methods, one variant of each that was published, after one budget.
 README_METHODS = (
@@ -203,6 +203,7 @@ def main() -> None:
             tables.rasterizer_table(results["rasterizer"]).markdown(),
             tables.channels_table(results["channels"]).markdown(),
             tables.describe_memory(results["memory"]),
+            tables.giant_table(results["giant"]).markdown(),
         ],
         "Machines": [tables.describe_machines(results)],
     }

@@ -218,12 +218,7 @@ def graphics_table(content: Content) -> Table:
         lossless = comparisons[0].lossless
         rows.append([name, f"{lossless['bpp']:.2f} ({verdicts.TITLES[lossless['codec']]})"])
         for each in comparisons:
-            other = (
-                MISSING
-                if each.other is None
-                else f"{_describe_file(each.other)} {verdicts.TITLES[each.other['codec']]}"
-            )
-            rows[-1] += [_describe_file(each.ours), other]
+            rows[-1] += [_describe_file(each.ours), _describe_file(each.other)]
         rows[-1].append(verdicts.describe(comparisons))
     rates = sorted(settings["bpp"])
     side = settings["side"]
@@ -232,7 +227,7 @@ def graphics_table(content: Content) -> Table:
     limits = " and ".join(f"{bpp:g}" for bpp in rates)
     title = (
         f"Pictures that are no photos, {side} x {side}, as files of at most {limits} bpp: PSNR in dB, in brackets "
-        f"bits per pixel, of .fgs and of the best of {formats}; bits per pixel of the smaller of lossless PNG and WebP. "
+        f"bits per pixel, of .fgs and of the best of {formats}; bits per pixel of the smaller lossless PNG or WebP. "
         "With transparency, PSNR is of premultiplied colours and alpha, and JPEG is left out. "
         f"Differences up to {verdicts.NEAR:g} dB count as none"
     )
@@ -242,9 +237,12 @@ def graphics_table(content: Content) -> Table:
     return Table(title, [*headings, "verdict"], rows, notes=[verdicts.summarize(pictures)])
 
 
-def _describe_file(record: Content) -> str:
-    """Return PSNR and bits per pixel of a file."""
-    return MISSING if record["psnr"] is None else f"{record['psnr']:.2f} ({record['bpp']:.2f})"
+def _describe_file(record: Content | None) -> str:
+    """Return PSNR and bits per pixel of a file, and the title of an image format."""
+    if record is None or record["psnr"] is None:
+        return MISSING
+    title = "" if record["codec"] == verdicts.OURS else f" {verdicts.TITLES[record['codec']]}"
+    return f"{record['psnr']:.2f} ({record['bpp']:.2f}){title}"
 
 
 def stacks_table(content: Content) -> Table:
@@ -283,6 +281,30 @@ def describe_memory(content: Content) -> str:
         for record in content["records"]
     ]
     return f"Peak memory of the whole command, figure included: {', '.join(peaks)}.\n"
+
+
+def giant_table(content: Content) -> Table:
+    """Return memory, time and seams of fits in tiles."""
+    rows = [
+        [
+            f"{record['width']} x {record['height']}",
+            f"{record['num_gaussians']:,}",
+            str(record["iterations"]),
+            f"{record['tiles']}" + (", killed in the middle" if record["killed"] else ""),
+            f"{record['psnr']:.2f}",
+            f"{record['psnr_borders']:.2f} / {record['psnr_inside']:.2f}",
+            f"{record['seconds'] / 60:.1f}",
+            f"{record['peak_gigabytes']:.1f}",
+        ]
+        for record in content["records"]
+    ]
+    tiles = " and ".join(sorted({f"{record['tile']}" for record in content["records"]}))
+    title = (
+        f"`fastgs predict --tile {tiles} --pyramid` on mosaics of photos, the whole command; PSNR in dB of all "
+        "pixels, and of those near borders of tiles / of the others"
+    )
+    columns = ["pixels", "K", "iterations", "tiles", "PSNR", "borders / inside", "minutes", "peak GB"]
+    return Table(title, columns, rows)
 
 
 def describe_decoding(content: Content) -> str:

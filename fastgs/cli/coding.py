@@ -1,4 +1,4 @@
-"""Common parts of `fastgs encode`, `decode` and `info`: the place of outputs, and reading .fgs files."""
+"""Common parts of commands that read or write Gaussians: the place of outputs, and reading of files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from pathlib import Path
 
 from fastgs.cli.console import Parser, make_folder
 from fastgs.codec.frame import MAGIC
+from fastgs.definition import GaussianArrays
+from fastgs.runtime.lazy import importing
 
 OUTPUT = "-o/--output"
+
+FGS, GAUSSIANS = ".fgs", ".safetensors"  # suffixes
 
 MAX_BYTES = 1 << 28  # largest file that is read; no encoder writes as many bytes
 
@@ -65,3 +69,19 @@ def read_fgs(path: Path, most: int | None = None) -> bytes:
     if len(data) > MAX_BYTES:
         raise ValueError(f"is larger than {MAX_BYTES >> 20} MiB, as no .fgs file is")
     return data
+
+
+def read_safetensors(path: Path) -> GaussianArrays:
+    """Return the Gaussians of a file of `fastgs predict`.
+
+    Raises:
+        ValueError: The file cannot be read; the message says why in one line.
+    """
+    with importing():
+        from fastgs.gaussians import Gaussians  # deferred: brings in torch
+    try:
+        return Gaussians.load(path).arrays()
+    except FileNotFoundError as error:
+        raise ValueError("no such file; check the name") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror or error})") from error

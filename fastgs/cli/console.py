@@ -197,7 +197,7 @@ class Failures(list[object]):
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         super().__init__()
         known = parser.format_usage()
-        options = {"--size": "a smaller", "--scale": "a smaller", "--workers": "fewer"}
+        options = {"--size": "a smaller", "--scale": "a smaller", "--tile": "a smaller", "--workers": "fewer"}
         ways = [f"{change} {option}" for option, change in options.items() if f"{option} " in known]
         self.for_memory = f"not enough memory; try {' or '.join(ways)}" if ways else "not enough memory"
 

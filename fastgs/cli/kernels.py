@@ -53,17 +53,34 @@ _FIT = (
 
 _CONVOLVE = ("fastgs.codec.restoration_kernels:convolve",
              "(float32[::1], float32[:,::1], float32[:,::1], UniTuple(float32, 6), int64, int64, int64, int64, "
-             "float32, float32[::1], int64, int64)")  # fmt: skip
+             "float32[::1], boolean, boolean, float32, float32[::1], int64, int64)")  # fmt: skip
 
 # Channels that are drawn for the network of restoration: RGB, and the two planes that it sees besides.
 _RESTORED = CHANNELS + 2
 _FORWARD_OF_RESTORED = (_FORWARD[0], _FORWARD[1].replace("{channels}", str(_RESTORED)))
 
+# Those of the learned model of symbols, which decoders need before they draw.
+_SYMBOLS = (
+    ("fastgs.codec.symbol_model_kernels:tabulate",
+     "(int64[:,::1], float64[:,::1], int64[:,::1], int64[::1], int64, float64[:,::1])"),
+    ("fastgs.codec.symbol_model_kernels:mix",
+     "(float64[:,::1], float64, float64, float64, float64[::1], int64[:,::1], float64[:,::1], int64[:,::1])"),
+    ("fastgs.codec.surroundings_kernels:describe",
+     "(int64[:,::1], int64[:,::1], int64[:,::1], int64[::1], boolean, float64[::1], float64, int64, float64[::1], "
+     "float64[:,:,::1], float64[:,::1])"),
+    ("fastgs.codec.surroundings_kernels:find_neighbours",
+     "(int64[:,::1], int64[::1], int64[::1], int64[:,::1], int64[::1], int64[:,::1])"),
+)  # fmt: skip
+
+_DRAW = (_FORWARD, _PREPARE, _BANDS)
+_RESTORE = (_FORWARD_OF_RESTORED, _CONVOLVE, _PREPARE, _BANDS)
 KERNELS = {
     "fit": _FIT,
-    "encode": (*_FIT, _FORWARD_OF_RESTORED, _CONVOLVE),
-    "draw": (_FORWARD, _PREPARE, _BANDS),
-    "restore": (_FORWARD_OF_RESTORED, _CONVOLVE, _PREPARE, _BANDS),
+    "encode": (*_FIT, _FORWARD_OF_RESTORED, _CONVOLVE, *_SYMBOLS),
+    "draw": _DRAW,
+    "restore": _RESTORE,
+    "draw learned": (*_DRAW, *_SYMBOLS),
+    "restore learned": (*_RESTORE, *_SYMBOLS),
 }
 
 
@@ -80,9 +97,16 @@ def compile_fit(path: Path, backend: str = "auto", loss: str = "mse", work: str 
         compiler_process.start(__name__, (work if channels == CHANNELS else "fit", channels))
 
 
-def compile_drawing(channels: int, restores: bool = False) -> None:
-    """Start the second process, where it helps, for the rendering of Gaussians, and the restoration of their image."""
-    compiler_process.start(__name__, ("restore" if restores else "draw", channels))
+def compile_drawing(channels: int, restores: bool = False, learned: bool = False) -> None:
+    """Start the second process, where it helps, for the rendering of Gaussians.
+
+    Args:
+        channels: Number of channels.
+        restores: True if their image is restored.
+        learned: True if a learned model of symbols decodes them.
+    """
+    work = "restore" if restores else "draw"
+    compiler_process.start(__name__, (f"{work} learned" if learned else work, channels))
 
 
 def _count_channels(path: Path) -> int:

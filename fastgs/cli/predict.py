@@ -10,6 +10,7 @@ from typing import get_args
 from fastgs.cli.console import Parser, make_folder, wrong_argument
 from fastgs.cli.images import Job, add_background, add_images, add_seed, add_size, process_images
 from fastgs.cli.kernels import compile_fit
+from fastgs.cli.tiling import add_tile, check_tile_usage, choose_tile, plan_tiles
 from fastgs.cli.workers import add_workers, check_workers, choose_workers, has_gpu
 from fastgs.definition import Backend, Blend
 from fastgs.fitting.losses import LOSSES
@@ -28,7 +29,8 @@ def declare(parser: Parser) -> None:
     parser.description = (
         "Fit Gaussians to images. For each image, STEM.png (the reconstruction) and STEM.safetensors (the "
         "Gaussians) go to the output folder; report.json there has one record per image of this run. Gray and "
-        "transparency are kept; high dynamic range and more channels than PNG holds are written as STEM.tif."
+        "transparency are kept; high dynamic range, more channels than PNG holds, and pictures in tiles are written as "
+        "STEM.tif."
     )
     add_images(parser)
     add = parser.add_argument
@@ -62,6 +64,7 @@ def declare(parser: Parser) -> None:
     add("--stack", action="store_true", help="fit all images, of one size, as the channels of one set of Gaussians; or "
         "one .npy or TIFF file of bands")  # fmt: skip
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
+    add_tile(parser)
     add_workers(parser)
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
     add("--html", action="store_true", help="also write STEM.html, a page that draws the Gaussians at any zoom")
@@ -106,6 +109,9 @@ def _plan(arguments: argparse.Namespace, paths: list[Path], label: str) -> Job:
     """Prepare the fit of an image, or of several as a stack."""
     if not arguments.stack:
         compile_fit(paths[0], arguments.backend, arguments.loss)
+        tile = choose_tile(arguments, paths)
+        if tile is not None:
+            return plan_tiles(arguments, paths[0], tile)
     # By its name: this process needs no torch where others do the work.
     job: Job = call("fastgs.cli.predicting:plan", arguments, paths, label)
     return job
@@ -116,7 +122,7 @@ def _count_workers(arguments: argparse.Namespace, paths: list[Path]) -> int:
     if arguments.workers is not None:
         return int(arguments.workers)
     # A time limit means the time of the whole machine, and processes would wait for each other on a GPU.
-    if arguments.seconds is not None or has_gpu(arguments.backend):
+    if arguments.seconds is not None or arguments.tile is not None or has_gpu(arguments.backend):
         return 1
     networks = check_init(arguments.init, arguments.weights) == LEARNED
     count = None if arguments.num_gaussians == AUTO else arguments.num_gaussians
@@ -134,6 +140,7 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
             check_wish(options)
     except ValueError as error:
         wrong_argument(parser, error)
+    check_tile_usage(parser, arguments)
     if arguments.zoom_weights is not None and arguments.zoom is None:
         parser.error("argument --zoom-weights: is for --zoom; give the factor, such as --zoom 2")
     if arguments.stack and arguments.background is not None:

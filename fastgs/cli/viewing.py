@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from fastgs.cli.coding import read_fgs
+from fastgs.cli.coding import FGS, GAUSSIANS, read_fgs, read_safetensors
 from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, fit_progress, identities, reporting
 from fastgs.cli.serving import serve
 from fastgs.codec import SCHEMES, decode_arrays, read_frame
@@ -17,8 +17,6 @@ from fastgs.io.pixels import ImageError
 from fastgs.io.samples import Samples
 from fastgs.page import PagePicture, make_page, write_page
 from fastgs.runtime.lazy import importing
-
-FGS, GAUSSIANS = ".fgs", ".safetensors"
 
 
 def view(parser: Parser, arguments: argparse.Namespace) -> int:
@@ -57,7 +55,7 @@ def _read(path: Path, arguments: argparse.Namespace, several: bool) -> PagePictu
     if suffix == FGS:
         picture = make_fgs_picture(path.name, read_fgs(path))
     elif suffix == GAUSSIANS:
-        picture = _read_safetensors(path)
+        picture = PagePicture(path.name, read_safetensors(path), size=path.stat().st_size)
     else:
         return _fit(path, arguments)
     original = _find_original(path, arguments.original, several)
@@ -86,6 +84,9 @@ def make_fgs_picture(name: str, data: bytes) -> PagePicture:
         for layer in frame.layers:
             end = data.index(layer, end) + len(layer) + 2
             ends.append(end)
+    facts = {"Scheme": frame.scheme, "Format": f"version {data[len(MAGIC)]}"}
+    if frame.symbols is not None:
+        facts["Symbols"] = f"model {frame.symbols}"
     return PagePicture(
         name,
         decode_arrays(data),
@@ -95,20 +96,8 @@ def make_fgs_picture(name: str, data: bytes) -> PagePicture:
         layer_counts=tuple(counts),
         layer_bytes=tuple(ends),
         bits=scheme.bit_breakdown(frame),
-        facts={"Scheme": frame.scheme, "Format": f"version {data[len(MAGIC)]}"},
+        facts=facts,
     )
-
-
-def _read_safetensors(path: Path) -> PagePicture:
-    with importing():
-        from fastgs.gaussians import Gaussians  # deferred: brings in torch
-    try:
-        gaussians = Gaussians.load(path)
-    except FileNotFoundError as error:
-        raise ValueError("no such file; check the name") from error
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror or error})") from error
-    return PagePicture(path.name, gaussians.arrays(), size=path.stat().st_size)
 
 
 def _fit(path: Path, arguments: argparse.Namespace) -> PagePicture:

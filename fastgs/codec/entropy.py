@@ -89,7 +89,7 @@ def bell(width: float, doublings: int, bound: int) -> Table:
 
 
 class _Written(NamedTuple):
-    """What was written at once.
+    """Numbers that were written at once.
 
     Attributes:
         index: (n,) indices into a model.

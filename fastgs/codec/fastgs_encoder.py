@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fastgs.codec.anticipation import Anticipation, can_anticipate, leave_to_network
 from fastgs.codec.channels import Channels
 from fastgs.codec.effort import Effort
 from fastgs.codec.frame import Frame, read_frame, write_frame
@@ -73,14 +72,13 @@ def encode(
     """
     files: list[bytes] = []
     history: list[HistoryEntry] = []
-    restores = restores and can_anticipate(image, alpha)
+    restores = restores and Channels(len(image), alpha).are_rgb
     if restores and target_bytes is not None:
         target_bytes = max(1, target_bytes - RESTORATION_ROOM)
     for coarseness in (1.0,) if target_bytes is None else effort.coarsenesses:
-        result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, target_bytes, coarseness, restores)
+        result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, target_bytes, coarseness)
         history += result.history
-        target = leave_to_network(image, result.gaussians) if restores else image
-        files.append(fill(target, result.gaussians, target_bytes, coarseness, effort.sweeps))
+        files.append(fill(image, result.gaussians, target_bytes, coarseness, effort.sweeps))
     if restores:
         files = [add_restoration(data, image) for data in files]
     return sorted(files, key=len), history
@@ -95,11 +93,8 @@ def fit(
     callback: Callback | None,
     target_bytes: int | None = None,
     coarseness: float = 1.0,
-    restores: bool = False,
 ) -> Result:
     """Fit an image for a file; the arguments are those of `fastgs.codec.scheme.Scheme.encode`.
-
-    With `restores`, what the network of restoration adds is left to it.
 
     If `target_bytes` is given, the number of Gaussians changes on the way to one whose file, at steps of the given
     coarseness, has this size, about.
@@ -119,16 +114,13 @@ def fit(
 
     def densify(count: int, pixels: int, steps: int, generator: torch.Generator | None) -> Densification:
         relocation = _relocate_more(make_relocation(count, pixels, steps, generator))
-        strategy: Densification = relocation
-        if target_bytes is not None:
-            strategy = Sizing(relocation, steps, target_bytes, min(most, pixels), measure)
-        return Anticipation(strategy, image, steps) if restores else strategy
+        if target_bytes is None:
+            return relocation
+        return Sizing(relocation, steps, target_bytes, min(most, pixels), measure)
 
     method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config())
-    # A copy, since a target that leaves something to the network changes in place.
-    target = image.clone() if restores else image
     return replace(method, densification=densify)(
-        target, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback
+        image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback
     )
 
 
@@ -181,7 +173,7 @@ def add_restoration(data: bytes, image: Tensor) -> bytes:
     frame = read_frame(data)
     canvas = frame.height, frame.width
     gaussians = dequantize(decode_layers(frame.layers, canvas, model=frame.symbols), *canvas)
-    return write_frame(replace(frame, restoration=choose(correct(gaussians), image.numpy())))
+    return write_frame(replace(frame, restoration=choose(correct(gaussians), image.cpu().numpy())))
 
 
 def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) -> tuple[bytes, int]:

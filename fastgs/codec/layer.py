@@ -15,7 +15,6 @@ from fastgs.codec.columns import fit_models, read_columns, write_columns
 from fastgs.codec.contexts import levels
 from fastgs.codec.entropy import Decoder, Encoder, IntArray, half_octaves, least_of
 from fastgs.codec.frame import FormatError
-from fastgs.codec.learned import LearnedAttributes
 from fastgs.codec.prefix import EndOfPrefixError, PrefixDecoder
 from fastgs.codec.symbols import AREA, COLOR, GEOMETRY, Layer, Steps
 from fastgs.definition import CHANNELS
@@ -108,6 +107,8 @@ def make_attributes(canvas: tuple[int, int], channels: Channels, model: int | No
     """Return the coder of the columns behind x and y of all layers of a file."""
     if model is None:
         return FittedAttributes(channels, _make_initial_models(channels))
+    from fastgs.codec.learned import LearnedAttributes  # deferred: brings in numba, which other files do without
+
     return LearnedAttributes(canvas, model)
 
 

@@ -26,7 +26,7 @@ _REACHES = bell(2.0, 0, _MAX_REACH)
 
 @dataclass(frozen=True)
 class Summary:
-    """What the header of a layer tells of a column.
+    """Numbers of a column that the header of a layer tells.
 
     Attributes:
         center: Middle value in units of 1 / 16.
@@ -49,8 +49,7 @@ FIRST = (
     Summary(0, 12, 10),
 )
 
-# Gaussians of a layer per bit of its bytes at most are 1 / this, so that no small file causes much work.
-_LEAST_BITS = 2
+_MOST_FREQUENCIES = 1 << 20  # in tables that are made at once
 
 
 class UnlikelyError(ValueError):
@@ -80,7 +79,7 @@ class LearnedAttributes:
         largest = [0] * COLUMNS
 
         def tell(column: int, index: IntArray, mixture: Mixture) -> IntArray:
-            chosen = self._symbols[column, index]
+            chosen: IntArray = self._symbols[column, index]
             largest[column] = max(largest[column], int(np.abs(chosen - find_nearest(mixture)).max()))
             self._parts.append((column, index, mixture))
             return chosen
@@ -102,7 +101,8 @@ class LearnedAttributes:
         for column, index, mixture in self._parts:
             bound = find_bound(self._summaries[column].reach)
             residuals = self._symbols[column, index] - find_nearest(mixture)
-            encoder.each(residuals + bound, make_tables(mixture, self._model, bound))
+            for part in split(mixture, bound):
+                encoder.each(residuals[part] + bound, make_tables(mixture.take(part), self._model, bound))
 
     def read_parameters(self, decoder: Decoder) -> None:
         """Read the summaries of the columns of the next layer."""
@@ -116,7 +116,8 @@ class LearnedAttributes:
 
         def tell(column: int, index: IntArray, mixture: Mixture) -> IntArray:
             begin, bound = decoder.bits, find_bound(self._summaries[column].reach)
-            residuals = decoder.each(make_tables(mixture, self._model, bound))
+            tables = (make_tables(mixture.take(part), self._model, bound) for part in split(mixture, bound))
+            residuals = np.concatenate([decoder.each(each) for each in tables])
             if known is not None:
                 known[column, index] = residuals != UNREAD
             found = find_nearest(mixture) + np.where(residuals == UNREAD, 0, residuals - bound)
@@ -191,7 +192,7 @@ def predict(
     units = steps.columns()[AREA:]
     for level in around.levels():
         for group, columns in GROUPS.items():
-            each, common = level.describe(model, shaped=group == "color")
+            each, common = level.describe(model.exponential, shaped=group == "color")
             pooled = model.pool(group, each)
             means = common[:, MEANS_BEGIN : MEANS_BEGIN + MEANS]
             for column in columns:
@@ -212,6 +213,12 @@ def find_nearest(mixture: Mixture) -> IntArray:
     """Return the (n,) symbols that residuals count from."""
     nearest: IntArray = (mixture.places[:, 0] + PART // 2) // PART
     return nearest
+
+
+def split(mixture: Mixture, bound: int) -> list[slice]:
+    """Return slices of n symbols whose tables take little memory."""
+    size = max(1, _MOST_FREQUENCIES // (2 * bound + 1))
+    return [slice(begin, begin + size) for begin in range(0, len(mixture.places), size)]
 
 
 def make_tables(mixture: Mixture, model: SymbolModel, bound: int) -> NDArray[np.float64]:

@@ -1,9 +1,10 @@
 """Restoration of decoded images: a small network adds what Gaussians miss, in files whose encoder saw that it helps.
 
-The network looks at the image that is drawn, and at two further planes that a decoder has at hand: the mean logarithm
-of the areas of the Gaussians at a pixel, and the deviation of their lumas, which is large at edges. It answers with a
-correction, which each file multiplies by a gain for each of R, G and B. Pixels are folded 2 x 2 into channels, and all
-layers are 3 x 3 convolutions (restoration_kernels.py); `fastgs.models.restoration` is the same network in torch.
+The network looks at the image that is drawn, and at three further planes that a decoder has at hand: the mean
+logarithm of the areas of the Gaussians at a pixel, the deviation of their lumas, which is large at edges, and that of
+the sum of their weights. It answers with a correction, which each file multiplies by a gain for each of R, G and B.
+Pixels are folded 2 x 2 into channels, and all layers are 3 x 3 convolutions (restoration_kernels.py);
+`fastgs.models.restoration` is the same network in torch.
 
 It restores images at the size of their canvas. At another size, Gaussians are drawn as they are.
 """
@@ -21,19 +22,20 @@ from fastgs.codec import restoration_kernels as kernels
 from fastgs.codec.restoration_entry import GAIN_UNIT, LATEST, MODELS, MOST_GAIN, Restoration
 from fastgs.definition import CHANNELS, GaussianArrays
 from fastgs.io.checkpoints import CHECKPOINTS, read_arrays
-from fastgs.render.cpu_arrays import Region, render
+from fastgs.render.cpu_arrays import Region, render_inverses
 from fastgs.runtime import threads
 
 FORMAT, VERSION = "fastgs.restoration", "1"
 
 FOLD = 2  # pixels along each axis that are one position of the network
-PLANES = CHANNELS + 2
+PLANES = CHANNELS + 3
 SLOPE = np.float32(0.1)  # of the leaky rectifier
 
 # Scales and shifts that bring planes to about [-1, 1].
 GRAY = 0.5
 AREA_SCALE, AREA_SHIFT = np.float32(0.5), np.float32(-1)
 DEVIATION_SCALE, LEAST_VARIANCE = np.float32(5), np.float32(1e-4)
+WEIGHT_SCALE = np.float32(-0.4)
 
 LEAST_GAIN = 0.01  # dB of PSNR that an encoder wants of restoration
 
@@ -116,11 +118,12 @@ def choose(corrected: Corrected, image: Floats, least: float = LEAST_GAIN) -> Re
 def add(corrected: Corrected, restoration: Restoration) -> Floats:
     """Return the (3, H, W) image with the correction times the gains of a file."""
     gains = np.array(restoration.gains, np.float32) * np.float32(GAIN_UNIT)
-    return corrected.drawn + gains[:, None, None] * corrected.correction
+    restored: Floats = corrected.drawn + gains[:, None, None] * corrected.correction
+    return restored
 
 
 def draw_planes(gaussians: GaussianArrays, region: Region | None = None) -> Floats:
-    """Return the (PLANES, H, W) inputs of the network: the image less 0.5, areas, and deviations of luma.
+    """Return the (PLANES, H, W) inputs of the network: the image less 0.5, areas, deviations of luma, and weights.
 
     Args:
         gaussians: K Gaussians of RGB.
@@ -129,11 +132,13 @@ def draw_planes(gaussians: GaussianArrays, region: Region | None = None) -> Floa
     area = np.log(gaussians.scales).sum(axis=1, dtype=np.float32)
     luma = gaussians.colors.mean(axis=1, dtype=np.float32)
     colors = np.concatenate([gaussians.colors, area[:, None], (luma * luma)[:, None]], axis=1)
-    planes = render(replace(gaussians, colors=colors), gaussians.height, gaussians.width, region=region)
-    variance = planes[CHANNELS + 1] - planes[:CHANNELS].mean(axis=0) ** 2
-    planes[CHANNELS + 1] = DEVIATION_SCALE * np.sqrt(np.maximum(variance, 0) + LEAST_VARIANCE)
-    planes[CHANNELS] = AREA_SCALE * planes[CHANNELS] + AREA_SHIFT
-    planes[:CHANNELS] -= np.float32(GRAY)
+    planes = render_inverses(replace(gaussians, colors=colors), region)
+    drawn, areas, squares, inverses = np.split(planes, [CHANNELS, CHANNELS + 1, CHANNELS + 2])
+    variance = np.maximum(squares - drawn.mean(axis=0, keepdims=True) ** 2, 0)
+    squares[:] = DEVIATION_SCALE * np.sqrt(variance + LEAST_VARIANCE)
+    areas[:] = AREA_SCALE * areas + AREA_SHIFT
+    inverses[:] = WEIGHT_SCALE * np.log(inverses)
+    drawn -= np.float32(GRAY)
     return planes
 
 
@@ -176,16 +181,19 @@ def _apply(layers: list[_Layer], planes: Floats) -> Floats:
     for place in range(FOLD * FOLD):
         source[place :: FOLD * FOLD, 1:-1, 1 : width + 1] = planes[:, place // FOLD :: FOLD, place % FOLD :: FOLD]
     parts = threads.parts(height, PARTS * threads.num_threads())
-    for layer in layers:
+    kept = np.empty((layers[0].biases.size, height + 2, stride), np.float32)
+    for number, layer in enumerate(layers):
+        # The layers between the first and the last are pairs, whose input is added to their output.
+        ends_pair = 0 < number < len(layers) - 1 and number % 2 == 0
         result = allocate(layer.biases.size)
         shared = source.ravel(), layer.weights, layer.biases, kernels.ZEROS, layer.channels, height, width, stride
-        threads.run(kernels.convolve, (*shared, layer.slope, result.ravel()), parts)
+        memory = kept.ravel(), ends_pair, ends_pair or number == 0
+        threads.run(kernels.convolve, (*shared, *memory, layer.slope, result.ravel()), parts)
         source = result
     correction = np.empty((CHANNELS, FOLD * height, FOLD * width), np.float32)
     for place in range(FOLD * FOLD):
-        part = np.s_[:, place // FOLD :: FOLD, place % FOLD :: FOLD]
-        # The answer is in units of the deviations.
-        np.multiply(source[place :: FOLD * FOLD, 1:-1, 1 : width + 1], planes[part][-1], out=correction[part])
+        folded = source[place :: FOLD * FOLD, 1:-1, 1 : width + 1]
+        correction[:, place // FOLD :: FOLD, place % FOLD :: FOLD] = folded
     return correction[:, :rows, :columns]
 
 

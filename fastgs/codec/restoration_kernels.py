@@ -10,7 +10,7 @@ import numpy as np
 
 from fastgs.runtime.jit import jit
 from fastgs.runtime.simd import load_wide
-from fastgs.runtime.simd_tuples import fma_each, leak_each, read_row, splat_each_like, store_each
+from fastgs.runtime.simd_tuples import add_loaded, fma_each, leak_each, read_row, splat_each_like, store_each
 
 LANES = 16
 STEP = 2 * LANES  # columns that are computed at once
@@ -21,8 +21,10 @@ ZEROS = (np.float32(0),) * GROUP
 
 
 @jit
-def convolve(source, weights, biases, zeros, channels, height, width, stride, slope, result, start, stop):
-    """Convolve rows [start, stop) of planes with 3 x 3 weights, and apply the leaky rectifier.
+def convolve(
+    source, weights, biases, zeros, channels, height, width, stride, kept, adds, keeps, slope, result, start, stop
+):
+    """Convolve rows [start, stop) of planes with 3 x 3 weights, add other planes, and apply the leaky rectifier.
 
     Args:
         source: Planes of `channels` channels, as above.
@@ -33,6 +35,9 @@ def convolve(source, weights, biases, zeros, channels, height, width, stride, sl
         height: Number of rows of a plane, without the border.
         width: Number of columns of a plane, without the border.
         stride: Length of a row, with the border.
+        kept: Planes of the shape of the result, whose border means nothing.
+        adds: True to add the kept planes to the sums.
+        keeps: True to keep the sums in their place, as they are before the rectifier.
         slope: Factor of negative results, from 0 to 1; 1 for none.
         result: Planes of groups GROUP channels, whose first and last row stay as they are.
         start: First row.
@@ -58,6 +63,12 @@ def convolve(source, weights, biases, zeros, channels, height, width, stride, sl
                         line += stride
                     place += plane
                 target = group * len(zeros) * plane + (row + 1) * stride + x + 1
+                if adds:
+                    first = add_loaded(kept, target, plane, first)
+                    second = add_loaded(kept, target + LANES, plane, second)
+                if keeps:
+                    store_each(kept, target, plane, first)
+                    store_each(kept, target + LANES, plane, second)
                 store_each(result, target, plane, leak_each(first, slope))
                 store_each(result, target + LANES, plane, leak_each(second, slope))
         for channel in range(len(biases) * len(zeros)):

@@ -1,4 +1,4 @@
-"""What is known around Gaussians while their symbols are decoded, layer by layer and level by level."""
+"""Gaussians that are known while symbols are decoded, level by level, and what they tell of the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fastgs.codec.surroundings_kernels import (
     describe,
     find_neighbours,
 )
-from fastgs.codec.symbol_model import SCALES, Floats, Longs, SymbolModel
+from fastgs.codec.symbol_model import SCALES, Floats, Longs
 from fastgs.codec.symbols import AREA, Steps
 
 _FINEST = 6  # exponent of positions in units of 1 / `SUBPIXEL` pixels
@@ -114,11 +114,11 @@ class Level:
             self._chosen,
         )
 
-    def describe(self, model: SymbolModel, shaped: bool) -> tuple[Floats, Floats]:
+    def describe(self, exponential: Floats, shaped: bool) -> tuple[Floats, Floats]:
         """Return the features of each neighbour, (n, 8, F), and of all together, (n, G).
 
         Args:
-            model: Model, for its tables.
+            exponential: Table of the exponential function of the model.
             shaped: True if the shapes of the Gaussians are known.
         """
         around, count = self._around, len(self.index)
@@ -127,7 +127,7 @@ class Level:
         centers = around._centers * float(FINE // _PER_CENTER)
         describe(
             *(self._chosen, around._positions, around._values, self._me, shaped, centers, around._spacing),
-            *(around._first, model.exponential, each, common),
+            *(around._first, exponential, each, common),
         )
         luma = around._units[3]
         of_layer = [self._number * UNIT / 3, around._layers * 32.0, around._units[0] * 256, luma * 20 * UNIT]
@@ -143,6 +143,6 @@ class Level:
 
 
 def find_levels(count: int) -> NDArray[np.int64]:
-    """Return the level of each of so many Gaussians: the zeros at the end of its index in binary, at most `COARSEST`."""
+    """Return the level of each of `count` Gaussians: the zeros that end its index in binary, at most `COARSEST`."""
     index = np.arange(count, dtype=np.int64) | 1 << COARSEST
     return np.asarray(np.frexp((index & -index).astype(np.float64))[1] - 1, np.int64)

@@ -50,6 +50,10 @@ class Mixture:
     inverses: Floats
     shares: Longs
 
+    def take(self, part: slice) -> Mixture:
+        """Return the distributions of some of the symbols."""
+        return Mixture(self.places[part], self.inverses[part], self.shares[part])
+
 
 @dataclass(frozen=True)
 class _Head:
@@ -71,7 +75,7 @@ class SymbolModel:
     """Model of the columns of Gaussians of RGB.
 
     Args:
-        arrays: Weights by name, as `fastgs.models.symbols.SymbolNetwork` exports them.
+        arrays: Weights by name, as `fastgs.codec.symbol_network.SymbolNetwork` exports them.
 
     Raises:
         ValueError: Weights are missing or have the wrong shapes.
@@ -90,7 +94,8 @@ class SymbolModel:
         count, size, features = each.shape
         active = _activate(each.reshape(count * size, features) @ layer.weight + layer.bias).reshape(count, size, -1)
         nearest = active[:, 0] + active[:, 1]
-        return np.floor(np.concatenate([nearest / 2, active.sum(1) / size], axis=1))
+        pooled: Floats = np.floor(np.concatenate([nearest / 2, active.sum(1) / size], axis=1))
+        return pooled
 
     def predict(
         self, column: int, inputs: Floats, means: Floats, of_layer: Floats, unit: float, center: float

@@ -77,6 +77,7 @@ def fit(
     *,
     optimization: OptimizationConfig | None = None,
     densification: Callable[[int], Densification] | None = None,
+    frozen: Gaussians | None = None,
     callback: Callback | None = None,
 ) -> Fit:
     """Optimize Gaussians so that they render as an image.
@@ -93,6 +94,7 @@ def fit(
             that are planned, and the loss of the options (that is not used if this is given).
         densification: Callable that makes the strategy which adds, removes or moves Gaussians on the way, given the
             number of steps that are planned; `target_psnr` counts once all Gaussians are there.
+        frozen: Further Gaussians on the canvas, which are drawn and stay as they are; they are not in the result.
         callback: Callable that gets every new entry of the history.
 
     Raises:
@@ -101,9 +103,9 @@ def fit(
     options = (options or FitOptions()).or_iterations(DEFAULT_ITERATIONS)
     target = _check_target(target, gaussians)
     trial = optimization or LearningRates().config(options.loss_function())
-    steps = _planned_steps(target, gaussians, options, trial)
+    steps = _planned_steps(target, gaussians, options, trial, frozen)
     config = optimization or LearningRates.for_iterations(steps).config(options.loss_function())
-    descent = _make_descent(gaussians, target, config, options.backend)
+    descent = _make_descent(gaussians, target, config, options.backend, frozen)
     strategy = None if densification is None or not len(gaussians) else densification(steps)
     if not len(gaussians):
         options = replace(options, iterations=0)  # there is nothing to move
@@ -156,28 +158,36 @@ class _Recorder:
         return reached
 
 
-def _make_descent(gaussians: Gaussians, target: Tensor, config: OptimizationConfig, backend: Backend) -> Descent:
+def _make_descent(
+    gaussians: Gaussians,
+    target: Tensor,
+    config: OptimizationConfig,
+    backend: Backend,
+    frozen: Gaussians | None = None,
+) -> Descent:
     """Return the fastest descent that there is for these tensors and this configuration."""
     rates = config.known_rates()
     if len(gaussians) and rates is not None:
         chosen = choose(gaussians.means, backend)
         if chosen == "cpu" and gaussians.channels <= cpu_kernels.MOST_CHANNELS:
-            return CpuDescent(Relative(gaussians), target, rates, config.loss)
-        if chosen == "cuda" and isinstance(config.loss, SquaredError):
+            return CpuDescent(Relative(gaussians), target, rates, config.loss, frozen)
+        if chosen == "cuda" and isinstance(config.loss, SquaredError) and frozen is None:
             from fastgs.fitting.optimizer_cuda import CudaDescent  # deferred: Triton is not everywhere
             from fastgs.render.cuda import MOST_CHANNELS
 
             if gaussians.channels <= MOST_CHANNELS:
                 return CudaDescent(Relative(gaussians), target, rates)
-    return AutogradDescent(config.parametrization(gaussians), target, config, backend)
+    return AutogradDescent(config.parametrization(gaussians), target, config, backend, frozen)
 
 
-def _planned_steps(target: Tensor, gaussians: Gaussians, options: FitOptions, config: OptimizationConfig) -> int:
+def _planned_steps(
+    target: Tensor, gaussians: Gaussians, options: FitOptions, config: OptimizationConfig, frozen: Gaussians | None
+) -> int:
     """Return the number of steps that was asked for, or that the seconds allow, by the time of a trial step."""
     if options.seconds is None:
         assert options.iterations is not None
         return options.iterations
-    trial = _make_descent(gaussians, target, config, options.backend)
+    trial = _make_descent(gaussians, target, config, options.backend, frozen)
     start = 0.0
     for trial_step in range(1 + TRIAL_STEPS):
         trial.step(1.0)

@@ -15,7 +15,7 @@ from fastgs.fitting.adam import BetaSchedule, GrowingAdam
 from fastgs.fitting.backward import backpropagate
 from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.losses import Loss
-from fastgs.fitting.parametrization import Parametrization, Relative
+from fastgs.fitting.parametrization import Attributes, Parametrization, Relative
 from fastgs.fitting.removal import Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
@@ -155,12 +155,19 @@ class AutogradDescent(Descent):
         target: (C, H, W) image.
         config: Optimizer, rates and loss.
         backend: Renderer, see `fastgs.render`.
+        frozen: Gaussians on the same canvas that are drawn, too, and stay as they are.
     """
 
     def __init__(
-        self, variables: Parametrization, target: Tensor, config: OptimizationConfig, backend: Backend
+        self,
+        variables: Parametrization,
+        target: Tensor,
+        config: OptimizationConfig,
+        backend: Backend,
+        frozen: Gaussians | None = None,
     ) -> None:
         self._variables = variables
+        self._frozen = frozen if frozen is not None and len(frozen) else None
         self._target = target
         self._config = config
         self._backend = backend
@@ -211,6 +218,12 @@ class AutogradDescent(Descent):
             self._optimizer.state[now] = {name: _edit_state(value, keep, before, now) for name, value in state.items()}
 
     @override
+    def appraise(self, appraiser: Appraiser) -> Appraisal:
+        if self._frozen is None:
+            return super().appraise(appraiser)
+        return Appraisal(self.gaussians(), self.image().detach(), appraiser.target)  # it would draw without them
+
+    @override
     def finite(self) -> bool:
         return all(bool(torch.isfinite(each).all()) for each in self._variables.attributes())
 
@@ -220,9 +233,13 @@ class AutogradDescent(Descent):
 
     def _render(self) -> Tensor:
         height, width = self._variables.canvas
+        attributes = self._variables.attributes()
+        if self._frozen is not None:
+            fixed = (getattr(self._frozen, name) for name in Attributes._fields)
+            attributes = Attributes(*map(torch.cat, zip(fixed, attributes, strict=True)))
         image = rasterize(
-            *self._variables.attributes(),
-            counts=[len(self._variables)],
+            *attributes,
+            counts=[len(attributes.means)],
             pitches=[(1.0, 1.0)],
             height=height,
             width=width,

@@ -7,6 +7,8 @@ squared error. Other losses are functions of the rendered image for autograd, an
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +36,9 @@ FIXED = 6  # numbers of a Gaussian that do not change: start x, y, frame, floors
 # Number of steps after which rows are shared out anew among the threads, as Gaussians move and grow.
 STEPS_PER_SPLIT = 20
 
+# Place in pixels, to the left and above every canvas, of Gaussians that fill a block.
+OUTSIDE = 1e6
+
 Floats = NDArray[np.float32]
 
 
@@ -45,9 +50,12 @@ class CpuDescent(Descent):
         target: (C, H, W) image, C at most `fastgs.render.cpu_kernels.MOST_CHANNELS`.
         rates: Learning rates.
         loss: Callable (image, target) -> scalar.
+        frozen: Gaussians on the same canvas that are drawn, too, and stay as they are.
     """
 
-    def __init__(self, variables: Relative, target: Tensor, rates: LearningRates, loss: Loss) -> None:
+    def __init__(
+        self, variables: Relative, target: Tensor, rates: LearningRates, loss: Loss, frozen: Gaussians | None = None
+    ) -> None:
         self._canvas, self._blend, self._alpha = variables.canvas, variables.blend, variables.alpha
         self._target = target.detach().contiguous()
         self._rates = rates
@@ -62,7 +70,11 @@ class CpuDescent(Descent):
         self._in_pixels = self._planes if self._loss is None else make_planes(height, channels, self._stride)
         self._image = torch.empty_like(self._target)
         self._errors = np.empty(height, np.float64)
-        self._load(_join(variables))
+        # The state begins with the frozen Gaussians, in blocks that no step touches.
+        before = _join(Relative(_fill_block(frozen))) if frozen is not None and len(frozen) else None
+        self._base = 0 if before is None else before.shape[1]
+        state = _join(variables)
+        self._load(state if before is None else np.concatenate([before, state], axis=1))
 
     def _load(self, state: Floats) -> None:
         """Copy the state (S, N) of N Gaussians into memory with room for whole blocks."""
@@ -128,7 +140,9 @@ class CpuDescent(Descent):
             *self._layout[:3], self._colors, self._zeros, self._count, *self._canvas, self._stride, self._in_pixels,
             *flat, np.array(rates, np.float32), np.array([gradient.new, square.new, 1 / square.known], np.float32),
         )  # fmt: skip
-        threads.run(descend, arguments, threads.parts(len(self._layout.spans), PARTS * threads.num_threads()))
+        first = self._base // geometry.BLOCK
+        parts = threads.parts(len(self._layout.spans) - first, PARTS * threads.num_threads())
+        threads.run(descend, arguments, [(first + start, first + stop) for start, stop in parts])
         self._drawn = self._kept = self._measured = False
         self._since_split += 1
         if self._since_split == STEPS_PER_SPLIT:
@@ -147,39 +161,56 @@ class CpuDescent(Descent):
     @override
     def edit(self, keep: Tensor, added: Gaussians) -> None:
         # Neighbours in memory are to be neighbours in the image.
-        fresh, kept = np.ascontiguousarray(_join(Relative(added))), np.flatnonzero(keep.numpy())
+        fresh, kept = np.ascontiguousarray(_join(Relative(added))), self._base + np.flatnonzero(keep.numpy())
         x, y = (np.concatenate([self._state[row][kept], fresh[row]]) for row in (-4, -3))
         order = np.argsort(np.floor(y) * self._canvas[1] + x, kind="stable")
         places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        members = np.append(kept, np.zeros(len(added), kept.dtype))[order].astype(np.int32)
-        state = np.empty((len(fresh), count_blocks(len(order)) * geometry.BLOCK), np.float32)
+        places[order] = self._base + np.arange(len(order))
+        free = np.append(kept, np.zeros(len(added), kept.dtype))[order]
+        members = np.concatenate([np.arange(self._base), free]).astype(np.int32)
+        state = np.empty((len(fresh), count_blocks(len(members)) * geometry.BLOCK), np.float32)
         arguments = self._state, fresh, members, places[len(kept) :], state
         threads.run(move, arguments, threads.parts(len(state), PARTS * threads.num_threads()))
-        self._adopt(state, len(order))
+        self._adopt(state, len(members))
 
     @override
     def appraise(self, appraiser: Appraiser) -> Appraisal:
         if self._loss is not None or not self._normalized:
+            if self._base:  # an appraiser would draw without the frozen ones
+                return Appraisal(self.gaussians(), self.image(), appraiser.target)
             return super().appraise(appraiser)
         self._drawn = self._kept = self._measured = False  # the planes are used for something else
-        return appraiser.draw(self.gaussians(), self._layout, self._planes)
+        return appraiser.draw(self.gaussians(), self._layout, self._planes, self._colors)
 
     @override
     def finite(self) -> bool:
-        return bool(np.isfinite(self._rows[:, : self._count]).all())
+        return bool(np.isfinite(self._rows[:, self._base : self._count]).all())
 
     @override
     def gaussians(self) -> Gaussians:
-        means, scales = (torch.from_numpy(each) for each in self._means_and_scales())
-        rotations = torch.from_numpy(self._rows[4, : self._count].copy())
-        colors = torch.from_numpy(self._colors[: self._count].copy())
+        means, scales = (torch.from_numpy(each[self._base :]) for each in self._means_and_scales())
+        rotations = torch.from_numpy(self._rows[4, self._base : self._count].copy())
+        colors = torch.from_numpy(self._colors[self._base : self._count].copy())
         return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend, self._alpha)
 
     def _means_and_scales(self) -> tuple[Floats, Floats]:
-        """Return copies, (N, 2) each."""
+        """Return copies, (N, 2) each, the frozen ones included."""
         x, y, u, v = self._shapes[:, : self._count]
         return np.stack([x, y], axis=1), np.stack([u, v], axis=1)
+
+
+def _fill_block(gaussians: Gaussians) -> Gaussians:
+    """Add Gaussians that reach no pixel, so that there is a whole number of blocks."""
+    missing = count_blocks(len(gaussians)) * geometry.BLOCK - len(gaussians)
+    outside = gaussians.means.new_full((missing, 2), -OUTSIDE)
+    filling = {
+        "means": outside,
+        "scales": torch.ones_like(outside),
+        "rotations": outside.new_zeros(missing),
+        "colors": outside.new_zeros(missing, gaussians.channels),
+    }
+    joined: dict[str, Any] = {name: torch.cat([getattr(gaussians, name), each]) for name, each in filling.items()}
+    return replace(gaussians, **joined)
 
 
 @torch.no_grad()

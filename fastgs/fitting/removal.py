@@ -107,13 +107,20 @@ class Appraiser:
         layout = lay_out(means, scales, rotations, [len(gaussians)], [(1.0, 1.0)], height, width)
         return self.draw(gaussians, layout, planes)
 
-    def draw(self, gaussians: Gaussians, layout: Layout, planes: NDArray[np.float32]) -> Appraisal:
+    def draw(
+        self,
+        gaussians: Gaussians,
+        layout: Layout,
+        planes: NDArray[np.float32],
+        colors: NDArray[np.float32] | None = None,
+    ) -> Appraisal:
         """Return what Gaussians are worth by the normalized rule.
 
         Args:
             gaussians: K Gaussians on the CPU, K at least 1, of at most `cpu_kernels.MOST_CHANNELS` channels.
-            layout: Geometry of the Gaussians.
+            layout: Geometry of the Gaussians, and perhaps of further ones before them, which are drawn and not judged.
             planes: Memory of `fastgs.render.cpu_arrays.make_planes`; overwritten.
+            colors: (N, C) colours of all that the layout has; by default those of the Gaussians.
         """
         channels, height, width = self.target.shape
         side = choose_side(height * width, len(gaussians))
@@ -122,7 +129,7 @@ class Appraiser:
         if memory is None or memory.errors.shape != shape:
             memory = _allocate(channels, height, width, shape)
         self._kept = memory if sum(each.nbytes for each in memory) <= KEPT_BYTES else None
-        colors, stride = _arrays(gaussians)[3], width + cpu_kernels.MARGIN
+        colors, stride = _arrays(gaussians)[3] if colors is None else colors, width + cpu_kernels.MARGIN
         drawn = (*layout[:3], colors, count_channels(channels), layout.offsets, stride, planes)
         bands = [(top - top % side, end if end == height else end - end % side) for top, end in layout.bands]
         parts = [(top, end) for top, end in bands if top < end]

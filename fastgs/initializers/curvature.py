@@ -32,15 +32,22 @@ def density(image: Tensor, num_gaussians: int) -> Tensor:
         image: (3, H, W) image in [0, 1].
         num_gaussians: K, the number of Gaussians.
     """
+    return mix_with_uniform(feature(image), *mixture(max(num_gaussians, 1) / image[0].numel()))
+
+
+def feature(image: Tensor) -> Tensor:
+    """Return the (H, W) Frobenius norm of the Hessian over space and colour, smoothed, of a (C, H, W) image."""
     squared = torch.zeros_like(image[0])
     for plane in image:
         xx, xy, yy = second_derivatives(plane)
         squared += xx * xx + 2 * xy * xy + yy * yy
-    per_pixel = max(num_gaussians, 1) / squared.numel()
+    return smooth(squared.sqrt_(), SMOOTHING) + NOISE
+
+
+def mixture(per_pixel: float) -> tuple[float, float]:
+    """Return the power of the feature and the uniform share, see `density`, for so many Gaussians per pixel."""
     octaves = math.log2(per_pixel / 0.04)
-    power = min(1.1, max(0.5, 1.0 - 0.15 * octaves))
-    uniform = min(0.6, max(0.05, 0.05 + 0.1 * octaves))
-    return mix_with_uniform(smooth(squared.sqrt_(), SMOOTHING) + NOISE, power, uniform)
+    return min(1.1, max(0.5, 1.0 - 0.15 * octaves)), min(0.6, max(0.05, 0.05 + 0.1 * octaves))
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

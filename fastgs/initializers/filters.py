@@ -55,6 +55,11 @@ def second_derivatives(plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return xx, xy, yy
 
 
+def shape_feature(feature: Tensor, power: float) -> Tensor:
+    """Return a feature to a power; negative values count as 0."""
+    return feature.clamp(min=0) ** power
+
+
 def mix_with_uniform(feature: Tensor, power: float, uniform: float) -> Tensor:
     """Return the (H, W) density `(1 - uniform) feature^power / sum + uniform / (H W)`, which sums to 1.
 
@@ -64,7 +69,7 @@ def mix_with_uniform(feature: Tensor, power: float, uniform: float) -> Tensor:
         power: Power that the feature is raised to.
         uniform: Share in [0, 1] that is spread evenly.
     """
-    shaped = feature.clamp(min=0) ** power
+    shaped = shape_feature(feature, power)
     total = shaped.sum(dtype=torch.float64).item()
     if not total > 0:
         return torch.full_like(feature, 1 / feature.numel())

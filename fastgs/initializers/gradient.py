@@ -20,11 +20,16 @@ def density(image: Tensor) -> Tensor:
     Args:
         image: (3, H, W) image in [0, 1].
     """
+    return mix_with_uniform(feature(image), 1.0, UNIFORM)
+
+
+def feature(image: Tensor) -> Tensor:
+    """Return the (H, W) norm of the gradient over space and colour, smoothed over a pixel, of a (C, H, W) image."""
     squared = torch.zeros_like(image[0])
     for plane in image:
         dx, dy = first_derivatives(plane)
         squared += dx * dx + dy * dy
-    return mix_with_uniform(smooth(squared.sqrt_(), 1.0), 1.0, UNIFORM)
+    return smooth(squared.sqrt_(), 1.0)
 
 
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

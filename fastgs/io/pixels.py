@@ -17,6 +17,9 @@ Chromaticities = tuple[float, ...]  # x, y of white, red, green and blue
 # Largest number of channels of a picture and of Gaussians; numbers that may end in alpha: gray or RGB before it.
 MAX_CHANNELS, ALPHA_CHANNELS = 32, (2, 4)
 
+# Directions in which the rows and columns of an image go, by its EXIF orientation; from 5 on, both are swapped before.
+FLIPS = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
+
 D65 = (0.3127, 0.3290)
 SRGB = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 
@@ -171,5 +174,5 @@ def _turn(plane: Floats, orientation: int) -> Floats:
     """Turn and mirror an array (H, W, ...) by an orientation of 2 to 8 (Exif 2.32, tag 0x0112)."""
     if orientation >= 5:
         plane = plane.swapaxes(0, 1)
-    down, right = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}[orientation]
+    down, right = FLIPS[orientation]
     return plane[::down, ::right]

@@ -26,6 +26,8 @@ _GRAY_MODES, _COLOR_MODES = ("L", "LA"), ("RGB", "RGBA")
 # Formats whose bytes tell more than Pillow does: depths, transparency, code points of colours.
 _REREAD = ("PNG", "TIFF", "JPEG2000", "AVIF", "BMP")
 
+_HEAD = 2**24  # bytes that hold all that stands before the pixels
+
 _XYZE = re.compile(rb"^FORMAT *= *32-bit_rle_xyze *$", re.MULTILINE)  # in the header of a Radiance picture
 
 _open_lock = threading.Lock()
@@ -50,7 +52,7 @@ def read_file(path: str | Path) -> Pixels:
         pixels = _read_deep_jpeg(path, error)
         if pixels is not None:
             return pixels
-        raise ImageError(f"{path}: {_explain(path, error)}") from error
+        raise ImageError(f"{path}: {explain(path, error)}") from error
     with image:
         return read_image(image, str(path))
 
@@ -63,7 +65,7 @@ def _read_deep_jpeg(path: str | Path, error: Exception) -> Pixels | None:
     try:
         return jpeg.decode(data) if jpeg.is_deep(data) else None
     except Exception as failure:
-        raise ImageError(f"{path}: {_explain(path, failure)}") from failure
+        raise ImageError(f"{path}: {explain(path, failure)}") from failure
 
 
 def _read_radiance(data: bytes) -> Pixels:
@@ -131,7 +133,7 @@ def read_image(image: Image.Image, name: str) -> Pixels:
     except ImageError:
         raise
     except Exception as error:  # damaged bytes make decoders raise nearly anything, from SyntaxError to IndexError
-        raise ImageError(f"{name}: {_explain(name, error)}") from error
+        raise ImageError(f"{name}: {explain(name, error)}") from error
 
 
 def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
@@ -142,22 +144,36 @@ def read_bytes(path: str | Path) -> NDArray[np.uint8] | None:
     Returns:
         (H, W) or (H, W, 3) pixels, or None for any other file, readable or not; `read_file` takes those.
     """
+    image = decode_plain(path)
+    return None if image is None else np.asarray(image)
+
+
+def decode_plain(path: str | Path) -> Image.Image | None:
+    """Return what `read_bytes` reads as an image of Pillow, from which parts can be cut without a copy of the whole."""
     try:
         with Image.open(path) as image:
-            plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("L", "RGB")
-            plain = plain and not image.has_transparency_data and image.width * image.height > 0
-            plain = plain and image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf"))
-            data = _undecoded_bytes(image)
-            plain = plain and not (data is not None and png.is_deep(data))
-            if not plain or _read_orientation(image) != 1 or changes(_find_profile(image, data)):
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")) or not is_plain(image):
                 return None
-            return np.asarray(image)
+            image.load()
+            decoded: Image.Image = image
+            return decoded
     except Exception:  # `read_file` will say what is wrong
         return None
 
 
-def _undecoded_bytes(image: Image.Image) -> bytes | None:
-    """Return the bytes of a file of a format in `_REREAD` that Pillow has opened but not decoded; else None."""
+def is_plain(image: Image.Image) -> bool:
+    """Tell by its header whether an image that Pillow has opened is one that `read_bytes` reads."""
+    plain = image.format in ("JPEG", "PNG", "WEBP") and image.mode in ("L", "RGB")
+    if not plain or image.has_transparency_data or image.width * image.height == 0:
+        return False
+    head = _undecoded_bytes(image, _HEAD)
+    if head is not None and png.is_deep(head):
+        return False
+    return _read_orientation(image) == 1 and not changes(_find_profile(image, head))
+
+
+def _undecoded_bytes(image: Image.Image, most: int = -1) -> bytes | None:
+    """Return the bytes of a file that Pillow has opened but not decoded, all or so many; None if not in `_REREAD`."""
     if not isinstance(image, ImageFile.ImageFile) or image.format not in _REREAD:
         return None
     stream: Any = getattr(image, "fp", None)
@@ -165,7 +181,7 @@ def _undecoded_bytes(image: Image.Image) -> bytes | None:
         return None
     place = stream.tell()
     stream.seek(0)
-    data: bytes = stream.read()
+    data: bytes = stream.read(most)
     stream.seek(place)
     return data
 
@@ -227,7 +243,7 @@ def _convert_deep_gray(image: Image.Image) -> Pixels:
     return Pixels(gray[..., None], alpha, depth=32 if image.mode == "F" else 16, linear=linear)
 
 
-def _explain(path: str | Path, error: Exception) -> str:
+def explain(path: str | Path, error: Exception) -> str:
     """Translate an exception to a message that says what is wrong with a file and what to do."""
     match error:
         case UnsupportedError():

@@ -16,21 +16,21 @@ from fastgs.io.lab import lab_to_srgb
 from fastgs.io.pixels import Floats, Pixels, UnsupportedError, check_pixels, scale_light, scale_to_unit
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
-_COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _LAB: 3, _ICC_LAB: 3}
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, RGB, _PALETTE, _CMYK, YCBCR, _LAB, _ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
+_COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, RGB: 3, _PALETTE: 1, _CMYK: 4, _LAB: 3, _ICC_LAB: 3}
 # Compressions (tag 259).
 _FAX, _OLD_JPEG = (2, 3, 4), 6
-_JPEG, _JPEG_2000 = 7, 34712
+JPEG, _JPEG_2000 = 7, 34712
 # Compressions that are read: none, LZW, JPEG, deflate (two numbers), PackBits, LZMA, Zstandard, WebP, JPEG 2000 and
 # JPEG XL. Others are rare, and the decoders of some are wrong at some depths.
-_COMPRESSIONS = (1, 5, _JPEG, 8, 32946, 32773, 34925, 50000, 50001, _JPEG_2000, 50002)
+_COMPRESSIONS = (1, 5, JPEG, 8, 32946, 32773, 34925, 50000, 50001, _JPEG_2000, 50002)
 # Compressions that pack bytes of any meaning: all but those of images.
 _PACKINGS = (1, 5, 8, 32946, 32773, 34925, 50000)
 # Bits per sample that are read, by kind of numbers.
 _DEPTHS = {"u": (*range(1, 17), 24, 32, 64), "b": (1,), "f": (16, 32, 64)}
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # kinds of alpha (tag 338)
 _SIGNED, _COMPLEX = (2,), (5, 6)  # formats of samples (tag 339)
-_ORIENTATION, _PREDICTOR, _INK_SET = 274, 317, 332  # tags
+ORIENTATION, _PREDICTOR, _INK_SET = 274, 317, 332  # tags
 _MOST_CHANNELS = 16
 _ADVICE = "convert it to 16-bit RGB or PNG"
 
@@ -62,15 +62,15 @@ def decode(data: bytes) -> tuple[Pixels, int] | None:
         assert isinstance(page, tifffile.TiffPage)
         check_size(page)
         photometric = int(page.photometric)
-        if int(page.compression) in (*_FAX, _OLD_JPEG) or photometric == _YCBCR:
+        if int(page.compression) in (*_FAX, _OLD_JPEG) or photometric == YCBCR:
             if page.bitspersample not in (1, 8):
                 raise UnsupportedError(f"has YCbCr colours of {page.bitspersample} bits; {_ADVICE}")
             return None
-        _check_kind(page, photometric)
+        check_kind(page, photometric)
         check_whole(page, len(data))
         values = _unpack(page).reshape(page.shaped)
-        orientation = page.tags.valueof(_ORIENTATION, 1)
-        return _interpret(page, photometric, values), orientation
+        orientation = page.tags.valueof(ORIENTATION, 1)
+        return interpret(page, photometric, values), orientation
 
 
 def check_size(page: Any) -> None:
@@ -80,7 +80,7 @@ def check_size(page: Any) -> None:
         raise UnsupportedError(f"is a volume of {page.imagedepth} slices; save one of them")
 
 
-def _check_kind(page: Any, photometric: int) -> None:
+def check_kind(page: Any, photometric: int) -> None:
     """Refuse colours, kinds of numbers, depths, compressions and numbers of channels that are not read."""
     if photometric not in _COLORS:
         name = getattr(page.photometric, "name", str(photometric))
@@ -113,7 +113,7 @@ def _check_kind(page: Any, photometric: int) -> None:
 def is_decoded(page: Any) -> bool:
     """Tell whether the compression is decoded correctly at the depth of the file."""
     compression = int(page.compression)
-    if compression == _JPEG:
+    if compression == JPEG:
         return bool(page.bitspersample == 8)
     if page.bitspersample == 24:
         return compression in _PACKINGS
@@ -147,8 +147,8 @@ def _unpack(page: Any) -> NDArray[Any]:
     return values.byteswap() if is_reversed else values
 
 
-def _interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
-    """Separate colours and transparency in an array (planes, 1, H, W, samples)."""
+def interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
+    """Separate colours and transparency in an array (planes, 1, H, W, samples) of a page, or of a part of it."""
     planes, _, height, width, samples = values.shape
     channels = values[:, 0].transpose(1, 2, 0, 3).reshape(height, width, planes * samples)
     depth, count = page.bitspersample, _COLORS[photometric]
@@ -161,7 +161,7 @@ def _interpret(page: Any, photometric: int, values: NDArray[Any]) -> Pixels:
         colors, source_depth = _look_up(page.colormap, channels[..., 0]), 16
     elif photometric in (_LAB, _ICC_LAB):
         colors, source_depth = _convert_lab(channels[..., :3], photometric == _LAB), depth
-    elif photometric in (_BLACK_IS_ZERO, _RGB):
+    elif photometric in (_BLACK_IS_ZERO, RGB):
         (colors, linear), source_depth = scale_light(channels[..., :count], depth), depth
     else:
         colors, source_depth = scale_to_unit(channels[..., :count], depth), depth
@@ -211,7 +211,7 @@ def _find_alpha(page: Any, count: int) -> int | None:
     for place, kind in enumerate(kinds[:count]):
         if kind in (_ASSOCIATED, _UNASSOCIATED):
             return place
-    if count > 1 and int(page.photometric) != _RGB:
+    if count > 1 and int(page.photometric) != RGB:
         raise UnsupportedError(
             f"has {page.samplesperpixel} channels without a meaning; read it as a stack, or save one or three of them"
         )

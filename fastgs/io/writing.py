@@ -175,7 +175,7 @@ def _check_light(path: str | Path, picture: Kind) -> None:
         raise ImageError(f"{path}: .hdr holds no transparency; use .tif or .exr, or composite on a background")
 
 
-def _quantize(samples: Floats, bits: int) -> NDArray[Any]:
+def quantize(samples: Floats, bits: int) -> NDArray[Any]:
     """Round (C, H, W) samples in [0, 1] to (H, W, C) integers of 8 or 16 bits."""
     rounded = np.rint(samples * np.float32(2**bits - 1)).transpose(1, 2, 0)
     return np.ascontiguousarray(rounded.astype(np.uint8 if bits == 8 else np.uint16))
@@ -195,7 +195,7 @@ def _profile_of(picture: Kind) -> bytes:
 
 def _write_with_pillow(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
     """Write 8 bits in any format of Pillow."""
-    pixels = _quantize(samples, bits)
+    pixels = quantize(samples, bits)
     format = Image.registered_extensions()[path.suffix.lower()]
     options: dict[str, Any] = {}
     if format == "PNG" and picture.profile is None:
@@ -211,7 +211,7 @@ def _write_deep_png(path: Path, picture: Kind, samples: Floats, bits: int) -> No
     """Write a PNG file of 16 bits."""
     import imagecodecs
 
-    pixels = _quantize(samples, bits)
+    pixels = quantize(samples, bits)
     data = imagecodecs.png_encode(pixels if pixels.shape[2] > 1 else pixels[..., 0])
     if picture.is_hdr:
         tag = pack_chunk(b"cICP", _PQ_CODE_POINTS)
@@ -222,10 +222,8 @@ def _write_deep_png(path: Path, picture: Kind, samples: Floats, bits: int) -> No
     path.write_bytes(data[:_AFTER_HEADER] + tag + data[_AFTER_HEADER:])
 
 
-def _write_tiff(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
-    """Write a TIFF file: light as floats, everything else in the bits asked for."""
-    import tifffile
-
+def tiff_options(picture: Kind) -> dict[str, Any]:
+    """Return the options of tifffile for the colours of a picture, and for a file that depends on nothing else."""
     mode = _mode(picture)
     extras = [] if not picture.alpha else ["unassalpha"]
     photometric = {"L": "minisblack", "LA": "minisblack", "CMYK": "separated", None: "minisblack"}.get(mode, "rgb")
@@ -233,17 +231,30 @@ def _write_tiff(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
         extras = ["unspecified"] * (picture.channels - 1)
     profile: bytes | None = _profile_of(picture) if mode is not None else None
     if picture.is_hdr:
-        pixels, profile = _to_light(picture, samples), make_profile(Encoding(1.0), picture.channels < 3)
+        profile = make_profile(Encoding(1.0), picture.channels < 3)
+    return {
+        "photometric": photometric,
+        "planarconfig": "contig" if picture.channels > 1 else None,
+        "extrasamples": extras,
+        "compression": "adobe_deflate",
+        "iccprofile": profile,
+        "metadata": None,
+        "software": False,
+    }
+
+
+def _write_tiff(path: Path, picture: Kind, samples: Floats, bits: int) -> None:
+    """Write a TIFF file: light as floats, everything else in the bits asked for."""
+    import tifffile
+
+    if picture.is_hdr:
+        pixels = _to_light(picture, samples)
     elif picture.range != (0.0, 1.0):
         pixels = _stretch(samples, picture.range).transpose(1, 2, 0)
     else:
-        pixels = samples.transpose(1, 2, 0) if bits == 32 else _quantize(samples, bits)
-    layout = "contig" if pixels.shape[2] > 1 else None
-    pixels = np.ascontiguousarray(pixels if layout else pixels[..., 0])
-    tifffile.imwrite(
-        path, pixels, photometric=photometric, planarconfig=layout, extrasamples=extras,
-        compression="adobe_deflate", iccprofile=profile, metadata=None, software=False,
-    )  # fmt: skip
+        pixels = samples.transpose(1, 2, 0) if bits == 32 else quantize(samples, bits)
+    pixels = np.ascontiguousarray(pixels if pixels.shape[2] > 1 else pixels[..., 0])
+    tifffile.imwrite(path, pixels, **tiff_options(picture))
 
 
 def _write_array(path: Path, picture: Kind, samples: Floats, bits: int) -> None:

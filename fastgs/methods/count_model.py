@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastgs.io.weights import CHECKPOINTS, read_pair
+from fastgs.io.checkpoints import CHECKPOINTS
+from fastgs.io.weights import read_pair
 from fastgs.methods.count_features import OCTAVES, REFERENCE, Array, ImageFeatures
 
 FORMAT, VERSION = "fastgs.count", "1"

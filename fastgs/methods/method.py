@@ -216,6 +216,7 @@ class Method:
         *,
         num_gaussians: int | None = None,
         generator: torch.Generator | None = None,
+        frozen: Gaussians | None = None,
         callback: Callback | None = None,
     ) -> Fit:
         """Fit Gaussians that are placed already, as this method does.
@@ -226,6 +227,7 @@ class Method:
             options: Limits, loss and renderer; by default the published number of steps.
             num_gaussians: K at the end; by default as many as at the start.
             generator: Random generator of the densification.
+            frozen: Further Gaussians, which are drawn and stay as they are, see `fastgs.fitting.fit.fit`.
             callback: Callable that gets every new entry of the history.
 
         Raises:
@@ -239,6 +241,7 @@ class Method:
             (options or FitOptions()).or_iterations(self.iterations),
             optimization=self.optimization,
             densification=None if make is None else lambda steps: make(count, pixels, steps, generator),
+            frozen=frozen,
             callback=callback,
         )
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastgs.definition import GaussianArrays
+from fastgs.io.checkpoints import CHECKPOINTS
 from fastgs.io.files import atomic_write
 from fastgs.io.version import installed_version
 from fastgs.page.bundle import bundle
@@ -29,6 +30,8 @@ if not VIEWER.is_dir():
     VIEWER = VIEWER.parents[1] / "viewer"
 
 VERSION = 1  # of what pages carry; data.js has the same
+# Weights by the numbers of the models that files are coded by; viewer/codec/models.js has the same.
+WEIGHTS = {1: "symbols.safetensors"}
 _PLACE = re.compile(r"<!-- (\w+) -->|\{\{(\w+)\}\}")
 _TYPE = "application/octet-stream;base64"
 
@@ -52,16 +55,21 @@ def write_page(path: str | Path, pictures: Sequence[PagePicture]) -> None:
         temporary.write_bytes(page)
 
 
-def make_page(pictures: Sequence[PagePicture]) -> str:
+def make_page(pictures: Sequence[PagePicture], takes_files: bool = True) -> str:
     """Return a page of one picture, or of several with a gallery.
 
     Args:
         pictures: Pictures of the page, at least one.
+        takes_files: True for a page that carries what any .fgs file needs, so that one may be dropped on it; false for
+            a page that carries what its pictures need.
 
     Raises:
         ValueError: The sources of the page are missing or broken.
     """
     style, script = _read("page.css"), bundle(_write_entry(), VIEWER)
+    weights = []
+    if (takes_files and (VIEWER / "reader.js").is_file()) or any(map(can_decode, pictures)):
+        weights = [_embed_bytes(f"weights-{key}", _read_bytes(CHECKPOINTS / name)) for key, name in WEIGHTS.items()]
     title = pictures[0].name if len(pictures) == 1 else f"{len(pictures)} pictures"
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data: blob:; "
@@ -73,7 +81,7 @@ def make_page(pictures: Sequence[PagePicture]) -> str:
         "release": html.escape(installed_version()),
         "style": f"<style>{style}</style>",
         "pictures": "\n".join(map(_show, range(len(pictures)), pictures)),
-        "data": "\n".join([_list_items(pictures), *map(_embed, range(len(pictures)), pictures)]),
+        "data": "\n".join([_list_items(pictures), *weights, *map(_embed, range(len(pictures)), pictures)]),
         "script": f"<script>{script}</script>",
     }
     # In one pass: names may hold what looks like a place.
@@ -82,21 +90,25 @@ def make_page(pictures: Sequence[PagePicture]) -> str:
 
 def can_decode(picture: PagePicture) -> bool:
     """Return whether the page decodes the file of a picture itself; it carries arrays otherwise."""
-    return picture.file is not None and (VIEWER / "fgs.js").is_file()
+    return picture.file is not None and (VIEWER / "reader.js").is_file()
 
 
 def _read(name: str) -> str:
+    return _read_bytes(VIEWER / name).decode("utf-8")
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        return (VIEWER / name).read_text(encoding="utf-8")
+        return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{VIEWER / name}: a part of the page cannot be read ({error.strerror})") from error
+        raise ValueError(f"{path}: a part of the page cannot be read ({error.strerror})") from error
 
 
 def _write_entry() -> str:
     """Return the module that starts the page, with a decoder of .fgs files where viewer/ has one."""
-    if (VIEWER / "fgs.js").is_file():
-        imports = 'import { start } from "./app.js";\nimport { decode, inspect } from "./fgs.js";\n'
-        return f"{imports}start({{ decode, inspect }});\n"
+    if (VIEWER / "reader.js").is_file():
+        imports = 'import { start } from "./app.js";\nimport { decode, inspect, setModel } from "./reader.js";\n'
+        return f"{imports}start({{ decode, inspect, setModel }});\n"
     return 'import { start } from "./app.js";\nstart();\n'
 
 

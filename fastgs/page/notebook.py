@@ -21,7 +21,7 @@ def make_cell(picture: PagePicture) -> str:
     data, kind = encode_preview(picture.gaussians)
     source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     name = html.escape(picture.name)
-    page = html.escape(make_page([picture]))
+    page = html.escape(make_page([picture], takes_files=False))
     return (
         f'<div style="position: relative; height: {HEIGHT}px; overflow: hidden">'
         f'<img src="{source}" alt="{name}" style="max-width: 100%; max-height: 100%" />'

@@ -188,39 +188,113 @@ def render(
         ValueError: The region is empty or not within the image; the message begins with "region: ".
     """
     region = region or Region(0, 0, width, height)
-    _check_region(region, height, width)
+    check_region(region, height, width)
     rows, columns = 1, 1
     if antialias:
         rows, columns = math.ceil(gaussians.height / height), math.ceil(gaussians.width / width)
     pitches = [(gaussians.height / (height * rows), gaussians.width / (width * columns))]
     if region != (0, 0, width, height):
-        gaussians = _select_reaching(gaussians, region, gaussians.height / height, gaussians.width / width)
+        gaussians = select_reaching(gaussians, region, gaussians.height / height, gaussians.width / width)
     # The part in samples.
     left, top = region.x * columns, region.y * rows
     right, bottom = left + region.width * columns, top + region.height * rows
+    image = _draw_samples(gaussians, pitches, height * rows, width * columns, (top, bottom))[:, top:bottom, left:right]
+    return _average(image, rows, columns)
+
+
+def render_window(
+    gaussians: GaussianArrays, height: int, width: int, region: Region, antialias: bool = False
+) -> Floats:
+    """Return a part of an image of any size, in memory that follows the part alone.
+
+    The pixels are those of `render` but for rounding: positions are taken from the corner of the part.
+
+    Args:
+        gaussians: K Gaussians, K from 0 up.
+        height: Height of the image in pixels, at least 1.
+        width: Width of the image in pixels, at least 1.
+        region: Part of the image.
+        antialias: If true, each pixel is the mean over its area where the image is smaller than the canvas.
+
+    Returns:
+        (C, h, w) pixels of the part.
+
+    Raises:
+        ValueError: The region is empty or not within the image; the message begins with "region: ".
+    """
+    check_region(region, height, width)
+    rows, columns = 1, 1
+    if antialias:
+        rows, columns = math.ceil(gaussians.height / height), math.ceil(gaussians.width / width)
+    pitch_y, pitch_x = gaussians.height / height, gaussians.width / width
+    near = select_reaching(gaussians, region, pitch_y, pitch_x)
+    corner = np.array([region.x * pitch_x, region.y * pitch_y])
+    near = replace(near, means=(near.means - corner).astype(np.float32))
+    pitches = [(pitch_y / rows, pitch_x / columns)]
+    return _average(_draw_samples(near, pitches, region.height * rows, region.width * columns), rows, columns)
+
+
+def _draw_samples(
+    gaussians: GaussianArrays,
+    pitches: list[tuple[float, float]],
+    height: int,
+    width: int,
+    rows: tuple[int, int] | None = None,
+) -> Floats:
+    """Return (C, H, W) samples of any number of channels; the arguments are those of `draw`."""
     fields = (gaussians.means, gaussians.scales, gaussians.rotations)
     means, scales, rotations = (np.ascontiguousarray(field) for field in fields)
-    options = ([len(gaussians)], pitches, height * rows, width * columns, gaussians.blend == "normalized")
+    options = ([len(gaussians)], pitches, height, width, gaussians.blend == "normalized")
     groups = np.array_split(gaussians.colors, count_groups(gaussians.channels), axis=1)
     images = [
-        draw(means, scales, rotations, np.ascontiguousarray(group), *options, rows=(top, bottom)).images[
-            0, :, top:bottom, left:right
-        ]
-        for group in groups
+        draw(means, scales, rotations, np.ascontiguousarray(group), *options, rows=rows).images[0] for group in groups
     ]
-    image = np.concatenate(images) if len(images) > 1 else images[0]
+    return np.concatenate(images) if len(images) > 1 else images[0]
+
+
+def _average(samples: Floats, rows: int, columns: int) -> Floats:
+    """Return the means of rows x columns samples."""
     if rows * columns == 1:
-        return np.ascontiguousarray(image)
+        return np.ascontiguousarray(samples)
     # The sum is taken in the order of torch's average pooling.
-    total = np.zeros((gaussians.channels, region.height, region.width), np.float32)
+    channels, height, width = samples.shape
+    total = np.zeros((channels, height // rows, width // columns), np.float32)
     for row in range(rows):
         for column in range(columns):
-            total += image[:, row::rows, column::columns]
+            total += samples[:, row::rows, column::columns]
     total /= np.float32(rows * columns)
     return total
 
 
-def _check_region(region: Region, height: int, width: int) -> None:
+def render_inverses(gaussians: GaussianArrays, region: Region | None = None) -> Floats:
+    """Return the image at the size of the canvas, by the rule "normalized", and what it divides by.
+
+    Args:
+        gaussians: K Gaussians of at most MOST_CHANNELS channels.
+        region: Part of the image, as for `render`; by default the whole image.
+
+    Returns:
+        (C + 1, H, W); the last plane is 1 / (sum of weights + EPSILON).
+    """
+    height, width = gaussians.height, gaussians.width
+    region = region or Region(0, 0, width, height)
+    check_region(region, height, width)
+    if region != (0, 0, width, height):
+        gaussians = _select_reaching(gaussians, region, 1.0, 1.0)
+    rows, columns = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
+    fields = (np.ascontiguousarray(getattr(gaussians, name)) for name in ("means", "scales", "rotations", "colors"))
+    drawn = draw(*fields, [len(gaussians)], [(1.0, 1.0)], height, width, True, rows=(rows.start, rows.stop))
+    planes = kernels.count_planes(gaussians.channels)
+    inverses = drawn.planes[: height * planes * drawn.stride].reshape(height, planes, drawn.stride)[:, 0]
+    return np.concatenate([drawn.images[0, :, rows, columns], inverses[None, rows, columns]])
+
+
+def check_region(region: Region, height: int, width: int) -> None:
+    """Check that a part has pixels, and lies within the image.
+
+    Raises:
+        ValueError: It does not; the message begins with "region: ".
+    """
     x, y = region.x, region.y
     if min(region.width, region.height) < 1:
         raise ValueError(f"region: must have at least one pixel, got {region.width} x {region.height}")
@@ -229,7 +303,7 @@ def _check_region(region: Region, height: int, width: int) -> None:
         raise ValueError(f"region: {part} are not within the image of {width} x {height} pixels")
 
 
-def _select_reaching(gaussians: GaussianArrays, region: Region, pitch_y: float, pitch_x: float) -> GaussianArrays:
+def select_reaching(gaussians: GaussianArrays, region: Region, pitch_y: float, pitch_x: float) -> GaussianArrays:
     """Return the Gaussians whose support reaches a part of the image, and perhaps a few more.
 
     Args:

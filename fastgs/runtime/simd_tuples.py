@@ -166,6 +166,20 @@ def fma_each(_typing: Any, factor: Any, values: Any, sums: Any) -> Any:
 
 
 @intrinsic
+def add_loaded(_typing: Any, array: Any, index: Any, step: Any, values: Any) -> Any:
+    """Return a tuple of vectors plus those of an array where `store_each` would write them."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = values.dtype.lanes
+        addresses = _plane_addresses(context, builder, signature, arguments, values.count, lanes)
+        pairs = zip(_unpack(builder, arguments[3], values.count), addresses, strict=True)
+        sums = [builder.fadd(vector, builder.load(address, align=4)) for vector, address in pairs]
+        return context.make_tuple(builder, values, sums)
+
+    return values(array, index, step, values), generate
+
+
+@intrinsic
 def leak_each(_typing: Any, values: Any, slope: Any) -> Any:
     """Return the tuple of the larger of x and slope x, for each vector x of a tuple and a slope from 0 to 1."""
 

@@ -6,6 +6,8 @@ from fastgs.training.finetune import FinetuneStage
 from fastgs.training.pairs import PairDataModule
 from fastgs.training.position import PositionStage
 from fastgs.training.restoration import RestorationStage
+from fastgs.training.symbol_files import SymbolDataModule
+from fastgs.training.symbols import SymbolStage
 from fastgs.training.zoom import ZoomStage
 
 __all__ = [
@@ -15,5 +17,7 @@ __all__ = [
     "PairDataModule",
     "PositionStage",
     "RestorationStage",
+    "SymbolDataModule",
+    "SymbolStage",
     "ZoomStage",
 ]

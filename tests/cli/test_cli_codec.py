@@ -3,16 +3,18 @@
 import json
 import logging
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from cli_data import HEIGHT, QUICK_ENCODE, WIDTH
 from PIL import Image
 from skimage import data
 
 import fastgs
 from fastgs.cli.console import showing_compilation
-from fastgs.codec import SCHEMES, Frame, decode, encode, read_frame
+from fastgs.codec import SCHEMES, Frame, Restoration, decode, decode_image, encode, read_frame
 from fastgs.codec.frame import write_frame
 from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr
@@ -24,7 +26,7 @@ def test_encode_and_decode_write_and_report(photo_file, tmp_path, run_cli, names
     content = output.read_bytes()
     gaussians = decode(content)
     assert 0 < len(gaussians) <= 60 and (gaussians.height, gaussians.width) == (HEIGHT, WIDTH)
-    image = fastgs.render(gaussians)
+    image = decode_image(content)
     quality = psnr(image, load_image(photo_file))
     assert quality > 20
     printed = capsys.readouterr()
@@ -51,7 +53,7 @@ def test_bpp_is_reached_and_not_exceeded(tmp_path, run_cli):
 def test_target_psnr_is_reached(photo_file, tmp_path, run_cli):
     output = tmp_path / "photo.fgs"
     assert run_cli("encode", photo_file, "-o", output, "--target-psnr", 22, "--iterations", 10) == 0
-    assert 22 <= psnr(fastgs.render(decode(output.read_bytes())), load_image(photo_file)) < 24
+    assert 22 <= psnr(decode_image(output.read_bytes()), load_image(photo_file)) < 24
 
 
 def test_effort_is_that_of_the_encoder(photo_file, tmp_path, run_cli):
@@ -96,6 +98,22 @@ def test_scale_draws_at_another_size(fgs_file, tmp_path, run_cli, scale, size):
     assert tuple(image.shape) == (3, *size[::-1])
     expected = fastgs.render(decode(fgs_file.read_bytes()), *size[::-1], antialias=True)
     assert (image - expected.clamp(0, 1)).abs().max() < 0.6 / 255
+
+
+def test_files_are_restored_at_the_size_of_their_canvas(fgs_file, tmp_path, run_cli, capsys):
+    frame = replace(read_frame(fgs_file.read_bytes()), restoration=Restoration(1, (64, 128, 255)))
+    fgs_file.write_bytes(write_frame(frame))
+    assert run_cli("info", fgs_file) == 0
+    assert "restoration  network 1, gains 1.00, 2.00, 3.98\n" in capsys.readouterr().out
+    wanted, out = decode_image(fgs_file.read_bytes()).clamp(0, 1), tmp_path / "out.png"
+    assert not torch.equal(wanted, fastgs.render(decode(fgs_file.read_bytes())).clamp(0, 1))
+    assert run_cli("decode", fgs_file, "-o", out) == 0
+    assert (load_image(out) - wanted).abs().max() < 0.6 / 255
+    assert run_cli("decode", fgs_file, "-o", out, "--region", "7,5,20,30") == 0
+    assert (load_image(out) - wanted[:, 5:35, 7:27]).abs().max() < 0.6 / 255
+    assert run_cli("decode", fgs_file, "-o", out, "--scale", 2) == 0
+    larger = fastgs.render(decode(fgs_file.read_bytes()), 2 * HEIGHT, 2 * WIDTH).clamp(0, 1)
+    assert (load_image(out) - larger).abs().max() < 0.6 / 255
 
 
 @pytest.fixture
@@ -189,7 +207,7 @@ def test_info_tells_what_is_in_a_file(tmp_path, encoded, run_cli, capsys, scheme
     assert run_cli("info", path, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     count = len(decode(content))
-    expected = {"version": 1, "scheme": scheme, "width": WIDTH, "height": HEIGHT, "num_gaussians": count}
+    expected = {"version": content[3], "scheme": scheme, "width": WIDTH, "height": HEIGHT, "num_gaussians": count}
     expected |= {"bytes": len(content), "bpp": 8 * len(content) / HEIGHT / WIDTH, "blend": decode(content).blend}
     expected |= {"layer_bytes": [len(layer) for layer in read_frame(content).layers]}
     assert {name: facts[name] for name in expected} == expected
@@ -203,6 +221,16 @@ def test_info_tells_what_is_in_a_file(tmp_path, encoded, run_cli, capsys, scheme
     assert [row[0] for row in rows] == [*facts["bits"], "total"]
     assert sum(int(row[1]) for row in rows[:-1]) == int(rows[-1][1]) == len(content)
     assert rows[-1][2:] == ["100.0%", f"{8 * len(content) / count:.2f}"]
+
+
+def test_info_names_the_model_of_symbols(tmp_path, run_cli, capsys):
+    path = tmp_path / "none.fgs"
+    for symbols, text in ((None, "models of the file"), (1, "model 1")):
+        path.write_bytes(write_frame(Frame("fastgs", 5, 7, [], symbols=symbols)))
+        assert run_cli("info", path, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["symbols"] == symbols
+        assert run_cli("info", path) == 0
+        assert f"symbols      {text}\n" in capsys.readouterr().out
 
 
 def test_file_without_gaussians_is_black(tmp_path, run_cli, capsys):

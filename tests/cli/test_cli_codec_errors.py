@@ -52,8 +52,8 @@ def test_wrong_scale_is_reported(fgs_file, tmp_path, run_cli, error_line, scale)
 @pytest.mark.parametrize(
     ("scale", "message"),
     [
-        (1e4, "gives more than 89,478,485 pixels; choose a smaller --scale"),
-        (1e308, "gives more than 89,478,485 pixels; choose a smaller --scale"),
+        (1e4, "gives more than 89,478,485 pixels; choose a smaller --scale, or write TIFF (-o FILE.tif)"),
+        (1e308, "gives more than 89,478,485 pixels; choose a smaller --scale, or write TIFF (-o FILE.tif)"),
         (0.001, "leaves none; choose a larger --scale"),
     ],
 )

@@ -196,10 +196,11 @@ def test_default_depends_on_cores_images_and_memory(album, monkeypatch):
 def test_default_is_one_with_a_time_limit_or_on_a_gpu(album, monkeypatch):
     monkeypatch.setattr("fastgs.cli.predict.choose_workers", lambda *arguments: 7)
     given = {"workers": None, "seconds": None, "backend": "cpu", "size": None, "num_gaussians": 9}
-    given |= {"init": None, "weights": None, "zoom": None}
+    given |= {"init": None, "weights": None, "zoom": None, "tile": None}
     assert _count_workers(Namespace(**given), []) == 7
     assert _count_workers(Namespace(**given | {"seconds": 5.0}), []) == 1
     assert _count_workers(Namespace(**given | {"seconds": 5.0, "workers": 3}), []) == 3
+    assert _count_workers(Namespace(**given | {"tile": 512}), []) == 1
     monkeypatch.setattr("fastgs.cli.predict.has_gpu", lambda backend: True)
     assert _count_workers(Namespace(**given | {"backend": "auto"}), []) == 1
     assert not workers.has_gpu("cpu") and not workers.has_gpu("reference")

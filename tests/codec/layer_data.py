@@ -60,12 +60,13 @@ def random_layer(count: int, canvas=CANVAS, steps=STEPS, seed=0) -> Layer:
     return Layer(symbols.astype(np.int32), steps)
 
 
-def sample_file(seed=0, count=60, channels=RGB) -> bytes:
-    """Make a file of three layers."""
+def sample_file(seed=0, count=60, channels=RGB, model=None) -> bytes:
+    """Make a file of three layers, coded by a learned model if its number is given."""
     rng = np.random.default_rng(seed)
     make = random_layer if channels.are_rgb else partial(random_layer_of, channels)
     layers = [make(int(rng.integers(0, count)), seed=seed + 10 * number) for number in range(3)]
-    return write_frame(Frame("fastgs", *CANVAS, encode_layers(layers, CANVAS, channels), channels=channels))
+    payloads = encode_layers(layers, CANVAS, channels, model)
+    return write_frame(Frame("fastgs", *CANVAS, payloads, channels=channels, symbols=model))
 
 
 def dequantize(layers, height, width, channels=RGB) -> Gaussians:
@@ -81,8 +82,8 @@ def assert_same_layers(layers, decoded) -> None:
         assert layer.symbols.dtype == np.int32 and np.array_equal(expected.mixing, layer.mixing)
 
 
-def assert_round_trip(layers, canvas=CANVAS, channels=RGB) -> list[bytes]:
+def assert_round_trip(layers, canvas=CANVAS, channels=RGB, model=None) -> list[bytes]:
     """Check that encoded layers decode to the same Gaussians, and return the payloads."""
-    payloads = encode_layers(layers, canvas, channels)
-    assert_same_layers(layers, decode_layers(payloads, canvas, channels))
+    payloads = encode_layers(layers, canvas, channels, model)
+    assert_same_layers(layers, decode_layers(payloads, canvas, channels, model))
     return payloads

@@ -1,14 +1,17 @@
 """Damaged files and random bytes give Gaussians or FormatError, in little memory."""
 
 import tracemalloc
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from layer_data import KINDS, dequantize, sample_file
 
 from fastgs.codec.channels import RGB, Channels
-from fastgs.codec.frame import MAGIC, VERSION, FormatError, Frame, read_frame, write_frame
+from fastgs.codec.frame import MAGIC, VERSION, FormatError, read_frame, write_frame
 from fastgs.codec.layer import decode_layers
+from fastgs.codec.restoration_entry import Restoration
 
 
 def mutate(data: bytes, rng: np.random.Generator) -> bytes:
@@ -43,19 +46,26 @@ def damage(data: bytes, kind: int, rng: np.random.Generator) -> bytes:
     if kind == 4:
         layers[rng.integers(len(layers))] = rng.bytes(int(rng.integers(0, 300)))
     side = rng.choice([1, 60, 65535], 2).tolist()
-    return write_frame(Frame("fastgs", *side, layers, channels=frame.channels))
+    return write_frame(replace(frame, height=side[0], width=side[1], layers=layers, whole=True, cut=b""))
 
 
-def decode_damaged(count: int, seed: int, files: int = 20, channels=RGB) -> int:
+def sample_file_of_version_3(seed: int) -> bytes:
+    """Make a file with learned symbols; every second one asks for restoration, too."""
+    data = sample_file(seed, model=1)
+    return write_frame(replace(read_frame(data), restoration=Restoration(1, (0, 64, 255)))) if seed % 2 else data
+
+
+def decode_damaged(count: int, seed: int, files: int = 20, channels=RGB, learned: bool = False) -> int:
     """Decode damaged files, check the messages, and return how many decode nevertheless."""
     rng = np.random.default_rng(seed)
-    samples = [sample_file(seed, channels=channels) for seed in range(files)]
+    make = sample_file_of_version_3 if learned else partial(sample_file, channels=channels)
+    samples = [make(number) for number in range(files)]
     decoded, lines = 0, set()
     for number in range(count):
         data = damage(samples[number % files], number % 8, rng)
         try:
             frame = read_frame(data, partial=bool(number % 2))
-            layers = decode_layers(frame.layers, (frame.height, frame.width), frame.channels)
+            layers = decode_layers(frame.layers, (frame.height, frame.width), frame.channels, frame.symbols)
         except FormatError as error:
             lines.add(str(error))
         else:
@@ -77,18 +87,29 @@ def test_damaged_files_of_version_2_decode_or_raise_format_error(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("channels", [RGB, *KINDS.values(), Channels(32)], ids=str)
-def test_damaged_files_take_little_memory(channels):
+def test_damaged_files_of_version_3_decode_or_raise_format_error():
+    assert decode_damaged(400, seed=4, files=8, learned=True) > 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("channels", "learned"),
+    [(RGB, True), *((channels, False) for channels in (RGB, *KINDS.values(), Channels(32)))],
+    ids=str,
+)
+def test_damaged_files_take_little_memory(channels, learned):
     tracemalloc.start()
     try:
-        decode_damaged(30, seed=2, files=3, channels=channels)
+        decode_damaged(30, seed=2, files=3, channels=channels, learned=learned)
         assert tracemalloc.get_traced_memory()[1] < 300e6
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("channels", [RGB, *KINDS.values()], ids=str)
-def test_very_many_damaged_files_decode_or_raise_format_error(channels):
-    count = 10_000 if channels == RGB else 1_000
-    assert decode_damaged(count, seed=1, channels=channels) > 0.1 * count
+@pytest.mark.parametrize(
+    ("channels", "learned"), [(RGB, True), *((channels, False) for channels in (RGB, *KINDS.values()))], ids=str
+)
+def test_very_many_damaged_files_decode_or_raise_format_error(channels, learned):
+    count = 10_000 if channels == RGB and not learned else 1_000
+    assert decode_damaged(count, seed=1, channels=channels, learned=learned) > 0.1 * count

@@ -36,7 +36,7 @@ def test_restoration_takes_five_bytes():
     assert data[:4] == MAGIC + bytes([VERSION]) and len(data) == len(write_frame(plain)) + 5
 
 
-def test_restoration_is_checked():
+def test_entries_of_version_3_are_checked():
     with pytest.raises(ValueError, match="restoration: is for files of RGB, not of 1 channel"):
         Frame("fastgs", 3, 5, [], channels=Channels(1), restoration=Restoration(1, (1, 1, 1)))
     with pytest.raises(ValueError, match="model: expected one of 1, got 2"):
@@ -46,7 +46,10 @@ def test_restoration_is_checked():
     header = MAGIC + bytes([3, 0, 2, 9, 1, 1, 1, 3, 5, 0])
     with pytest.raises(FormatError, match="is restored by network 9, and this fastgs has 1; update fastgs"):
         read_frame(header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little"))
-    for flags in (b"\0", b"\4", b"\2\0\1\1\1"):
+    header = MAGIC + bytes([3, 0, 4, 9, 3, 5, 0])
+    with pytest.raises(FormatError, match="is coded by model 9 of symbols, and this fastgs has 1; update fastgs"):
+        read_frame(header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little"))
+    for flags in (b"\0", b"\1", b"\x08", b"\2\0\1\1\1", b"\4\0"):
         header = MAGIC + bytes([3, 0]) + flags + bytes([3, 5, 0])
         with pytest.raises(FormatError, match="its header makes no sense"):
             read_frame(header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little"))

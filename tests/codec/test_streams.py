@@ -53,15 +53,17 @@ def test_prefix_of_random_bytes_is_read_or_refused():
             assert decoder.number() >= 0
 
 
-@pytest.mark.parametrize("channels", [RGB, *KINDS.values()], ids=str)
-def test_places_of_a_prefix_are_those_of_the_whole_file(channels):
-    data = sample_file(4, channels=channels)
+@pytest.mark.parametrize(
+    ("channels", "model"), [(RGB, 1), *((channels, None) for channels in (RGB, *KINDS.values()))], ids=str
+)
+def test_places_of_a_prefix_are_those_of_the_whole_file(channels, model):
+    data = sample_file(4, channels=channels, model=model)
     frame = read_frame(data)
-    whole = decode_layers(frame.layers, CANVAS, channels)
+    whole = decode_layers(frame.layers, CANVAS, channels, model)
     counts = []
     for length in range(40, len(data), 23):
         cut = read_frame(data[:length], partial=True)
-        layers, has_color = decode_cut_layers(cut.layers, cut.cut, CANVAS, channels)
+        layers, has_color = decode_cut_layers(cut.layers, cut.cut, CANVAS, channels, model)
         assert len(has_color) == sum(len(layer.symbols) for layer in layers)
         counts.append(len(layers) - len(cut.layers))
         for layer, expected in zip(layers, whole, strict=False):
@@ -74,19 +76,20 @@ def test_places_of_a_prefix_are_those_of_the_whole_file(channels):
     assert {0, 1} == set(counts)
 
 
-def test_file_without_its_last_checksum_is_whole_but_for_it():
-    data = sample_file(3)
+@pytest.mark.parametrize("model", [None, 1])
+def test_file_without_its_last_checksum_is_whole_but_for_it(model):
+    data = sample_file(3, model=model)
     for missing in (1, 2):
         cut = read_frame(data[:-missing], partial=True)
-        layers, has_color = decode_cut_layers(cut.layers, cut.cut, CANVAS)
+        layers, has_color = decode_cut_layers(cut.layers, cut.cut, CANVAS, model=model)
         assert not cut.whole and has_color.all()
-        whole = decode_layers(read_frame(data).layers, CANVAS)
+        whole = decode_layers(read_frame(data).layers, CANVAS, model=model)
         assert [each.symbols.tolist() for each in layers] == [each.symbols.tolist() for each in whole]
 
 
-@pytest.mark.parametrize("name", ["vector", *KINDS])
+@pytest.mark.parametrize("name", ["vector", *KINDS, "learned"])
 def test_any_cut_is_read_or_refused_in_one_line(name):
-    data = (GOLDEN / f"{name}.fgs").read_bytes()
+    data = sample_file(4, model=1) if name == "learned" else (GOLDEN / f"{name}.fgs").read_bytes()
     drawn, lines = 0, set()
     for length in range(0, len(data), max(1, len(data) // 25)):
         try:

@@ -1,16 +1,22 @@
 """Tests of the descent on the CPU against the same steps by autograd."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from against_reference import gaussians_and_target
 from torch.nn import functional
 
 from fastgs.fitting.adam import BetaSchedule
+from fastgs.fitting.fit import fit
 from fastgs.fitting.losses import LOSSES
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates, OptimizationConfig
 from fastgs.fitting.optimizer_cpu import STEPS_PER_SPLIT, CpuDescent
+from fastgs.fitting.options import FitOptions
 from fastgs.fitting.parametrization import Relative
-from fastgs.render import rasterize
+from fastgs.fitting.removal import Appraiser
+from fastgs.initializers import INITIALIZERS
+from fastgs.render import rasterize, render
 
 NAMES = ("means", "scales", "rotations", "colors")
 MSE = LOSSES["mse"]
@@ -104,3 +110,53 @@ def test_optimizers_of_others_get_the_gradient_of_the_mean():
     wanted = torch.autograd.grad(loss, variables.free["colors"])[0]
     descent.step(1.0)
     torch.testing.assert_close(gaussians.colors - descent.gaussians().colors, wanted, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "blend"), [("mse", "normalized"), ("l1", "normalized"), ("mse", "sum")])
+def test_frozen_gaussians_are_drawn_and_stay(loss, blend):
+    gaussians, target = gaussians_and_target(170, 40, 50, blend=blend)
+    gaussians, target = gaussians.to("cpu"), target.cpu()
+    frozen, free = (
+        replace(gaussians, **{name: getattr(gaussians, name)[part] for name in NAMES})
+        for part in (slice(70), slice(70, None))
+    )
+    rates = LearningRates()
+    ours = CpuDescent(Relative(free), target, rates, LOSSES[loss], frozen)
+    theirs = AutogradDescent(Relative(free), target, rates.config(LOSSES[loss]), "cpu", frozen)
+    for factor in (1.0, 0.5):
+        ours.step(factor)
+        theirs.step(factor)
+    # One goes, one comes, and the frozen ones are still there.
+    keep = torch.arange(len(free)) != 3
+    added = replace(free, **{name: getattr(free, name)[3:4] for name in NAMES})
+    for descent in (ours, theirs):
+        descent.edit(keep, added)
+        descent.step(0.5)
+    appraisal = ours.appraise(Appraiser(target))
+    whole = {name: torch.cat([getattr(frozen, name), getattr(ours.gaussians(), name)]) for name in NAMES}
+    image = render(replace(gaussians, **whole))
+    torch.testing.assert_close(ours.image(), image, rtol=0, atol=2e-5)
+    torch.testing.assert_close(theirs.image().detach(), image, rtol=0, atol=2e-3)
+    assert len(appraisal.gaussians) == len(free)
+    errors = functional.avg_pool2d((image - target).square().sum(0, keepdim=True), appraisal.side)[0]
+    torch.testing.assert_close(appraisal.errors, errors, rtol=0, atol=2e-3)
+
+
+def test_fit_fills_what_frozen_gaussians_leave():
+    """One half of a picture is fitted, then the other beside it: the error is about that of one fit."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(3, 6, 8, generator=generator)
+    target = functional.interpolate(target[None], size=(48, 64), mode="bicubic").clamp(0, 1)[0]
+    start = INITIALIZERS["curvature"](target, 200, generator)
+    left = start.means[:, 0] < 32
+
+    def part(gaussians, mask):
+        return replace(gaussians, **{name: getattr(gaussians, name)[mask] for name in NAMES})
+
+    options = FitOptions(iterations=60)
+    whole = fit(target, start, options)
+    first = part(whole.gaussians, whole.gaussians.means[:, 0] < 32)
+    second = fit(target, part(start, ~left), options, frozen=first)
+    assert len(second.gaussians) == int((~left).sum())
+    assert second.history[0].psnr < second.history[-1].psnr - 3
+    assert second.history[-1].psnr > whole.history[-1].psnr - 2

@@ -15,7 +15,9 @@ from PIL import Image
 from processes import interrupt, interruptible, python, start, when
 
 from fastgs.cli import serving
+from fastgs.codec.symbol_models import LATEST, MODELS_OF_SYMBOLS
 from fastgs.gaussians import Gaussians
+from fastgs.io.checkpoints import CHECKPOINTS
 from fastgs.io.samples import Samples
 from fastgs.page import PagePicture, assemble, make_page, write_page
 from fastgs.page.bundle import bundle
@@ -118,15 +120,32 @@ def test_file_is_carried_as_it_is_where_the_page_can_decode(tmp_path, monkeypatc
     for path in assemble.VIEWER.iterdir():
         if path.suffix in (".js", ".css", ".html"):
             (folder / path.name).write_bytes(path.read_bytes())
-    (folder / "fgs.js").write_text("export function decode(bytes) {\n  return bytes;\n}\n", encoding="utf-8")
+    (folder / "reader.js").write_text("export function decode(bytes) {\n  return bytes;\n}\n", encoding="utf-8")
     monkeypatch.setattr(assemble, "VIEWER", folder)
     page = Page(make_page([PagePicture("a.fgs", picture.gaussians, file=b"FGS...")]))
     assert base64.b64decode(page.texts["gaussians-0"]) == b"FGS..."
     assert json.loads(page.texts["fastgs-items"])["items"][0]["kind"] == "fgs"
-    assert "start({ decode, inspect });" in page.texts["script"]
-    (folder / "fgs.js").unlink()
+    assert "start({ decode, inspect, setModel });" in page.texts["script"]
+    (folder / "reader.js").unlink()
     page = Page(make_page([PagePicture("a.fgs", picture.gaussians, file=b"FGS...")]))
     assert json.loads(page.texts["fastgs-items"])["items"][0]["kind"] == "arrays"
+
+
+def test_page_carries_the_weights_that_files_need(picture):
+    assert {key: f"{name}.safetensors" for key, name in MODELS_OF_SYMBOLS.items()} == assemble.WEIGHTS
+    weights = (CHECKPOINTS / assemble.WEIGHTS[LATEST]).read_bytes()
+    arrays = PagePicture("a", picture.gaussians)
+    file = PagePicture("a.fgs", picture.gaussians, file=b"FGS...")
+    for pictures, takes_files in (([arrays], True), ([file], True), ([arrays, file], False)):
+        page = Page(make_page(pictures, takes_files))
+        assert base64.b64decode(page.texts[f"weights-{LATEST}"]) == weights
+    assert "weights-" not in make_page([arrays], takes_files=False).split("<script>")[0]
+
+
+def test_missing_weights_are_told(picture, monkeypatch, tmp_path):
+    monkeypatch.setattr(assemble, "CHECKPOINTS", tmp_path)
+    with pytest.raises(ValueError, match=r"symbols\.safetensors: a part of the page cannot be read \(No such file"):
+        make_page([PagePicture("a", picture.gaussians)])
 
 
 def test_bundle_follows_its_rule(tmp_path):
@@ -209,7 +228,7 @@ def test_view_compares_with_originals(run_cli, tmp_path, photo_file, random_gaus
         (["missing.safetensors", "-o", "a.html"], 1, "missing.safetensors: no such file"),
         (["missing.png", "-o", "a.html"], 1, "missing.png: "),
         (["bad.fgs", "-o", "a.html"], 1, "bad.fgs: is damaged"),
-        (["new.fgs", "-o", "a.html"], 1, "new.fgs: is of version 9, and this fastgs reads up to version 2"),
+        (["new.fgs", "-o", "a.html"], 1, "new.fgs: is of version 9, and this fastgs reads up to version 3"),
         (["bad.safetensors", "-o", "a.html"], 1, "bad.safetensors: not a readable safetensors file"),
         (["waves.fgs", "-o", "a.txt"], 2, "argument -o/--output: expected a name that ends in .html, got a.txt"),
         (["waves.fgs", "-o", "nowhere/a.html"], 2, "argument -o/--output: nowhere: no such folder"),

@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 from processes import alive, children, python, start, wait_until
 
+from fastgs.codec.frame import Frame, write_frame
+from fastgs.codec.layer import encode_layers
+from fastgs.codec.symbols import Layer, Steps
 from fastgs.runtime import compiler_process
 from fastgs.runtime.division import Division, TakenError
 
@@ -134,7 +137,7 @@ def test_list_has_the_kernels_that_commands_need(tmp_path, photo):
     """With what the second process has compiled, a fit with all its parts and a drawing compile no more."""
     env = environment(tmp_path)
     reading, writing = os.pipe()
-    for work in ("fit", "draw"):
+    for work in ("fit", "draw learned"):
         folder = tmp_path / work
         folder.mkdir()
         result = python("-m", compiler_process.__name__, folder, "fastgs.cli.kernels", work, 3, env=env, stdin=reading)
@@ -143,7 +146,8 @@ def test_list_has_the_kernels_that_commands_need(tmp_path, photo):
     os.close(reading)
     os.close(writing)
     file = tmp_path / "photo.fgs"
-    assert python("-m", "fastgs", "encode", photo, "-k", 50, "--iterations", 1, "-o", file).returncode == 0
+    layers = [Layer(np.zeros((9, 8), np.int32), Steps(1, 0.2, 0.2, 0.1, 0.1))]
+    file.write_bytes(write_frame(Frame("fastgs", 24, 32, encode_layers(layers, (24, 32), model=1), symbols=1)))
     fit = ("predict", photo, "-k", 50, "--iterations", 60, "-o", tmp_path / "output")
     compiled = [python("-c", CODE, *words, env=env) for words in (fit, ("decode", file, "-o", tmp_path / "drawn.png"))]
     assert [each.returncode for each in compiled] == [0, 0], compiled[0].stderr

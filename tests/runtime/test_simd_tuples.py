@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastgs.runtime.simd import LANES, load, splat
+from fastgs.runtime.simd import LANES, load, load_wide, splat
 from fastgs.runtime.simd_tuples import (
+    add_loaded,
     dot,
     fma_each,
     horizontal_sum_each,
+    leak_each,
     load_each,
     read_row,
     splat_each,
+    splat_each_like,
     store_each,
     transpose,
     write_each,
@@ -112,3 +115,23 @@ def test_write_each_takes_any_step():
     out = np.zeros(8, np.float32)
     kernel(np.arange(2 * LANES, dtype=np.float32), out)
     np.testing.assert_array_equal(out, [0, 28, 0, 0, 92, 0, 0, 0])
+
+
+@COUNTS
+def test_tuples_of_sixteen_lanes_are_spread_added_leaked_and_stored(count):
+    like = (np.float32(0),) * count
+
+    @njit
+    def kernel(source, numbers, slope, target):
+        vectors = splat_each_like(load_wide(source, 0), read_row(numbers, 1, like))
+        store_each(target, 2, STEP, leak_each(add_loaded(source, 3, STEP, vectors), slope))
+
+    source, numbers = random_array((count + 1) * STEP), random_array(2, count, seed=1)
+    numbers[1] -= 1
+    target = np.zeros((count + 1) * STEP, np.float32)
+    kernel(source, numbers, np.float32(0.25), target)
+    sums = source.reshape(-1, STEP)[:count, 3 : 3 + 2 * LANES] + numbers[1][:, None]
+    wanted = np.zeros((count, STEP), np.float32)
+    wanted[:, 2 : 2 + 2 * LANES] = np.where(sums > 0, sums, sums / 4)[:, : STEP - 2]
+    found = target.reshape(-1, STEP)[:count]
+    np.testing.assert_allclose(found[:, 2 : 2 + 2 * LANES], wanted[:, 2 : 2 + 2 * LANES], rtol=1e-6)

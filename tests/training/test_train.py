@@ -167,8 +167,9 @@ def test_overlays_for_many_gpus_run_distributed(name, position, images, tmp_path
 
 
 def test_every_configuration_is_tested():
-    """Those of autoencoders, zooming and wandb have test files of their own."""
-    runs = {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith(("autoencoder_", "zoom_"))}
+    """Those of autoencoders, zooming, restoration, symbols and wandb have test files of their own."""
+    others = ("autoencoder_", "zoom_", "restoration", "symbols")
+    runs = {path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith(others)}
     assert runs == {"position", "attribute", "finetune", "base_position", "base_attribute"}
     assert {path.stem for path in OVERLAYS.glob("*.yaml")} == {"ema", "smoke", "gpus8", "nodes", "wandb"}
 

@@ -6,10 +6,12 @@ import numpy as np
 
 from fastgs.codec.channels import Channels
 from fastgs.codec.frame import MAGIC, VERSION, Frame, read_frame, write_frame
-from fastgs.codec.layer import encode_layers
+from fastgs.codec.layer import decode_layers, encode_layers
+from fastgs.codec.symbol_models import LATEST
 from fastgs.codec.symbols import Layer, Steps
 
 KINDS = (Channels(3), Channels(1), Channels(2, alpha=True), Channels(4, alpha=True), Channels(5), Channels(2))
+LEARNED = len(KINDS)  # kind of the files of RGB that are coded by the learned model
 CANVASES = ((60, 90), (1, 1), (1, 65535), (321, 481), (2, 3), (1080, 1920))
 
 
@@ -46,10 +48,13 @@ def make_layer(
     return Layer(symbols, steps, matrix)
 
 
-def make_file(seed: int, most: int = 120) -> bytes:
-    """Make a file of any kind, of 0 to 4 layers."""
+def make_file(seed: int, most: int = 120, kind: int | None = None) -> bytes:
+    """Make a file of any kind, by default one that follows from the seed, of 0 to 4 layers."""
     rng = np.random.default_rng(seed)
-    channels = KINDS[seed % len(KINDS)] if seed % 29 else Channels(32)
+    if kind is None:
+        kind = seed % (len(KINDS) + 1)
+    symbols = LATEST if kind == LEARNED else None
+    channels = Channels(3) if symbols else KINDS[kind] if seed % 29 else Channels(32)
     canvas = CANVASES[int(rng.integers(len(CANVASES)))] if seed % 3 else CANVASES[0]
     mixing = bool(rng.integers(2))
     steps, layers = make_steps(channels, rng), []
@@ -57,7 +62,16 @@ def make_file(seed: int, most: int = 120) -> bytes:
         if rng.random() < 0.3:
             steps = replace(make_steps(channels, rng), position=steps.position)
         layers.append(make_layer(channels, int(rng.integers(0, most)), canvas, steps, mixing, rng))
-    return write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, channels), channels=channels))
+    payloads = encode_layers(layers, canvas, channels, symbols)
+    return write_frame(Frame("fastgs", *canvas, payloads, channels=channels, symbols=symbols))
+
+
+def to_learned(data: bytes) -> bytes:
+    """Return a file of RGB with its symbols coded by the learned model."""
+    frame = read_frame(data)
+    canvas = frame.height, frame.width
+    layers = decode_layers(frame.layers, canvas, model=frame.symbols)
+    return write_frame(Frame("fastgs", *canvas, encode_layers(layers, canvas, model=LATEST), symbols=LATEST))
 
 
 def mutate(data: bytes, rng: np.random.Generator, start: int = 0) -> bytes:
@@ -96,5 +110,5 @@ def damage(data: bytes, kind: int, rng: np.random.Generator) -> bytes:
     ]
     if kind == 4:
         layers.insert(0, rng.bytes(int(rng.integers(0, 300))))
-    sides = (frame.height, frame.width) if kind > 5 else rng.choice([1, 60, 65535], 2).tolist()
-    return write_frame(Frame(frame.scheme, *sides, layers, channels=frame.channels))
+    height, width = (frame.height, frame.width) if kind > 5 else rng.choice([1, 60, 65535], 2).tolist()
+    return write_frame(replace(frame, height=height, width=width, layers=layers))

@@ -5,7 +5,7 @@ import { readBaseline } from "../../viewer/codec/baselines.js";
 import { readFrame } from "../../viewer/codec/container.js";
 import { decodeCutLayers } from "../../viewer/codec/cut-layer.js";
 import { decodeLayers } from "../../viewer/codec/layer.js";
-import { FgsError, decode, inspect } from "../../viewer/fgs.js";
+import { FgsError, decode, inspect, loadModels } from "../../viewer/fgs.js";
 import { renderColors, renderPixels } from "../../viewer/render-cpu.js";
 
 function encode(array) {
@@ -44,6 +44,7 @@ function read({ bytes, partial = false, layers, facts = false, symbols = false, 
   return result;
 }
 
+await loadModels();
 for await (const line of createInterface({ input: process.stdin })) {
   let result;
   try {

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drawing import PLACE, compare_screen, over_checkerboard, psnr, render
+from made_files import to_learned
 
 import fastgs
 from fastgs.codec import decode
@@ -315,7 +316,7 @@ def test_damaged_file_says_so(browser, random_gaussians, tmp_path, monkeypatch):
         "export function decode(bytes) {\n  const error = new Error(`The file is damaged (${bytes.length} bytes).`);\n"
         '  error.name = "FgsError";\n  throw error;\n}\nexport const inspect = decode;\n'
     )
-    (folder / "fgs.js").write_text(source, encoding="utf-8")
+    (folder / "reader.js").write_text(source, encoding="utf-8")
     monkeypatch.setattr(assemble, "VIEWER", folder)
     path = write(tmp_path, random_gaussians(4), file=b"FGS")
     browser.open(path.as_uri())
@@ -332,9 +333,10 @@ window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable:
 """
 
 
-def test_dropped_file_is_opened(browser, random_gaussians, tmp_path):
+@pytest.mark.parametrize("convert", [bytes, to_learned], ids=["version 1", "version 3"])
+def test_dropped_file_is_opened(browser, random_gaussians, tmp_path, convert):
     browser.open_page(write(tmp_path, random_gaussians(40)))
-    data = (Path(__file__).parents[1] / "golden" / "vector.fgs").read_bytes()
+    data = convert((Path(__file__).parents[1] / "golden" / "vector.fgs").read_bytes())
     # A damaged one is refused in a sentence, with its name as text.
     damaged = "<b>damaged.fgs"
     browser.run(DROP, damaged, base64.b64encode(data[:-3] + b"abc").decode())

@@ -3,22 +3,32 @@
 import json
 import math
 import re
+import shutil
+import subprocess
+import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from made_files import KINDS, damage, make_file
+from made_files import KINDS, LEARNED, damage, make_file, to_learned
 from node_reader import VIEWER, find_reason_to_skip, read_array, read_files, run_node
+from processes import PATIENCE
 
 import fastgs
 from fastgs.codec import SCHEMES, FormatError, decode, encode, read_frame
 from fastgs.codec.cut_layer import decode_cut_layers
 from fastgs.codec.frame import write_frame
 from fastgs.codec.layer import decode_layers
+from fastgs.codec.symbol_models import LATEST
 from fastgs.fitting.covariance import covariances
 from fastgs.gaussians import Gaussians
+from fastgs.io.checkpoints import CHECKPOINTS
 from fastgs.io.samples import Samples
+from fastgs.page import PagePicture, make_page
+from fastgs.page.assemble import WEIGHTS
+from fastgs.page.bundle import bundle
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.fgs"))
 NAMES = ("means", "scales", "rotations", "colors")
@@ -36,9 +46,9 @@ def assert_same_symbols(data: bytes, result: dict) -> None:
         return
     canvas = (frame.height, frame.width)
     if frame.whole:
-        layers = decode_layers(frame.layers, canvas, frame.channels)
+        layers = decode_layers(frame.layers, canvas, frame.channels, frame.symbols)
     else:
-        layers, has_color = decode_cut_layers(frame.layers, frame.cut, canvas, frame.channels)
+        layers, has_color = decode_cut_layers(frame.layers, frame.cut, canvas, frame.channels, frame.symbols)
         assert np.array_equal(read_array(result["hasColor"], np.bool_, *has_color.shape), has_color)
     assert len(layers) == len(result["layers"])
     for layer, read in zip(layers, result["layers"], strict=True):
@@ -82,6 +92,7 @@ def assert_same_facts(data: bytes, facts: dict) -> None:
     """Check the facts about a file, and where its bits go."""
     frame, bits = read_frame(data), SCHEMES[read_frame(data).scheme].bit_breakdown(read_frame(data))
     assert (facts["scheme"], facts["bytes"], sum(facts["bits"].values())) == (frame.scheme, len(data), 8 * len(data))
+    assert facts["symbols"] == frame.symbols
     assert facts["layerBytes"] == [len(layer) for layer in frame.layers] and facts["version"] == data[3]
     assert facts["bpp"] == 8 * len(data) / (frame.width * frame.height)
     # A file without layers takes no bits for attributes. Sums of logarithms may round to the next bit.
@@ -150,6 +161,7 @@ def fitted(photo) -> dict[str, bytes]:
     files = {
         name: encode(image, alpha=alpha, num_gaussians=60, iterations=5).data for name, (image, alpha) in images.items()
     }
+    files["learned"] = to_learned(files["rgb"])
     return files | {name: encode(photo, scheme=name, num_gaussians=40, iterations=8).data for name in BASELINES}
 
 
@@ -160,7 +172,7 @@ def test_golden_files_are_read_as_in_python():
 
 @needs_node
 def test_small_files_of_every_kind_are_read_as_in_python():
-    assert_read_alike([make_file(seed, most=20) for seed in range(len(KINDS))])
+    assert_read_alike([make_file(seed, most=20) for seed in range(len(KINDS) + 1)])
 
 
 @needs_node
@@ -176,8 +188,23 @@ def test_many_files_are_read_as_in_python():
 
 
 @needs_node
+def test_files_of_the_learned_model_are_read_as_in_python():
+    """Layers without Gaussians, or of a few, and hundreds within a pixel are among them."""
+    files = [make_file(seed, most, LEARNED) for most in (2, 40, 300) for seed in range(0, 16, 4)]
+    assert {data[3] for data in files} == {3}
+    assert_read_alike(files)
+
+
+@needs_node
+@pytest.mark.slow
+def test_many_files_of_the_learned_model_are_read_as_in_python():
+    assert_read_alike([make_file(seed, 300, LEARNED) for seed in range(60)])
+
+
+@needs_node
 def test_beginnings_of_files_are_read_as_in_python():
     files = [path.read_bytes() for path in GOLDEN if path.stem in ("vector", "rgba", "channels", "gaussianimage")]
+    files += [make_file(seed, 60, LEARNED) for seed in (3, 9)]
     cuts = [data[:length] for data in files for length in range(0, len(data) + 1, max(1, len(data) // 30))]
     results = read_files([{"bytes": data, "partial": True, "symbols": True} for data in cuts])
     coarse = begun = 0
@@ -194,8 +221,9 @@ def test_beginnings_of_files_are_read_as_in_python():
 
 
 @needs_node
-def test_first_layers_are_read_as_if_the_others_were_cut_off():
-    data = (Path(__file__).parents[1] / "golden" / "vector.fgs").read_bytes()
+@pytest.mark.parametrize("convert", [bytes, to_learned], ids=["version 1", "version 3"])
+def test_first_layers_are_read_as_if_the_others_were_cut_off(convert):
+    data = convert((Path(__file__).parents[1] / "golden" / "vector.fgs").read_bytes())
     frame = read_frame(data)
     whole, *some = read_files([{"bytes": data, "layers": layers} for layers in (3, 1, 2)])
     assert whole["whole"] and [each["numLayers"] for each in some] == [1, 2]
@@ -208,7 +236,7 @@ def test_first_layers_are_read_as_if_the_others_were_cut_off():
 @needs_node
 @pytest.mark.slow
 def test_damaged_files_are_refused_or_read_as_in_python(fitted):
-    files = [*(make_file(seed, most=60) for seed in range(24)), *(path.read_bytes() for path in GOLDEN)]
+    files = [*(make_file(seed, most=60) for seed in range(28)), *(path.read_bytes() for path in GOLDEN)]
     files += [fitted[name] for name in BASELINES]
     rng = np.random.default_rng(0)
     damaged = [(damage(files[each % len(files)], each % 8, rng), bool(each // 8 % 2)) for each in range(2000)]
@@ -227,13 +255,20 @@ def test_damaged_files_are_refused_or_read_as_in_python(fitted):
     assert read > 200
 
 
+def add_checksum(header: bytes) -> bytes:
+    """Return a header with its checksum."""
+    return header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little")
+
+
 @needs_node
 def test_messages_say_what_is_wrong():
     data = (Path(__file__).parents[1] / "golden" / "vector.fgs").read_bytes()
     header = write_frame(read_frame(data))[:3]
     messages = {
         "not a .fgs file": b"\x89PNG" + data[4:],
-        "version 3.*update fastgs-viewer": header + b"\x03" + data[4:],
+        "version 4.*update fastgs-viewer": header + b"\x04" + data[4:],
+        "model 9 of symbols.*update fastgs-viewer": add_checksum(header + bytes([3, 0, 4, 9, 64, 48, 0])),
+        "header makes no sense": add_checksum(header + bytes([3, 0, 4, 0, 64, 48, 0])),
         "cut short": data[:-1],
         "follow its end": data + b"?",
         "checksum of its header": data[:5] + bytes([data[5] ^ 1]) + data[6:],
@@ -270,6 +305,31 @@ def test_package_has_the_version_and_the_licence_of_the_project():
     assert (VIEWER / "LICENSE").read_bytes() == (root / "LICENSE").read_bytes()
 
 
+@pytest.mark.skipif(shutil.which("npm") is None or bool(find_reason_to_skip()), reason="npm is not installed")
+@pytest.mark.slow
+def test_npm_package_reads_files_of_the_learned_model(tmp_path):
+    shutil.copytree(VIEWER, tmp_path / "viewer", ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copytree(CHECKPOINTS, tmp_path / "checkpoints", ignore=shutil.ignore_patterns("[!s]*"))
+    command = [str(shutil.which("npm")), "pack", "--offline", "--cache", str(tmp_path / "cache")]
+    subprocess.run(command, cwd=tmp_path / "viewer", check=True, capture_output=True, timeout=PATIENCE)
+    (archive,) = (tmp_path / "viewer").glob("*.tgz")
+    assert not (tmp_path / "viewer" / WEIGHTS[LATEST]).exists()
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path / "node_modules", filter="data")
+    (tmp_path / "node_modules" / "package").rename(tmp_path / "node_modules" / "fastgs-viewer")
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "photo.fgs").write_bytes(make_file(1, 40, LEARNED))
+    (tmp_path / "read.mjs").write_text(
+        'import { readFileSync } from "node:fs";\n'
+        'import { decode, loadModels } from "fastgs-viewer";\n'
+        "await loadModels();\n"
+        'console.log(decode(readFileSync("photo.fgs")).numGaussians);\n',
+        encoding="utf-8",
+    )
+    done = run_node("read.mjs", cwd=tmp_path)
+    assert int(done.stdout) == len(decode((tmp_path / "photo.fgs").read_bytes()))
+
+
 def test_files_of_the_viewer_are_installed_with_the_package():
     """Every module that the viewer imports matches a pattern of package-data."""
     patterns = ("*.js", "*.css", "*.html", "*.json", "*.md", "*.d.ts", "codec/*.js")
@@ -277,3 +337,27 @@ def test_files_of_the_viewer_are_installed_with_the_package():
     assert f'"fastgs.viewer" = {json.dumps(list(patterns))}' in project
     modules = [path for path in VIEWER.rglob("*.js") if not {"test", "node_modules"} & set(path.parts)]
     assert modules and all(path.parent in (VIEWER, VIEWER / "codec") for path in modules)
+
+
+@needs_node
+def test_pages_read_files_of_the_learned_model_with_the_weights_that_they_carry(tmp_path):
+    """The parts of a page that need no browser run in a script of Node, with the elements of the page by their ids."""
+    data = make_file(3, 40, LEARNED)
+    page = make_page([PagePicture("a.fgs", decode(data).arrays(), file=data)])
+    elements = re.findall(r'<script type="application/octet-stream;base64" id="([\w-]+)">([^<]*)<', page)
+    assert [name for name, _ in elements] == [f"weights-{LATEST}", "gaussians-0"]
+    entry = (
+        'import { readGaussians, readWeights } from "./data.js";\n'
+        'import { decode, setModel } from "./reader.js";\n'
+        "for (const [number, weights] of readWeights()) setModel(number, weights);\n"
+        'console.log(readGaussians({ kind: "fgs", layerCounts: [] }, 0, decode).numGaussians);\n'
+    )
+    document = (
+        f"const elements = {json.dumps([{'id': name, 'textContent': text} for name, text in elements])};\n"
+        "globalThis.document = {\n"
+        "  getElementById: (id) => elements.find((element) => element.id === id),\n"
+        '  querySelectorAll: () => elements.filter((element) => element.id.startsWith("weights-")),\n'
+        "};\n"
+    )
+    (tmp_path / "page.cjs").write_text(document + bundle(entry, VIEWER), encoding="utf-8")
+    assert int(run_node(tmp_path / "page.cjs").stdout) == len(decode(data))

@@ -6,7 +6,7 @@
  * and then the colours of those that have one, as if there were no other Gaussians.
  */
 
-import { readColumns } from "./columns.js";
+import { readColumns, readModel } from "./columns.js";
 import { FRACTION, findMeans, weightedLevels } from "./contexts.js";
 import { leastOf } from "./numbers.js";
 import { Table } from "./tables.js";
@@ -18,6 +18,56 @@ const CONTEXTS = 4;
 const ODDS_BITS = 5;
 const ZERO = 512; // weight of the flag 0, where that of 1 is the least value of one of the half octaves from FIRST on
 const FIRST = 2;
+
+/**
+ * Reader of the columns behind x and y, of one layer after the other.
+ *
+ * @typedef {object} Attributes
+ * @property {(decoder: import("./range-decoder.js").RangeDecoder) => void} readParameters Function that reads the
+ *   parameters of the next layer; it throws FgsError if no encoder writes such bytes, as the next one does.
+ * @property {(
+ *   decoder: import("./range-decoder.js").RangeDecoder,
+ *   x: Int32Array,
+ *   y: Int32Array,
+ *   steps: import("./layer.js").Steps,
+ *   known?: Uint8Array[] | null,
+ * ) => {columns: ArrayLike<number>[], bits: number[]}} read Function that reads the columns of a layer, given its
+ *   coordinates (N,) in the order of the curve. It returns 3 + C columns (N,), and the bits of each. For a decoder of a
+ *   cut stream, it fills in 1 for the symbols that were read in 3 + C arrays (N,); others are as predicted.
+ */
+
+/**
+ * Reader by models that are fitted to each column of each layer.
+ *
+ * @implements {Attributes}
+ */
+export class FittedAttributes {
+  /**
+   * @param {import("./channels.js").Channels} channels
+   * @param {import("./columns.js").Model[]} models Models of the 3 + C columns before the first layer.
+   */
+  constructor(channels, models) {
+    this.channels = channels;
+    this.models = models;
+  }
+
+  /** @param {import("./range-decoder.js").RangeDecoder} decoder */
+  readParameters(decoder) {
+    this.models = this.models.map((model) => readModel(decoder, model));
+  }
+
+  /**
+   * @param {import("./range-decoder.js").RangeDecoder} decoder
+   * @param {Int32Array} x
+   * @param {Int32Array} y
+   * @param {import("./layer.js").Steps} steps
+   * @param {Uint8Array[] | null} known
+   * @returns {{columns: Int32Array[], bits: number[]}}
+   */
+  read(decoder, x, y, steps, known = null) {
+    return readAttributes(decoder, x, y, steps.position, this.channels, this.models, known);
+  }
+}
 
 /**
  * Read the columns of a layer.
@@ -33,7 +83,7 @@ const FIRST = 2;
  *   for alpha.
  * @throws {FgsError} No encoder writes such bytes.
  */
-export function readAttributes(decoder, x, y, position, channels, models, known = null) {
+function readAttributes(decoder, x, y, position, channels, models, known = null) {
   const count = x.length;
   const levels = weightedLevels(x, y, position);
   if (!channels.alpha) return readColumns(decoder, count, levels, models, false, known);

@@ -2,9 +2,11 @@
 /** Container of every scheme: the kind of file, its canvas, and layers with checksums (FORMAT.md of fastgs.codec). */
 
 import { FgsError, damaged } from "./error.js";
+import { MODELS } from "./models.js";
 
-export const VERSION = 3; // of files with restoration; others are of version 1 if they are of RGB, and else of version 2
+export const VERSION = 3; // of RGB with restoration or learned probabilities; other RGB is of version 1, the rest of 2
 const RESTORED = 2; // flag of version 3: an entry of restoration follows
+const LEARNED = 4; // flag of version 3: the number of a model of symbols follows
 const RESTORATION_BYTES = 4; // the number of the network, and three gains
 export const MAX_SIDE = 65535;
 export const MAX_LAYERS = 32;
@@ -28,6 +30,7 @@ const SCHEMES = ["fastgs", "gaussianimage", "gaussianimage-plus"];
  * @property {number} width Width of the canvas in pixels.
  * @property {number} height Height of the canvas in pixels.
  * @property {import("./channels.js").Channels} channels Channels of the image.
+ * @property {number} symbols Number of the learned model of symbols; 0 without one.
  * @property {Uint8Array[]} layers Payloads, the most important first.
  * @property {number} count Number of layers that the header tells.
  * @property {boolean} whole False if layers are missing.
@@ -80,6 +83,16 @@ export class Reader {
 }
 
 /**
+ * Tell whether a file needs the weights of a learned model; of bytes that are no file, anything.
+ *
+ * @param {Uint8Array} data Whole file, or its beginning.
+ * @returns {boolean}
+ */
+export function isLearned(data) {
+  return data[MAGIC.length] === VERSION && (data[MAGIC.length + 2] & LEARNED) !== 0;
+}
+
+/**
  * Read the parts of a file.
  *
  * @param {Uint8Array} data Whole file.
@@ -100,7 +113,8 @@ export function readFrame(data, partial) {
   const kind = version === 2 ? file.take(1)[0] : 3;
   const flags = version === 3 ? file.take(1)[0] : 0;
   // What a network adds to the image is left out here: images are those of the Gaussians.
-  const model = flags === RESTORED ? file.take(RESTORATION_BYTES)[0] : 0;
+  const network = flags & RESTORED ? file.take(RESTORATION_BYTES)[0] : 1;
+  const symbols = flags & LEARNED ? file.take(1)[0] : 0;
   const width = file.varint();
   const height = file.varint();
   const count = file.varint();
@@ -109,9 +123,17 @@ export function readFrame(data, partial) {
     throw new FgsError(`The file is of a scheme of another package (code ${code}), which this reader does not know.`);
   }
   const isCanvas = Math.min(width, height) >= 1 && Math.max(width, height) <= MAX_SIDE;
-  const isEntry = version < 3 || model > 0;
-  if (version < 1 || code >= SCHEMES.length || !isCanvas || !isEntry) throw damaged("its header makes no sense");
+  if (version < 1 || code >= SCHEMES.length || !isCanvas) throw damaged("its header makes no sense");
   const channels = readChannels(kind, version);
+  const areFlags = flags > 0 && flags <= RESTORED + LEARNED && !(flags & 1);
+  if ((version === 3) !== areFlags || !network) throw damaged("its header makes no sense");
+  if (flags & LEARNED && (!symbols || code !== SCHEMES.indexOf("fastgs"))) throw damaged("its header makes no sense");
+  if (symbols && !MODELS.has(symbols)) {
+    const known = [...MODELS.keys()].join(", ");
+    throw new FgsError(
+      `The file is coded by model ${symbols} of symbols, and this reader knows ${known}; update fastgs-viewer.`,
+    );
+  }
   if (count > MAX_LAYERS) throw damaged(`${count} layers`);
   const layers = [];
   /** @type {Uint8Array} */
@@ -132,7 +154,7 @@ export function readFrame(data, partial) {
   }
   const whole = layers.length === count;
   if (whole && file.place < data.length) throw damaged(`${data.length - file.place} bytes follow its end`);
-  return { version, scheme: SCHEMES[code], width, height, channels, layers, count, whole, cut };
+  return { version, scheme: SCHEMES[code], width, height, channels, symbols, layers, count, whole, cut };
 }
 
 /**

@@ -1,10 +1,9 @@
 // @ts-check
 /** Layers of a file that was cut: those that are whole, and as much of the next as its first bytes tell. */
 
-import { readAttributes } from "./attributes.js";
 import { readColumns, readModel } from "./columns.js";
 import { plainLevels } from "./contexts.js";
-import { findProblem, mostGaussians, readHeader, readLayers, readPositions } from "./layer.js";
+import { areInRange, findProblem, mostGaussians, readHeader, readLayers, readPositions } from "./layer.js";
 import { EndOfPrefixError, PrefixDecoder } from "./prefix.js";
 
 const COLOR = 3; // first column of colours among those behind x and y
@@ -20,8 +19,8 @@ const COLOR = 3; // first column of colours among those behind x and y
  * @throws {FgsError} No encoder writes such bytes.
  */
 export function decodeCutLayers(frame) {
-  const { layers, models } = readLayers(frame);
-  const last = readPrefix(frame, layers, models);
+  const { layers, state } = readLayers(frame);
+  const last = readPrefix(frame, layers, state);
   const before = layers.reduce((sum, layer) => sum + layer.count, 0);
   const hasColor = new Uint8Array(before + (last ? last.layer.count : 0)).fill(1, 0, before);
   if (!last) return { layers, hasColor };
@@ -36,11 +35,11 @@ export function decodeCutLayers(frame) {
  *
  * @param {import("./container.js").Frame} frame
  * @param {import("./layer.js").Layer[]} before Layers before it.
- * @param {import("./columns.js").Model[]} modelsBefore
+ * @param {import("./layer.js").State} state
  * @returns {{layer: import("./layer.js").Layer, hasColor: Uint8Array} | null} The Gaussians, and 1 for each whose colour
  *   was read.
  */
-function readPrefix(frame, before, modelsBefore) {
+function readPrefix(frame, before, state) {
   const { channels, cut } = frame;
   const decoder = new PrefixDecoder(cut);
   try {
@@ -48,12 +47,15 @@ function readPrefix(frame, before, modelsBefore) {
     // Positions alone take more bytes. So few bytes cause little work here, too.
     if (count > mostGaussians(channels, cut.length)) return null;
     const { steps, mixing } = readHeader(decoder, channels, before);
-    const models = modelsBefore.map((model) => readModel(decoder, model));
-    const gaps = readColumns(decoder, count, plainLevels(count), models.slice(0, 1));
+    const model = readModel(decoder, state.gaps);
+    state.attributes.readParameters(decoder);
+    const gaps = readColumns(decoder, count, plainLevels(count), [model]);
     if (decoder.ended) return null;
     const [x, y] = readPositions(decoder, gaps.columns[0], frame, steps);
-    const known = models.slice(1).map(() => new Uint8Array(count));
-    const { columns } = readAttributes(decoder, x, y, steps.position, channels, models.slice(1), known);
+    const known = Array.from({ length: COLOR + channels.count }, () => new Uint8Array(count));
+    const read = state.attributes.read(decoder, x, y, steps, known);
+    if (!areInRange(read.columns)) return null;
+    const columns = read.columns.map((values) => Int32Array.from(values));
     const layer = { count, columns: [x, y, ...columns], steps, mixing, bits: {} };
     // What is predicted can be out of range where what is read is at the limit.
     return findProblem(layer, channels) ? null : { layer, hasColor: known[COLOR] };

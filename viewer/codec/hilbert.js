@@ -15,6 +15,30 @@ export function orderFor(columns, rows) {
 }
 
 /**
+ * Return the distance of a cell along the curve.
+ *
+ * @param {number} x Column of the cell, from 0 to `2 ** order - 1`.
+ * @param {number} y Row of the cell, in the same range.
+ * @param {number} order Order of the curve, at most 24.
+ * @returns {number}
+ */
+export function index(x, y, order) {
+  const last = (1 << order) - 1;
+  let distance = 0;
+  for (let bit = order - 1; bit >= 0; bit--) {
+    const isRight = (x >> bit) & 1;
+    const isLower = (y >> bit) & 1;
+    distance = distance * 4 + ((3 * isRight) ^ isLower);
+    // The curve is turned within the quadrants of the upper half; here the positions in them are turned instead.
+    const flip = isRight & ~isLower & 1 ? last : 0;
+    x ^= flip;
+    y ^= flip;
+    if (!isLower) [x, y] = [y, x];
+  }
+  return distance;
+}
+
+/**
  * Return the columns and rows of cells at given distances along the curve.
  *
  * @param {Float64Array} distances (N,) integers from 0 to `4 ** order - 1`.

@@ -1,12 +1,13 @@
 // @ts-check
 /** Layers of the scheme "fastgs" out of their payloads. */
 
-import { readAttributes } from "./attributes.js";
+import { FittedAttributes } from "./attributes.js";
 import { areMixed, listAttributes } from "./channels.js";
 import { BY_DENSITY, BY_SPREAD, makeModel, readColumns, readModel } from "./columns.js";
 import { plainLevels } from "./contexts.js";
 import { damaged } from "./error.js";
 import * as hilbert from "./hilbert.js";
+import { LearnedAttributes } from "./learned.js";
 import { fromHalf, leastOf, powerOfTwo, restLength } from "./numbers.js";
 import { RangeDecoder } from "./range-decoder.js";
 
@@ -62,6 +63,14 @@ const WITH_ALPHA = [
  */
 
 /**
+ * What a layer refers to, besides the layers before it.
+ *
+ * @typedef {object} State
+ * @property {import("./columns.js").Model} gaps Model of the gaps of the layer before.
+ * @property {import("./attributes.js").Attributes} attributes Reader of the columns behind x and y.
+ */
+
+/**
  * Read all layers of a file.
  *
  * @param {import("./container.js").Frame} frame
@@ -74,23 +83,21 @@ export function decodeLayers(frame, counts = false) {
 }
 
 /**
- * Read all layers of a file that are whole, and the models of the last one.
+ * Read all layers of a file that are whole.
  *
  * @param {import("./container.js").Frame} frame
  * @param {boolean} counts True to count bits.
- * @returns {{layers: Layer[], models: import("./columns.js").Model[]}}
+ * @returns {{layers: Layer[], state: State}} The layers, and what the next one refers to.
  * @throws {FgsError} No encoder writes such bytes.
  */
 export function readLayers(frame, counts = false) {
   /** @type {Layer[]} */
   const layers = [];
-  let models = makeInitialModels(frame.channels);
+  const state = { gaps: GAPS, attributes: makeAttributes(frame) };
   for (const data of frame.layers) {
-    const read = readLayer(new RangeDecoder(data, counts), data.length, frame, layers, models);
-    layers.push(read.layer);
-    models = read.models;
+    layers.push(readLayer(new RangeDecoder(data, counts), data.length, frame, layers, state));
   }
-  return { layers, models };
+  return { layers, state };
 }
 
 /**
@@ -119,49 +126,65 @@ export function listUnits(steps, channels) {
 }
 
 /**
- * Return the models before the first layer, of the gaps and of the columns behind x and y.
+ * Return the reader of the columns behind x and y of all layers of a file.
  *
- * @param {import("./channels.js").Channels} channels
- * @returns {import("./columns.js").Model[]}
+ * @param {import("./container.js").Frame} frame
+ * @returns {import("./attributes.js").Attributes}
  */
-function makeInitialModels(channels) {
-  if (areMixed(channels)) return [GAPS, ...SHAPES, ...new Array(channels.count).fill(CHANNEL)];
-  return [GAPS, ...SHAPES, ...(channels.alpha ? WITH_ALPHA : COLORS).slice(0, channels.count)];
+function makeAttributes({ width, height, channels, symbols }) {
+  if (symbols) return new LearnedAttributes(width, height, symbols);
+  if (areMixed(channels)) {
+    return new FittedAttributes(channels, [...SHAPES, ...new Array(channels.count).fill(CHANNEL)]);
+  }
+  return new FittedAttributes(channels, [
+    ...SHAPES,
+    ...(channels.alpha ? WITH_ALPHA : COLORS).slice(0, channels.count),
+  ]);
 }
 
 /**
- * Read a layer and its models.
+ * Read a layer.
  *
  * @param {RangeDecoder} decoder
  * @param {number} size Bytes of the payload.
  * @param {import("./container.js").Frame} frame
  * @param {Layer[]} before Layers before it.
- * @param {import("./columns.js").Model[]} modelsBefore
- * @returns {{layer: Layer, models: import("./columns.js").Model[]}}
+ * @param {State} state
+ * @returns {Layer}
  */
-function readLayer(decoder, size, frame, before, modelsBefore) {
+function readLayer(decoder, size, frame, before, state) {
   const { channels } = frame;
   const count = decoder.number();
   if (count > mostGaussians(channels, size)) throw damaged(`${count} Gaussians in ${size} bytes`);
   const { steps, mixing } = readHeader(decoder, channels, before);
-  const models = modelsBefore.map((model) => readModel(decoder, model));
+  state.gaps = readModel(decoder, state.gaps);
+  state.attributes.readParameters(decoder);
   const begin = decoder.bits;
-  const gaps = readColumns(decoder, count, plainLevels(count), models.slice(0, 1)).columns[0];
+  const gaps = readColumns(decoder, count, plainLevels(count), [state.gaps]).columns[0];
   const [x, y] = readPositions(decoder, gaps, frame, steps);
   /** @type {Record<string, number>} */
   const bits = { header: 0, positions: decoder.bits - begin };
-  const read = readAttributes(decoder, x, y, steps.position, channels, models.slice(1));
+  const read = state.attributes.read(decoder, x, y, steps);
   ["area", "shape", "shape", ...listAttributes(channels)].forEach((name, column) => {
     bits[name] = (bits[name] ?? 0) + read.bits[column];
   });
   bits.header = Object.values(bits).reduce((rest, each) => rest - each, 8 * size);
-  const layer = { count, columns: [x, y, ...read.columns], steps, mixing, bits };
-  if (read.columns.some((values) => values.some((symbol) => Math.abs(symbol) > MAX_SYMBOL))) {
-    throw damaged("a symbol is out of range");
-  }
+  if (!areInRange(read.columns)) throw damaged("a symbol is out of range");
+  const columns = read.columns.map((values) => Int32Array.from(values));
+  const layer = { count, columns: [x, y, ...columns], steps, mixing, bits };
   const problem = findProblem(layer, channels);
   if (problem) throw damaged(problem);
-  return { layer, models };
+  return layer;
+}
+
+/**
+ * Tell whether all symbols behind x and y are in the range of the format.
+ *
+ * @param {ArrayLike<number>[]} columns
+ * @returns {boolean}
+ */
+export function areInRange(columns) {
+  return columns.every((values) => Array.prototype.every.call(values, (symbol) => Math.abs(symbol) <= MAX_SYMBOL));
 }
 
 /**

@@ -35,7 +35,7 @@ export class PrefixDecoder extends RangeDecoder {
    * Return a symbol of a table; null if it is not settled, as all are from then on.
    *
    * @override
-   * @param {import("./tables.js").Table} table
+   * @param {import("./tables.js").Distribution} table
    * @returns {number | null}
    */
   available(table) {
@@ -47,7 +47,7 @@ export class PrefixDecoder extends RangeDecoder {
 
   /**
    * @override
-   * @param {import("./tables.js").Table} table
+   * @param {import("./tables.js").Distribution} table
    * @returns {number}
    */
   symbol(table) {

@@ -52,31 +52,23 @@ export class RangeDecoder {
   /**
    * Return a symbol of a table; that of a table of one symbol takes no bits.
    *
-   * @param {import("./tables.js").Table} table
+   * @param {import("./tables.js").Distribution} table
    * @returns {number}
    */
   symbol(table) {
     if (table.size === 1) return table.low;
-    const starts = table.starts;
     const scale = this.rangeHigh * 256 + (this.rangeLow >>> 24);
-    const quantile = this.findQuantile(scale);
-    let low = 0;
-    let high = table.size;
-    while (high - low > 1) {
-      const middle = (low + high) >> 1;
-      if (starts[middle] <= quantile) low = middle;
-      else high = middle;
-    }
-    const frequency = starts[low + 1] - starts[low];
+    const index = table.locate(this.findQuantile(scale));
+    const frequency = table.end - table.begin;
     if (this.counts) this.bits += Math.log2(TOTAL / frequency);
-    this.narrow(scale, starts[low], frequency);
-    return low + table.low;
+    this.narrow(scale, table.begin, frequency);
+    return index + table.low;
   }
 
   /**
    * Return a symbol of a table, as far as the stream settles it, which a whole stream does.
    *
-   * @param {import("./tables.js").Table} table
+   * @param {import("./tables.js").Distribution} table
    * @returns {number | null} Null if it does not.
    */
   available(table) {

@@ -8,7 +8,19 @@ export const TOTAL = 1 << 24; // sum of the frequencies of a table
 const FLOOR = 1 << 10; // one part in so many of the probability is shared evenly by the symbols of a bell
 const NUMERATOR = 1 << 26; // weight of the middle of a bell
 
-/** Distribution over the symbols low, low + 1, ... */
+/**
+ * Distribution over the symbols low, low + 1, ...
+ *
+ * @typedef {object} Distribution
+ * @property {number} low Least symbol.
+ * @property {number} size Number n of symbols.
+ * @property {(quantile: number) => number} locate Function that returns the symbol, counted from 0, that a number from 0
+ *   to `TOTAL - 1` belongs to, and sets `begin` and `end`.
+ * @property {number} begin Sum of the frequencies before the symbol that was located.
+ * @property {number} end The same with its own.
+ */
+
+/** Distribution whose frequencies are all there. */
 export class Table {
   /**
    * @param {number} low Least symbol.
@@ -18,6 +30,26 @@ export class Table {
     this.low = low;
     this.starts = starts;
     this.size = starts.length - 1;
+    this.begin = 0;
+    this.end = TOTAL;
+  }
+
+  /**
+   * @param {number} quantile
+   * @returns {number}
+   */
+  locate(quantile) {
+    const { starts } = this;
+    let low = 0;
+    let high = this.size;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (starts[middle] <= quantile) low = middle;
+      else high = middle;
+    }
+    this.begin = starts[low];
+    this.end = starts[low + 1];
+    return low;
   }
 
   /**

@@ -60,6 +60,7 @@ const { FgsImage } = await import("../fgs-image.js");
 const golden = (name) => readFileSync(new URL(`../../tests/golden/${name}.fgs`, import.meta.url));
 files.set("photo.fgs", golden("waves")); // 90 x 60 pixels
 files.set("other.fgs", golden("gaussianimage")); // 64 x 64 pixels
+files.set("learned.fgs", Uint8Array.of(0x46, 0x47, 0x53, 3, 0, 4, 1, 5, 7, 0, 0x6e, 0x0a)); // 5 x 7 pixels
 files.set("damaged.fgs", golden("waves").subarray(0, 200));
 
 /** Return an element with attributes, after it has loaded its file or failed. */
@@ -99,6 +100,11 @@ test("a file is drawn at the resolution of the screen, in the size that attribut
     assert.deepEqual([data.length, width, height], [4 * expected[0] * expected[1], expected[0], expected[1]]);
     assert.ok(element.message.hidden);
   }
+});
+
+test("the weights that a file of version 3 needs are loaded", async () => {
+  const element = await show({ src: "learned.fgs" });
+  assert.deepEqual([element.message.textContent, element.gaussians.height], ["", 7]);
 });
 
 test("the element is an image with a description, and decoration if that is empty", async () => {

@@ -13,8 +13,9 @@ from benchmarks.environment import run, write_results
 from benchmarks.quality.counts import data, training
 from benchmarks.quality.counts.coding import measure_coding
 from benchmarks.quality.counts.measuring import measure, pictures, summarize
+from fastgs.io.checkpoints import CHECKPOINTS
 from fastgs.io.images import find_images
-from fastgs.io.weights import CHECKPOINTS, write_pair
+from fastgs.io.weights import write_pair
 from fastgs.methods.count_model import FORMAT, VERSION, CountModel, load_model
 
 

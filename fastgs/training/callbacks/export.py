@@ -16,6 +16,8 @@ from lightning.pytorch.callbacks import Callback, WeightAveraging
 from fastgs.data import ImageFolder
 from fastgs.splats import SplatDataset
 from fastgs.training.base import TrainedStage
+from fastgs.training.pairs import PairFolder
+from fastgs.training.symbol_files import SymbolFolder
 
 
 class ExportWeights(Callback):
@@ -68,10 +70,11 @@ def describe(trainer: Trainer, stage: TrainedStage) -> dict[str, Any]:
     }
 
 
-def _describe_data(folders: Any, dataset: ImageFolder | SplatDataset) -> dict[str, Any]:
-    """Return folders, number of images and, if images have names, the names in order."""
-    described: dict[str, Any] = {"folders": folders, "images": len(dataset)}
-    if isinstance(dataset, ImageFolder):
+def _describe_data(folders: Any, dataset: ImageFolder | SplatDataset | PairFolder | SymbolFolder) -> dict[str, Any]:
+    """Return folders, number of samples and, if they are of files with names, the names in order."""
+    samples = "gaussians" if isinstance(dataset, SymbolFolder) else "images"
+    described: dict[str, Any] = {"folders": folders, samples: len(dataset)}
+    if not isinstance(dataset, SplatDataset):
         described["files"] = [path.name for path in dataset.paths]
     return described
 

@@ -1,4 +1,4 @@
-"""Network that tells the distributions of symbols in files, to be trained; codec/symbol_model.py applies it in integers.
+"""Network that tells the distributions of symbols in files, to be trained; symbol_model.py applies it in integers.
 
 Activations are in the units of those integers, but for rounding, so trained weights need no adjustment.
 """
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fastgs.codec.surroundings_kernels import COLUMNS, COMMON, FEATURES, LARGEST, SHAPED, UNIT
+from fastgs.codec.surroundings_kernels import COMMON, FEATURES, LARGEST, SHAPED, UNIT
 from fastgs.codec.symbol_model import GROUPS, LAYER, make_tables
 from fastgs.codec.symbol_model_kernels import ACTIVE, COMPONENTS, MEANS, MEANS_BEGIN, OUTPUTS, WEIGHT
 
@@ -42,7 +42,8 @@ class SymbolHead(nn.Module):
     def forward(self, inputs: Tensor, means: Tensor) -> Tensor:
         """Map (n, inputs) inputs and the (n, `MEANS`) means of the neighbours to (n, `OUTPUTS`) outputs."""
         hidden = self.first(inputs).clamp(0, ACTIVE / UNIT)
-        return self.last(torch.cat([hidden, means], dim=1))
+        outputs: Tensor = self.last(torch.cat([hidden, means], dim=1))
+        return outputs
 
 
 class SymbolGroup(nn.Module):
@@ -114,13 +115,35 @@ class SymbolNetwork(nn.Module):
                     parameter.clamp_(-MOST, MOST)
 
     def export(self) -> dict[str, NDArray[Any]]:
-        """Return the weights in integers, and the tables of functions, as `fastgs.codec.symbol_model` reads them."""
+        """Return the weights in integers, and the tables of functions, as `SymbolModel` reads them.
+
+        Raises:
+            ValueError: The weights hold NaN or infinity.
+        """
+        if not all(torch.isfinite(parameter).all() for parameter in self.parameters()):
+            raise ValueError("the weights hold NaN or infinity")
         arrays: dict[str, NDArray[Any]] = {}
         for name, parameter in self.named_parameters():
-            unit, kind = (WEIGHT, np.int16) if name.endswith("weight") else (WEIGHT * UNIT, np.int32)
-            values = parameter.detach().cpu().double().numpy() * unit
+            values = parameter.detach().cpu().double().numpy() * _unit_of(name)
+            kind = np.int16 if name.endswith("weight") else np.int32
             arrays[name] = np.ascontiguousarray(np.rint(values).astype(kind))
         return arrays | make_tables()
+
+    def load_exported(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the weights that `export` returned.
+
+        Raises:
+            ValueError: They are of a network of another size.
+        """
+        shapes = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
+        if shapes != {name: arrays[name].shape for name in shapes if name in arrays}:
+            raise ValueError("the weights are those of a network of another size")
+        self.load_state_dict({name: torch.from_numpy(arrays[name] / _unit_of(name)) for name in shapes})
+
+
+def _unit_of(name: str) -> int:
+    """Return the units in 1 of the integers of a parameter."""
+    return WEIGHT if name.endswith("weight") else WEIGHT * UNIT
 
 
 def count_bits(outputs: Tensor, values: Tensor, units: Tensor, scale: float) -> Tensor:
