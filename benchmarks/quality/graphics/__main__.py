@@ -13,7 +13,7 @@ from benchmarks.quality.graphics.measuring import CODECS, measure, measure_lossl
 
 
 def main() -> None:
-    """Measure, print, and write benchmarks/results/graphics.json."""
+    """Measure, print, and write benchmarks/results/graphics.json, after each picture with those that are done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality.graphics", description=__doc__)
     parser.add_argument("--pictures", nargs="+", choices=pictures.NAMES, default=list(pictures.NAMES), metavar="NAME")
     parser.add_argument("--bpp", type=float, nargs="+", default=[0.3, 1.0], help="bits per pixel")
@@ -23,8 +23,9 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="existing folder for the pictures as PNG files")
     parser.add_argument("--name", default="graphics", help="name of the JSON file in benchmarks/results")
     arguments = parser.parse_args()
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("keep", "name")}
     records: list[dict[str, Any]] = []
-    for name in arguments.pictures:
+    for number, name in enumerate(arguments.pictures, start=1):
         image = pictures.draw(name, arguments.side, arguments.seed)
         if arguments.keep is not None:
             image.save(arguments.keep / f"{name.replace(' ', '-')}.png")
@@ -34,8 +35,8 @@ def main() -> None:
             print(json.dumps(record), flush=True)
         print(f"{name}: {verdicts.describe(verdicts.compare(mine))}", flush=True)
         records += mine
-    settings = {key: value for key, value in vars(arguments).items() if key not in ("keep", "name")}
-    print(write_results(arguments.name, settings, records))
+        path = write_results(arguments.name, settings | {"pictures": arguments.pictures[:number]}, records)
+    print(path)
 
 
 if __name__ == "__main__":

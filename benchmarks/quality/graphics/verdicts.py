@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def describe(comparisons: Sequence[Comparison]) -> str:
     return "; ".join(words)
 
 
-def summarize(pictures: dict[str, Sequence[Comparison]]) -> str:
+def summarize(pictures: Mapping[str, Sequence[Comparison]]) -> str:
     """Return for which pictures a Gaussian file is the wrong tool at all rates, at some, and at none."""
     groups: dict[str, list[str]] = {"all": [], "some": [], "none": []}
     for name, comparisons in pictures.items():
