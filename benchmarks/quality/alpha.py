@@ -21,8 +21,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 
 from benchmarks.environment import run, write_results
-from fastgs import render
-from fastgs.codec import decode, encode
+from fastgs.codec import decode_image, encode
 from fastgs.metrics.quality import psnr
 
 LARGER = 4  # factor of the drawing before it is reduced
@@ -157,12 +156,12 @@ def to_pixels(image: Image.Image) -> Tensor:
     return torch.cat([straight[:3] * straight[3:], straight[3:]])
 
 
-def encode_webp(image: Image.Image, size: int) -> tuple[int, float] | None:
-    """Return bytes and PSNR of the best lossy WebP file with alpha of at most so many bytes; None if there is none.
+def encode_webp(image: Image.Image, size: int) -> bytes | None:
+    """Return the best lossy WebP file with alpha of at most so many bytes; None if there is none.
 
     For each quality of alpha, the largest quality of colours is found by bisection.
     """
-    target, best = to_pixels(image), None
+    target, best, highest = to_pixels(image), None, 0.0
     for alpha_quality in ALPHA_QUALITIES:
         low, high, found = -1, 101, b""
         while high - low > 1:
@@ -174,22 +173,31 @@ def encode_webp(image: Image.Image, size: int) -> tuple[int, float] | None:
             else:
                 low, found = middle, stream.getvalue()
         if found:
-            score = psnr(to_pixels(Image.open(io.BytesIO(found))), target)
-            if best is None or score > best[1]:
-                best = len(found), score
+            score = psnr(open_pixels(found), target)
+            if best is None or score > highest:
+                best, highest = found, score
     return best
+
+
+def open_pixels(data: bytes) -> Tensor:
+    """Return the premultiplied (4, H, W) pixels of a file."""
+    return to_pixels(Image.open(io.BytesIO(data)))
 
 
 def measure(image: Image.Image, bpp: float, iterations: int | None, seed: int) -> dict[str, Any]:
     """Return bytes and PSNR of both codecs at a rate."""
     target = to_pixels(image)
-    data = encode(target, alpha=True, bpp=bpp, iterations=iterations, seed=seed).data
-    gaussians = decode(data)
-    decoded = to_pixels(to_image(render(gaussians)))
+    encoded = encode(target, alpha=True, bpp=bpp, iterations=iterations, seed=seed)
+    data = encoded.data
+    decoded = to_pixels(to_image(decode_image(data)))
     webp = encode_webp(image, len(data))
     return {
-        "fgs": {"bytes": len(data), "psnr": round(psnr(decoded, target), 3), "num_gaussians": len(gaussians)},
-        "webp": None if webp is None else {"bytes": webp[0], "psnr": round(webp[1], 3)},
+        "fgs": {
+            "bytes": len(data),
+            "psnr": round(psnr(decoded, target), 3),
+            "num_gaussians": len(encoded.gaussians),
+        },
+        "webp": None if webp is None else {"bytes": len(webp), "psnr": round(psnr(open_pixels(webp), target), 3)},
     }
 
 

@@ -43,7 +43,7 @@ START, END = "<!-- results: written by benchmarks/quality/report.py -->", "<!-- 
 # JSON files that programs in benchmarks/ wrote; the others are records of `fastgs evaluate`.
 PROGRAMS = (
     *("quality", "ablations", "sizes", "oracles", "starts", "counts"),
-    *("alpha", "stacks"),
+    *("alpha", "stacks", "graphics"),
     *("training", "rasterizer", "channels", "memory", "giant", "decoding", "splats"),
 )
 # Table of the README: at most eight methods, one variant of each that was published, after one budget.
@@ -179,7 +179,12 @@ def main() -> None:
         ],
         "Methods": methods_blocks(methods),
         "Zoom": zoom_blocks(zoom),
-        "Codecs": [*rates_blocks(rates), peers_block(peers, rates), tables.describe_decoding(results["decoding"])],
+        "Codecs": [
+            *rates_blocks(rates),
+            peers_block(peers, rates),
+            tables.graphics_table(results["graphics"]).markdown(),
+            tables.describe_decoding(results["decoding"]),
+        ],
         "Parts of the method": [
             tables.ablations_table(results["ablations"]).markdown(),
             tables.sizes_table(results["sizes"]).markdown(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.quality import starts
-from fastgs.evaluation.tables import Table
+from benchmarks.quality.graphics import verdicts
+from fastgs.evaluation.tables import MISSING, Table
 
 Content = dict[str, Any]
 
@@ -203,6 +204,45 @@ def icons_table(content: Content) -> Table:
     ]
     title = "Icons with transparency: PSNR in dB of premultiplied colours and alpha, and bytes of the file"
     return Table(title, ["icon", "pixels", "bpp", ".fgs", "lossy WebP with alpha"], rows)
+
+
+def graphics_table(content: Content) -> Table:
+    """Return pictures that are no photos as files of each kind, a row each, with the verdict on a Gaussian file."""
+    settings, records = content["settings"], content["records"]
+    pictures = {
+        name: verdicts.compare(record for record in records if record["picture"] == name)
+        for name in settings["pictures"]
+    }
+    rows = []
+    for name, comparisons in pictures.items():
+        lossless = comparisons[0].lossless
+        rows.append([name, f"{lossless['bpp']:.2f} ({verdicts.TITLES[lossless['codec']]})"])
+        for each in comparisons:
+            rows[-1] += [_describe_file(each.ours), _describe_file(each.other)]
+        rows[-1].append(verdicts.describe(comparisons))
+    rates = sorted(settings["bpp"])
+    side = settings["side"]
+    others = dict.fromkeys(record["codec"] for record in records if not record["lossless"])
+    formats = ", ".join(verdicts.TITLES[name] for name in others if name != verdicts.OURS)
+    limits = " and ".join(f"{bpp:g}" for bpp in rates)
+    title = (
+        f"Pictures that are no photos, {side} x {side}, as files of at most {limits} bpp: PSNR in dB, in brackets "
+        f"bits per pixel, of .fgs and of the best of {formats}; bits per pixel of the smaller lossless PNG or WebP. "
+        "With transparency, PSNR is of premultiplied colours and alpha, and JPEG is left out. "
+        f"Differences up to {verdicts.NEAR:g} dB count as none"
+    )
+    headings = ["picture", "lossless"]
+    for bpp in rates:
+        headings += [f".fgs, {bpp:g} bpp", f"best other, {bpp:g} bpp"]
+    return Table(title, [*headings, "verdict"], rows, notes=[verdicts.summarize(pictures)])
+
+
+def _describe_file(record: Content | None) -> str:
+    """Return PSNR and bits per pixel of a file, and the title of an image format."""
+    if record is None or record["psnr"] is None:
+        return MISSING
+    title = "" if record["codec"] == verdicts.OURS else f" {verdicts.TITLES[record['codec']]}"
+    return f"{record['psnr']:.2f} ({record['bpp']:.2f}){title}"
 
 
 def stacks_table(content: Content) -> Table:

@@ -25,12 +25,14 @@ WORDS = [
 # fmt: on
 
 
-def _color(rng: np.random.Generator, low: int = 0, high: int = 256) -> Color:
+def draw_color(rng: np.random.Generator, low: int = 0, high: int = 256) -> Color:
+    """Return a random colour, each of its values from `low` on and below `high`."""
     red, green, blue = (int(each) for each in rng.integers(low, high, 3))
     return red, green, blue
 
 
-def _pixels(image: Image.Image) -> Pixels:
+def to_pixels(image: Image.Image) -> Pixels:
+    """Return the colours of an image."""
     return np.asarray(image.convert("RGB"), dtype=np.float64) / 255
 
 
@@ -39,7 +41,7 @@ def _lines(rng: np.random.Generator, count: int, most: int) -> Iterator[str]:
         yield " ".join(WORDS[index] for index in rng.integers(0, len(WORDS), int(rng.integers(1, most))))
 
 
-def _write(
+def write_lines(
     draw: ImageDraw.ImageDraw, rng: np.random.Generator, box: tuple[int, int, int, int], color: Color, size: int
 ) -> None:
     """Fill a box with lines of text."""
@@ -54,38 +56,38 @@ def _write(
 def screenshot(rng: np.random.Generator, height: int, width: int) -> Pixels:
     """Draw windows with bars, buttons and text."""
     dark = rng.random() < 0.4
-    paper = _color(rng, 10, 50) if dark else _color(rng, 225, 256)
-    image = Image.new("RGB", (width, height), _color(rng) if rng.random() < 0.5 else paper)
+    paper = draw_color(rng, 10, 50) if dark else draw_color(rng, 225, 256)
+    image = Image.new("RGB", (width, height), draw_color(rng) if rng.random() < 0.5 else paper)
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(1, 4))):
         left, top = int(rng.integers(-20, width // 2)), int(rng.integers(-20, height // 2))
         right, bottom = left + int(rng.integers(width // 3, width)), top + int(rng.integers(height // 3, height))
-        paper = _color(rng, 10, 60) if dark else _color(rng, 220, 256)
-        ink = _color(rng, 170, 256) if dark else _color(rng, 0, 90)
-        draw.rectangle((left, top, right, bottom), fill=paper, outline=_color(rng) if rng.random() < 0.5 else None)
+        paper = draw_color(rng, 10, 60) if dark else draw_color(rng, 220, 256)
+        ink = draw_color(rng, 170, 256) if dark else draw_color(rng, 0, 90)
+        draw.rectangle((left, top, right, bottom), fill=paper, outline=draw_color(rng) if rng.random() < 0.5 else None)
         bar = int(rng.integers(12, 30))
-        draw.rectangle((left, top, right, top + bar), fill=_color(rng))
+        draw.rectangle((left, top, right, top + bar), fill=draw_color(rng))
         for number in range(int(rng.integers(0, 6))):
             at = left + 6 + number * int(1.5 * bar)
-            draw.ellipse((at, top + 3, at + bar - 6, top + bar - 3), fill=_color(rng))
+            draw.ellipse((at, top + 3, at + bar - 6, top + bar - 3), fill=draw_color(rng))
         size = int(rng.integers(8, 22))
         side = int(rng.integers(0, width // 4)) if rng.random() < 0.5 else 0
         if side:
-            draw.rectangle((left, top + bar, left + side, bottom), fill=_color(rng, 60, 220))
+            draw.rectangle((left, top + bar, left + side, bottom), fill=draw_color(rng, 60, 220))
         if rng.random() < 0.85:
-            _write(draw, rng, (left + side + 8, top + bar + 6, min(right, width), min(bottom, height)), ink, size)
+            write_lines(draw, rng, (left + side + 8, top + bar + 6, min(right, width), min(bottom, height)), ink, size)
         for _ in range(int(rng.integers(0, 4))):
             x, y = int(rng.integers(left, right)), int(rng.integers(top, bottom))
-            draw.rounded_rectangle((x, y, x + 40, y + 16), 4, fill=_color(rng))
-    return _pixels(image)
+            draw.rounded_rectangle((x, y, x + 40, y + 16), 4, fill=draw_color(rng))
+    return to_pixels(image)
 
 
 def drawing(rng: np.random.Generator, height: int, width: int) -> Pixels:
     """Draw flat shapes, with soft edges or hard ones."""
     factor = 4 if rng.random() < 0.7 else 1
-    image = Image.new("RGB", (width * factor, height * factor), _color(rng))
+    image = Image.new("RGB", (width * factor, height * factor), draw_color(rng))
     draw = ImageDraw.Draw(image)
-    palette = [_color(rng) for _ in range(int(rng.integers(2, 9)))]
+    palette = [draw_color(rng) for _ in range(int(rng.integers(2, 9)))]
     extent = np.array([width, height]) * factor
     for _ in range(int(2 ** rng.uniform(0, 6))):
         fill = palette[int(rng.integers(len(palette)))]
@@ -102,20 +104,20 @@ def drawing(rng: np.random.Generator, height: int, width: int) -> Pixels:
         else:
             points = [tuple(middle + radius * rng.normal(size=2)) for _ in range(int(rng.integers(2, 6)))]
             draw.line(points, fill=fill, width=int(factor * rng.integers(1, 8)))
-    return _pixels(image.resize((width, height), Image.Resampling.BOX) if factor > 1 else image)
+    return to_pixels(image.resize((width, height), Image.Resampling.BOX) if factor > 1 else image)
 
 
 def icon(rng: np.random.Generator, height: int, width: int) -> Pixels:
     """Draw a badge with a gradient, a ring and a letter."""
-    image = Image.new("RGB", (width * 2, height * 2), _color(rng) if rng.random() < 0.5 else (255, 255, 255))
+    image = Image.new("RGB", (width * 2, height * 2), draw_color(rng) if rng.random() < 0.5 else (255, 255, 255))
     draw = ImageDraw.Draw(image)
     inset = int(rng.integers(2, max(4, width // 3)))
     box = (inset, inset, 2 * width - inset, 2 * height - inset)
     shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
-    shape(box, fill=_color(rng), outline=_color(rng), width=int(rng.integers(1, 12)))
+    shape(box, fill=draw_color(rng), outline=draw_color(rng), width=int(rng.integers(1, 12)))
     font = ImageFont.load_default(int(rng.uniform(0.4, 1.3) * height))
-    draw.text((width, height), "ABCDEFGRSQ&?%#@"[int(rng.integers(15))], fill=_color(rng), font=font, anchor="mm")
-    pixels = _pixels(image.resize((width, height), Image.Resampling.BOX))
+    draw.text((width, height), "ABCDEFGRSQ&?%#@"[int(rng.integers(15))], fill=draw_color(rng), font=font, anchor="mm")
+    pixels = to_pixels(image.resize((width, height), Image.Resampling.BOX))
     if rng.random() < 0.5:
         pixels = np.clip(pixels * (1 - 0.5 * rng.random() * gradient(rng, height, width)), 0, 1)
     return pixels
@@ -173,10 +175,10 @@ TRAINING: dict[str, Maker] = {
 
 def terminal(rng: np.random.Generator, height: int, width: int) -> Pixels:
     """Draw lines of code in several colours, a line of status and a cursor."""
-    image = Image.new("RGB", (width, height), _color(rng, 0, 45) if rng.random() < 0.6 else (253, 246, 227))
+    image = Image.new("RGB", (width, height), draw_color(rng, 0, 45) if rng.random() < 0.6 else (253, 246, 227))
     draw, size = ImageDraw.Draw(image), int(rng.integers(9, 17))
     font = _other_font(size, "DejaVuSansMono.ttf")
-    inks = [_color(rng, 90, 230) for _ in range(5)]
+    inks = [draw_color(rng, 90, 230) for _ in range(5)]
     for row in range(4, height - 2 * size, round(1.35 * size)):
         x = 4 + int(rng.integers(0, 5)) * 2 * size
         for word in next(_lines(rng, 1, 9)).split():
@@ -184,7 +186,7 @@ def terminal(rng: np.random.Generator, height: int, width: int) -> Pixels:
             x += round(0.62 * size * (len(word) + 2))
     draw.rectangle((0, height - size - 6, width, height), fill=inks[0])
     draw.text((6, height - size - 5), "main.py  12:4", fill=(0, 0, 0), font=font)
-    return _pixels(image)
+    return to_pixels(image)
 
 
 def chart(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -200,15 +202,15 @@ def chart(rng: np.random.Generator, height: int, width: int) -> Pixels:
         step = (width - left) / count
         for number in range(count):
             x = left + number * step
-            draw.rectangle((x + 3, floor - rng.uniform(0.1, 0.95) * floor, x + step - 3, floor), fill=_color(rng))
+            draw.rectangle((x + 3, floor - rng.uniform(0.1, 0.95) * floor, x + step - 3, floor), fill=draw_color(rng))
             draw.text((x + 3, floor + 4), "ABCDEFGHIJKLMN"[number], fill=(0, 0, 0), font=font)
     else:
         for _ in range(int(rng.integers(2, 6))):
             walk = floor * (0.5 + 0.06 * np.cumsum(rng.normal(size=60)))
             points = [(left + (width - left) * at / 59, float(value)) for at, value in enumerate(walk)]
-            draw.line(points, fill=_color(rng, 0, 200), width=int(rng.integers(1, 4)))
+            draw.line(points, fill=draw_color(rng, 0, 200), width=int(rng.integers(1, 4)))
     draw.line((left, 0, left, floor, width, floor), fill=(0, 0, 0), width=2)
-    return _pixels(image)
+    return to_pixels(image)
 
 
 def cells(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -240,9 +242,9 @@ def cartoon(rng: np.random.Generator, height: int, width: int) -> Pixels:
         )
         x, y = rng.uniform(0, 3, 2) * (width, height)
         points = list(zip((x + radius * np.cos(angle)).tolist(), (y + radius * np.sin(angle)).tolist(), strict=True))
-        draw.polygon(points, fill=_color(rng, 40))
+        draw.polygon(points, fill=draw_color(rng, 40))
         draw.line([*points, points[0]], fill=(20, 20, 20), width=int(rng.integers(3, 12)))
-    return _pixels(image.resize((width, height), Image.Resampling.LANCZOS))
+    return to_pixels(image.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def speckle(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -257,7 +259,7 @@ def speckle(rng: np.random.Generator, height: int, width: int) -> Pixels:
 def uniform_noise(rng: np.random.Generator, height: int, width: int) -> Pixels:
     """Return uniform noise, sharp or blurred."""
     image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-    pixels = _pixels(image.filter(ImageFilter.GaussianBlur(float(rng.choice([0, 0.7, 1.5])))))
+    pixels = to_pixels(image.filter(ImageFilter.GaussianBlur(float(rng.choice([0, 0.7, 1.5])))))
     return 0.5 + float(rng.uniform(0.1, 1)) * (pixels - 0.5)
 
 
@@ -266,7 +268,7 @@ def value_noise(rng: np.random.Generator, height: int, width: int) -> Pixels:
     total = np.zeros((height, width, 3))
     for octave in range(1, 8):
         grid = Image.fromarray(rng.integers(0, 256, (2**octave, 2**octave, 3), dtype=np.uint8))
-        total += _pixels(grid.resize((width, height), Image.Resampling.BICUBIC)) * rng.uniform(0.45, 0.8) ** octave
+        total += to_pixels(grid.resize((width, height), Image.Resampling.BICUBIC)) * rng.uniform(0.45, 0.8) ** octave
     total -= total.min()
     return np.asarray(total / total.max(), dtype=np.float64)
 

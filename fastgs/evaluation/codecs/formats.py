@@ -63,7 +63,7 @@ def encode(name: str, image: Tensor, size: int) -> Written | None:
     check_format(name)
     chosen = FORMATS[name]
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    found = [(chroma, data) for chroma in chosen.chromas if (data := _encode_chroma(chosen, pixels, chroma, size))]
+    found = [(chroma, data) for chroma in chosen.chromas if (data := encode_pixels(chosen, pixels, chroma, size))]
     if not found:
         return None
     chroma, data = found[0]
@@ -88,8 +88,21 @@ def decode(name: str, data: bytes) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
-def _encode_chroma(chosen: Format, pixels: NDArray[np.uint8], chroma: str, size: int) -> bytes | None:
-    """Return the largest file of at most `size` bytes with one setting of chroma; None if the smallest is larger."""
+def encode_pixels(chosen: Format, pixels: NDArray[np.uint8], chroma: str, size: int) -> bytes | None:
+    """Return the largest file of at most `size` bytes with one setting of chroma.
+
+    Args:
+        chosen: Format.
+        pixels: (H, W, 3) pixels; (H, W, 4) with straight alpha, if the format has that.
+        chroma: One of the format's settings of chroma.
+        size: Most bytes that the file may have, at least 1.
+
+    Returns:
+        The file; None if the smallest is larger.
+
+    Raises:
+        ValueError: The encoder cannot write an image of this shape.
+    """
 
     def save(level: int, draft: bool = False) -> bytes:
         try:
