@@ -32,6 +32,8 @@ from fastgs.methods.fastgs import make_method, make_relocation
 COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
 TRIALS = 8  # number of factors that are tried at most
 FULL = 0.97  # share of the bytes that is enough
+FITS = 3  # with other numbers of Gaussians, where steps alone do not fill it
+MIDDLE = 0.5 * (1 + FULL)
 NEXT = 1.02  # factor of two coarsenesses between which no other one is tried
 # Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds:
 # more in a short one.
@@ -77,9 +79,16 @@ def encode(
     if restores and target_bytes is not None:
         target_bytes = max(1, target_bytes - RESTORATION_ROOM)
     for coarseness in (1.0,) if target_bytes is None else effort.coarsenesses:
-        result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, target_bytes, coarseness)
-        history += result.history
-        files.append(fill(image, result.gaussians, target_bytes, coarseness, effort.sweeps))
+        aim = target_bytes
+        for _ in range(FITS):
+            result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, aim, coarseness)
+            history += result.history
+            data = fill(image, result.gaussians, target_bytes, coarseness, effort.sweeps)
+            files.append(data)
+            if aim is None or target_bytes is None or FULL * target_bytes <= len(data) <= target_bytes:
+                break
+            # Steps cannot make up for it; another number of Gaussians can.
+            aim = max(1, round(aim * MIDDLE * target_bytes / len(data)))
     if restores:
         files = [add_restoration(data, image) for data in files]
     return sorted(files, key=len), history
@@ -168,7 +177,7 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
             coarser = min(coarser, coarseness)
         if coarser < NEXT * finer:
             break
-        spare = 8 * (0.5 * (1 + FULL) * target_bytes - len(data)) / max(1, count)
+        spare = 8 * (MIDDLE * target_bytes - len(data)) / max(1, count)
         guess = coarseness * 2 ** (-spare / (BITS_OF_COARSENESS + channels.count))
         coarseness = guess if finer < guess < coarser else (finer * coarser) ** 0.5
     assert best is not None

@@ -80,7 +80,7 @@ SWEEPS = 10
 # symbols, as what it saves goes into finer steps; whole Gaussians are kept for less, since busy photos would lose all
 # of theirs.
 PRICE = 2.0
-WORTH = 0.3
+WORTH = 0.45
 RENEWED = 2  # sweeps for which prices of the learned model are kept, but for the first
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
