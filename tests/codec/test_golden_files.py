@@ -32,13 +32,18 @@ COLORS = {
 }
 
 
-def test_golden_photo_decodes_to_its_symbols():
-    frame = read_frame((GOLDEN / "vector.fgs").read_bytes())
-    expected = json.loads((GOLDEN / "vector.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(("name", "model"), [("vector", None), ("learned", 1)])
+def test_golden_photo_decodes_to_its_symbols(name, model):
+    """The second file has the symbols of the first one, coded by the learned model."""
+    frame = read_frame((GOLDEN / f"{name}.fgs").read_bytes())
+    expected = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    assert frame.symbols == model
     assert (frame.scheme, frame.height, frame.width) == ("fastgs", expected["height"], expected["width"])
-    layers = decode_layers(frame.layers, (frame.height, frame.width))
+    canvas = frame.height, frame.width
+    layers = decode_layers(frame.layers, canvas, model=model)
     assert [layer.symbols.tolist() for layer in layers] == [layer["symbols"] for layer in expected["layers"]]
     assert [layer.steps for layer in layers] == [Steps(**layer["steps"]) for layer in expected["layers"]]
+    assert encode_layers(layers, canvas, model=model) == frame.layers
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -222,7 +222,7 @@ def test_prices_of_the_model_are_the_bits_that_a_file_takes(astronaut, fitted):
     payloads = encode_layers(parts, canvas, model=LATEST)
     breakdown = bit_breakdown(payloads, canvas, model=LATEST)
     columns = sum(bits[name] for bits in breakdown for name in ("area", "shape", "luma", "chroma"))
-    assert prices.sum(symbols, layers, alive) == pytest.approx(columns, rel=0.03)
+    assert prices.sum(symbols, layers, alive) == pytest.approx(columns, rel=0.05)
 
 
 @pytest.mark.parametrize(

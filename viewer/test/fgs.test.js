@@ -5,11 +5,14 @@ import { test } from "node:test";
 import { readFrame } from "../codec/container.js";
 import { decodeCutLayers } from "../codec/cut-layer.js";
 import { decodeLayers } from "../codec/layer.js";
-import { FgsError, decode, inspect } from "../fgs.js";
+import { FgsError, decode, inspect, loadModels } from "../fgs.js";
+
+await loadModels();
 
 const GOLDEN = new URL("../../tests/golden/", import.meta.url);
 const read = (name) => new Uint8Array(readFileSync(new URL(`${name}.fgs`, GOLDEN)));
-const SCHEMES = ["vector", "waves", "gray", "gray-alpha", "rgba", "channels", "gaussianimage", "gaussianimage-plus"];
+const SYMBOLS = ["vector", "learned", "gray", "gray-alpha", "rgba", "channels"];
+const SCHEMES = [...SYMBOLS, "waves", "gaussianimage", "gaussianimage-plus"];
 
 /** Return a function of random integers below a number, the same in every run (Numerical Recipes, an LCG). */
 function makeRandom(seed) {
@@ -20,7 +23,7 @@ function makeRandom(seed) {
   };
 }
 
-for (const name of ["vector", "gray", "gray-alpha", "rgba", "channels"]) {
+for (const name of SYMBOLS) {
   test(`symbols of ${name} are those of the golden file`, () => {
     const expected = JSON.parse(readFileSync(new URL(`${name}.json`, GOLDEN), "utf8"));
     const layers = decodeLayers(readFrame(read(name), false));
