@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 
@@ -34,7 +35,8 @@ TRIALS = 8  # number of factors that are tried at most
 FULL = 0.97  # share of the bytes that is enough
 FITS = 3  # with other numbers of Gaussians, where steps alone do not fill it
 MIDDLE = 0.5 * (1 + FULL)
-NEXT = 1.02  # factor of two coarsenesses between which no other one is tried
+INSIDE = 0.1  # least share of what is left that a trial cuts off
+NEXT = 1.01  # factor of two coarsenesses between which no other one is tried
 # Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds:
 # more in a short one.
 SKETCH_SWEEPS = 2
@@ -161,8 +163,8 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
     """
     channels = Channels(gaussians.channels, gaussians.alpha)
     best: bytes | None = None
-    # Between these, the size is right: the finer steps give files that are too large, the coarser ones leave room.
-    finer, coarser = FINEST, COARSEST
+    # Steps between these give the right size, as their files are too large and too small; sizes where they are known.
+    finer, coarser = (FINEST, 0), (COARSEST, 0)
     for _ in range(TRIALS):
         data, count = _write(image, gaussians, coarseness, sweeps)
         if target_bytes is None:
@@ -172,14 +174,20 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
         if FULL * target_bytes <= len(data) <= target_bytes:
             break
         if len(data) > target_bytes:
-            finer = max(finer, coarseness)
+            finer = coarseness, len(data)
         else:
-            coarser = min(coarser, coarseness)
-        if coarser < NEXT * finer:
+            coarser = coarseness, len(data)
+        if coarser[0] < NEXT * finer[0]:
             break
-        spare = 8 * (MIDDLE * target_bytes - len(data)) / max(1, count)
-        guess = coarseness * 2 ** (-spare / (BITS_OF_COARSENESS + channels.count))
-        coarseness = guess if finer < guess < coarser else (finer * coarser) ** 0.5
+        wanted, bracket = MIDDLE * target_bytes, math.log(coarser[0] / finer[0])
+        if finer[1] and coarser[1]:
+            share = math.log(finer[1] / wanted) / math.log(finer[1] / coarser[1])
+        else:
+            step = 8 * (len(data) - wanted) / max(1, count) / (BITS_OF_COARSENESS + channels.count) * math.log(2)
+            share = (math.log(coarseness / finer[0]) + step) / bracket
+            if not 0 < share < 1:
+                share = 0.5
+        coarseness = finer[0] * math.exp(min(1 - INSIDE, max(INSIDE, share)) * bracket)
     assert best is not None
     return best
 
