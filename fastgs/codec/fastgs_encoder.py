@@ -185,9 +185,8 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
         else:
             step = 8 * (len(data) - wanted) / max(1, count) / (BITS_OF_COARSENESS + channels.count) * math.log(2)
             share = (math.log(coarseness / finer[0]) + step) / bracket
-            if not 0 < share < 1:
-                share = 0.5
-        coarseness = finer[0] * math.exp(min(1 - INSIDE, max(INSIDE, share)) * bracket)
+        share = min(1 - INSIDE * (coarser[1] > 0), max(INSIDE * (finer[1] > 0), share))
+        coarseness = finer[0] * math.exp(share * bracket)
     assert best is not None
     return best
 
