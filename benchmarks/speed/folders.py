@@ -28,6 +28,7 @@ from fastgs.io.images import load_image, save_image
 COUNT, SIDE = 24, 256  # crops and their side in pixels
 NUM_GAUSSIANS, ITERATIONS = 4000, 200
 REPEATS = 3
+REPORTS = {"report.json", "jobs.jsonl"}  # which have times
 GOAL = 0.55  # largest ratio with two workers that was aimed at
 
 
@@ -56,7 +57,7 @@ def predict(photos: Sequence[Path], workers: int, threads: int | None, output: P
 
 def read_files(folder: Path) -> dict[str, bytes]:
     """Return the content of the outputs by their names; the report holds times."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "report.json"}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in REPORTS}
 
 
 def measure(photos: Sequence[Path], workers: int, repeats: int, folder: Path) -> dict[str, Any]:

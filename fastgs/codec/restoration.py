@@ -22,7 +22,7 @@ from fastgs.codec import restoration_kernels as kernels
 from fastgs.codec.restoration_entry import GAIN_UNIT, LATEST, MODELS, MOST_GAIN, Restoration
 from fastgs.definition import CHANNELS, GaussianArrays
 from fastgs.io.checkpoints import CHECKPOINTS, read_arrays
-from fastgs.render.cpu_arrays import Region, render_inverses
+from fastgs.render.cpu_arrays import Region, check_region, render_inverses
 from fastgs.runtime import threads
 
 FORMAT, VERSION = "fastgs.restoration", "1"
@@ -78,6 +78,9 @@ def draw(gaussians: GaussianArrays, restoration: Restoration, region: Region | N
 
     Returns:
         (3, H, W), not clamped.
+
+    Raises:
+        ValueError: The region is empty or not within the image; the message begins with "region: ".
     """
     return add(correct(gaussians, restoration.model, region), restoration)
 
@@ -89,8 +92,12 @@ def correct(gaussians: GaussianArrays, model: int = LATEST, region: Region | Non
         gaussians: K Gaussians of RGB.
         model: Number in `MODELS`.
         region: Part of the image; its pixels are those that the whole image has there.
+
+    Raises:
+        ValueError: The region is empty or not within the image; the message begins with "region: ".
     """
     region = region or Region(0, 0, gaussians.width, gaussians.height)
+    check_region(region, gaussians.height, gaussians.width)
     rows = max(1, STRIP_PIXELS // region.width)
     strips = [
         _correct_strip(gaussians, model, region._replace(y=region.y + top, height=min(rows, region.height - top)))
