@@ -85,8 +85,11 @@ def encode(
         for _ in range(FITS):
             result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, aim, coarseness)
             history += result.history
-            data = fill(image, result.gaussians, target_bytes, coarseness, effort.sweeps)
+            gaussians, model = result.gaussians, _choose_model(image, alpha)
+            data = fill(image, gaussians, target_bytes, coarseness, effort.sweeps, model)
             files.append(data)
+            if _is_unlikely(data):
+                files.append(fill(image, gaussians, target_bytes, coarseness, effort.sweeps))
             if aim is None or target_bytes is None or FULL * target_bytes <= len(data) <= target_bytes:
                 break
             # Steps cannot make up for it; another number of Gaussians can.
@@ -121,7 +124,7 @@ def fit(
     def measure(gaussians: Gaussians) -> int:
         return round(
             (GROWTH + GROWTH_OF_SHORT / max(1, iterations))
-            * len(_write(image, gaussians, coarseness, SKETCH_SWEEPS)[0])
+            * len(_write(image, gaussians, coarseness, SKETCH_SWEEPS, _choose_model(image, alpha))[0])
         )
 
     def densify(count: int, pixels: int, steps: int, generator: torch.Generator | None) -> Densification:
@@ -151,7 +154,14 @@ def _relocate_more(relocation: Relocation) -> Relocation:
     )
 
 
-def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarseness: float, sweeps: int) -> bytes:
+def fill(
+    image: Tensor,
+    gaussians: Gaussians,
+    target_bytes: int | None,
+    coarseness: float,
+    sweeps: int,
+    model: int | None = None,
+) -> bytes:
     """Write a file of at most `target_bytes` bytes, if that can be done with these Gaussians.
 
     Args:
@@ -160,13 +170,14 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
         target_bytes: Size that the file should fill; None for steps of the given coarseness.
         coarseness: Factor of the quantization steps to begin with.
         sweeps: Number of sweeps of each search.
+        model: Number of the learned model of symbols, for RGB; None for models that are fitted to each layer.
     """
     channels = Channels(gaussians.channels, gaussians.alpha)
     best: bytes | None = None
     # Steps between these give the right size, as their files are too large and too small; sizes where they are known.
     finer, coarser = (FINEST, 0), (COARSEST, 0)
     for _ in range(TRIALS):
-        data, count = _write(image, gaussians, coarseness, sweeps)
+        data, count = _write(image, gaussians, coarseness, sweeps, model)
         if target_bytes is None:
             return data
         if best is None or len(best) > target_bytes or len(best) < len(data) <= target_bytes:
@@ -191,6 +202,21 @@ def fill(image: Tensor, gaussians: Gaussians, target_bytes: int | None, coarsene
     return best
 
 
+def _choose_model(image: Tensor, alpha: bool) -> int | None:
+    """Return the number of the learned model of symbols for an image."""
+    return LATEST if Channels(len(image), alpha).are_rgb else None
+
+
+def _is_unlikely(data: bytes) -> bool:
+    """Tell whether models that are fitted to each layer would take fewer bytes than the learned one in a file."""
+    frame = read_frame(data)
+    if frame.symbols is None:
+        return False
+    canvas = frame.height, frame.width
+    layers = decode_layers(frame.layers, canvas, model=frame.symbols)
+    return sum(map(len, encode_layers(layers, canvas))) < sum(map(len, frame.layers))
+
+
 def add_restoration(data: bytes, image: Tensor) -> bytes:
     """Return a file that asks for restoration if that brings it nearer to the (3, H, W) image, or else as it is."""
     frame = read_frame(data)
@@ -199,10 +225,9 @@ def add_restoration(data: bytes, image: Tensor) -> bytes:
     return write_frame(replace(frame, restoration=choose(correct(gaussians), image.cpu().numpy())))
 
 
-def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int) -> tuple[bytes, int]:
+def _write(image: Tensor, gaussians: Gaussians, coarseness: float, sweeps: int, model: int | None) -> tuple[bytes, int]:
     """Return the file of fitted Gaussians at steps of a given coarseness, and how many Gaussians are in it."""
     canvas, channels = (gaussians.height, gaussians.width), Channels(gaussians.channels, gaussians.alpha)
-    model = LATEST if channels.are_rgb else None
     layers = search(image, gaussians, coarseness, sweeps, model).layers
     count = sum(len(layer.symbols) for layer in layers)
     if model is not None:

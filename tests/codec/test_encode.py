@@ -61,7 +61,7 @@ class FakeSearch:
         self.tried = []
         monkeypatch.setattr(fastgs_encoder, "search", self.search)
         monkeypatch.setattr(
-            fastgs_encoder, "encode_layers", lambda layers, canvas, channels, model: [bytes(size(self.tried[-1]))]
+            fastgs_encoder, "encode_layers", lambda layers, canvas, channels, model=None: [bytes(size(self.tried[-1]))]
         )
         monkeypatch.setattr(fastgs_encoder, "write_frame", lambda frame: frame.layers[0])
 
