@@ -25,7 +25,7 @@ from fastgs.codec.symbol_model_kernels import ACTIVE, COMPONENTS, LOGISTIC_BITS,
 from fastgs.codec.symbol_models import LATEST, MODELS_OF_SYMBOLS
 from fastgs.io.checkpoints import CHECKPOINTS, read_arrays
 
-FORMAT, VERSION = "fastgs-symbols", "1"
+FORMAT, VERSION = "fastgs.symbols", "1"
 GROUPS = {"shape": range(3), "color": range(3, COLUMNS)}  # columns that share the activations of neighbours
 LAYER = 2 * COLUMNS + 1  # features of a layer
 

@@ -110,7 +110,7 @@ def network(request):
                 if name.endswith("last.weight"):
                     torch.nn.init.normal_(parameter, std=0.1)
         return network.requires_grad_(False)
-    arrays = read_arrays(CHECKPOINTS / "symbols.safetensors", "fastgs-symbols", "1", "model of symbols")
+    arrays = read_arrays(CHECKPOINTS / "symbols.safetensors", "fastgs.symbols", "1", "model of symbols")
     network = SymbolNetwork(len(arrays["shape.neighbours.bias"]), len(arrays["shape.heads.0.first.bias"]))
     network.load_exported(arrays)
     assert all(np.array_equal(array, arrays[name]) for name, array in network.export().items())

@@ -24,6 +24,7 @@ FORMATS = {
     "fastgs.fitted",
     "fastgs.plugins",
     "fastgs.restoration",
+    "fastgs.symbols",
     "fastgs.weights",
     "fastgs.zoom",
 }
