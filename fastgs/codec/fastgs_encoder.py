@@ -33,7 +33,7 @@ from fastgs.methods.fastgs import make_method, make_relocation
 COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
 TRIALS = 8  # number of factors that are tried at most
 FULL = 0.97  # share of the bytes that is enough
-FITS = 3  # with other numbers of Gaussians, where steps alone do not fill it
+FITS = 3  # with fewer Gaussians, where steps alone do not make it small enough
 MIDDLE = 0.5 * (1 + FULL)
 INSIDE = 0.1  # least share of what is left that a trial cuts off
 NEXT = 1.01  # factor of two coarsenesses between which no other one is tried
@@ -90,9 +90,9 @@ def encode(
             files.append(data)
             if _is_unlikely(data):
                 files.append(fill(image, gaussians, target_bytes, coarseness, effort.sweeps))
-            if aim is None or target_bytes is None or FULL * target_bytes <= len(data) <= target_bytes:
+            if aim is None or target_bytes is None or len(data) <= target_bytes:
                 break
-            # Steps cannot make up for it; another number of Gaussians can.
+            # The coarsest steps do not make it small enough; fewer Gaussians will.
             aim = max(1, round(aim * MIDDLE * target_bytes / len(data)))
     if restores:
         files = [add_restoration(data, image) for data in files]
