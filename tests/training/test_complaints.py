@@ -12,7 +12,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args", "ignore::DeprecationWarning")
 
 POSITION = "model: fastgs.training.PositionStage: "
-CLASSES = "fastgs.data.FolderDataModule or "
+CLASSES = "fastgs.data.FolderDataModule or fastgs.training.SymbolDataModule or fastgs.data.ZoomDataModule?"
 
 # An argument, or the text of a configuration, which has line breaks; the exit code; and the beginning of the line.
 WRONG = [
@@ -23,7 +23,8 @@ WRONG = [
     ("--model.encoder=tu-vit_base_patch16_224", 1, "encoder: 'tu-vit_base_patch16_224' cannot be built of depth 4 ("),
     ("--model.depth=9", 1, "encoder: 'tu-resnet18d' cannot be built of depth 9 ("),
     ("--model.width=-1", 1, "width: must be at least 1, got -1"),
-    ("--model=PositionStag", 2, "model: there is no class PositionStag; did you mean fastgs.training.PositionStage"),
+    ("--model=PositionStag", 2, "model: there is no class PositionStag; did you mean fastgs.training.PositionStage "
+     "or fastgs.training.RestorationStage?"),
     ("--model=fastgs.training.PositionModul", 2, "model: there is no class fastgs.training.PositionModul; did you "
      "mean fastgs.training.PositionStage?"),
     ("model:\n  class_path: fastgs.training.PositionModul\n", 2, "{file}: model: there is no class fastgs.training."
