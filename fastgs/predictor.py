@@ -129,7 +129,7 @@ class Predictor:
                 rest (`fastgs.methods.wish`); `result.trials` lists them.
             iterations: Number of steps, from 0 up; by default 200, or no limit if `seconds` is given.
             seconds: Wall-clock budget of the steps.
-            target_psnr: PSNR in dB at which to stop; with "auto", PSNR to have after all steps.
+            target_psnr: PSNR in dB at which to stop; with "auto", PSNR that K is chosen for.
             seed: Random seed; the same seed gives the same result unless `seconds` is given.
             size: Shorter side in pixels, with a centre crop to a square; by default the image keeps its size.
             zoom: Factor, at least 1, by which the canvas is larger than the image: Gaussians are fitted to what the
