@@ -17,17 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgs.fitting.fit import Callback, Fit, HistoryEntry, fit
-from fastgs.fitting.optimizer import LearningRates
+from fastgs.fitting.fit import Callback
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
-from fastgs.gaussians import Gaussians
 from fastgs.io.pixels import ImageWarning
 from fastgs.methods.arguments import AUTO, LEAST_ITERATIONS, check_wish
 from fastgs.methods.count_features import ImageFeatures
 from fastgs.methods.count_model import SHARES, CountModel, State, load_model, most_gaussians
 from fastgs.methods.fastgs import CURVATURE
 from fastgs.methods.method import Method, Result, Trial
-from fastgs.methods.steering import Resizing, Steering, WrongStartError
+from fastgs.methods.rounds import settle
+from fastgs.methods.steering import Steering, WrongStartError
 
 # A fit begins anew where its start was wrong by more than these factors, at the first looks, and at most so many times.
 # More of them are for fits that cost little so far, relative to one of the new number.
@@ -45,7 +44,6 @@ ROUND, ROUNDS, TOLERANCE, MOST_WORK = 0.15, 7, 0.05, 2.2
 MARGIN = 0.1
 OCTAVE = 1.0  # dB nearer the wish that twice as many Gaussians are worth
 LEAST_ROUND = 8  # steps
-RATE = 0.3  # rates of a round relative to those of a fit
 
 
 def fit_to_psnr(
@@ -236,7 +234,7 @@ class Wish:
             seed: Random seed.
             callback: Callable that gets every new entry of the history.
         """
-        target, steps = result.target.to(device), max(LEAST_ROUND, round(ROUND * self._iterations))
+        steps = max(LEAST_ROUND, round(ROUND * self._iterations))
         generator = torch.Generator().manual_seed(seed)
         now, best, trials = result, result, list(result.trials)
         gained = self._gained
@@ -247,16 +245,9 @@ class Wish:
             work = sum(trial.work for trial in trials) + steps * count
             if work > MOST_WORK * self._iterations * min(count, len(best.gaussians)):
                 break
-            fitted = _round(
-                target,
-                now.gaussians.to(device),
-                replace(options, iterations=steps),
-                Resizing(count, generator),
-                _shifted(callback, now.history[-1]),
-            )
-            before, now = now.psnr, _continue(now, fitted)
-            gained = now.psnr - before
-            taken = fitted.history[-1].iteration
+            before = now
+            now = settle(before, count, replace(options, iterations=steps), device, generator, callback)
+            gained, taken = now.psnr - before.psnr, now.iterations - before.iterations
             trials.append(Trial(count, now.psnr, taken, taken * count))
             best = min(best, now, key=self._cost)
         return replace(best, trials=tuple(trials))
@@ -279,48 +270,3 @@ class Wish:
                 ImageWarning,
                 stacklevel=4,
             )
-
-
-def _round(
-    target: Tensor, gaussians: Gaussians, options: FitOptions, resizing: Resizing, callback: Callback | None
-) -> Fit:
-    """Change the number of Gaussians and let them settle."""
-    usual = LearningRates(hold=0.3, decay=10.0)
-    rates = replace(
-        usual,
-        means=RATE * usual.means,
-        scales=RATE * usual.scales,
-        rotations=RATE * usual.rotations,
-        colors=RATE * usual.colors,
-    )
-    return fit(
-        target,
-        gaussians,
-        options,
-        optimization=rates.config(options.loss_function()),
-        densification=lambda _: resizing,
-        callback=callback,
-    )
-
-
-def _shifted(callback: Callback | None, last: HistoryEntry) -> Callback | None:
-    """Return a callback for a fit that goes on where another one ended."""
-    return None if callback is None else lambda entry: callback(_behind(last, entry))
-
-
-def _behind(last: HistoryEntry, entry: HistoryEntry) -> HistoryEntry:
-    return HistoryEntry(last.iteration + entry.iteration, last.seconds + entry.seconds, entry.psnr)
-
-
-def _continue(result: Result, fitted: Fit) -> Result:
-    """Return a result with a fit that went on from it."""
-    home, last = result.image.device, result.history[-1]
-    entries = [_behind(last, entry) for entry in fitted.history]
-    if len(entries) > 1:
-        entries[0] = last  # the new one is of Gaussians that had not settled
-    return replace(
-        result,
-        gaussians=fitted.gaussians.to(home),
-        image=fitted.image.clamp(0, 1).to(home),
-        history=[*result.history[:-1], *entries],
-    )
