@@ -149,7 +149,10 @@ class Gaussians:
         Raises:
             ValueError: The new dtype is not floating point, or a value becomes infinite or a scale zero in it.
         """
-        return replace(self, **{name: getattr(self, name).to(*args, **kwargs) for name in _TENSORS})
+        moved = {name: getattr(self, name).to(*args, **kwargs) for name in _TENSORS}
+        if moved["means"].dtype != self.means.dtype:
+            return replace(self, **moved)
+        return Gaussians.unchecked(**moved, height=self.height, width=self.width, blend=self.blend, alpha=self.alpha)
 
     @classmethod
     def from_arrays(cls, arrays: GaussianArrays) -> Gaussians:

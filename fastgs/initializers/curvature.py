@@ -44,7 +44,7 @@ def densities(images: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def feature(image: Tensor) -> Tensor:
-    """Return the (..., H, W) Frobenius norm of the Hessian over space and colour, smoothed, of (..., C, H, W) images."""
+    """Return the (..., H, W) Frobenius norm of the Hessian over space and colour, smoothed, of (..., C, H, W)."""
     squared = torch.zeros_like(image.select(-3, 0))
     for plane in image.unbind(-3):
         xx, xy, yy = second_derivatives(plane)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastgs.runtime.precision import widest
+from fastgs.runtime.transfer import send
 
 
 def smooth(plane: Tensor, sigma: float) -> Tensor:
@@ -90,7 +91,7 @@ def mix_with_uniform(feature: Tensor, power: float | Sequence[float], uniform: f
         shaped = shape_feature(feature, power)
     wide, pixels = widest(feature.device), feature.shape[-2] * feature.shape[-1]
     total = shaped.sum((-2, -1), keepdim=True, dtype=wide)
-    even = torch.tensor(uniform, dtype=wide, device=feature.device).reshape(-1, *[1] * (feature.ndim - 1))
+    even = send(torch.tensor(uniform, dtype=wide), feature.device).reshape(-1, *[1] * (feature.ndim - 1))
     is_flat = total <= 0
     by_feature = ((1 - even) / total).masked_fill_(is_flat, 0).to(feature)
     return shaped.mul_(by_feature).add_((even / pixels).masked_fill_(is_flat, 1 / pixels).to(feature))

@@ -12,6 +12,7 @@ from torch import Tensor
 from fastgs.gaussians import MIN_SCALE, Blend, Gaussians
 from fastgs.initializers.filters import first_derivatives, smooth
 from fastgs.initializers.sampling import sample
+from fastgs.runtime.transfer import send
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,8 @@ def gaussians_in_batch(means: Tensor, images: Tensor, densities: Tensor, counts:
         counts: B numbers of Gaussians, with the sum N.
     """
     rows, columns = _find_pixels(means, images)
-    image = index_images(counts).to(means.device)
-    number = torch.tensor(counts, device=means.device)[image]
+    image = index_images(counts, means.device)
+    number = send(torch.tensor(counts), means.device)[image]
     spacing = (number * densities[image, rows, columns]).rsqrt()
     structure = (plane[image, rows, columns] for plane in Structure.of(images))
     scales, rotations = _shape(spacing, *structure)
@@ -105,9 +106,9 @@ def gaussians_in_batch(means: Tensor, images: Tensor, densities: Tensor, counts:
     return Gaussians.unchecked(means, scales, rotations, colors, *images.shape[-2:])
 
 
-def index_images(counts: Sequence[int]) -> Tensor:
-    """Return the (N,) int64 number of the image of each Gaussian, on the CPU, given the B numbers of Gaussians."""
-    return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+def index_images(counts: Sequence[int], device: torch.device) -> Tensor:
+    """Return the (N,) int64 number of the image of each Gaussian, given the B numbers of Gaussians."""
+    return send(torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), device)
 
 
 def gaussians_by_spacing(

@@ -23,6 +23,7 @@ from fastgs.models.inference import MOST_PER_PIXEL, FastPasses, FastPosition, Pr
 from fastgs.render import rasterize
 from fastgs.runtime import threads
 from fastgs.runtime.precision import has_bfloat16, repeatable
+from fastgs.runtime.transfer import send
 
 Generators = Sequence[torch.Generator | None]
 Prepared = TypeVar("Prepared", bound=PreparedUNet)
@@ -93,7 +94,7 @@ class LearnedInitializer(nn.Module):
         prior = _curvature_densities(images, counts)
         if self.position is None:
             return prior.log()
-        result: Tensor = self.position(images, prior, torch.tensor(counts, device=images.device))
+        result: Tensor = self.position(images, prior, send(torch.tensor(counts), images.device))
         return result
 
     @torch.no_grad()
@@ -116,7 +117,7 @@ class LearnedInitializer(nn.Module):
         with threads.reserved():
             drawn = zip(densities.cpu(), counts, generators, strict=True)  # the one wait for a GPU
             means = torch.cat([sample(density, count, self.sampling, source) for density, count, source in drawn])
-            return Joined(gaussians_in_batch(means.to(images.device), images, densities, counts), list(counts))
+            return Joined(gaussians_in_batch(send(means, images.device), images, densities, counts), list(counts))
 
     def correct(self, images: Tensor, densities: Tensor, placed: Joined) -> list[Joined]:
         """Let the attribute network correct placed Gaussians.
@@ -139,7 +140,7 @@ class LearnedInitializer(nn.Module):
         """Yield the (N, 8) corrections of joined sets after each pass, by `FastPasses` if that is possible."""
         assert self.attribute is not None
         base, counts = placed
-        num_gaussians = torch.tensor(counts, device=images.device)
+        num_gaussians = send(torch.tensor(counts), images.device)
         scatter = _Scatter(base.means, counts, images.shape)
         passes = self._fast_passes(images, densities, scatter, num_gaussians) if fast else None
         corrections = forces = added = base.means.new_zeros(len(base), CORRECTIONS)
@@ -262,7 +263,7 @@ class _Scatter:
         batch, _, self.height, self.width = shape
         columns = means[:, 0].long().clamp(0, self.width - 1)
         rows = means[:, 1].long().clamp(0, self.height - 1)
-        self.images = index_images(counts).to(means.device)
+        self.images = index_images(counts, means.device)
         self.pixels = (self.images * self.height + rows) * self.width + columns
         ones = torch.ones_like(means[:, 0])
         # Not `bincount`, which waits for a GPU to learn the length of its result.

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-
 # Types of devices that have no float64.
 WITHOUT_FLOAT64 = {"mps"}
 
