@@ -127,6 +127,10 @@ class Gaussians:
         )  # fmt: skip
         return gaussians
 
+    def with_tensors(self, means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Gaussians:
+        """Return other Gaussians on the same canvas, by the same rule and as little checked as by `unchecked`."""
+        return Gaussians.unchecked(means, scales, rotations, colors, self.height, self.width, self.blend, self.alpha)
+
     def _check_shape(self, name: str, tensor: Tensor) -> None:
         count, shape = len(self.means), tuple(tensor.shape)
         if name == "colors":
@@ -152,7 +156,7 @@ class Gaussians:
         moved = {name: getattr(self, name).to(*args, **kwargs) for name in _TENSORS}
         if moved["means"].dtype != self.means.dtype:
             return replace(self, **moved)
-        return Gaussians.unchecked(**moved, height=self.height, width=self.width, blend=self.blend, alpha=self.alpha)
+        return self.with_tensors(**moved)
 
     @classmethod
     def from_arrays(cls, arrays: GaussianArrays) -> Gaussians:

@@ -138,8 +138,8 @@ class _BatchDescent(AutogradDescent):
             ValueError: Values are NaN or infinite.
         """
         self._variables.gaussians()  # which checks all at once
-        gaussians, images = ([each.to(device) for each in every] for every in (self.each(), self.images()))
-        return BatchFit(gaussians, self.psnrs(), first_psnrs, images)
+        gaussians = [each.to(device) for each in self.each()]
+        return BatchFit(gaussians, self.psnrs(), first_psnrs, [each.to(device) for each in self.images()])
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -155,10 +155,7 @@ class _BatchDescent(AutogradDescent):
     def each(self) -> list[Gaussians]:
         """Return the Gaussians of each image as they are now, whose values are not checked."""
         columns = (torch.split(each.detach().clone(), self._counts) for each in self._variables.attributes())
-        return [
-            Gaussians.unchecked(*each, start.height, start.width, start.blend, start.alpha)
-            for *each, start in zip(*columns, self._starts, strict=True)
-        ]
+        return [start.with_tensors(*each) for each, start in zip(zip(*columns, strict=True), self._starts, strict=True)]
 
     @torch.no_grad()
     def psnrs(self) -> list[float]:

@@ -96,8 +96,8 @@ class Appraiser:
             gaussians: K Gaussians on the canvas of the target, K at least 1.
             image: Callable that renders them, (C, H, W).
         """
-        means = gaussians.means
-        native = means.device.type == "cpu" and choose(means.device, "auto", None, means.dtype) == "cpu"
+        device, dtype = gaussians.means.device, gaussians.means.dtype
+        native = device.type == "cpu" and choose(device, "auto", None, dtype) == "cpu"
         if not native or gaussians.blend != "normalized" or gaussians.channels > cpu_kernels.MOST_CHANNELS:
             return Appraisal(gaussians, image(), self.target)
         channels, height, width = self.target.shape

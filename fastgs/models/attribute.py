@@ -163,6 +163,4 @@ def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
     scales = torch.where(scales > MIN_SCALE * (1 - 1e-5), scales, MIN_SCALE)
     rotations = 0.5 * torch.atan2(q, p + (radius < 2e-6) * 1e-6)
     colors = gaussians.colors + corrections[:, GEOMETRY:]
-    return Gaussians.unchecked(
-        means, scales, rotations, colors, gaussians.height, gaussians.width, gaussians.blend, gaussians.alpha
-    )
+    return gaussians.with_tensors(means, scales, rotations, colors)

@@ -43,9 +43,10 @@ class Joined(NamedTuple):
     def split(self) -> list[Gaussians]:
         """Return the set of each image."""
         whole = self.gaussians
-        tensors = (whole.means, whole.scales, whole.rotations, whole.colors)
-        parts = zip(*(torch.split(each, self.counts) for each in tensors), strict=True)
-        return [Gaussians.unchecked(*part, whole.height, whole.width, whole.blend, whole.alpha) for part in parts]
+        columns = (
+            torch.split(each, self.counts) for each in (whole.means, whole.scales, whole.rotations, whole.colors)
+        )
+        return [whole.with_tensors(*each) for each in zip(*columns, strict=True)]
 
     def render(self) -> Tensor:
         """Render the (B, C, H, W) images, differentiable in the tensors."""

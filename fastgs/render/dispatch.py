@@ -185,7 +185,7 @@ def rasterize(
     implementation = _load_backend(chosen)
     if top_k is not None and top_k < max(counts):
         implementation = partial(implementation, top_k=top_k)
-    tensors = (means, scales, rotations, colors)
+    tensors: tuple[Tensor, ...] = (means, scales, rotations, colors)
     if chosen != "reference" and torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
         tensors = _FirstOrder.apply(*tensors)
     if chosen == "cpu":  # wherever they are

@@ -8,10 +8,12 @@ import logging
 import os
 import shutil
 import sysconfig
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fastgs.render import reference
 
@@ -61,9 +63,11 @@ def _render_probe() -> float:
 
     means, scales = torch.tensor([[3.0, 4.0], [9.5, 8.0]]), torch.tensor([[1.0, 2.0], [3.0, 1.5]])
     tensors = (means, scales, torch.tensor([0.3, 1.0]), torch.tensor([[0.2, 0.5, 1.0], [0.9, 0.4, 0.0]]))
-    counts, pitches = [2], [(1.0, 1.0)]
-    drawn = cuda.rasterize(*(each.cuda() for each in tensors), counts, pitches, 12, 13, normalized=True)
-    wanted = reference.rasterize(*tensors, counts, pitches, 12, 13, normalized=True)
+    draw: Callable[..., Tensor] = cuda.rasterize
+    define: Callable[..., Tensor] = reference.rasterize
+    batch = {"counts": [2], "pitches": [(1.0, 1.0)], "height": 12, "width": 13, "normalized": True}
+    drawn = draw(*(each.cuda() for each in tensors), **batch)
+    wanted = define(*tensors, **batch)
     return (drawn.cpu() - wanted).abs().max().item()
 
 
