@@ -1,4 +1,4 @@
-"""Costs of a step of Stage II beside its arithmetic: operations that are launched, and waits for the device.
+"""Costs of a step of Stage II beside its arithmetic: operations that are launched, and waits for the device."""
 
 from collections import Counter
 from pathlib import Path
