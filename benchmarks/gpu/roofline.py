@@ -114,8 +114,7 @@ def pairs(case: Scene) -> Pairs:
     """Count the pairs of a scene."""
     pixels = boxes(case)
     number = len(pixels)
-    lanes = cuda._choose_lanes(case.height * case.width / number)
-    group = max(1, cuda.BLOCK // lanes)
+    group, lanes, _ = cuda.choose_shape(case.height * case.width / number)
     programs = torch.nn.functional.pad(pixels, (0, -number % group)).view(-1, group)
     # The Gaussians of a program take as many steps as the largest of them.
     issued = int(((programs.amax(1) + lanes - 1) // lanes).sum()) * lanes * group

@@ -37,10 +37,12 @@ def list_works(case: Scene) -> dict[str, Work]:
     keys = torch.full((capacity,), total, dtype=dtype, device=case.frames.device)
     owners = torch.zeros(capacity, dtype=torch.int32, device=case.frames.device)
 
+    shape = cuda.choose_shape(case.height * case.width / number)
+
     def enter() -> None:
-        kernels.list_entries[(triton.cdiv(number, cuda.BLOCK),)](
+        kernels.list_entries[(triton.cdiv(number, shape.gaussians),)](
             case.frames, layout.images, layout.pitches, case.ends, keys, owners, number, capacity, rows, columns,
-            BLOCK=cuda.BLOCK,
+            GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
         )  # fmt: skip
 
     enter()

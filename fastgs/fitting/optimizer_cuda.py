@@ -82,10 +82,14 @@ class CudaDescent(Descent):
 
     def _make_room(self, entries: int) -> None:
         self._capacity = max(1, math.ceil(ROOM * entries))
-        self._render, self._descend = (
-            _Graph(work, self._target.device) for work in (self._launch_render, self._launch_descend)
-        )
+        self._render_graph, self._descend_graph = (_Graph(self._target.device) for _ in range(2))
         self._rendered = False
+
+    def _render(self) -> None:
+        self._render_graph.run(self._launch_render)
+
+    def _descend(self) -> None:
+        self._descend_graph.run(self._launch_descend)
 
     def _launch_render(self) -> None:
         means, scales, rotations, colors = self._gaussians
@@ -157,6 +161,7 @@ class CudaDescent(Descent):
 
     @override
     def finite(self) -> bool:
+        self.image()  # all steps have been taken
         return bool(torch.isfinite(self._rows).all())
 
     @override
@@ -176,24 +181,31 @@ def _weights(rates: LearningRates) -> Tensor:
 class _Graph:
     """Launches work the first time, which may compile kernels, and replays what it launched ever after.
 
+    It does not keep the work: a method of its owner would keep the owner, with all its memory, until Python looks for
+    cycles.
+
     Args:
-        work: Callable that launches kernels of static shapes and leaves its results in the same memory each time.
         device: Device of the kernels; on a CPU, where they are interpreted, each call launches them anew.
     """
 
-    def __init__(self, work: Callable[[], None], device: torch.device) -> None:
-        self._work = work
+    def __init__(self, device: torch.device) -> None:
         self._device = device
         self._launched = False
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self) -> None:
+    def run(self, work: Callable[[], None]) -> None:
+        """Do the work.
+
+        Args:
+            work: The same callable each time. It launches kernels of static shapes, and leaves its results in the same
+                memory each time.
+        """
         if self._device.type != "cuda":
-            self._work()
+            work()
             return
         with torch.cuda.device(self._device):
             if not self._launched:
-                self._work()
+                work()
                 self._launched = True
                 return
             if self._graph is None:
@@ -201,5 +213,5 @@ class _Graph:
                 # On a stream of this device, and whatever other threads do, such as loading the next images.
                 stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
                 with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                    self._work()
+                    work()
             self._graph.replay()

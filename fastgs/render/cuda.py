@@ -20,6 +20,7 @@ from fastgs.render import cuda_kernels as kernels
 
 _logger = logging.getLogger(__name__)
 
+WARP = 32  # lanes
 BLOCK = 128  # Gaussians or pixels of a program in kernels with one for each lane
 TILE = kernels.TILE.value  # side of a tile in pixels
 MOST_CHANNELS = kernels.MOST_CHANNELS.value  # of one launch
@@ -108,10 +109,10 @@ def list_tiles(frames: Tensor, ends: Tensor, layout: Layout, capacity: int) -> T
     tiles = torch.full((capacity,), total, dtype=dtype, device=frames.device)
     owners = torch.empty(capacity, dtype=torch.int32, device=frames.device)
     if len(frames):
-        grid = (triton.cdiv(len(frames), BLOCK),)
-        kernels.list_entries[grid](
+        shape = choose_shape(total * TILE**2 / len(frames))
+        kernels.list_entries[(triton.cdiv(len(frames), shape.gaussians),)](
             frames, layout.images, layout.pitches, ends, tiles, owners, len(frames), capacity, rows, columns,
-            BLOCK=BLOCK,
+            GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
         )  # fmt: skip
     tiles, order = tiles.sort(stable=True)
     starts = torch.searchsorted(tiles, torch.arange(total + 1, dtype=dtype, device=tiles.device), out_int32=True)
@@ -221,21 +222,36 @@ def collect(
     number = len(scales)
     if not number:
         return
-    lanes = _choose_lanes(len(layout.pitches) * layout.height * layout.width / number)
-    gaussians = max(1, BLOCK // lanes)
-    kernels.backward[(triton.cdiv(number, gaussians),)](
+    shape = choose_shape(len(layout.pitches) * layout.height * layout.width / number)
+    kernels.backward[(triton.cdiv(number, shape.gaussians),)](
         scales, colors, frames, layout.images, layout.pitches, gradients, *results, number, layout.height, layout.width,
-        CHANNELS=colors.shape[1], GAUSSIANS=gaussians, LANES=lanes, num_warps=4,
+        CHANNELS=colors.shape[1], GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
     )  # fmt: skip
 
 
-def _choose_lanes(pixels: float) -> int:
-    """Return the number of lanes of a Gaussian in the backward kernel, given the number of pixels per Gaussian.
+class Shape(NamedTuple):
+    """Shape of a program of kernels by Gaussian.
+
+    Attributes:
+        gaussians: Number of Gaussians.
+        lanes: Number of lanes of each.
+        warps: Number of warps.
+    """
+
+    gaussians: int
+    lanes: int
+    warps: int
+
+
+def choose_shape(pixels: float) -> Shape:
+    """Return the shape of programs by Gaussian, given the number of pixels per Gaussian.
 
     A bounding box has about 16 times as many pixels (standard deviations are about 0.6 of the spacing), so that its
-    lanes take 8 to 32 steps.
+    lanes take 8 to 32 steps. The Gaussians of a program wait for the largest of them, so it has one warp, or a single
+    Gaussian (benchmarks/LOG.md, "CUDA").
     """
-    return min(512, max(8, int(triton.next_power_of_2(round(pixels)))))
+    lanes = min(512, max(8, int(triton.next_power_of_2(round(pixels)))))
+    return Shape(max(1, WARP // lanes), lanes, max(1, lanes // WARP))
 
 
 class _Rasterize(torch.autograd.Function):

@@ -113,13 +113,13 @@ def prepare(
 @triton.jit(do_not_specialize=["number", "capacity", "tiles_y", "tiles_x"])
 def list_entries(
     frames, images, pitches, ends, tiles, owners, number, capacity, tiles_y, tiles_x,
-    BLOCK: tl.constexpr,
+    GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Write an entry for each tile that each Gaussian touches; those of Gaussian k end at ends[k].
+    """Write an entry for each tile that each Gaussian touches, LANES at a time; those of Gaussian k end at ends[k].
 
     ends (N,) int64 -> tiles (capacity,) of any integer type, owners (capacity,) int32
     """
-    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    index = tl.program_id(0) * GAUSSIANS + tl.arange(0, GAUSSIANS)
     mask = index < number
     image = tl.load(images + index, mask, 0)
     row = frames + index * FRAME
@@ -130,18 +130,17 @@ def list_entries(
         tl.load(row, mask, 0.0), tl.load(row + 6, mask, 0.0), tl.load(pitches + 2 * image + 1, mask, 1.0), tiles_x
     )
     count = tl.where(mask, rows * columns, 0)
-    entry = tl.load(ends + index, mask, 0) - count
-    tile = (image * tiles_y + top) * tiles_x + left
-    column = tl.zeros([BLOCK], tl.int32)
-    for done in range(tl.max(count, 0)):
-        inside = (done < count) & (entry < capacity)
-        tl.store(tiles + entry, (tile + column).to(tiles.dtype.element_ty), inside)
-        tl.store(owners + entry, index, inside)
-        entry += 1
-        column += 1
-        wrap = column == columns
-        column = tl.where(wrap, 0, column)
-        tile += tl.where(wrap, tiles_x, 0)
+    start = tl.load(ends + index, mask, 0) - count
+    columns = tl.maximum(columns, 1)[:, None]
+    first = ((image * tiles_y + top) * tiles_x + left)[:, None]
+    lane = tl.arange(0, LANES)[None, :]
+    for done in range(0, tl.max(count, 0), LANES):
+        place = done + lane
+        entry = start[:, None] + place
+        inside = (place < count[:, None]) & (entry < capacity)
+        tile = first + place // columns * tiles_x + place % columns
+        tl.store(tiles + entry, tile.to(tiles.dtype.element_ty), inside)
+        tl.store(owners + entry, index[:, None] + tl.zeros_like(place), inside)
 
 
 @triton.jit

@@ -1,8 +1,10 @@
 """Tests of the Triton backend against the reference, on a GPU or else in Triton's interpreter."""
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -90,7 +92,7 @@ def test_cuda_renders_no_gaussians_as_black(blend):
 @pytest.mark.parametrize("lanes", [4, 64])
 def test_cuda_gradients_do_not_depend_on_the_number_of_lanes(lanes, monkeypatch):
     """The lanes of a Gaussian cover whole rows of its box at a time, or parts of one; only rounding differs."""
-    monkeypatch.setattr(cuda, "_choose_lanes", lambda pixels: lanes)
+    monkeypatch.setattr(cuda, "choose_shape", lambda pixels: cuda.Shape(max(1, 32 // lanes), lanes, 1))
     assert_equal_to_reference(on_device(CASES["every size"]), 19, 26, "normalized", cuda)
 
 
@@ -177,8 +179,16 @@ def test_cuda_descent_matches_autograd(blend, channels):
             torch.testing.assert_close(getattr(ours.gaussians(), name), wanted, rtol=0, atol=1e-3)
 
 
+QUESTIONS = {
+    "gaussians": lambda descent: descent.gaussians(),
+    "appraise": lambda descent: descent.appraise(lambda gaussians, image: gaussians),
+    "finite": lambda descent: descent.finite(),
+}
+
+
 @pytest.mark.slow
-def test_cuda_descent_repeats_steps_when_lists_overflow():
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_cuda_descent_repeats_steps_when_lists_overflow(question):
     """When Gaussians need more room in the lists than there is, the steps since then are repeated with more."""
     gaussians, target = gaussians_and_target(12, 9, 10)
     roomy, tight = (CudaDescent(Relative(gaussians), target, LearningRates()) for _ in range(2))
@@ -188,15 +198,34 @@ def test_cuda_descent_repeats_steps_when_lists_overflow():
         roomy.step(factor)
         tight.step(factor)
     assert int(tight._taken) == 1
-    # Asking for the Gaussians repeats the steps, as does asking for the image.
-    now = tight.gaussians()
+    # Asking for the Gaussians repeats the steps, and so does every other question.
+    question(tight)
     assert int(tight._taken) == 4
+    now = tight.gaussians()
     assert torch.equal(tight.image(), roomy.image())
     for name in ("means", "scales", "rotations", "colors"):
         assert torch.equal(getattr(now, name), getattr(roomy.gaussians(), name))
     tight.step(1.0)
     roomy.step(1.0)
     assert torch.equal(tight.image(), roomy.image())
+
+
+@pytest.mark.slow
+def test_cuda_descent_is_freed_at_once():
+    """Its memory does not wait for a search for cycles."""
+    gaussians, target = gaussians_and_target(5, 9, 10)
+    descent = CudaDescent(Relative(gaussians), target, LearningRates())
+    for _ in range(3):
+        descent.step(1.0)
+    descent.edit(torch.tensor([True] * 4 + [False], device=target.device), gaussians_and_target(1, 9, 10)[0])
+    descent.step(1.0)
+    rows, itself = weakref.ref(descent._rows), weakref.ref(descent)
+    gc.disable()
+    try:
+        del descent
+        assert itself() is None and rows() is None
+    finally:
+        gc.enable()
 
 
 def test_cuda_descent_notices_divergence():
@@ -239,7 +268,7 @@ compile(
 for keys in ("*i16", "*i32"):
     compile(
         cuda_kernels.list_entries, common | integers("ends", "*i64") | integers("tiles", keys) | integers("owners"),
-        numbers("number capacity tiles_y tiles_x"), BLOCK=128,
+        numbers("number capacity tiles_y tiles_x"), warps=1, GAUSSIANS=4, LANES=8,
     )
 for normalized, channels in ((True, 3), (False, 3), (True, 1), (False, 4)):
     for descend in (True, False):
@@ -258,7 +287,8 @@ for lanes, channels in ((8, 3), (32, 3), (512, 3), (32, 1), (32, 4)):
         cuda_kernels.backward,
         floats("scales colors frames") | integers("images")
         | floats("pitches gradients in_means in_scales in_rotations in_colors"),
-        numbers("number height width"), CHANNELS=channels, GAUSSIANS=max(1, 128 // lanes), LANES=lanes,
+        numbers("number height width"), warps=max(1, lanes // 32),
+        CHANNELS=channels, GAUSSIANS=max(1, 32 // lanes), LANES=lanes,
     )
 compile(
     optimizer_cuda_kernels.descend,
