@@ -9,22 +9,28 @@ from fastgs.fitting.options import ADAM_EPSILON
 from fastgs.render.cuda_kernels import FARTHEST, GOING, IMAGES, ROW, collect, gather, load_rows, store_row
 
 EPSILON = tl.constexpr(ADAM_EPSILON)
+WARP = tl.constexpr(32)
 
 
 @triton.jit
-def _adam(variables, averages, squares, gradient, rate, share, share_squared, rest, rest_squared, mask):
+def _adam(
+    variables, averages, squares, gradient, rate, share, share_squared, rest, rest_squared, mask, WAIT: tl.constexpr
+):
     """Take a step of Adam (Kingma and Ba, 2015) for a row of variables, and return their new values.
 
     share and share_squared are the weights of the new gradient and its square in the averages; rest and rest_squared
-    correct for their start at 0.
+    correct for their start at 0. With WAIT, several warps load what one of them will overwrite.
     """
+    variable = tl.load(variables, mask, 0.0)
     average = tl.load(averages, mask, 0.0)
     square = tl.load(squares, mask, 0.0)
+    if WAIT:
+        tl.debug_barrier()
     average += share * (gradient - average)
     square += share_squared * (gradient * gradient - square)
     tl.store(averages, average, mask)
     tl.store(squares, square, mask)
-    moved = tl.load(variables, mask, 0.0) - rate / rest * average / (tl.sqrt(square / rest_squared) + EPSILON)
+    moved = variable - rate / rest * average / (tl.sqrt(square / rest_squared) + EPSILON)
     tl.store(variables, moved, mask)
     return moved
 
@@ -32,12 +38,15 @@ def _adam(variables, averages, squares, gradient, rate, share, share_squared, re
 @triton.jit
 def _scale(
     variables, averages, squares, floors, gradient, scale, rate, share, share_squared, rest, rest_squared, mask,
+    WAIT: tl.constexpr,
 ):  # fmt: skip
     """Take a step of Adam for logarithms of scales, given the scales and the gradients in them; return new scales."""
     free = tl.exp(tl.load(variables, mask, 0.0))
     floor = tl.load(floors, mask, 1.0)
     in_free = gradient * free * free / scale
-    free = tl.exp(_adam(variables, averages, squares, in_free, rate, share, share_squared, rest, rest_squared, mask))
+    free = tl.exp(
+        _adam(variables, averages, squares, in_free, rate, share, share_squared, rest, rest_squared, mask, WAIT)
+    )
     return tl.sqrt(free * free + floor * floor)
 
 
@@ -79,55 +88,55 @@ def descend(
     row = index
     u = _adam(
         variables + row, averages + row, squares + row, along * in_x + across * in_y,
-        rate_offsets * now, share, share_squared, rest, rest_squared, mask,
+        rate_offsets * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
     )  # fmt: skip
     row += number
     v = _adam(
         variables + row, averages + row, squares + row, along * in_y - across * in_x,
-        rate_offsets * now, share, share_squared, rest, rest_squared, mask,
+        rate_offsets * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
     )  # fmt: skip
     x = tl.load(start + 2 * index, mask, -FARTHEST) + along * u - across * v
     y = tl.load(start + 2 * index + 1, mask, -FARTHEST) + across * u + along * v
     row += number
     scale_u = _scale(
         variables + row, averages + row, squares + row, floors + 2 * index, in_u, scale_u,
-        rate_scales * now, share, share_squared, rest, rest_squared, mask,
+        rate_scales * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
     )  # fmt: skip
     row += number
     scale_v = _scale(
         variables + row, averages + row, squares + row, floors + 2 * index + 1, in_v, scale_v,
-        rate_scales * now, share, share_squared, rest, rest_squared, mask,
+        rate_scales * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
     )  # fmt: skip
     tl.store(scales + 2 * index, scale_u, mask)
     tl.store(scales + 2 * index + 1, scale_v, mask)
     row += number
     rotation = _adam(
         variables + row, averages + row, squares + row, in_rotation,
-        rate_rotations * now, share, share_squared, rest, rest_squared, mask,
+        rate_rotations * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
     )  # fmt: skip
     row += number
     color_0 = _adam(
         variables + row, averages + row, squares + row, in_0,
-        rate_colors * now, share, share_squared, rest, rest_squared, mask,
+        rate_colors * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
     )  # fmt: skip
     color_1, color_2, color_3 = color_0, color_0, color_0
     if CHANNELS > 1:
         row += number
         color_1 = _adam(
             variables + row, averages + row, squares + row, in_1,
-            rate_colors * now, share, share_squared, rest, rest_squared, mask,
+            rate_colors * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
         )  # fmt: skip
     if CHANNELS > 2:
         row += number
         color_2 = _adam(
             variables + row, averages + row, squares + row, in_2,
-            rate_colors * now, share, share_squared, rest, rest_squared, mask,
+            rate_colors * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
         )  # fmt: skip
     if CHANNELS > 3:
         row += number
         color_3 = _adam(
             variables + row, averages + row, squares + row, in_3,
-            rate_colors * now, share, share_squared, rest, rest_squared, mask,
+            rate_colors * now, share, share_squared, rest, rest_squared, mask, LANES > WARP,
         )  # fmt: skip
     ux, uy, vx, vy, extent_x, extent_y = store_row(
         rows + index * ROW, x, y, scale_u, scale_v, rotation, color_0, color_1, color_2, color_3, mask,

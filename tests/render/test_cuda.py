@@ -2,9 +2,6 @@
 
 import gc
 import math
-import os
-import subprocess
-import sys
 import weakref
 from dataclasses import replace
 
@@ -265,78 +262,6 @@ def test_cuda_descent_notices_divergence():
     assert descent.finite()
     descent.step(1.0)
     assert not descent.finite()
-
-
-COMPILE = """
-import triton
-from triton.backends.compiler import GPUTarget
-from fastgs.fitting import optimizer_cuda_kernels
-from fastgs.render import cuda_kernels
-
-def compile(kernel, pointers, scalars, warps=4, **constants):
-    kinds = pointers | scalars | dict.fromkeys(constants, "constexpr")
-    assert list(kinds) == kernel.arg_names, (kernel, kernel.arg_names)
-    aligned = {(place,): [["tt.divisibility", 16]] for place, kind in enumerate(kinds.values()) if kind[0] == "*"}
-    source = triton.compiler.ASTSource(fn=kernel, signature=kinds, constexprs=constants, attrs=aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
-    assert compiled.asm["cubin"]
-
-def floats(names):
-    return dict.fromkeys(names.split(), "*fp32")
-
-def integers(names, kind="*i32"):
-    return dict.fromkeys(names.split(), kind)
-
-def numbers(names, kind="i32"):
-    return dict.fromkeys(names.split(), kind)
-
-batch = integers("images") | floats("pitches")
-bins = integers("starts counts bins state")
-sizes = numbers("number height width tiles_y tiles_x")
-for normalized, channels in ((True, 3), (False, 3), (True, 1), (False, 4)):
-    compile(
-        cuda_kernels.prepare, floats("means scales rotations colors rows"), numbers("number"),
-        CHANNELS=channels, BLOCK=128,
-    )
-    for descend in (True, False):
-        compile(
-            cuda_kernels.forward,
-            floats("rows") | integers("bins entries starts counts state") | floats("pitches output sums target"), sizes,
-            warps=1, CHANNELS=channels, NORMALIZED=normalized, DESCEND=descend,
-        )
-    compile(
-        cuda_kernels.pixel_gradients, floats("upstream output totals gradients"), numbers("area"),
-        CHANNELS=channels, NORMALIZED=normalized, BLOCK=512,
-    )
-for lanes, channels in ((8, 3), (32, 3), (512, 3), (32, 1), (32, 4)):
-    shape = {"warps": max(1, lanes // 32), "GAUSSIANS": max(1, 32 // lanes), "LANES": lanes}
-    for filling in (True, False):
-        compile(cuda_kernels.fill, floats("rows") | batch | bins, sizes, FILL=filling, **shape)
-    compile(
-        cuda_kernels.backward,
-        floats("scales rows") | batch | floats("gradients in_means in_scales in_rotations in_colors"),
-        numbers("number height width"), CHANNELS=channels, **shape,
-    )
-    compile(
-        optimizer_cuda_kernels.descend,
-        floats("variables averages squares start turns floors scales rows") | batch | floats("gradients") | bins
-        | floats("factors weights"),
-        numbers("rate_offsets rate_scales rate_rotations rate_colors", "fp32") | sizes,
-        CHANNELS=channels, LAST=1024, BATCH=10, **shape,
-    )
-print("compiled")
-"""
-
-
-@pytest.mark.slow
-def test_kernels_compile_for_compute_capability_9(tmp_path):
-    """The compiler checks types and shapes, which the interpreter does not; it needs no GPU."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment |= {"TRITON_CACHE_DIR": str(tmp_path)}
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", COMPILE], env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.stdout == "compiled\n", result.stderr[-2000:]
 
 
 def test_constants_match_the_reference():
