@@ -8,7 +8,9 @@ from typing import NamedTuple
 from unittest import mock
 
 import torch
+import triton
 from torch import Tensor
+from torch.nn import functional
 
 from benchmarks.gpu.scenes import Bench, Record, rasterize, tensors_of
 from fastgs.fitting import optimizer as descents
@@ -16,12 +18,13 @@ from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates
 from fastgs.fitting.optimizer_cuda import CudaDescent
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.render import Backend, cuda
+from fastgs.render import Backend, cuda, reference
 
 VALUE_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 1e-3  # relative, in the norm of all values
 # Relative difference of the Gaussians after a few steps: both terms of the quotients of Adam may be close to 0, where
 # rounding decides.
 DESCENT_TOLERANCE = 1e-2
+TRACE = 1e-9  # weight that a tile may not miss
 NAMES = ("means", "scales", "rotations", "colors")
 
 
@@ -122,28 +125,35 @@ def compare(name: str, case: Case, blend: Blend, generator: torch.Generator) -> 
     return record | {"identical": identical, "passed": close and identical}
 
 
-def compare_lists(name: str, case: Case) -> Record:
-    """Compare the lists of tiles with those of gsplat."""
-    record: Record = {"check": "lists", "case": name}
-    wrapper = cuda.gsplat_wrapper()
-    if wrapper is None or not sum(case.counts):
-        return record | {"passed": None, "note": "gsplat is not built" if wrapper is None else "no Gaussians"}
-    means, scales, rotations, _ = case.tensors
-    # With powers of two as pitches, both compute the same quotients.
-    pitches = tuple((1.0, 0.5) for _ in case.counts)
-    layout = cuda.lay_out(tuple(case.counts), pitches, case.height, case.width, means.device)
-    frames, counts = cuda.prepare(means, scales, rotations, layout)
-    ends = counts.cumsum(0)
-    ours = cuda.list_tiles(frames, ends, layout, int(ends[-1]))
-    theirs = cuda.list_tiles_gsplat(frames, layout, wrapper)
-    same = all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
-    return record | {"entries": len(ours.entries), "entries_gsplat": len(theirs.entries), "passed": same}
+def compare_bins(name: str, case: Case) -> Record:
+    """Count the pairs of a tile and a Gaussian that are in bins, and those of a brute force; each must be in a bin."""
+    number, (columns, rows) = sum(case.counts), (triton.cdiv(size, cuda.TILE) for size in (case.width, case.height))
+    layout = cuda.lay_out(tuple(case.counts), tuple(case.pitches), case.height, case.width, case.tensors[0].device)
+    bins = cuda.find_tiles(cuda.prepare(*(each.contiguous() for each in case.tensors)), layout)
+    tiles = torch.arange(len(bins.counts), device=bins.bins.device).repeat_interleave(bins.counts)
+    found = torch.zeros(max(1, number), len(bins.counts), dtype=torch.bool, device=tiles.device)
+    found[bins.bins.long(), tiles] = True
+    first, step, needed = 0, rows * columns, torch.zeros_like(found)
+    for image, (count, (pitch_y, pitch_x)) in enumerate(zip(case.counts, case.pitches, strict=True)):
+        y, x = (torch.arange(size, device=tiles.device) + 0.5 for size in (case.height, case.width))
+        places = torch.cartesian_prod(y.double() * pitch_y, x.double() * pitch_x).flip(1)
+        means, scales, rotations = (each[first : first + count].double() for each in case.tensors[:3])
+        weighs = reference.weights(means, scales, rotations, places).T.view(count, case.height, case.width) > TRACE
+        bottom, right = (-size % cuda.TILE for size in (case.height, case.width))
+        padded = functional.pad(weighs.float(), (0, right, 0, bottom))
+        tiled = functional.max_pool2d(padded[:, None], cuda.TILE)[:, 0].flatten(1) > 0 if count else weighs.flatten(1)
+        needed[first : first + count, image * rows * columns : (image + 1) * rows * columns] = tiled[
+            :, : rows * columns
+        ]
+        first += count
+    record: Record = {"check": "bins", "case": name, "entries": int(found.sum()), "needed": int(needed.sum())}
+    return record | {"passed": bool((found | ~needed).all())}
 
 
 def compare_descents(name: str, start: Gaussians, target: Tensor, rates: LearningRates, steps: int) -> Record:
     """Compare `CudaDescent` with torch's Adam on the same kernels, and its image with that of its Gaussians."""
     ours = CudaDescent(Relative(start), target, rates)
-    room = ours._capacity
+    bins = ours._bins
     with mock.patch.object(descents, "rasterize", rasterize):
         theirs = AutogradDescent(Relative(start), target, rates.config(), "cuda")
         both: tuple[Descent, ...] = (ours, theirs)
@@ -164,7 +174,7 @@ def compare_descents(name: str, start: Gaussians, target: Tensor, rates: Learnin
     passed = errors["value"] < VALUE_TOLERANCE and all(errors[key] < DESCENT_TOLERANCE for key in NAMES)
     record: Record = {"check": "descent", "case": name, "gaussians": len(start)}
     record |= {key: float(f"{error:.3g}") for key, error in errors.items()}
-    return record | {"made_room": ours._capacity > room, "passed": passed}
+    return record | {"made_room": ours._bins is not bins, "passed": passed}
 
 
 def correctness(bench: Bench) -> Iterator[Record]:
@@ -174,7 +184,7 @@ def correctness(bench: Bench) -> Iterator[Record]:
     for name, case in cases(bench, generator):
         for blend in bench.plan.blends:
             yield compare(name, case, blend, generator)
-        lists.append(compare_lists(name, case))
+        lists.append(compare_bins(name, case))
     yield from lists
     side, count = 2 * bench.plan.checked[0], bench.plan.checked[1]
     steps = bench.plan.checked_steps
