@@ -133,18 +133,18 @@ def compare_bins(name: str, case: Case) -> Record:
     tiles = torch.arange(len(bins.counts), device=bins.bins.device).repeat_interleave(bins.counts)
     found = torch.zeros(max(1, number), len(bins.counts), dtype=torch.bool, device=tiles.device)
     found[bins.bins.long(), tiles] = True
-    first, step, needed = 0, rows * columns, torch.zeros_like(found)
+    first, needed = 0, torch.zeros_like(found)
+    y, x = (torch.arange(size, dtype=torch.float64, device=tiles.device) + 0.5 for size in (case.height, case.width))
     for image, (count, (pitch_y, pitch_x)) in enumerate(zip(case.counts, case.pitches, strict=True)):
-        y, x = (torch.arange(size, device=tiles.device) + 0.5 for size in (case.height, case.width))
-        places = torch.cartesian_prod(y.double() * pitch_y, x.double() * pitch_x).flip(1)
+        if not count:
+            continue
         means, scales, rotations = (each[first : first + count].double() for each in case.tensors[:3])
-        weighs = reference.weights(means, scales, rotations, places).T.view(count, case.height, case.width) > TRACE
-        bottom, right = (-size % cuda.TILE for size in (case.height, case.width))
-        padded = functional.pad(weighs.float(), (0, right, 0, bottom))
-        tiled = functional.max_pool2d(padded[:, None], cuda.TILE)[:, 0].flatten(1) > 0 if count else weighs.flatten(1)
-        needed[first : first + count, image * rows * columns : (image + 1) * rows * columns] = tiled[
-            :, : rows * columns
-        ]
+        places = torch.cartesian_prod(y * pitch_y, x * pitch_x).flip(1)
+        weighs = reference.weights(means, scales, rotations, places).T.view(count, 1, case.height, case.width) > TRACE
+        padded = functional.pad(weighs.float(), (0, -case.width % cuda.TILE, 0, -case.height % cuda.TILE))
+        touched = functional.max_pool2d(padded, cuda.TILE).flatten(1) > 0
+        place = image * rows * columns
+        needed[first : first + count, place : place + rows * columns] = touched
         first += count
     record: Record = {"check": "bins", "case": name, "entries": int(found.sum()), "needed": int(needed.sum())}
     return record | {"passed": bool((found | ~needed).all())}

@@ -270,9 +270,21 @@ class _Graph:
                 self._launched = True
                 return
             if self._graph is None:
-                self._graph = torch.cuda.CUDAGraph()
-                # On a stream of this device, and whatever other threads do, such as loading the next images.
-                stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-                with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                    work()
+                self._graph = self._capture(work)
             self._graph.replay()
+
+    def _capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """Return the graph of the work.
+
+        The work allocates nothing, so there is no need for `torch.cuda.graph`, which waits for the device and empties
+        the caches of torch.
+        """
+        graph = torch.cuda.CUDAGraph()
+        # On a stream of this device, and whatever other threads do, such as loading the next images.
+        with torch.cuda.stream(torch.cuda.Stream(self._device)):  # type: ignore[no-untyped-call]
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+        return graph
