@@ -15,9 +15,9 @@ from fastgs.fitting.optimizer import Descent
 from fastgs.fitting.parametrization import Attributes
 from fastgs.fitting.removal import KEPT_BYTES, Appraisal, Appraiser, smooth_errors
 from fastgs.gaussians import Gaussians
-from fastgs.initializers import device_sampling, sampling
 from fastgs.initializers.from_density import Structure, gaussians_by_spacing
-from fastgs.initializers.sampling import plan
+from fastgs.initializers.sampling import plan, project_at
+from fastgs.render import choose
 
 
 class Edit(NamedTuple):
@@ -151,8 +151,10 @@ def plan_places(
     height, width = appraisal.gaussians.height, appraisal.gaussians.width
     # Of a cell that is cut off by the border, the centre may lie outside.
     largest = width - 0.5, height - 0.5
-    if density.device.type != "cpu":
-        places = device_sampling.sample(density, count, generator)
+    if choose(density, "auto") == "cuda":
+        from fastgs.fitting import placement_cuda  # deferred: Triton is not everywhere
+
+        places = placement_cuda.sample(density, count, generator)
         return lambda: torch.minimum(side * places, places.new_tensor(largest)) if side > 1 else places
     draw = plan(density, count, generator=generator)
 
@@ -231,9 +233,18 @@ def settle(
     if not len(means):
         return replace(gaussians, **{name: getattr(gaussians, name)[:0] for name in Attributes._fields})
     # They are as wide as there is room among all.
-    project_at = sampling.project_at if means.device.type == "cpu" else device_sampling.project_at
-    density = project_at(means, torch.cat([gaussians.means[keep], means]), *target.shape[1:])
+    everyone = torch.cat([gaussians.means[keep], means])
+    density = _project_at(means, everyone, *target.shape[1:])
     return gaussians_by_spacing(means, target, (len(gaussians) * density).rsqrt(), structure, gaussians.blend)
+
+
+def _project_at(points: Tensor, means: Tensor, height: int, width: int) -> Tensor:
+    """Return the values of `fastgs.initializers.sampling.project_at`, found where the Gaussians are."""
+    if choose(means, "auto") != "cuda":
+        return project_at(points, means, height, width)
+    from fastgs.fitting import placement_cuda  # deferred: Triton is not everywhere
+
+    return placement_cuda.project_at(points, means, height, width)
 
 
 def select_useful(removal: Tensor, count: int) -> Tensor:

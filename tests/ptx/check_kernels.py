@@ -12,7 +12,7 @@ import torch
 from against_reference import assert_equal_to_reference, gaussians_and_target, random_tensors
 from launch import Emulated
 
-from fastgs.fitting import optimizer_cuda
+from fastgs.fitting import optimizer_cuda, placement_cuda
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import Relative
 from fastgs.render import cuda, cuda_kernels
@@ -59,10 +59,22 @@ def descend(count: int, seed: int | None, capability: int) -> tuple[torch.Tensor
     return tuple(each for each, _ in pairs)
 
 
+def check_placement(capability: int) -> None:
+    """Compare programs of one and of two warps, which go through rows in turns."""
+    diffuse = Emulated(placement_cuda.diffuse, capability)
+    expected, noise = torch.rand(2, 40, 9, generator=torch.Generator().manual_seed(0))
+    counts = [torch.empty(40, 9, dtype=torch.int32) for _ in range(2)]
+    for warps, found in enumerate(counts, 1):
+        diffuse[(1,)](0.2 * expected, noise, torch.zeros(41, 11), found, 40, 9, LANES=32 * warps, num_warps=warps)
+    assert torch.equal(*counts)
+    assert abs(counts[0].sum() - 0.2 * expected.sum()) < 5
+
+
 if __name__ == "__main__":
     capability = int(sys.argv[1])
     install(capability)
     check_rendering()
+    check_placement(capability)
     first, second = (descend(40, seed, capability) for seed in (None, 1))
     assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
     descend(2, 0, capability)  # programs of several warps

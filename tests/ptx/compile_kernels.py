@@ -15,7 +15,7 @@ from pathlib import Path
 import triton
 from triton.backends.compiler import GPUTarget
 
-from fastgs.fitting import optimizer_cuda_kernels
+from fastgs.fitting import optimizer_cuda_kernels, placement_cuda_kernels
 from fastgs.render import cuda_kernels
 
 ASSEMBLERS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -46,6 +46,8 @@ def variants():
         yield cuda_kernels.forward, kinds | sizes, constants, 1
     kinds = floats("upstream output totals gradients") | numbers("area")
     yield cuda_kernels.pixel_gradients, kinds, {"CHANNELS": 3, "NORMALIZED": True, "BLOCK": 512}, 4
+    kinds = floats("expected noise errors") | integers("counts") | numbers("height width")
+    yield placement_cuda_kernels.diffuse, kinds, {"LANES": 512}, 16
     for lanes, channels in ((8, 3), (512, 4)):
         shape = {"GAUSSIANS": max(1, 32 // lanes), "LANES": lanes}
         warps = max(1, lanes // 32)
