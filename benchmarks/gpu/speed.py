@@ -42,6 +42,7 @@ def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[
     descent.step(0.0)
 
     def descend() -> None:
+        assert descent._bins is not None
         descent._bins.counts.zero_()
         with mock.patch.object(descent, "_render"):
             descent._iterate()
@@ -72,8 +73,8 @@ def iteration(case: Scene, timer: Timer, steps: int) -> Iterator[Record]:
         some = slice(0, max(1, len(case.gaussians) // 20))
         keep = torch.ones(len(case.gaussians), dtype=torch.bool, device=case.target.device)
         keep[some] = False
-        columns = (each[some] for each in tensors_of(case.gaussians))
-        descent.edit(keep, Gaussians(*columns, case.height, case.width))
+        means, scales, rotations, colors = (each[some] for each in tensors_of(case.gaussians))
+        descent.edit(keep, Gaussians(means, scales, rotations, colors, case.height, case.width))
 
     descent = begin()
     yield {"part": "descent until its graphs exist", **spread([timer.wall(begin, 1) for _ in range(3)])}

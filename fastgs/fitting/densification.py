@@ -160,7 +160,9 @@ def plan_places(
 
     def on_cpu() -> Tensor:
         places = draw()
-        return torch.from_numpy(np.minimum(np.float32(side) * places, np.float32(largest)) if side > 1 else places)
+        return torch.from_numpy(
+            np.minimum(np.float32(side) * places, np.array(largest, np.float32)) if side > 1 else places
+        )
 
     return on_cpu
 

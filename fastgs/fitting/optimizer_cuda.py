@@ -91,8 +91,8 @@ class CudaDescent(Descent):
             ends = (counts + counts.clamp(min=SPARE)).cumsum(0, dtype=torch.int32)
             room = int(ends[-1])
             if self._bins is None or room > len(self._bins.bins):
-                memory = [counts.new_empty(math.ceil(ROOM * room)) for _ in range(2)]
-                self._bins = cuda.Bins(*memory, counts.new_zeros(len(counts) + 1), counts)
+                bins, entries = (counts.new_empty(math.ceil(ROOM * room)) for _ in range(2))
+                self._bins = cuda.Bins(bins, entries, counts.new_zeros(len(counts) + 1), counts)
                 self._one, self._many = (_Graph(self._target.device) for _ in range(2))
             self._bins.starts[1:] = ends
             self._bins.counts.zero_()
@@ -215,8 +215,8 @@ class CudaDescent(Descent):
     @override
     def gaussians(self) -> Gaussians:
         self.image()  # all steps have been taken
-        colors = slice(kernels.COLOR.value, kernels.COLOR.value + len(self._target))
-        means, colors = (self._rows[:-1, columns].clone() for columns in (slice(0, 2), colors))
+        first = kernels.COLOR.value
+        means, colors = (self._rows[:-1, a:b].clone() for a, b in ((0, 2), (first, first + len(self._target))))
         return Gaussians(means, self._scales.clone(), self._free[4].clone(), colors, *self._canvas, self._blend)
 
 
