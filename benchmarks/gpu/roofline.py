@@ -167,7 +167,10 @@ def roofline(bench: Bench) -> Iterator[Record]:
             "entries": case.entries,
             **{f"{key}_pairs": value for key, value in counted._asdict().items()},
         }
-        times = kernel_times(bench, side, num_gaussians)
+        times = dict(kernel_times(bench, side, num_gaussians))
+        # They share the work of large Gaussians.
+        slices = spread(times.pop("slices"))["milliseconds"]
+        times["descend"] = [each + slices for each in times["descend"]]
         least = needs(case, counted.needed, counted.needed)
         for kernel, need in needs(case, counted.forward, counted.backward).items():
             floor, limit = bound(need, limits)

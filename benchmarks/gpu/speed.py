@@ -33,25 +33,30 @@ FORWARD_WARPS = (1, 2, 4)
 
 @cache
 def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[float]]:
-    """Measure the kernels in milliseconds, those of an iteration, "descend" and "forward", and those of renderings.
+    """Measure the kernels in milliseconds.
 
-    "fill" and "forward" include a launch that sets the counters of the bins.
+    Those of an iteration are "slices", "descend" and "forward", the others those of renderings with gradients. "fill",
+    "forward" and "descend" include launches that set counters.
     """
     case = scene(bench, side, num_gaussians)
     descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
     descent.step(0.0)
 
     def descend() -> None:
-        assert descent._bins is not None
         descent._bins.counts.zero_()
-        with mock.patch.object(descent, "_render"):
+        descent._state[kernels.COMING.value] = 0
+        with mock.patch.object(descent, "_render"), mock.patch.object(cuda, "sum_slices"):
             descent._iterate()
+
+    def slices() -> None:
+        cuda.sum_slices(descent._rows, descent._layout, descent._in_pixels, descent._slices, descent._state)
 
     works: dict[str, Work] = {
         "prepare": lambda: cuda.prepare(*tensors_of(case.gaussians)),
         "fill": case.fill,
         "forward": case.draw,
         "backward": case.collect,
+        "slices": slices,
         "descend": descend,
     }
     return {name: bench.timer.replays(work) for name, work in works.items()}

@@ -1,8 +1,9 @@
 """Descent on a GPU without a wait for the host: CUDA graphs of static shapes, of one iteration and of ten.
 
-An iteration is two kernels. One collects the gradients of each Gaussian, moves it by Adam, and puts it into the bins of
-the tiles that it touches now; the other renders each tile from its bin, and leaves the gradient of the squared error in
-every pixel. The host only launches them, and sets the factors of the rates.
+An iteration is three kernels. One sums up the gradients in slices of the few large Gaussians; one collects the
+gradients of each Gaussian, moves it by Adam, and puts it into the bins of the tiles that it touches now; the last
+renders each tile from its bin, and leaves the gradient of the squared error in every pixel. The host only launches
+them, and sets the factors of the rates.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from fastgs.render import cuda_kernels as kernels
 
 # Room of a bin: the number of Gaussians in it, and as many again, at least SPARE. Fits make Gaussians overlap more.
 SPARE = 32
+# Slices of the boxes of large Gaussians: their pixels, and the steps of a lane from which a box is cut (a step takes as
+# long as the memory takes to answer).
+SLICE, LONGEST = 512, 32
 # Memory of all bins, relative to the room when it is allocated: edits share the same memory out anew.
 ROOM = 1.5
 
@@ -81,29 +85,39 @@ class CudaDescent(Descent):
             self._rows = cuda.prepare(means, scales, rotations, colors)
         variables.free = {}  # they are in `_free` now
         self._layout = cuda.lay_out((len(scales),), ((1.0, 1.0),), *self._canvas, self._target.device)
-        self._bins: cuda.Bins | None = None
+        self._bins, self._slices = cuda.empty_bins(self._layout), self._make_slices(0)
         self._fill()
+
+    def _make_slices(self, room: int) -> cuda.Slices:
+        number = len(self._scales)
+        shape = cuda.choose_shape(self._image[0, 0].numel() / number)
+        items, bases = (self._state.new_empty(size) for size in (room, number))
+        partials = self._rows.new_empty(room, kernels.SUMS.value)
+        return cuda.Slices(items, bases, partials, SLICE, LONGEST * shape.lanes)
 
     def _fill(self) -> None:
         """Share out the memory of the bins by today's need, fill them, and render."""
         with torch.cuda.device_of(self._target):  # type: ignore[no-untyped-call]
-            counts = cuda.count(self._rows, self._layout)
-            ends = (counts + counts.clamp(min=SPARE)).cumsum(0, dtype=torch.int32)
-            room = int(ends[-1])
-            if self._bins is None or room > len(self._bins.bins):
-                bins, entries = (counts.new_empty(math.ceil(ROOM * room)) for _ in range(2))
-                self._bins = cuda.Bins(bins, entries, counts.new_zeros(len(counts) + 1), counts)
+            need = cuda.empty_bins(self._layout)
+            self._state.zero_()
+            cuda.fill(self._rows, self._layout, need, self._state, self._slices)
+            ends = (need.counts + need.counts.clamp(min=SPARE)).cumsum(0, dtype=torch.int32)
+            room, cuts = torch.stack([ends[-1], self._state[kernels.COMING.value]]).tolist()
+            cuts = 2 * cuts + SPARE
+            if room > len(self._bins.bins) or cuts > len(self._slices.items):
+                size = math.ceil(ROOM * room)
+                self._bins = need._replace(bins=ends.new_empty(size), entries=ends.new_empty(size))
+                self._slices = self._make_slices(math.ceil(ROOM * cuts))
                 self._one, self._many = (_Graph(self._target.device) for _ in range(2))
             self._bins.starts[1:] = ends
             self._bins.counts.zero_()
             self._state.zero_()
             self._state[kernels.IMAGES.value] = self._steps
-            cuda.fill(self._rows, self._layout, self._bins, self._state)
+            cuda.fill(self._rows, self._layout, self._bins, self._state, self._slices)
             self._render()
         self._seen = True  # there was room
 
     def _render(self) -> None:
-        assert self._bins is not None
         cuda.draw(
             self._rows, len(self._target), self._bins, self._layout, self._blend == "normalized",
             self._image, self._in_pixels, self._target, self._state,
@@ -111,16 +125,19 @@ class CudaDescent(Descent):
 
     def _iterate(self) -> None:
         """Launch an iteration."""
-        assert self._bins is not None
         assert self._color_unit is not None
         number, (height, width) = len(self._scales), self._canvas
         shape = cuda.choose_shape(height * width / number)
+        cuda.sum_slices(self._rows, self._layout, self._in_pixels, self._slices, self._state)
         descend[(triton.cdiv(number, shape.gaussians),)](
             self._free, self._averages, self._squares, *self._fixed, self._scales, self._rows,
             self._layout.images, self._layout.pitches, self._in_pixels,
-            self._bins.starts, self._bins.counts, self._bins.bins, self._state, self._factors, self._weights,
+            self._bins.starts, self._bins.counts, self._bins.bins, self._state,
+            self._slices.items, self._slices.bases, len(self._slices.items), self._slices.partials,
+            self._factors, self._weights,
             *self._rates.steps(self._color_unit).values(), number, height, width, *self._layout.tiles,
             CHANNELS=len(self._target), LAST=len(self._weights), BATCH=BATCH,
+            SLICE=self._slices.pixels, LIMIT=self._slices.limit,
             GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
         )  # fmt: skip
         self._render()
@@ -154,7 +171,7 @@ class CudaDescent(Descent):
             if self._seen:
                 self._unseen = []
                 return self._image[0]
-            full, _, images = self._state.tolist()
+            full, _, images, *_ = self._state.tolist()
             self._seen = not full
             if full:
                 missing = self._unseen[len(self._unseen) - (self._steps - images) :]

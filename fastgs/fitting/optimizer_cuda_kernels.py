@@ -50,19 +50,22 @@ def _scale(
     return tl.sqrt(free * free + floor * floor)
 
 
-@triton.jit(do_not_specialize=["number", "height", "width", "tiles_y", "tiles_x"])
+@triton.jit(do_not_specialize=["room", "number", "height", "width", "tiles_y", "tiles_x"])
 def descend(
     variables, averages, squares, start, turns, floors, scales, rows, images, pitches, gradients,
-    starts, counts, bins, state, factors, weights, rate_offsets, rate_scales, rate_rotations, rate_colors,
+    starts, counts, bins, state, items, bases, room, partials,
+    factors, weights, rate_offsets, rate_scales, rate_rotations, rate_colors,
     number, height, width, tiles_y, tiles_x,
-    CHANNELS: tl.constexpr, LAST: tl.constexpr, BATCH: tl.constexpr, GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
+    CHANNELS: tl.constexpr, LAST: tl.constexpr, BATCH: tl.constexpr, SLICE: tl.constexpr, LIMIT: tl.constexpr,
+    GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Move Gaussians by the gradients of the pixels, and put them into bins; do nothing if a bin had no room.
+    """Move Gaussians by the gradients of the pixels, and put them into bins; do nothing if there was no room.
 
     variables, averages, squares (5 + CHANNELS, N): offsets u, v, log scales u, v, rotation, colours
     start (N, 2), turns (N, 2), floors (N, 2): as in `fastgs.fitting.parametrization.Relative`, turns being its frame
     scales (N, 2), rows (N + 1, ROW): the Gaussians, read and written
-    images, pitches, gradients, starts, counts, bins, state: as in `fastgs.render.cuda_kernels`
+    images, pitches, gradients, starts, counts, bins, state, items, bases, room, partials: as in
+    `fastgs.render.cuda_kernels`
     factors (BATCH,): factors of the learning rates, that of step i at place i modulo BATCH
     weights (LAST, 4): share, rest, share_squared and rest_squared of each step, from `fastgs.fitting.adam.weights`;
     those of the last row hold for all later steps
@@ -76,9 +79,11 @@ def descend(
     scale_u, scale_v = tl.load(scales + 2 * index, mask, 1.0), tl.load(scales + 2 * index + 1, mask, 1.0)
     in_x, in_y, in_u, in_v, in_rotation, in_0, in_1, in_2, in_3 = collect(
         index, rows, scale_u, scale_v, x, y, ux, uy, vx, vy, extent_x, extent_y, image, pitch_y, pitch_x,
-        gradients, height, width, CHANNELS, GAUSSIANS, LANES,
+        gradients, bases, partials, height, width, CHANNELS, SLICE, LIMIT, GAUSSIANS, LANES,
     )  # fmt: skip
 
+    if LANES > WARP:
+        tl.debug_barrier()  # all warps have read which slices there are
     taken = tl.maximum(tl.load(state + IMAGES) - 1, 0)  # steps before this one
     row_of_weights = weights + 4 * tl.minimum(taken, LAST - 1)
     share, rest = tl.load(row_of_weights), tl.load(row_of_weights + 1)
@@ -143,5 +148,5 @@ def descend(
     )  # fmt: skip
     gather(
         index, x, y, ux, uy, vx, vy, extent_x, extent_y, image, pitch_y, pitch_x, starts, counts, bins, state,
-        height, width, tiles_y, tiles_x, True, LANES,
+        items, bases, room, height, width, tiles_y, tiles_x, True, SLICE, LIMIT, GAUSSIANS, LANES,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from torch import Tensor
 from fastgs.render import cuda_kernels as kernels
 
 WARP = 32  # lanes
+MOST_SLICERS = 4096  # programs that sum up slices; about as many as fit on a large GPU at a time
 BLOCK = 128  # Gaussians or pixels of a program in kernels with one for each lane
 TILE = kernels.TILE.value  # side of a tile in pixels
 MOST_CHANNELS = kernels.MOST_CHANNELS.value  # of one launch
@@ -73,6 +74,24 @@ class Bins(NamedTuple):
     counts: Tensor
 
 
+class Slices(NamedTuple):
+    """Slices of the boxes of large Gaussians, in any order.
+
+    Attributes:
+        items: (M,) int32 Gaussian of each slice.
+        bases: (N,) int32 first slice of each large Gaussian.
+        partials: (M, SUMS) sums over the pixels of each slice.
+        pixels: Number of pixels of a slice.
+        limit: Largest number of pixels of a box that is not cut.
+    """
+
+    items: Tensor
+    bases: Tensor
+    partials: Tensor
+    pixels: int
+    limit: int
+
+
 def prepare(means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Tensor:
     """Return the (N + 1, ROW) rows of cuda_kernels.py for N Gaussians of at most MOST_CHANNELS channels."""
     number, channels = colors.shape
@@ -82,23 +101,16 @@ def prepare(means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) ->
     return rows
 
 
-def count(rows: Tensor, layout: Layout) -> Tensor:
-    """Return the (B tiles,) int32 numbers of Gaussians that touch each tile."""
-    rows_of_tiles, columns = layout.tiles
-    counts = torch.zeros(len(layout.pitches) * rows_of_tiles * columns, dtype=torch.int32, device=rows.device)
-    fill(rows, layout, Bins(counts, counts, counts, counts), counts, only_count=True)
-    return counts
-
-
-def fill(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, only_count: bool = False) -> None:
+def fill(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, slices: Slices | None = None) -> None:
     """Put Gaussians into bins, which must be empty.
 
     Args:
         rows: (N + 1, ROW) rows.
         layout: Layout of the batch.
-        bins: Bins; what has no room is counted only.
-        state: (STATES,) int32, whose element FULL is set to 1 if a bin has no room.
-        only_count: True if nothing but the counts is to be written.
+        bins: Bins. Where `bins.bins` is empty, Gaussians are only counted.
+        state: (STATES,) int32. Its element FULL is set to 1 if a bin or the slices have no room, and the number of
+            slices is added to COMING.
+        slices: Slices of the large Gaussians, or None if none is cut.
     """
     number = len(rows) - 1
     if not number:
@@ -106,19 +118,32 @@ def fill(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, only_count: bo
     shape = choose_shape(len(layout.pitches) * layout.height * layout.width / number)
     kernels.fill[(triton.cdiv(number, shape.gaussians),)](
         rows, layout.images, layout.pitches, bins.starts, bins.counts, bins.bins, state,
+        *((state, state, 0) if slices is None else (slices.items, slices.bases, len(slices.items))),
         number, layout.height, layout.width, *layout.tiles,
-        FILL=not only_count, GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
+        FILL=len(bins.bins) > 0, SLICE=slices.pixels if slices else 0, LIMIT=slices.limit if slices else 0,
+        GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
     )  # fmt: skip
+
+
+def empty_bins(layout: Layout) -> Bins:
+    """Return bins without any room, in which Gaussians are counted."""
+    rows, columns = layout.tiles
+    tiles = len(layout.pitches) * rows * columns
+    memory = torch.zeros(2 * tiles + 1, dtype=torch.int32, device=layout.pitches.device)
+    return Bins(memory[:0], memory[:0], memory[tiles:], memory[:tiles])
 
 
 def find_tiles(rows: Tensor, layout: Layout) -> Bins:
     """Make bins that are exactly as large as needed; this waits for the device, to learn how large that is."""
-    counts = count(rows, layout)
-    starts = torch.zeros(len(counts) + 1, dtype=torch.int32, device=rows.device)
-    torch.cumsum(counts, 0, dtype=torch.int32, out=starts[1:])
-    bins, entries = (torch.empty(int(starts[-1]), dtype=torch.int32, device=rows.device) for _ in range(2))
-    found = Bins(bins, entries, starts, counts.zero_())
-    fill(rows, layout, found, torch.empty(kernels.STATES.value, dtype=torch.int32, device=rows.device))
+    state = torch.empty(kernels.STATES.value, dtype=torch.int32, device=rows.device)
+    found = empty_bins(layout)
+    fill(rows, layout, found, state)
+    torch.cumsum(found.counts, 0, dtype=torch.int32, out=found.starts[1:])
+    room = int(found.starts[-1])
+    if room:
+        found = found._replace(bins=found.starts.new_empty(room), entries=found.starts.new_empty(room))
+        found.counts.zero_()
+        fill(rows, layout, found, state)
     return found
 
 
@@ -154,6 +179,23 @@ def draw(
         images, sums, images if target is None else target,
         len(rows) - 1, layout.height, layout.width, rows_of_tiles, columns,
         CHANNELS=channels, NORMALIZED=normalized, DESCEND=target is not None, num_warps=1,
+    )  # fmt: skip
+
+
+def sum_slices(rows: Tensor, layout: Layout, gradients: Tensor, slices: Slices, state: Tensor) -> None:
+    """Compute the sums over the pixels of the slices of the Gaussians in bins.
+
+    Args:
+        rows: (N + 1, ROW) rows.
+        layout: Layout of the batch.
+        gradients: (B, C + 1, H, W) gradients as of `collect`.
+        slices: Slices.
+        state: (STATES,) int32 state, with the number of slices in SLICES.
+    """
+    kernels.sum_slices[(min(MOST_SLICERS, len(slices.items)),)](
+        rows, layout.images, layout.pitches, gradients, slices.items, slices.bases, slices.partials, state,
+        layout.height, layout.width,
+        CHANNELS=gradients.shape[1] - 1, SLICE=slices.pixels, LANES=WARP, num_warps=1,
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 The Gaussians that touch a tile of TILE x TILE pixels are gathered in its bin, by a counter that all programs add to, in
 whatever order they arrive. Forward, one program owns a tile: it sorts its bin, and blends. Backward, a row of lanes
 owns a Gaussian, and loops over the pixels of its bounding box with the sums in registers. Each number is thus summed by
-one program in a fixed order, and the same input gives the same bits.
+one program in a fixed order, and the same input gives the same bits. In a descent, the box of a large Gaussian is cut
+into slices, whose sums other programs find; else an iteration would take as long as one warp takes for the largest.
 
 A Gaussian is a row of ROW floats, and one more row is a Gaussian beyond every image, which fills up vectors:
 
@@ -39,11 +40,16 @@ UNROLL = tl.constexpr(4)
 # Number of entries of a bin that are sorted at a time, two for each lane.
 SORTED = tl.constexpr(64)
 LAST_INDEX = tl.constexpr(2**31 - 1)
-# Places in the state of a descent: whether a bin had no room, whether steps are taken, and how many images were made.
+# Places in the state of a descent: whether something had no room, whether steps are taken, how many images were made,
+# and the numbers of slices of the Gaussians that are being put into bins, and of those that were.
 FULL = tl.constexpr(0)
 GOING = tl.constexpr(1)
 IMAGES = tl.constexpr(2)
-STATES = tl.constexpr(3)
+COMING = tl.constexpr(3)
+SLICES = tl.constexpr(4)
+STATES = tl.constexpr(5)
+# Floats of the sums over the pixels of a slice.
+SUMS = tl.constexpr(9)
 
 CUTOFF = tl.constexpr(reference.CUTOFF)
 EPSILON = tl.constexpr(reference.EPSILON)
@@ -154,12 +160,13 @@ def _least(ux, uy, vx, vy, left, right, top, bottom):
 @triton.jit
 def gather(
     index, x, y, ux, uy, vx, vy, extent_x, extent_y, image, pitch_y, pitch_x, starts, counts, bins, state,
-    height, width, tiles_y, tiles_x,
-    FILL: tl.constexpr, LANES: tl.constexpr,
+    items, bases, room, height, width, tiles_y, tiles_x,
+    FILL: tl.constexpr, SLICE: tl.constexpr, LIMIT: tl.constexpr, GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Put Gaussians into the bins of the tiles in which they may weigh anything, LANES tiles at a time.
+    """Put Gaussians into the bins of the tiles in which they may weigh anything, 2 LANES tiles at a time.
 
-    Without FILL they are only counted. Where a bin has no room, the state says so.
+    With SLICE, those with boxes of more than LIMIT pixels are cut into slices of SLICE pixels, and each slice is an
+    item. Without FILL, all is only counted. Where there is no room, the state says so.
     """
     left, columns = _pixel_span(x, extent_x, pitch_x, width)
     top, rows = _pixel_span(y, extent_y, pitch_y, height)
@@ -170,9 +177,27 @@ def gather(
     )
     across = tl.maximum((left + columns - 1) // TILE - left // TILE + 1, 1)[:, None]
     first_row, first_column = (top // TILE)[:, None], (left // TILE)[:, None]
-    lane = tl.arange(0, LANES)[None, :]
-    for done in range(0, tl.max(count, 0), LANES):
-        place = done + lane
+    if SLICE:
+        slices = tl.where(columns * rows > LIMIT, (columns * rows + (SLICE - 1)) // SLICE, 0)
+        most = tl.max(slices, 0)
+        if most > 0:
+            lane = tl.arange(0, LANES)[None, :]
+            only = (lane == 0) & (slices > 0)[:, None]
+            pointer = state + COMING + tl.zeros([GAUSSIANS, LANES], tl.int32)
+            base = tl.atomic_add(pointer, slices[:, None] + tl.zeros([GAUSSIANS, LANES], tl.int32), only, sem="relaxed")
+            base = tl.sum(tl.where(only, base, 0), 1)
+            if FILL:
+                fits = base + slices <= room
+                tl.store(bases + index, base, (slices > 0) & fits)
+                tl.store(state + FULL + tl.zeros_like(base), 1, (slices > 0) & (fits == 0))
+                for done in range(0, most, LANES):
+                    place = done + lane
+                    inside = (place < slices[:, None]) & fits[:, None]
+                    tl.store(items + base[:, None] + place, index[:, None] + tl.zeros_like(place), inside)
+    # The counters answer slowly, so that each lane asks two.
+    wide = tl.arange(0, 2 * LANES)[None, :]
+    for done in range(0, tl.max(count, 0), 2 * LANES):
+        place = done + wide
         row, column = first_row + place // across, first_column + place % across
         # The rectangle of the centres of pixels, as offsets.
         tile_left = (column.to(tl.float32) * TILE + 0.5) * pitch_x[:, None] - x[:, None]
@@ -202,15 +227,17 @@ def load_rows(rows, index):
     return x, y, ux, uy, vx, vy, extent_x, extent_y
 
 
-@triton.jit(do_not_specialize=["number", "height", "width", "tiles_y", "tiles_x"])
+@triton.jit(do_not_specialize=["room", "number", "height", "width", "tiles_y", "tiles_x"])
 def fill(
-    rows, images, pitches, starts, counts, bins, state, number, height, width, tiles_y, tiles_x,
-    FILL: tl.constexpr, GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
+    rows, images, pitches, starts, counts, bins, state, items, bases, room,
+    number, height, width, tiles_y, tiles_x,
+    FILL: tl.constexpr, SLICE: tl.constexpr, LIMIT: tl.constexpr, GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Put all Gaussians into bins, or without FILL only count them.
 
     rows (N + 1, ROW), images (N,) int32, pitches (B, 2) y and x, starts (B tiles + 1,) int32
-    -> counts (B tiles,) int32, to be 0 before; bins (M,) int32, those of tile t from starts[t] on
+    -> counts (B tiles,) int32, to be 0 before; bins (M,) int32, those of tile t from starts[t] on; with SLICE, items
+    (room,) int32 with the Gaussian of each slice, and bases (N,) int32 with the first slice of each Gaussian
     """
     index = tl.minimum(tl.program_id(0) * GAUSSIANS + tl.arange(0, GAUSSIANS), number)
     image = tl.load(images + index, index < number, 0)
@@ -218,7 +245,8 @@ def fill(
     gather(
         index, x, y, ux, uy, vx, vy, extent_x, extent_y, image,
         tl.load(pitches + 2 * image), tl.load(pitches + 2 * image + 1),
-        starts, counts, bins, state, height, width, tiles_y, tiles_x, FILL, LANES,
+        starts, counts, bins, state, items, bases, room, height, width, tiles_y, tiles_x,
+        FILL, SLICE, LIMIT, GAUSSIANS, LANES,
     )  # fmt: skip
 
 
@@ -302,7 +330,7 @@ def forward(
     rows (N + 1, ROW), bins as of `fill`, entries (M,) int32 memory
     -> output (B, CHANNELS, H, W) and sums (B, H, W) of weights; with DESCEND and target (B, CHANNELS, H, W), sums
     (B, CHANNELS + 1, H, W) has instead the gradients of half the squared error in the sums of each pixel, counts are 0
-    again, and the state (STATES,) int32 says whether the next step is taken: not if a bin had no room
+    again, and the state (STATES,) int32 says whether the next step is taken: not if there was no room
     """
     tile = tl.program_id(0)
     count = tl.load(counts + tile)
@@ -312,6 +340,8 @@ def forward(
         if tile == 0:
             tl.store(state + GOING, (full == 0).to(tl.int32))
             tl.store(state + IMAGES, tl.load(state + IMAGES) + (full == 0).to(tl.int32))
+            tl.store(state + SLICES, tl.where(full == 0, tl.load(state + COMING), 0))
+            tl.store(state + COMING, 0)
     start = tl.load(starts + tile)
     _sort(bins, entries, start, count)
     if DESCEND:
@@ -391,31 +421,24 @@ def pixel_gradients(
 
 
 @triton.jit
-def collect(
-    index, rows, scale_u, scale_v, x, y, ux, uy, vx, vy, extent_x, extent_y, image, pitch_y, pitch_x, gradients,
+def _walk(
+    index, rows, x, y, ux, uy, vx, vy, left, columns, top, first, last, image, pitch_y, pitch_x, gradients,
     height, width,
     CHANNELS: tl.constexpr, GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Return the gradients of GAUSSIANS Gaussians from those (B, CHANNELS + 1, H, W) in the sums of the pixels.
-
-    LANES pixels of each Gaussian are processed at a time. With q = dL/dw dw/d(d^2 / 2), the gradients follow from the
-    sums over pixels of q u, q v, q u^2, q v^2, q u v, and of w times the gradients of the colours.
-    """
-    left, columns = _pixel_span(x, extent_x, pitch_x, width)
-    top, lines = _pixel_span(y, extent_y, pitch_y, height)
+    """Return the sums of each lane over pixels [first, last) of the boxes of Gaussians, LANES pixels at a time."""
     own_0, own_1 = _load_pair(rows + index * ROW + COLOR)
     own_2, own_3 = own_0, own_0
     if CHANNELS > 2:
         own_2, own_3 = _load_pair(rows + index * ROW + COLOR + 2)
     own_0, own_1, own_2, own_3 = own_0[:, None], own_1[:, None], own_2[:, None], own_3[:, None]
-
     area = height.to(tl.int64) * width
-    pixels = lines * columns
     columns = tl.maximum(columns, 1)
     # Each lane goes through the box row by row, in steps of LANES pixels.
     ahead_rows, ahead_columns = (LANES // columns)[:, None], (LANES % columns)[:, None]
     lane = tl.arange(0, LANES)[None, :]
-    row, column = lane // columns[:, None], lane % columns[:, None]
+    start = first[:, None] + lane
+    row, column = start // columns[:, None], start % columns[:, None]
     plane = (gradients + (image * (CHANNELS + 1) * area + top * width + left))[:, None]
 
     sum_u = tl.zeros([GAUSSIANS, LANES], tl.float32)
@@ -427,8 +450,8 @@ def collect(
     sum_1 = tl.zeros([GAUSSIANS, LANES], tl.float32)
     sum_2 = tl.zeros([GAUSSIANS, LANES], tl.float32)
     sum_3 = tl.zeros([GAUSSIANS, LANES], tl.float32)
-    for done in range(0, tl.max(pixels, 0), LANES):
-        inside = done + lane < pixels[:, None]
+    for done in range(0, tl.max(last - first, 0), LANES):
+        inside = done + lane < (last - first)[:, None]
         pixel = plane + (row * width + column)
         in_0, in_1, in_2, in_3 = _load_channels(pixel, area, inside, CHANNELS)
         in_total = tl.load(pixel + area * CHANNELS, inside, 0.0)
@@ -461,6 +484,50 @@ def collect(
         wrap = column >= columns[:, None]
         column = tl.where(wrap, column - columns[:, None], column)
         row = tl.where(wrap, row + 1, row)
+    return sum_u, sum_v, sum_uu, sum_vv, sum_uv, sum_0, sum_1, sum_2, sum_3
+
+
+@triton.jit
+def collect(
+    index, rows, scale_u, scale_v, x, y, ux, uy, vx, vy, extent_x, extent_y, image, pitch_y, pitch_x, gradients,
+    bases, partials, height, width,
+    CHANNELS: tl.constexpr, SLICE: tl.constexpr, LIMIT: tl.constexpr, GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """Return the gradients of GAUSSIANS Gaussians from those (B, CHANNELS + 1, H, W) in the sums of the pixels.
+
+    LANES pixels of each Gaussian are processed at a time. With q = dL/dw dw/d(d^2 / 2), the gradients follow from the
+    sums over pixels of q u, q v, q u^2, q v^2, q u v, and of w times the gradients of the colours. With SLICE, the sums
+    of slices are in partials (room, SUMS).
+    """
+    left, columns = _pixel_span(x, extent_x, pitch_x, width)
+    top, lines = _pixel_span(y, extent_y, pitch_y, height)
+    pixels = lines * columns
+    here = pixels
+    if SLICE:
+        here = tl.where(pixels > LIMIT, 0, pixels)
+    sum_u, sum_v, sum_uu, sum_vv, sum_uv, sum_0, sum_1, sum_2, sum_3 = _walk(
+        index, rows, x, y, ux, uy, vx, vy, left, columns, top, tl.zeros_like(pixels), here,
+        image, pitch_y, pitch_x, gradients, height, width, CHANNELS, GAUSSIANS, LANES,
+    )  # fmt: skip
+    if SLICE:
+        slices = tl.where(pixels > LIMIT, (pixels + (SLICE - 1)) // SLICE, 0)
+        base = tl.load(bases + index, slices > 0, 0)[:, None]
+        lane = tl.arange(0, LANES)[None, :]
+        for done in range(0, tl.max(slices, 0), LANES):
+            inside = done + lane < slices[:, None]
+            part = partials + (base + done + lane) * SUMS
+            sum_u += tl.load(part, inside, 0.0)
+            sum_v += tl.load(part + 1, inside, 0.0)
+            sum_uu += tl.load(part + 2, inside, 0.0)
+            sum_vv += tl.load(part + 3, inside, 0.0)
+            sum_uv += tl.load(part + 4, inside, 0.0)
+            sum_0 += tl.load(part + 5, inside, 0.0)
+            if CHANNELS > 1:
+                sum_1 += tl.load(part + 6, inside, 0.0)
+            if CHANNELS > 2:
+                sum_2 += tl.load(part + 7, inside, 0.0)
+            if CHANNELS > 3:
+                sum_3 += tl.load(part + 8, inside, 0.0)
 
     # u, v, ux, uy, vx and vy above are ROOT_UNIT times those in standard deviations.
     total_u, total_v = tl.sum(sum_u, 1) / UNIT, tl.sum(sum_v, 1) / UNIT
@@ -469,6 +536,39 @@ def collect(
     in_u, in_v = -tl.sum(sum_uu, 1) / (scale_u * UNIT), -tl.sum(sum_vv, 1) / (scale_v * UNIT)
     in_rotation = tl.sum(sum_uv, 1) / UNIT * (scale_v / scale_u - scale_u / scale_v)
     return in_x, in_y, in_u, in_v, in_rotation, in_0, in_1, in_2, in_3
+
+
+@triton.jit(do_not_specialize=["height", "width"])
+def sum_slices(
+    rows, images, pitches, gradients, items, bases, partials, state, height, width,
+    CHANNELS: tl.constexpr, SLICE: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """Compute the sums over the pixels of slices: partials (room, SUMS)."""
+    for item in range(tl.program_id(0), tl.load(state + SLICES), tl.num_programs(0)):
+        index = tl.load(items + item + tl.arange(0, 1))
+        image = tl.load(images + index)
+        pitch_y, pitch_x = tl.load(pitches + 2 * image), tl.load(pitches + 2 * image + 1)
+        x, y, ux, uy, vx, vy, extent_x, extent_y = load_rows(rows, index)
+        left, columns = _pixel_span(x, extent_x, pitch_x, width)
+        top, lines = _pixel_span(y, extent_y, pitch_y, height)
+        first = (item - tl.load(bases + index)) * SLICE
+        sum_u, sum_v, sum_uu, sum_vv, sum_uv, sum_0, sum_1, sum_2, sum_3 = _walk(
+            index, rows, x, y, ux, uy, vx, vy, left, columns, top, first, tl.minimum(first + SLICE, lines * columns),
+            image, pitch_y, pitch_x, gradients, height, width, CHANNELS, 1, LANES,
+        )  # fmt: skip
+        part = partials + (item + tl.arange(0, 1)) * SUMS
+        tl.store(part, tl.sum(sum_u, 1))
+        tl.store(part + 1, tl.sum(sum_v, 1))
+        tl.store(part + 2, tl.sum(sum_uu, 1))
+        tl.store(part + 3, tl.sum(sum_vv, 1))
+        tl.store(part + 4, tl.sum(sum_uv, 1))
+        tl.store(part + 5, tl.sum(sum_0, 1))
+        if CHANNELS > 1:
+            tl.store(part + 6, tl.sum(sum_1, 1))
+        if CHANNELS > 2:
+            tl.store(part + 7, tl.sum(sum_2, 1))
+        if CHANNELS > 3:
+            tl.store(part + 8, tl.sum(sum_3, 1))
 
 
 @triton.jit(do_not_specialize=["number", "height", "width"])
@@ -484,8 +584,8 @@ def backward(
     scale_u, scale_v = tl.load(scales + 2 * index, valid, 1.0), tl.load(scales + 2 * index + 1, valid, 1.0)
     in_x, in_y, in_u, in_v, in_rotation, in_0, in_1, in_2, in_3 = collect(
         index, rows, scale_u, scale_v, x, y, ux, uy, vx, vy, extent_x, extent_y,
-        image, tl.load(pitches + 2 * image), tl.load(pitches + 2 * image + 1), gradients, height, width,
-        CHANNELS, GAUSSIANS, LANES,
+        image, tl.load(pitches + 2 * image), tl.load(pitches + 2 * image + 1), gradients, gradients, gradients,
+        height, width, CHANNELS, 0, 0, GAUSSIANS, LANES,
     )  # fmt: skip
     tl.store(in_means + 2 * index, in_x, valid)
     tl.store(in_means + 2 * index + 1, in_y, valid)

@@ -17,7 +17,7 @@ from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import Relative
 from fastgs.render import cuda, cuda_kernels
 
-NAMES = ("prepare", "fill", "forward", "pixel_gradients", "backward")
+NAMES = ("prepare", "fill", "forward", "pixel_gradients", "backward", "sum_slices")
 ORIGINALS = {name: getattr(cuda_kernels, name) for name in NAMES}
 DESCEND = optimizer_cuda.descend
 
@@ -75,6 +75,7 @@ if __name__ == "__main__":
     install(capability)
     check_rendering()
     check_placement(capability)
+    optimizer_cuda.SLICE, optimizer_cuda.LONGEST = 40, 4  # many Gaussians are cut
     first, second = (descend(40, seed, capability) for seed in (None, 1))
     assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
     descend(2, 0, capability)  # programs of several warps

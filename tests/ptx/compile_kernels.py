@@ -48,16 +48,22 @@ def variants():
     yield cuda_kernels.pixel_gradients, kinds, {"CHANNELS": 3, "NORMALIZED": True, "BLOCK": 512}, 4
     kinds = floats("expected noise errors") | integers("counts") | numbers("height width")
     yield placement_cuda_kernels.diffuse, kinds, {"LANES": 512}, 16
+    kinds = floats("rows") | batch | floats("gradients") | integers("items bases") | floats("partials")
+    kinds |= integers("state") | numbers("height width")
+    yield cuda_kernels.sum_slices, kinds, {"CHANNELS": 3, "SLICE": 512, "LANES": 32}, 1
     for lanes, channels in ((8, 3), (512, 4)):
         shape = {"GAUSSIANS": max(1, 32 // lanes), "LANES": lanes}
         warps = max(1, lanes // 32)
-        yield cuda_kernels.fill, floats("rows") | batch | bins | sizes, {"FILL": channels == 3, **shape}, warps
+        items, room = integers("items bases"), numbers("room")
+        cut = {"SLICE": 512, "LIMIT": 32 * lanes, **shape}
+        kinds = floats("rows") | batch | bins | items | room | sizes
+        yield cuda_kernels.fill, kinds, {"FILL": channels == 3, **cut}, warps
         kinds = floats("scales rows") | batch | floats("gradients in_means in_scales in_rotations in_colors")
         yield cuda_kernels.backward, kinds | numbers("number height width"), {"CHANNELS": channels, **shape}, warps
         kinds = floats("variables averages squares start turns floors scales rows") | batch | floats("gradients")
-        kinds |= bins | floats("factors weights")
+        kinds |= bins | items | room | floats("partials factors weights")
         kinds |= numbers("rate_offsets rate_scales rate_rotations rate_colors", "fp32")
-        constants = {"CHANNELS": channels, "LAST": 1024, "BATCH": 10, **shape}
+        constants = {"CHANNELS": channels, "LAST": 1024, "BATCH": 10, **cut}
         yield optimizer_cuda_kernels.descend, kinds | sizes, constants, warps
 
 

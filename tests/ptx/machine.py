@@ -143,7 +143,7 @@ class Run:
         self.registers: dict[str, Array] = {
             "%tid.x": thread, "%tid.y": zero, "%laneid": thread % WARP, "%ctaid.x": (self.block % across).astype(U32),
             "%ctaid.y": (self.block // across).astype(U32), "%ctaid.z": zero,
-            "%ntid.x": zero + U32(program.threads),
+            "%ntid.x": zero + U32(program.threads), "%nctaid.x": zero + U32(across),
         }  # fmt: skip
         self.addresses = {name: memory.add(table) for name, table in program.tables.items()}
         memory.build()

@@ -25,6 +25,7 @@ from fastgs.fitting.parametrization import Relative
 from fastgs.render import reference
 
 skip_without_kernels()
+from fastgs.fitting import optimizer_cuda  # noqa: E402
 from fastgs.fitting.optimizer_cuda import CudaDescent  # noqa: E402
 from fastgs.render import cuda, cuda_kernels  # noqa: E402
 
@@ -205,6 +206,27 @@ QUESTIONS = {
 }
 
 
+@pytest.mark.slow
+def test_cuda_descent_cuts_large_gaussians(monkeypatch):
+    """Their boxes are cut into slices, the last of which may be shorter; one alone has all its pixels in slices."""
+    monkeypatch.setattr(optimizer_cuda, "SLICE", 20)
+    for count, longest in ((1, 0), (16, 1)):
+        monkeypatch.setattr(optimizer_cuda, "LONGEST", longest)
+        gaussians, target = gaussians_and_target(count, 11, 14)
+        gaussians = replace(gaussians, scales=gaussians.scales * torch.linspace(1, 4, count)[:, None].to(DEVICE))
+        ours = CudaDescent(Relative(gaussians), target, LearningRates())
+        theirs = AutogradDescent(Relative(gaussians), target, LearningRates().config(), "auto")
+        for factor in (1.0, 0.5):
+            ours.step(factor)
+            theirs.step(factor)
+        torch.testing.assert_close(ours.image(), theirs.image().detach(), rtol=0, atol=1e-4)
+        slices = int(ours._state[cuda_kernels.SLICES.value])
+        assert count / 4 < slices <= count * math.ceil(11 * 14 / 20)
+        for name in ("means", "scales", "rotations", "colors"):
+            ours_now, wanted = (getattr(each.gaussians(), name) for each in (ours, theirs))
+            torch.testing.assert_close(ours_now, wanted, rtol=0, atol=1e-3)
+
+
 def images_of(descent):
     """Return the number of images that a descent has made on the device."""
     return int(descent._state[cuda_kernels.IMAGES.value])
@@ -214,8 +236,8 @@ def images_of(descent):
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
 def test_cuda_descent_repeats_steps_when_bins_overflow(question):
     """When Gaussians need more room in a bin than there is, the steps since then are repeated with more."""
-    gaussians, target = gaussians_and_target(12, 9, 10)
-    factors = [1.0, 0.9, *[0.5] * 10, 0.4]
+    gaussians, target = gaussians_and_target(7, 9, 8)
+    factors = [1.0, 0.9, 0.5, *[0.4] * (10 if question is QUESTIONS["gaussians"] else 0)]
     roomy, tight = (CudaDescent(Relative(gaussians), target, LearningRates()) for _ in range(2))
     for descent in (roomy, tight):
         descent.step(factors[0])
