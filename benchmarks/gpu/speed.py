@@ -29,6 +29,8 @@ from fastgs.render import cuda_kernels as kernels
 BACKWARD_SHAPES = [(32 // lanes, lanes, 1) for lanes in (4, 8, 16, 32)]
 BACKWARD_SHAPES += [(128 // lanes, lanes, 4) for lanes in (8, 16, 32, 64, 128)]
 FORWARD_WARPS = (1, 2, 4)
+# Of programs by Gaussian, as a whole iteration takes them: a warp moves Gaussians as fast as it moves one.
+ITERATION_SHAPES = [(32 // lanes, lanes, 1) for lanes in (4, 8, 16, 32)]
 
 
 @cache
@@ -158,6 +160,22 @@ def shaped_forward(case: Scene, warps: int, image: Tensor, in_pixels: Tensor) ->
     return work
 
 
+def shaped_iteration(case: Scene, shape: cuda.Shape) -> tuple[Work, Tensor]:
+    """Return the work of an iteration with another shape of programs by Gaussian, and the image that it renders."""
+    chosen = mock.patch.object(cuda, "choose_shape", return_value=shape)
+    with chosen:
+        descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
+        descent.step(0.0)
+        descent.image()
+    descent._factors.zero_()
+
+    def work() -> None:
+        with chosen:
+            descent._iterate()
+
+    return work, descent._image
+
+
 def difference(found: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> float:
     """Return the largest relative difference of tensors, by their norms."""
     pairs = zip(found, right, strict=True)
@@ -169,7 +187,7 @@ def launch_shapes(bench: Bench) -> Iterator[Record]:
     """Yield times by launch shape, the difference of the results from those of the usual shape, and the fastest."""
     for side, num_gaussians in bench.plan.tuned:
         case = scene(bench, side, num_gaussians)
-        found: dict[str, list[Record]] = {"backward": [], "forward": []}
+        found: dict[str, list[Record]] = {"backward": [], "forward": [], "iteration": []}
         case.collect()
         results = tuple(torch.empty_like(each) for each in case.in_gaussians)
         for gaussians, lanes, warps in BACKWARD_SHAPES:
@@ -181,6 +199,11 @@ def launch_shapes(bench: Bench) -> Iterator[Record]:
             times = spread(bench.timer.replays(shaped_forward(case, warps, *pixels)))
             shape = {"gaussians": 0, "lanes": 0, "warps": warps}
             found["forward"].append({**shape, **times, "difference": difference(pixels, (case.image, case.in_pixels))})
+        for gaussians, lanes, warps in ITERATION_SHAPES:
+            work, image = shaped_iteration(case, cuda.Shape(gaussians, lanes, warps))
+            shape = {"gaussians": gaussians, "lanes": lanes, "warps": warps}
+            times = spread(bench.timer.replays(work))
+            found["iteration"].append({**shape, **times, "difference": difference((image,), (case.image,))})
         for kernel, records in found.items():
             fastest = min(records, key=lambda record: float(record["milliseconds"]))
             for record in records:

@@ -103,7 +103,7 @@ class CudaDescent(Descent):
             cuda.fill(self._rows, self._layout, need, self._state, self._slices)
             ends = (need.counts + need.counts.clamp(min=SPARE)).cumsum(0, dtype=torch.int32)
             room, cuts = torch.stack([ends[-1], self._state[kernels.COMING.value]]).tolist()
-            cuts = 2 * cuts + SPARE
+            cuts = 2 * cuts + cuda.WARP
             if room > len(self._bins.bins) or cuts > len(self._slices.items):
                 size = math.ceil(ROOM * room)
                 self._bins = need._replace(bins=ends.new_empty(size), entries=ends.new_empty(size))

@@ -1,4 +1,4 @@
-"""What the descent on a GPU does within its CUDA graphs, and to them; Triton's interpreter stands in for the GPU."""
+"""CUDA graphs of the descent on a GPU: what goes on in them, and when; Triton's interpreter stands in for the GPU."""
 
 import contextlib
 from types import SimpleNamespace

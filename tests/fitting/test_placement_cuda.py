@@ -74,7 +74,7 @@ def test_density_of_positions_is_that_of_the_cpu():
 @pytest.mark.slow
 @pytest.mark.parametrize("spacing", [3, 6])
 def test_relocation_on_a_gpu_draws_there(spacing, monkeypatch, random_gaussians):
-    """Where Gaussians are far apart, places are those of cells of four pixels."""
+    """Gaussians that are far apart have places in cells of four pixels."""
     monkeypatch.setattr(densification, "choose", lambda *_: "cuda")
     target = torch.rand(3, 31, 45, generator=seeded())
     target[:, 10:, 20:] *= 0.1

@@ -29,7 +29,7 @@ COMPARE: dict[str, Callable[[Array, Array], Array]] = {
 
 
 class FaultError(Exception):
-    """What a GPU would answer with a wrong result or an error."""
+    """Access or instruction that a GPU would answer with a wrong result or an error."""
 
 
 class Instruction(NamedTuple):
