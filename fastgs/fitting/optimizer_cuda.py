@@ -44,9 +44,9 @@ GEOMETRY = 5  # free variables of a Gaussian beside its colours: offsets u, v, l
 class CudaDescent(Descent):
     """Descent on the squared error, on a GPU.
 
-    The bins of the tiles have a capacity. If one has no room for a Gaussian, no step is taken any more; that is seen
-    when an image or the Gaussians are asked for, which enlarges the bins and takes the missing steps. So results are
-    exact whatever the capacity is.
+    The bins of the tiles and the list of slices have a capacity. If there is no room for a Gaussian, no step is taken
+    any more; that is seen when an image or the Gaussians are asked for, which makes room and takes the missing steps.
+    So results are exact whatever the capacity is.
 
     Args:
         variables: Variables at their start, of at least one Gaussian.

@@ -129,8 +129,9 @@ def empty_bins(layout: Layout) -> Bins:
     """Return bins without any room, in which Gaussians are counted."""
     rows, columns = layout.tiles
     tiles = len(layout.pitches) * rows * columns
-    memory = torch.zeros(2 * tiles + 1, dtype=torch.int32, device=layout.pitches.device)
-    return Bins(memory[:0], memory[:0], memory[tiles:], memory[:tiles])
+    device = layout.pitches.device
+    starts, counts = (torch.zeros(size, dtype=torch.int32, device=device) for size in (tiles + 1, tiles))
+    return Bins(counts[:0], counts[:0], starts, counts)
 
 
 def find_tiles(rows: Tensor, layout: Layout) -> Bins:
