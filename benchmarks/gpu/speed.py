@@ -37,8 +37,8 @@ ITERATION_SHAPES = [(32 // lanes, lanes, 1) for lanes in (4, 8, 16, 32)]
 def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[float]]:
     """Measure the kernels in milliseconds.
 
-    Those of an iteration are "slices", "descend" and "forward", the others those of renderings with gradients. "fill",
-    "forward" and "descend" include launches that set counters.
+    Those of an iteration are "slices", "descend" and "forward", the others those of renderings with gradients. All but
+    "prepare" and "backward" include launches that set counters.
     """
     case = scene(bench, side, num_gaussians)
     descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
@@ -47,11 +47,15 @@ def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[
     def descend() -> None:
         descent._bins.counts.zero_()
         descent._state[kernels.COMING.value] = 0
-        with mock.patch.object(descent, "_render"), mock.patch.object(cuda, "sum_slices"):
+        others = mock.patch.multiple(cuda, sum_slices=mock.DEFAULT, spread=mock.DEFAULT, draw=mock.DEFAULT)
+        with others:
             descent._iterate()
 
     def slices() -> None:
         cuda.sum_slices(descent._rows, descent._layout, descent._in_pixels, descent._slices, descent._state)
+        descent._bins.counts.zero_()
+        descent._state[kernels.COMING.value] = descent._state[kernels.SLICES.value]
+        cuda.spread(descent._rows, descent._layout, descent._bins, descent._state, descent._slices)
 
     works: dict[str, Work] = {
         "prepare": lambda: cuda.prepare(*tensors_of(case.gaussians)),

@@ -1,9 +1,9 @@
 """Descent on a GPU without a wait for the host: CUDA graphs of static shapes, of one iteration and of ten.
 
-An iteration is three kernels. One sums up the gradients in slices of the few large Gaussians; one collects the
-gradients of each Gaussian, moves it by Adam, and puts it into the bins of the tiles that it touches now; the last
-renders each tile from its bin, and leaves the gradient of the squared error in every pixel. The host only launches
-them, and sets the factors of the rates.
+An iteration is four kernels. One sums up the gradients in slices of the few large Gaussians; one collects the gradients
+of each Gaussian, moves it by Adam, and puts it into the bins of the tiles that it touches now; one does the latter for
+large Gaussians, by slices; the last renders each tile from its bin, and leaves the gradient of the squared error in
+every pixel. The host only launches them, and sets the factors of the rates.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ class CudaDescent(Descent):
             SLICE=self._slices.pixels, LIMIT=self._slices.limit,
             GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
         )  # fmt: skip
+        cuda.spread(self._rows, self._layout, self._bins, self._state, self._slices)
         self._render()
 
     def _iterate_batch(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from fastgs.render import cuda_kernels as kernels
 
 WARP = 32  # lanes
-MOST_SLICERS = 4096  # programs that sum up slices; about as many as fit on a large GPU at a time
+MOST_SLICERS = 4096  # programs that work on slices; about as many as fit on a large GPU at a time
 BLOCK = 128  # Gaussians or pixels of a program in kernels with one for each lane
 TILE = kernels.TILE.value  # side of a tile in pixels
 MOST_CHANNELS = kernels.MOST_CHANNELS.value  # of one launch
@@ -122,6 +122,25 @@ def fill(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, slices: Slices
         number, layout.height, layout.width, *layout.tiles,
         FILL=len(bins.bins) > 0, SLICE=slices.pixels if slices else 0, LIMIT=slices.limit if slices else 0,
         GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
+    )  # fmt: skip
+    if slices is not None and len(bins.bins):
+        spread(rows, layout, bins, state, slices)
+
+
+def spread(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, slices: Slices) -> None:
+    """Put large Gaussians into bins.
+
+    Args:
+        rows: (N + 1, ROW) rows.
+        layout: Layout of the batch.
+        bins: Bins, with the other Gaussians.
+        state: (STATES,) int32 state, with the number of slices in COMING.
+        slices: Slices.
+    """
+    kernels.spread[(min(MOST_SLICERS, len(slices.items)),)](
+        rows, layout.images, layout.pitches, bins.starts, bins.counts, bins.bins, state,
+        slices.items, slices.bases, len(slices.items), layout.height, layout.width, *layout.tiles,
+        SLICE=slices.pixels, LANES=WARP, num_warps=1,
     )  # fmt: skip
 
 

@@ -158,25 +158,58 @@ def _least(ux, uy, vx, vy, left, right, top, bottom):
 
 
 @triton.jit
+def _tile_box(left, columns, top, rows):
+    """Return the first row and column of tiles that a box of pixels touches, and the numbers of both."""
+    first_row, first_column = top // TILE, left // TILE
+    down = tl.where(rows > 0, (top + rows - 1) // TILE - first_row + 1, 0)
+    across = tl.where(columns > 0, (left + columns - 1) // TILE - first_column + 1, 0)
+    return first_row, first_column, down, across
+
+
+@triton.jit
+def _enter(
+    index, x, y, ux, uy, vx, vy, first_row, first_column, across, first, last, image, pitch_y, pitch_x,
+    starts, counts, bins, state, tiles_y, tiles_x,
+    FILL: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """Put Gaussians into the bins of those tiles, from first to last in their box, in which they may weigh anything."""
+    lane = tl.arange(0, LANES)[None, :]
+    across = tl.maximum(across, 1)[:, None]
+    for done in range(0, tl.max(last - first, 0), LANES):
+        place = first[:, None] + done + lane
+        row, column = first_row[:, None] + place // across, first_column[:, None] + place % across
+        # The rectangle of the centres of pixels, as offsets.
+        tile_left = (column.to(tl.float32) * TILE + 0.5) * pitch_x[:, None] - x[:, None]
+        tile_top = (row.to(tl.float32) * TILE + 0.5) * pitch_y[:, None] - y[:, None]
+        least = _least(
+            ux[:, None], uy[:, None], vx[:, None], vy[:, None],
+            tile_left, tile_left + pitch_x[:, None] * (TILE - 1), tile_top, tile_top + pitch_y[:, None] * (TILE - 1),
+        )  # fmt: skip
+        inside = (place < last[:, None]) & (least < NOTHING)
+        tile = (image[:, None] * tiles_y + row) * tiles_x + column
+        slot = tl.atomic_add(counts + tile, 1, inside, sem="relaxed")
+        if FILL:
+            start = tl.load(starts + tile, inside, 0)
+            fits = slot < tl.load(starts + tile + 1, inside, 0) - start
+            tl.store(bins + start + slot, index[:, None] + tl.zeros_like(tile), inside & fits)
+            tl.store(state + FULL + tl.zeros_like(tile), 1, inside & (fits == 0))
+
+
+@triton.jit
 def gather(
     index, x, y, ux, uy, vx, vy, extent_x, extent_y, image, pitch_y, pitch_x, starts, counts, bins, state,
     items, bases, room, height, width, tiles_y, tiles_x,
     FILL: tl.constexpr, SLICE: tl.constexpr, LIMIT: tl.constexpr, GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Put Gaussians into the bins of the tiles in which they may weigh anything, 2 LANES tiles at a time.
+    """Put Gaussians into the bins of the tiles in which they may weigh anything, LANES tiles at a time.
 
-    With SLICE, those with boxes of more than LIMIT pixels are cut into slices of SLICE pixels, and each slice is an
-    item. Without FILL, all is only counted. Where there is no room, the state says so.
+    With SLICE, those with boxes of more than LIMIT pixels are cut into slices of SLICE pixels, each slice is an item,
+    and `spread` puts them into bins. Without FILL, all is only counted. Where there is no room, the state says so.
     """
     left, columns = _pixel_span(x, extent_x, pitch_x, width)
     top, rows = _pixel_span(y, extent_y, pitch_y, height)
-    count = tl.where(
-        (columns > 0) & (rows > 0),
-        ((left + columns - 1) // TILE - left // TILE + 1) * ((top + rows - 1) // TILE - top // TILE + 1),
-        0,
-    )
-    across = tl.maximum((left + columns - 1) // TILE - left // TILE + 1, 1)[:, None]
-    first_row, first_column = (top // TILE)[:, None], (left // TILE)[:, None]
+    first_row, first_column, down, across = _tile_box(left, columns, top, rows)
+    count = down * across
     if SLICE:
         slices = tl.where(columns * rows > LIMIT, (columns * rows + (SLICE - 1)) // SLICE, 0)
         most = tl.max(slices, 0)
@@ -187,33 +220,18 @@ def gather(
             base = tl.atomic_add(pointer, slices[:, None] + tl.zeros([GAUSSIANS, LANES], tl.int32), only, sem="relaxed")
             base = tl.sum(tl.where(only, base, 0), 1)
             if FILL:
-                fits = base + slices <= room
-                tl.store(bases + index, base, (slices > 0) & fits)
-                tl.store(state + FULL + tl.zeros_like(base), 1, (slices > 0) & (fits == 0))
+                tl.store(bases + index, base, slices > 0)
+                tl.store(state + FULL + tl.zeros_like(base), 1, (slices > 0) & (base + slices > room))
                 for done in range(0, most, LANES):
-                    place = done + lane
-                    inside = (place < slices[:, None]) & fits[:, None]
-                    tl.store(items + base[:, None] + place, index[:, None] + tl.zeros_like(place), inside)
-    # The counters answer slowly, so that each lane asks two.
-    wide = tl.arange(0, 2 * LANES)[None, :]
-    for done in range(0, tl.max(count, 0), 2 * LANES):
-        place = done + wide
-        row, column = first_row + place // across, first_column + place % across
-        # The rectangle of the centres of pixels, as offsets.
-        tile_left = (column.to(tl.float32) * TILE + 0.5) * pitch_x[:, None] - x[:, None]
-        tile_top = (row.to(tl.float32) * TILE + 0.5) * pitch_y[:, None] - y[:, None]
-        least = _least(
-            ux[:, None], uy[:, None], vx[:, None], vy[:, None],
-            tile_left, tile_left + pitch_x[:, None] * (TILE - 1), tile_top, tile_top + pitch_y[:, None] * (TILE - 1),
-        )  # fmt: skip
-        inside = (place < count[:, None]) & (least < NOTHING)
-        tile = (image[:, None] * tiles_y + row) * tiles_x + column
-        slot = tl.atomic_add(counts + tile, 1, inside, sem="relaxed")
+                    place = base[:, None] + done + lane
+                    inside = (done + lane < slices[:, None]) & (place < room)
+                    tl.store(items + place, index[:, None] + tl.zeros_like(place), inside)
         if FILL:
-            start = tl.load(starts + tile, inside, 0)
-            fits = slot < tl.load(starts + tile + 1, inside, 0) - start
-            tl.store(bins + start + slot, index[:, None] + tl.zeros_like(tile), inside & fits)
-            tl.store(state + FULL + tl.zeros_like(tile), 1, inside & (fits == 0))
+            count = tl.where(slices > 0, 0, count)
+    _enter(
+        index, x, y, ux, uy, vx, vy, first_row, first_column, across, tl.zeros_like(count), count,
+        image, pitch_y, pitch_x, starts, counts, bins, state, tiles_y, tiles_x, FILL, LANES,
+    )  # fmt: skip
 
 
 @triton.jit
@@ -248,6 +266,30 @@ def fill(
         starts, counts, bins, state, items, bases, room, height, width, tiles_y, tiles_x,
         FILL, SLICE, LIMIT, GAUSSIANS, LANES,
     )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["room", "height", "width", "tiles_y", "tiles_x"])
+def spread(
+    rows, images, pitches, starts, counts, bins, state, items, bases, room, height, width, tiles_y, tiles_x,
+    SLICE: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """Put large Gaussians into bins: each slice has its part of the tiles."""
+    for item in range(tl.program_id(0), tl.minimum(tl.load(state + COMING), room), tl.num_programs(0)):
+        index = tl.load(items + item + tl.arange(0, 1))
+        image = tl.load(images + index)
+        pitch_y, pitch_x = tl.load(pitches + 2 * image), tl.load(pitches + 2 * image + 1)
+        x, y, ux, uy, vx, vy, extent_x, extent_y = load_rows(rows, index)
+        left, columns = _pixel_span(x, extent_x, pitch_x, width)
+        top, lines = _pixel_span(y, extent_y, pitch_y, height)
+        first_row, first_column, down, across = _tile_box(left, columns, top, lines)
+        slices = (columns * lines + (SLICE - 1)) // SLICE
+        part = (down * across + slices - 1) // slices
+        first = (item - tl.load(bases + index)) * part
+        _enter(
+            index, x, y, ux, uy, vx, vy, first_row, first_column, across,
+            first, tl.minimum(first + part, down * across),
+            image, pitch_y, pitch_x, starts, counts, bins, state, tiles_y, tiles_x, True, LANES,
+        )  # fmt: skip
 
 
 @triton.jit

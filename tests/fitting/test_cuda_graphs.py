@@ -71,7 +71,7 @@ def graphs(monkeypatch):
 
     monkeypatch.setattr(optimizer_cuda, "_Graph", Graph)
     monkeypatch.setattr(optimizer_cuda, "descend", Recorded(optimizer_cuda.descend, launches, watch))
-    for name in ("sum_slices", "forward"):
+    for name in ("sum_slices", "spread", "forward"):
         monkeypatch.setattr(cuda_kernels, name, Recorded(getattr(cuda_kernels, name), launches, watch))
     return made
 
@@ -89,7 +89,7 @@ def test_edits_that_keep_k_keep_the_graphs(graphs):
     descent.step(1.0)
     assert len(descent.gaussians()) == 3
     assert graphs == first
-    assert [len(each.first) for each in graphs] == [3, 30]
+    assert [len(each.first) for each in graphs] == [4, 40]
     # Another number of Gaussians takes other graphs.
     descent.edit(torch.ones(3, dtype=torch.bool, device=target.device), gaussians_and_target(1, 8, 8, seed=9)[0])
     descent.step(1.0)

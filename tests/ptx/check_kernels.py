@@ -17,7 +17,7 @@ from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import Relative
 from fastgs.render import cuda, cuda_kernels
 
-NAMES = ("prepare", "fill", "forward", "pixel_gradients", "backward", "sum_slices")
+NAMES = ("prepare", "fill", "forward", "pixel_gradients", "backward", "sum_slices", "spread")
 ORIGINALS = {name: getattr(cuda_kernels, name) for name in NAMES}
 DESCEND = optimizer_cuda.descend
 

@@ -51,6 +51,8 @@ def variants():
     kinds = floats("rows") | batch | floats("gradients") | integers("items bases") | floats("partials")
     kinds |= integers("state") | numbers("height width")
     yield cuda_kernels.sum_slices, kinds, {"CHANNELS": 3, "SLICE": 512, "LANES": 32}, 1
+    kinds = floats("rows") | batch | bins | integers("items bases") | numbers("room height width tiles_y tiles_x")
+    yield cuda_kernels.spread, kinds, {"SLICE": 512, "LANES": 32}, 1
     for lanes, channels in ((8, 3), (512, 4)):
         shape = {"GAUSSIANS": max(1, 32 // lanes), "LANES": lanes}
         warps = max(1, lanes // 32)
