@@ -73,7 +73,7 @@ def declare(parser: Parser) -> None:
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
     add_tile(parser)
     add_workers(parser)
-    batch = "fit N images at once, those of one size in the same steps: faster for small ones, and equal up to rounding"
+    batch = "fit N images at once, which is faster for small ones: each in a thread, on a GPU in the same steps"
     add("--batch", type=int, default=1, metavar="N", help=f"{batch} (default: 1)")
     add_job(parser, ["safetensors", "tar"])
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")

@@ -36,6 +36,9 @@ TRIAL_STEPS = 2
 # Number of steps from one entry of the history to the next; the PSNR is measured and compared with the target there.
 HISTORY_INTERVAL = 10
 
+# Most pixels of an image that one thread fits alone: two would wait for each other longer than they work.
+MOST_ALONE = 96**2
+
 
 class HistoryEntry(NamedTuple):
     """State of a fit on its way.
@@ -69,7 +72,6 @@ class Fit:
     history: list[HistoryEntry]
 
 
-@threads.reserved()
 def fit(
     target: Tensor,
     gaussians: Gaussians,
@@ -102,6 +104,20 @@ def fit(
     """
     options = (options or FitOptions()).or_iterations(DEFAULT_ITERATIONS)
     target = _check_target(target, gaussians)
+    with threads.reserved(1 if target[0].numel() <= MOST_ALONE else None):
+        return _fit(target, gaussians, options, optimization, densification, frozen, callback)
+
+
+def _fit(
+    target: Tensor,
+    gaussians: Gaussians,
+    options: FitOptions,
+    optimization: OptimizationConfig | None,
+    densification: Callable[[int], Densification] | None,
+    frozen: Gaussians | None,
+    callback: Callback | None,
+) -> Fit:
+    """Optimize Gaussians, see `fit`."""
     trial = optimization or LearningRates().config(options.loss_function())
     steps = _planned_steps(target, gaussians, options, trial, frozen)
     config = optimization or LearningRates.for_iterations(steps).config(options.loss_function())
@@ -115,6 +131,7 @@ def fit(
         lambda progress: config.schedule(progress, recorder.psnrs),
         options,
         recorder,
+        interval=HISTORY_INTERVAL,
         target=target,
         densification=strategy,
     )

@@ -19,6 +19,7 @@ def optimize(
     limits: FitOptions,
     observe: Callable[[int, bool, bool], bool],
     *,
+    interval: int = 1,
     target: Tensor | None = None,
     densification: Densification | None = None,
 ) -> None:
@@ -28,8 +29,10 @@ def optimize(
         descent: Gaussians on their way to a target.
         schedule: Factor of the learning rates at a share of the run in [0, 1].
         limits: Number of steps and seconds, at least one of the two.
-        observe: Callable (iteration, last, growing) -> bool, called before each step and at the end; True ends the run.
-            `last` says that a limit is reached, `growing` that Gaussians are still to be added.
+        observe: Callable (iteration, last, growing) -> bool, called before every `interval`th step and at the end, and
+            perhaps before others; True ends the run. `last` says that a limit is reached, `growing` that Gaussians are
+            still to be added.
+        interval: Number of steps that may be taken at once, at least 1.
         target: (C, H, W) image that `densification` compares with.
         densification: Strategy that adds, removes or moves Gaussians on the way.
     """
@@ -47,5 +50,11 @@ def optimize(
         growing = densification is not None and densification.grows and acted < len(events)
         if observe(iteration, last, growing) or last:
             return
-        descent.step(schedule(progress))
-        iteration += 1
+        factors = [schedule(progress)]
+        while limits.seconds is None and (iteration + len(factors)) % interval:
+            ahead = limits.progress(iteration + len(factors), 0.0)
+            if ahead >= 1 or (acted < len(events) and ahead >= events[acted]):
+                break
+            factors.append(schedule(ahead))
+        descent.steps(factors)
+        iteration += len(factors)
