@@ -38,6 +38,6 @@ def test_an_error_ends_what_is_not_begun():
         begun.append(number)
         raise ValueError(f"item {number}")
 
-    with pytest.raises(ValueError, match="^item [01]$"):
+    with pytest.raises(ValueError, match=r"^item [01]$"):
         threads.apply(work, range(100))
     assert len(begun) <= 2
