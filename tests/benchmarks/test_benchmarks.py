@@ -116,7 +116,9 @@ def test_throughput_is_measured_and_told(tmp_path, monkeypatch):
 
     def run_command(name, images, options, output):
         options = ["1" if each == "2" else each for each in options]  # processes take seconds to start
-        assert main([name, *map(str, images), "--output", str(output), *options]) == 0
+        listed = tmp_path / "list.txt"
+        listed.write_text("\n".join(map(str, images)), encoding="utf-8")
+        assert main([name, "--from", str(listed), "--output", str(output), *options]) == 0
         return float(len(images)), float(len(images))
 
     monkeypatch.setattr(throughput, "run_command", run_command)
