@@ -207,7 +207,7 @@ def _planned_steps(
     trial = _make_descent(gaussians, target, config, options.backend, frozen)
     start = 0.0
     for trial_step in range(1 + TRIAL_STEPS):
-        trial.step(1.0)
+        trial.steps([1.0])
         if trial_step == 0:  # that one also compiled
             trial.image()
             start = time.perf_counter()
