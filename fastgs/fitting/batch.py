@@ -82,8 +82,12 @@ def fit_batch(
             return fit(targets[number], starts[number], options, optimization=rates.config(), densification=make)
 
         fits = threads.apply(work, range(len(targets)))
-        psnrs = [[each.history[place].psnr for each in fits] for place in (-1, 0)]
-        return BatchFit([each.gaussians for each in fits], *psnrs, [each.image for each in fits])
+        return BatchFit(
+            gaussians=[each.gaussians for each in fits],
+            psnrs=[each.history[-1].psnr for each in fits],
+            first_psnrs=[each.history[0].psnr for each in fits],
+            images=[each.image for each in fits],
+        )
     descent = _BatchDescent(targets, starts, rates, backend)
     first = descent.psnrs()
     strategy = None if densifications is None else _Together(densifications, targets)

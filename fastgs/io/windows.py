@@ -51,7 +51,7 @@ def open_windows(path: str | Path, copies: Path | None = None) -> Iterator[Windo
         with open_windows("map.tif") as picture:
             pixels = picture.read(Window(0, 0, 512, 512))
     """
-    windows = open_tiff(path)
+    windows: Windows | None = open_tiff(path)
     if windows is None and copies is not None and (copy := _copy(Path(path), copies)) is not None:
         windows = open_tiff(copy)
     windows = windows or _WholeWindows(path)
