@@ -1,12 +1,12 @@
-"""Small images per second one by one, in processes and in batches, and core seconds of a photo of a megapixel.
+"""Small images per second: one by one, in processes and in batches.
 
     python -m benchmarks.speed.throughput [PHOTO...] [--images N] [--repeats N] [--output FILE.json]
 
 The small images are crops of the photos. Fits in Python get them from memory; the command gets them as PNG files, and
 writes all that it writes. Start-up does not count: processes begin together once each has fitted an image, and commands
 run with few and with all images, of which the differences count. All ways run in turn, so that a busy moment meets them
-alike, and medians count. The large photos are mosaics of four crops. docs/guides/jobs.md says what follows for a
-million of them.
+alike, and medians count. On a machine that does something else, too, what a way is worth shows in core seconds and in
+the number of threads that were ready to work: those that ran, and those that waited for nothing but a core.
 """
 
 from __future__ import annotations
@@ -22,21 +22,17 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 import fastgs
-import fastgs.codec
 from benchmarks.environment import run, write_results
 from benchmarks.speed.rasterizer import SAMPLE
 from fastgs.io.finding import find_images
-from fastgs.io.images import load_image
-from fastgs.metrics.quality import psnr
-from fastgs.runtime import pool, threads
+from fastgs.runtime import pool
 
 Pixels = NDArray[np.uint8]
 
@@ -44,10 +40,15 @@ IMAGES, REPEATS, WORKERS = 1000, 3, 2
 SIDE, NUM_GAUSSIANS, ITERATIONS = 64, 128, 50
 BATCH = 250  # images of a batch, and tasks of processes have a tenth
 FEW = 20  # images of a command whose time is mostly start-up
-LARGE_SIDE, LARGE_NUM_GAUSSIANS, LARGE_ITERATIONS = 1024, 20_000, 200
-LARGE_IMAGES = 3
-# Files that commands write for each image.
-SUFFIXES = {"predict": (".safetensors", ".png"), "encode": (".fgs",)}
+
+
+def read_photos(places: Sequence[str | Path]) -> list[Pixels]:
+    """Return the (H, W, 3) pixels of photos and of folders of them."""
+    photos = []
+    for path in find_images(places):
+        with Image.open(path) as photo:
+            photos.append(np.asarray(photo.convert("RGB")))
+    return photos
 
 
 def cut(photos: Sequence[Pixels], count: int, side: int, seed: int = 0) -> list[Pixels]:
@@ -74,8 +75,39 @@ def fit_in_batches(images: Sequence[Pixels]) -> None:
         predictor.batch(images[first : first + BATCH], NUM_GAUSSIANS, ITERATIONS)
 
 
-def _work(folder: Path, images: Sequence[Pixels]) -> tuple[float, float]:
-    """Fit images in a process, which first waits until all are ready; return when it began and when it ended."""
+class Times(NamedTuple):
+    """Times of some images.
+
+    Attributes:
+        seconds: Wall clock in seconds.
+        core_seconds: Seconds of all cores that worked on them.
+        ready_seconds: Seconds of all threads that ran or waited for a core only; None if they are not known.
+    """
+
+    seconds: float
+    core_seconds: float
+    ready_seconds: float | None = None
+
+
+def read_ready() -> float | None:
+    """Return the seconds in which the threads of this process ran or waited for a core; None if that is not known."""
+    try:
+        texts = [path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/schedstat")]
+    except OSError:
+        return None
+    return sum(int(part) for text in texts for part in text.split()[:2]) / 1e9 if texts else None
+
+
+def time_here(work: Callable[[], None]) -> Times:
+    """Return the times of a call in this process."""
+    ready, start, cores = read_ready(), time.perf_counter(), time.process_time()
+    work()
+    seconds, cores, now = time.perf_counter() - start, time.process_time() - cores, read_ready()
+    return Times(seconds, cores, None if ready is None or now is None else now - ready)
+
+
+def _work(folder: Path, images: Sequence[Pixels]) -> tuple[float, Times]:
+    """Fit images in a process, which first waits until all are ready; return when it began, and the times."""
     ready = folder / str(os.getpid())
     if not ready.exists():
         fit_one_by_one(images[:1])
@@ -83,48 +115,49 @@ def _work(folder: Path, images: Sequence[Pixels]) -> tuple[float, float]:
         while len(list(folder.iterdir())) < WORKERS:
             time.sleep(0.001)
     begin = time.perf_counter()  # the clock of all processes
-    fit_one_by_one(images)
-    return begin, time.perf_counter()
+    return begin, time_here(partial(fit_one_by_one, images))
 
 
-def time_processes(images: Sequence[Pixels]) -> float:
-    """Return the seconds of fits in processes, from when all are ready."""
+def time_processes(images: Sequence[Pixels]) -> Times:
+    """Return the times of fits in processes, from when all are ready."""
     size = BATCH // 10
     tasks = [images[first : first + size] for first in range(0, len(images), size)]
     with tempfile.TemporaryDirectory() as folder:
         times = [outcome() for _, outcome in pool.outcomes(tasks, partial(_work, Path(folder)), WORKERS)]
-    return max(end for _, end in times) - min(begin for begin, _ in times)
+    seconds = max(begin + each.seconds for begin, each in times) - min(begin for begin, _ in times)
+    ready = [each.ready_seconds for _, each in times]
+    known = [each for each in ready if each is not None]
+    return Times(seconds, sum(each.core_seconds for _, each in times), sum(known) if len(known) == len(ready) else None)
 
 
-def time_call(work: Callable[[Sequence[Pixels]], None], images: Sequence[Pixels]) -> float:
-    """Return the seconds of fits in this process."""
+def time_call(work: Callable[[Sequence[Pixels]], None], images: Sequence[Pixels]) -> Times:
+    """Return the times of fits in this process."""
     work(images[:2])
-    start = time.perf_counter()
-    work(images)
-    return time.perf_counter() - start
+    return time_here(lambda: work(images))
 
 
-def run_command(name: str, images: Sequence[Path], options: Sequence[str], output: Path) -> tuple[float, float]:
-    """Run a command on images; return its seconds, and the core seconds that it and its processes took."""
+def run_command(name: str, images: Sequence[Path], options: Sequence[str], output: Path) -> Times:
+    """Run a command on images; return its times, with those of its processes."""
     listed = output.with_suffix(".txt")
     listed.write_text("\n".join(map(str, images)), encoding="utf-8")
     command = [sys.executable, "-m", "fastgs", name, "--from", str(listed), "--output", str(output), *options]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Times(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def time_command(options: Sequence[str], images: Sequence[Path], output: Path) -> float:
-    """Return the seconds of `fastgs predict` on images, without its start."""
+def time_command(options: Sequence[str], images: Sequence[Path], output: Path) -> Times:
+    """Return the times of `fastgs predict` on images, without its start."""
     options = ["-k", str(NUM_GAUSSIANS), "--iterations", str(ITERATIONS), *options]
-    few, _ = run_command("predict", images[:FEW], options, output)
-    many, _ = run_command("predict", images, options, output)
-    return (many - few) * len(images) / (len(images) - FEW)
+    few = run_command("predict", images[:FEW], options, output)
+    many = run_command("predict", images, options, output)
+    share = len(images) / (len(images) - FEW)
+    return Times((many.seconds - few.seconds) * share, (many.core_seconds - few.core_seconds) * share)
 
 
-def measure_small(photos: Sequence[Pixels], count: int, repeats: int, folder: Path) -> list[dict[str, Any]]:
-    """Return the records of small images: for each way, the images per second, and the ratio to the first of its kind.
+def measure(photos: Sequence[Pixels], count: int, repeats: int, folder: Path) -> list[dict[str, Any]]:
+    """Return the record of each way: images per second, their ratio to the first of its kind, and what they took.
 
     Args:
         photos: (H, W, 3) photos.
@@ -134,7 +167,7 @@ def measure_small(photos: Sequence[Pixels], count: int, repeats: int, folder: Pa
     """
     images = cut(photos, count, SIDE)
     files = save(images, folder / "small")
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], Times]] = {
         "Predictor, one by one": lambda: time_call(fit_one_by_one, images),
         f"Predictor, {WORKERS} processes": lambda: time_processes(images),
         f"Predictor.batch of {BATCH}": lambda: time_call(fit_in_batches, images),
@@ -143,17 +176,26 @@ def measure_small(photos: Sequence[Pixels], count: int, repeats: int, folder: Pa
     commands[f"--workers 1 --batch {BATCH}"] = ["--workers", "1", "--batch", str(BATCH)]
     for name, options in commands.items():
         ways[f"fastgs predict {name}"] = partial(time_command, options, files, folder / "out")
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[Times]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
-            seconds[name].append(way())
-            print(f"{name}: {count / seconds[name][-1]:.1f} images per second", file=sys.stderr, flush=True)
-    speeds = {name: count / statistics.median(each) for name, each in seconds.items()}
+            times[name].append(way())
+            print(f"{name}: {count / times[name][-1].seconds:.1f} images per second", file=sys.stderr, flush=True)
     firsts = {"Predictor": "Predictor, one by one", "fastgs": "fastgs predict --workers 1"}
-    return [
-        {"way": name, "images_per_second": round(speed, 1), "ratio": round(speed / speeds[_first(name, firsts)], 2)}
-        for name, speed in speeds.items()
-    ]
+    speeds = {name: count / statistics.median(each.seconds for each in found) for name, found in times.items()}
+    records = []
+    for name, found in times.items():
+        ready = [each.ready_seconds / each.seconds for each in found if each.ready_seconds is not None]
+        records.append(
+            {
+                "way": name,
+                "images_per_second": round(speeds[name], 1),
+                "ratio": round(speeds[name] / speeds[_first(name, firsts)], 2),
+                "core_milliseconds": round(1000 * statistics.median(each.core_seconds for each in found) / count, 2),
+                "ready_threads": round(statistics.median(ready), 2) if ready else None,
+            }
+        )
+    return records
 
 
 def _first(name: str, firsts: dict[str, str]) -> str:
@@ -170,43 +212,6 @@ def save(images: Sequence[Pixels], folder: Path) -> list[Path]:
     return paths
 
 
-def draw(path: Path) -> Tensor:
-    """Return the image of a file that a command wrote."""
-    if path.suffix == ".fgs":
-        return fastgs.codec.decode_image(path.read_bytes())
-    return fastgs.render(fastgs.Gaussians.load(path))
-
-
-def measure_large(photos: Sequence[Pixels], folder: Path) -> list[dict[str, Any]]:
-    """Return the records of photos of a megapixel: core seconds and bytes of each, and the PSNR."""
-    crops = cut(photos, 4 * LARGE_IMAGES, LARGE_SIDE // 2)
-    rows = [np.concatenate(crops[number : number + 2], axis=1) for number in range(0, len(crops), 2)]
-    mosaics = [np.concatenate(rows[number : number + 2]) for number in range(0, len(rows), 2)]
-    files = save(mosaics, folder / "large")
-    records = []
-    fit = ["--iterations", str(LARGE_ITERATIONS)]
-    for name, options in (("predict", fit), ("encode", [])):
-        options = ["-k", str(LARGE_NUM_GAUSSIANS), "--workers", "1", *options]
-        output = folder / name
-        run_command(name, files[:1], options, output)  # compiles kernels, and fills the caches of the disk
-        _, few = run_command(name, files[:1], options, output)
-        _, many = run_command(name, files, options, output)
-        suffixes = SUFFIXES[name]
-        written = {suffix: sum(each.stat().st_size for each in output.glob(f"*{suffix}")) for suffix in suffixes}
-        drawn = [draw(each) for each in sorted(output.glob(f"*{suffixes[0]}"))]
-        psnrs = [psnr(image, load_image(file)) for image, file in zip(drawn, files, strict=True)]
-        records.append(
-            {
-                "command": name,
-                "core_seconds": round((many - few) / (LARGE_IMAGES - 1), 2),
-                "psnr": round(statistics.fmean(psnrs), 2),
-                "bytes_read": sum(each.stat().st_size for each in files) // LARGE_IMAGES,
-                "bytes_written": {suffix: size // LARGE_IMAGES for suffix, size in written.items()},
-            }
-        )
-    return records
-
-
 def main() -> None:
     """Measure, print the records, and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -217,29 +222,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.images <= FEW or arguments.repeats < 1:
         parser.error(f"there must be more than {FEW} images, and 1 round at least")
-    paths = find_images(arguments.photos)
-    photos = []
-    for path in paths:
-        with Image.open(path) as photo:
-            photos.append(np.asarray(photo.convert("RGB")))
-    load = round(os.getloadavg()[0], 1)  # other programs on this machine
+    photos, load = read_photos(arguments.photos), round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as name:
-        records = measure_large(photos, Path(name))
-        records += measure_small(photos, arguments.images, arguments.repeats, Path(name))
+        records = measure(photos, arguments.images, arguments.repeats, Path(name))
     for record in records:
         print(record)
-    settings = {
-        "photos": len(paths),
-        "small": {"images": arguments.images, "side": SIDE, "num_gaussians": NUM_GAUSSIANS, "iterations": ITERATIONS},
-        "large": {
-            "images": LARGE_IMAGES,
-            "side": LARGE_SIDE,
-            "num_gaussians": LARGE_NUM_GAUSSIANS,
-            "iterations": LARGE_ITERATIONS,
-        },
-        "threads": threads.num_threads(),
-        "load": load,
-    }
+    settings: dict[str, Any] = {"photos": len(photos), "images": arguments.images, "side": SIDE, "load": load}
+    settings |= {"num_gaussians": NUM_GAUSSIANS, "iterations": ITERATIONS}
     write_results("throughput", settings, records, arguments.output)
 
 
