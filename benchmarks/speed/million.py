@@ -51,8 +51,8 @@ def measure(photos: Sequence[Pixels], folder: Path) -> list[dict[str, Any]]:
         options = ["-k", str(NUM_GAUSSIANS), "--workers", "1", *iterations]
         output = folder / name
         run_command(name, files[:1], [*options, "--iterations", "20"], output)  # the last number counts
-        _, one = run_command(name, files[:1], options, output)
-        _, all_of_them = run_command(name, files, options, output)
+        one = run_command(name, files[:1], options, output).core_seconds
+        all_of_them = run_command(name, files, options, output).core_seconds
         suffixes = SUFFIXES[name]
         drawn = [draw(each) for each in sorted(output.glob(f"*{suffixes[0]}"))]
         psnrs = [psnr(image, load_image(file)) for image, file in zip(drawn, files, strict=True)]
