@@ -141,6 +141,7 @@ SPEAKERS = {
     "cli.splats_evaluating": ["splats evaluate"],
     "cli.coding": ["encode", "decode"],
     "cli.tiling": ["predict"],
+    "giant.run": ["predict"],
     "giant.source": ["predict"],
     "cli.images": ["predict", "encode"],
     "cli.processing": ["predict", "encode"],

@@ -17,7 +17,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.environment import RESULTS
-from benchmarks.quality import starts, tables
+from benchmarks.quality import starts, tables, throughput_tables
 from fastgs.codec import SCHEMES
 from fastgs.evaluation.autoencoders import tables as autoencoder_tables
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord
@@ -38,13 +38,14 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGE = ROOT / "benchmarks" / "RESULTS.md"
 NETWORKS = ROOT / "docs" / "concepts" / "networks.md"
+JOBS = ROOT / "docs" / "guides" / "jobs.md"
 START, END = "<!-- results: written by benchmarks/quality/report.py -->", "<!-- end of results -->"
 
 # JSON files that programs in benchmarks/ wrote; the others are records of `fastgs evaluate`.
 PROGRAMS = (
     *("quality", "ablations", "sizes", "oracles", "starts", "counts"),
     *("alpha", "stacks", "graphics"),
-    *("training", "rasterizer", "channels", "memory", "giant", "decoding", "splats"),
+    *("training", "rasterizer", "channels", "memory", "giant", "throughput", "million", "decoding", "splats"),
 )
 # Table of the README: at most eight methods, one variant of each that was published, after one budget.
 README_METHODS = (
@@ -204,12 +205,14 @@ def main() -> None:
             tables.channels_table(results["channels"]).markdown(),
             tables.describe_memory(results["memory"]),
             tables.giant_table(results["giant"]).markdown(),
+            throughput_tables.small_table(results["throughput"]).markdown(),
         ],
         "Machines": [tables.describe_machines(results)],
     }
     write(PAGE, [block for title, blocks in sections.items() for block in (f"## {title}\n", *blocks)])
     write(README, [readme_table(methods).markdown()])
     write(NETWORKS, start_blocks(results, folder="../../assets"))
+    write(JOBS, throughput_tables.million_blocks(results["million"]))
 
 
 if __name__ == "__main__":

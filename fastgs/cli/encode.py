@@ -24,15 +24,19 @@ from fastgs.cli.images import (
 )
 from fastgs.cli.kernels import compile_fit
 from fastgs.cli.processing import process_images
+from fastgs.cli.weights import digest_weights
 from fastgs.cli.work import Done, Job
 from fastgs.cli.workers import add_workers, check_workers, choose_workers
 from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, decode_image, encode
 from fastgs.codec.effort import DEFAULT_EFFORT, check_effort
+from fastgs.codec.restoration_entry import MODELS
+from fastgs.codec.symbol_models import MODELS_OF_SYMBOLS
 from fastgs.fitting.options import FitOptions
 from fastgs.io.pixels import ImageError
 from fastgs.io.places import Place, is_url
 from fastgs.io.version import installed_version
 from fastgs.jobs.sources import Source
+from fastgs.methods import COUNT_WEIGHTS
 from fastgs.methods.arguments import check_arguments
 
 if TYPE_CHECKING:
@@ -92,8 +96,15 @@ def _encode(parser: Parser, arguments: argparse.Namespace) -> int:
         return arguments.workers or choose_workers(sources, arguments.size, arguments.num_gaussians)
 
     settings: dict[str, Any] = {"command": "encode", **{each: getattr(arguments, each) for each in OPTIONS}}
+    settings["weights of networks"] = digest_weights(parser, _list_networks(arguments))
     settings["fastgs"] = installed_version()
     return process_images(parser, arguments, partial(_plan, arguments, place, name), count_workers, place, settings)
+
+
+def _list_networks(arguments: argparse.Namespace) -> list[str]:
+    """Return the names of the weights that files depend on."""
+    names = [*MODELS_OF_SYMBOLS.values(), *MODELS.values()] if arguments.scheme == DEFAULT else []
+    return names if arguments.target_psnr is None else [*names, COUNT_WEIGHTS]
 
 
 def _choose_place(parser: Parser, arguments: argparse.Namespace) -> tuple[Place, str | None]:

@@ -138,7 +138,8 @@ def _zoom_work(parser: Parser, arguments: argparse.Namespace) -> _Work[ZoomTask,
     """Return the work for --zoom: every factor in every way, with and without a network."""
     network, digest = None, None
     if arguments.zoom_weights != "none":
-        from fastgs.io.weights import find_weights, sha256_of
+        from fastgs.io.checkpoints import sha256_of
+        from fastgs.io.weights import find_weights
         from fastgs.models.zoom import load_zoom
 
         network = arguments.zoom_weights or ZOOM_WEIGHTS

@@ -12,6 +12,7 @@ from fastgs.cli.images import add_background, add_images, add_job, add_seed, add
 from fastgs.cli.kernels import compile_fit
 from fastgs.cli.processing import process_images
 from fastgs.cli.tiling import add_tile, check_tile_usage, choose_tile, plan_tiles
+from fastgs.cli.weights import digest_weights
 from fastgs.cli.work import Batches, Job
 from fastgs.cli.workers import add_workers, check_workers, choose_workers, has_gpu
 from fastgs.definition import Backend, Blend
@@ -20,7 +21,7 @@ from fastgs.fitting.options import DEFAULT_ITERATIONS, FIT_OPTIONS, FitOptions
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.version import installed_version
 from fastgs.jobs.sources import Source
-from fastgs.methods import LEARNED, WEIGHTS, ZOOM_WEIGHTS
+from fastgs.methods import COUNT_WEIGHTS, LEARNED, WEIGHTS, ZOOM_WEIGHTS
 from fastgs.methods.arguments import AUTO, Auto, check_arguments, check_init, check_wish
 from fastgs.runtime.lazy import call
 
@@ -74,7 +75,7 @@ def declare(parser: Parser) -> None:
     add("--backend", default="auto", help=f"renderer: {', '.join(get_args(Backend))} (default: auto)")
     add_tile(parser)
     add_workers(parser)
-    batch = "fit N images at once, those of one size in the same steps: faster for small ones, and equal up to rounding"
+    batch = "fit N images at once, which is faster for small ones: each in a thread, on a GPU in the same steps"
     add("--batch", type=int, default=1, metavar="N", help=f"{batch} (default: 1)")
     add_job(parser, ["safetensors", "tar"])
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
@@ -106,6 +107,8 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
     networks = None
     if check_init(arguments.init, arguments.weights) == LEARNED or arguments.zoom_weights is not None:
         networks = call("fastgs.cli.predicting:check_networks", parser, arguments)
+    if arguments.num_gaussians == AUTO:
+        networks = [*(networks or []), *digest_weights(parser, [COUNT_WEIGHTS])]
     is_file = _names_file(arguments)
     place = make_place(parser, str(Path(arguments.output).parent) if is_file else arguments.output)
     return process_images(

@@ -11,11 +11,12 @@ from fastgs.cli.console import Parser, fit_progress
 from fastgs.cli.work import Done, Job
 from fastgs.distributed.fit import Fit, load_predictor
 from fastgs.fitting.options import FIT_OPTIONS
+from fastgs.io.checkpoints import sha256_of
 from fastgs.io.picture import Picture, read_picture
 from fastgs.io.pixels import ALPHA_CHANNELS, ImageError
 from fastgs.io.places import Place
 from fastgs.io.stack import read_stack
-from fastgs.io.weights import find_weights, sha256_of
+from fastgs.io.weights import find_weights
 from fastgs.io.writing import choose_suffix, write_picture
 from fastgs.jobs.sources import Source
 from fastgs.methods.report import describe

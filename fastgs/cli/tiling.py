@@ -18,6 +18,7 @@ from fastgs.cli.workers import LIBRARIES, PER_FILE_PIXEL, PER_GAUSSIAN, PER_PIXE
 from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.giant.options import DEFAULT_TILE, INITS, GiantOptions, Progress, check_tile, tiles_folder
 from fastgs.initializers import DEFAULT
+from fastgs.io.pixels import ImageError
 from fastgs.io.places import is_url
 from fastgs.jobs.sources import Source
 from fastgs.methods.arguments import AUTO
@@ -82,6 +83,9 @@ def choose_tile(arguments: argparse.Namespace, source: Source) -> int | None:
     """Return the side of the tiles that a picture is fitted in; None if it is fitted whole.
 
     A line on stderr says so if it was not asked for.
+
+    Raises:
+        ImageError: The picture has more pixels than are read without `--tile`; one line.
     """
     if arguments.tile is not None:
         return int(arguments.tile)
@@ -99,7 +103,10 @@ def choose_tile(arguments: argparse.Namespace, source: Source) -> int | None:
     height, width, is_tiff = size
     need, room = estimate_memory(height * width, arguments.num_gaussians), available_memory()
     too_large = Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS
-    if (too_large and is_tiff) or (not too_large and room is not None and need > room):
+    if too_large and not is_tiff:
+        text = f"has {width} x {height} pixels, which are not decoded whole without being asked"
+        raise ImageError(f"{source}: {text}; --tile {DEFAULT_TILE} fits it in tiles, as it does a TIFF by itself")
+    if too_large or (room is not None and need > room):
         tile = DEFAULT_TILE
         while room is not None and tile > SMALL_TILE and estimate_memory(2 * tile**2, arguments.num_gaussians) > room:
             tile //= 2

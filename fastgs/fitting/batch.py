@@ -1,14 +1,15 @@
-"""Fits of many small images at once: one descent over all their Gaussians, each image with its own K and size.
+"""Fits of many small images at once, each image with its own K and size.
 
-A step for one image of 32 x 32 pixels is mostly overhead; a step for a thousand of them is one rendering of a ragged
-batch (see `fastgs.render`) and one step of Adam. The gradients of one image do not depend on the others, Adam works by
-element, and colours move in units of their own image's error; so each image is fitted as if it were alone.
+On a CPU each thread takes an image for itself. On a GPU there is one descent over the Gaussians of all: a step for one
+image of 32 x 32 pixels is mostly overhead; a step for a thousand of them is one rendering of a ragged batch (see
+`fastgs.render`) and one step of Adam. The gradients of one image do not depend on the others, Adam works by element,
+and colours move in units of their own image's error; so each image is fitted as if it were alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.densification import Densification, Edit
+from fastgs.fitting.fit import Fit, fit
 from fastgs.fitting.loop import optimize
 from fastgs.fitting.optimizer import AutogradDescent, Descent, LearningRates
 from fastgs.fitting.options import FitOptions
@@ -24,7 +26,7 @@ from fastgs.fitting.parametrization import Attributes, Relative
 from fastgs.fitting.removal import Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import MAX_PSNR
-from fastgs.render import Backend, rasterize, render_device
+from fastgs.render import Backend, choose, rasterize, render_device
 from fastgs.runtime import threads
 
 
@@ -51,10 +53,12 @@ def fit_batch(
     iterations: int,
     rates: LearningRates | None = None,
     backend: Backend = "auto",
-    callback: Callable[[int], None] | None = None,
     densifications: Sequence[Densification] | None = None,
 ) -> BatchFit:
-    """Fit Gaussians to each of a batch of images, all in the same steps.
+    """Fit Gaussians to each of a batch of images.
+
+    On a CPU each is fitted as by `fastgs.fitting.fit.fit`, in a thread of its own. Elsewhere, and with backend
+    "reference", all are fitted in the same steps, which gives the same but for rounding.
 
     Args:
         targets: B images (C, H, W) in [0, 1], of any sizes; a batch is rendered at the largest height and width in it.
@@ -62,7 +66,6 @@ def fit_batch(
         iterations: Number of steps, from 0 up.
         rates: Learning rates; by default those for this number of steps.
         backend: Renderer, see `fastgs.render`.
-        callback: Callable that gets the number of steps that are done, after each.
         densifications: Strategies that move Gaussians on the way, one for each image, with the same events; the number
             of Gaussians stays as it is.
 
@@ -71,20 +74,27 @@ def fit_batch(
             finite, or the fit diverged to NaN (see `Gaussians`).
     """
     _check(targets, starts)
-    rates = rates or LearningRates.for_iterations(iterations)
+    rates, options = rates or LearningRates.for_iterations(iterations), FitOptions(iterations, backend=backend)
     home = starts[0].means.device
     place = render_device(home, backend)
     targets, starts = [each.to(place) for each in targets], [each.to(place) for each in starts]
+    if choose(place, backend, dtype=starts[0].means.dtype) == "cpu":
+
+        def work(number: int) -> Fit:
+            make = None if densifications is None else lambda _: densifications[number]
+            return fit(targets[number], starts[number], options, optimization=rates.config(), densification=make)
+
+        fits = threads.apply(work, range(len(targets)))
+        return BatchFit(
+            gaussians=[each.gaussians.to(home) for each in fits],
+            psnrs=[each.history[-1].psnr for each in fits],
+            first_psnrs=[each.history[0].psnr for each in fits],
+            images=[each.image.to(home) for each in fits],
+        )
     descent = _BatchDescent(targets, starts, rates, backend)
     first = descent.psnrs()
-
-    def observe(iteration: int, last: bool, growing: bool) -> bool:
-        if callback is not None and iteration:
-            callback(iteration)
-        return False
-
     strategy = None if densifications is None else _Together(densifications, targets)
-    optimize(descent, rates.factor, FitOptions(iterations), observe, target=targets[0], densification=strategy)
+    optimize(descent, rates.factor, options, lambda *_: 1, target=targets[0], densification=strategy)
     return descent.result(first, home)
 
 

@@ -37,6 +37,9 @@ TRIAL_STEPS = 2
 # compared with the target there.
 HISTORY_INTERVAL = 10
 
+# Most pixels of an image that one thread fits alone: two would wait for each other longer than they work.
+MOST_ALONE = 96**2
+
 
 class HistoryEntry(NamedTuple):
     """State of a fit on its way.
@@ -70,7 +73,6 @@ class Fit:
     history: list[HistoryEntry]
 
 
-@threads.reserved()
 def fit(
     target: Tensor,
     gaussians: Gaussians,
@@ -108,6 +110,21 @@ def fit(
     place = render_device(home, options.backend, None if optimization is None else optimization.top_k)
     target, gaussians = target.to(place), gaussians.to(place)
     frozen = None if frozen is None else frozen.to(place)
+    with threads.reserved(1 if target[0].numel() <= MOST_ALONE else None):
+        fitted = _fit(target, gaussians, options, optimization, densification, frozen, callback)
+    return replace(fitted, gaussians=fitted.gaussians.to(home), image=fitted.image.to(home))
+
+
+def _fit(
+    target: Tensor,
+    gaussians: Gaussians,
+    options: FitOptions,
+    optimization: OptimizationConfig | None,
+    densification: Callable[[int], Densification] | None,
+    frozen: Gaussians | None,
+    callback: Callback | None,
+) -> Fit:
+    """Optimize Gaussians where they are rendered, see `fit`."""
     trial = optimization or LearningRates().config(options.loss_function())
     steps = _planned_steps(target, gaussians, options, trial, frozen)
     config = optimization or LearningRates.for_iterations(steps).config(options.loss_function())
@@ -124,7 +141,7 @@ def fit(
         target=target,
         densification=strategy,
     )
-    return Fit(descent.gaussians().to(home), recorder.image.detach().clone().to(home), recorder.history)
+    return Fit(descent.gaussians(), recorder.image.detach().clone(), recorder.history)
 
 
 class _Recorder:
@@ -142,10 +159,10 @@ class _Recorder:
         self._next = 0  # iteration of the next entry
         self._start = time.perf_counter()
 
-    def __call__(self, iteration: int, last: bool, growing: bool) -> bool:
-        """Add an entry if one is due; return whether the target PSNR is reached."""
+    def __call__(self, iteration: int, last: bool, growing: bool) -> int:
+        """Add an entry if one is due; return the number of steps to the next one, 0 at the target PSNR."""
         if not last and iteration < self._next:
-            return False
+            return self._next - iteration
         if last:
             with torch.no_grad():
                 self.image = self._descent.image()
@@ -164,7 +181,7 @@ class _Recorder:
         reached = self._target_psnr is not None and quality >= self._target_psnr and not growing
         if reached and not last:
             self.image = self._descent.image().detach()
-        return reached
+        return 0 if reached else self._next - iteration
 
     def _pause(self) -> int:
         """Return the number of steps to the next entry: fewer where the target PSNR will be reached by then."""
@@ -210,7 +227,7 @@ def _planned_steps(
     trial = _make_descent(gaussians, target, config, options.backend, frozen)
     start = 0.0
     for trial_step in range(1 + TRIAL_STEPS):
-        trial.step(1.0)
+        trial.steps([1.0])
         if trial_step == 0:  # that one also compiled
             trial.image()
             start = time.perf_counter()

@@ -17,7 +17,7 @@ def optimize(
     descent: Descent,
     schedule: Callable[[float], float],
     limits: FitOptions,
-    observe: Callable[[int, bool, bool], bool],
+    observe: Callable[[int, bool, bool], int],
     *,
     target: Tensor | None = None,
     densification: Densification | None = None,
@@ -28,8 +28,9 @@ def optimize(
         descent: Gaussians on their way to a target.
         schedule: Factor of the learning rates at a share of the run in [0, 1].
         limits: Number of steps and seconds, at least one of the two.
-        observe: Callable (iteration, last, growing) -> bool, called before each step and at the end; True ends the run.
-            `last` says that a limit is reached, `growing` that Gaussians are still to be added.
+        observe: Callable (iteration, last, growing) -> number of steps that may be taken before it looks again, 0 to
+            end the run; called at the start and at the end, and perhaps before it wants to. `last` says that a limit
+            is reached, `growing` that Gaussians are still to be added.
         target: (C, H, W) image that `densification` compares with.
         densification: Strategy that adds, removes or moves Gaussians on the way.
     """
@@ -45,7 +46,14 @@ def optimize(
             acted += 1
         last = progress >= 1
         growing = densification is not None and densification.grows and acted < len(events)
-        if observe(iteration, last, growing) or last:
+        pause = observe(iteration, last, growing)
+        if last or not pause:
             return
-        descent.step(schedule(progress))
-        iteration += 1
+        factors = [schedule(progress)]
+        while limits.seconds is None and len(factors) < pause:
+            ahead = limits.progress(iteration + len(factors), 0.0)
+            if ahead >= 1 or (acted < len(events) and ahead >= events[acted]):
+                break
+            factors.append(schedule(ahead))
+        descent.steps(factors)
+        iteration += len(factors)

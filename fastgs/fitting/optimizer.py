@@ -129,6 +129,11 @@ class Descent(Protocol):
     def step(self, factor: float) -> None:
         """Move once, at the rates times a factor."""
 
+    def steps(self, factors: Sequence[float]) -> None:
+        """Move as often as there are factors, without a look at what comes of it on the way."""
+        for factor in factors:
+            self.step(factor)
+
     def edit(self, keep: Tensor, added: Gaussians) -> None:
         """Keep Gaussians by a (K,) mask, and add others; their order may be another one afterwards."""
 

@@ -7,6 +7,7 @@ squared error. Other losses are functions of the rendered image for autograd, an
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from fastgs.fitting.adam import weights
 from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.losses import Loss
 from fastgs.fitting.optimizer import Descent, LearningRates
-from fastgs.fitting.optimizer_cpu_kernels import descend, move
+from fastgs.fitting.optimizer_cpu_kernels import descend, move, take_steps
 from fastgs.fitting.parametrization import Relative
 from fastgs.fitting.removal import Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
@@ -127,18 +128,14 @@ class CpuDescent(Descent):
 
     @override
     def step(self, factor: float) -> None:
-        if self._color_unit is None:
-            self._color_unit = math.sqrt((self.image() - self._target).square().mean().item())
+        rates, shares = self._plan([factor])
         if not self._drawn:
             self._draw()
         if self._loss is not None:
             self._find_pixel_gradients(self._loss)
-        gradient, square = (next(each) for each in self._weights)
-        rates = [rate * factor / gradient.known for rate in self._rates.steps(self._color_unit).values()]
-        flat = (each.reshape(-1) for each in (self._rows, self._averages, self._squares, self._fixed, self._shapes))
         arguments = (
             *self._layout[:3], self._colors, self._zeros, self._count, *self._canvas, self._stride, self._in_pixels,
-            *flat, np.array(rates, np.float32), np.array([gradient.new, square.new, 1 / square.known], np.float32),
+            *self._flat(), rates[0], shares[0],
         )  # fmt: skip
         first = self._base // geometry.BLOCK
         parts = threads.parts(len(self._layout.spans) - first, PARTS * threads.num_threads())
@@ -148,6 +145,34 @@ class CpuDescent(Descent):
         if self._since_split == STEPS_PER_SPLIT:
             bands = split_rows(self._layout, self._count, self._target.shape[1])
             self._layout, self._since_split = self._layout._replace(bands=bands), 0
+
+    @override
+    def steps(self, factors: Sequence[float]) -> None:
+        if self._loss is not None or threads.num_threads() > 1:
+            super().steps(factors)
+            return
+        # One call for all of them: in a small image, calling kernels takes as long as what they do.
+        rates, shares = self._plan(factors)
+        take_steps(
+            *self._layout[:3], self._colors, self._zeros, self._layout.offsets, self._count, *self._canvas,
+            self._stride, self._planes, self._target.numpy(), self._image.numpy(), self._errors, self._normalized,
+            self._drawn, self._base // geometry.BLOCK, *self._flat(), rates, shares,
+        )  # fmt: skip
+        self._drawn = self._kept = self._measured = False
+
+    def _plan(self, factors: Sequence[float]) -> tuple[Floats, Floats]:
+        """Return the rates (steps, 4) and the shares (steps, 3) of the next steps, see optimizer_cpu_kernels.py."""
+        if self._color_unit is None:
+            self._color_unit = math.sqrt((self.image() - self._target).square().mean().item())
+        gradients, squares = (np.array([next(each) for _ in factors]) for each in self._weights)
+        full = np.array(list(self._rates.steps(self._color_unit).values()))
+        rates = np.multiply.outer(factors, full) / gradients[:, 1:]
+        shares = np.stack([gradients[:, 0], squares[:, 0], 1 / squares[:, 1]], axis=1)
+        return rates.astype(np.float32), shares.astype(np.float32)
+
+    def _flat(self) -> Iterator[Floats]:
+        """Yield the parts of the state, flat."""
+        return (each.reshape(-1) for each in (self._rows, self._averages, self._squares, self._fixed, self._shapes))
 
     def _find_pixel_gradients(self, loss: Loss) -> None:
         """Compute the gradients of the pixels for a loss that autograd knows."""

@@ -1,4 +1,4 @@
-"""numba kernel of optimizer_cpu.py: from the gradients of pixels to the Gaussians of the next step."""
+"""numba kernels of optimizer_cpu.py: from gradients of pixels to the Gaussians of the next step, and whole steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from fastgs.fitting.options import ADAM_EPSILON
 from fastgs.render.cpu_geometry_kernels import BLOCK, describe, find_span, write_description
-from fastgs.render.cpu_kernels import MOMENTS, gather
+from fastgs.render.cpu_kernels import MOMENTS, descend_pixels, gather
 from fastgs.runtime.jit import inlined, jit
 from fastgs.runtime.simd import LANES, fma, load, splat, square_root, store
 from fastgs.runtime.simd_math import exponential
@@ -84,6 +84,25 @@ def descend(
                 for lane in range(LANES):
                     colors[k + lane, channel] = variables[place + lane]
         find_span(bounds, count, block, spans)
+
+
+@jit
+def take_steps(
+    frames, bounds, spans, colors, zeros, offsets, count, height, width, stride, planes, target, image, errors,
+    normalized, is_drawn, first, variables, averages, squares, fixed, shapes, rates, shares,
+):  # fmt: skip
+    """Take steps of one image, with all its rows and Gaussians one after the other.
+
+    The arguments are those of `descend_pixels` and `descend`; rates (steps, 4) and shares (steps, 3) have a row for
+    each step, `is_drawn` says that the planes have the gradients for the first one, and the blocks of Gaussians before
+    `first` stay as they are.
+    """
+    for step in range(len(rates)):
+        if step > 0 or not is_drawn:
+            descend_pixels(frames, bounds, spans, colors, zeros, offsets, stride, planes, target, image, errors,
+                           False, False, normalized, 0, height)  # fmt: skip
+        descend(frames, bounds, spans, colors, zeros, count, height, width, stride, planes,
+                variables, averages, squares, fixed, shapes, rates[step], shares[step], first, len(spans))  # fmt: skip
 
 
 @inlined

@@ -16,7 +16,7 @@ from fastgs.giant.plan import Plan
 from fastgs.giant.source import Source
 from fastgs.io.pixels import Floats
 from fastgs.io.strips import TILE, write_strips
-from fastgs.io.windows import Window
+from fastgs.io.window import Window
 from fastgs.metrics.quality import MAX_PSNR
 from fastgs.render.strips import render_strips
 

@@ -18,7 +18,7 @@ from fastgs.giant.source import Kind, Source, digest, read_status
 from fastgs.initializers.filters import shape_feature
 from fastgs.io.files import atomic_write, parse_json
 from fastgs.io.pixels import ImageError
-from fastgs.io.windows import Window
+from fastgs.io.window import Window
 
 # Width of the margin around a tile that is fitted with it, in units of the mean spacing of the Gaussians, and in pixels
 # at least (benchmarks/LOG.md, "Giant images").

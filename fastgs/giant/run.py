@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from fastgs.giant.output import Comparison, write_result
 from fastgs.giant.plan import Plan, load_or_measure
 from fastgs.giant.source import open_source
 from fastgs.giant.tiles import Tiles, fit_tiles
+from fastgs.io.files import exclusive
+from fastgs.io.pixels import ImageError
 from fastgs.io.version import installed_version
 from fastgs.runtime import threads
 
@@ -107,7 +111,8 @@ def fit_giant(
 
     Raises:
         ImageError: The picture cannot be read or is of a kind that is not fitted in tiles; it has changed since the
-            tiles were fitted; or these are of a run with other options. The message begins with the path.
+            tiles were fitted; these are of a run with other options; or another process is at work on them. The message
+            begins with the path.
         OSError: A file cannot be written.
         ValueError: A fit diverged.
 
@@ -116,7 +121,7 @@ def fit_giant(
     """
     path, output = Path(path), Path(output)
     folder = tiles_folder(output, path.stem) if tiles is None else Path(tiles)
-    with open_source(path, options.background, folder) as source:
+    with open_source(path, options.background, folder) as source, _alone(path, folder):
         plan = load_or_measure(source, options, folder, _part(progress, 0, _MEASURING))
         resumed = len(Tiles(plan, options, folder).records)
         fitted = fit_tiles(source, plan, options, folder, _part(progress, _MEASURING, _FITTING))
@@ -139,6 +144,25 @@ def fit_giant(
         sum(record.seconds_fit for record in fitted.records),
         resumed,
     )
+
+
+@contextmanager
+def _alone(path: Path, folder: Path) -> Iterator[None]:
+    """Keep other processes from the folder of the tiles, which is made if needed, and removed if nothing is in it.
+
+    Raises:
+        ImageError: Another process is at work there.
+    """
+    folder.mkdir(exist_ok=True)
+    try:
+        with exclusive(folder) as is_free:
+            if not is_free:
+                advice = "wait for its end, or choose another --output"
+                raise ImageError(f"{path}: another run is at work on its tiles in {folder}; {advice}")
+            yield
+    finally:
+        with suppress(OSError):  # tiles are there, or the folder is removed
+            folder.rmdir()
 
 
 def _part(progress: Progress, start: float, share: float) -> Progress:

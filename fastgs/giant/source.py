@@ -16,8 +16,10 @@ from torch import Tensor
 from fastgs.definition import CHANNELS
 from fastgs.io.picture import Picture, make_picture
 from fastgs.io.pixels import Background, ImageError
+from fastgs.io.reading import explaining
 from fastgs.io.samples import Samples
-from fastgs.io.windows import Window, Windows, explaining, open_windows
+from fastgs.io.window import Window, Windows
+from fastgs.io.windows import open_windows
 
 _CHUNK = 2**22  # bytes of a file that are read at a time
 

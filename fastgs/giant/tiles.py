@@ -23,7 +23,7 @@ from fastgs.initializers import INITIALIZERS
 from fastgs.initializers.from_density import gaussians_at
 from fastgs.initializers.sampling import sample
 from fastgs.io.files import atomic_write, parse_json
-from fastgs.io.windows import Window
+from fastgs.io.window import Window
 from fastgs.methods.fastgs import make_method
 from fastgs.predictor import work_device
 

@@ -30,6 +30,11 @@ def read_arrays(path: Path, form: str, version: str, holds: str) -> dict[str, ND
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; see `read_content` for errors."""
+    return hashlib.sha256(read_content(path)).hexdigest()
+
+
 def check_digest(path: Path, content: bytes, info: dict[str, Any]) -> None:
     """Raise ValueError if the bytes of a safetensors file are not those that its description has the SHA-256 of."""
     if hashlib.sha256(content).hexdigest() != info.get("sha256"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -271,3 +273,14 @@ def explain(path: str | Path, error: Exception) -> str:
             return (
                 f"cannot be decoded ({reason}); get a whole copy if it is damaged or cut short, else convert it to PNG"
             )
+
+
+@contextmanager
+def explaining(path: str | Path) -> Iterator[None]:
+    """Turn errors of decoders into `ImageError` with the path."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # damaged bytes make decoders raise nearly anything
+        raise ImageError(f"{path}: {explain(path, error)}") from error

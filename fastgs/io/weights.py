@@ -112,11 +112,6 @@ def find_weights(name_or_path: str | Path) -> Path:
     )
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(read_content(path)).hexdigest()
-
-
 def format_of(name_or_path: str | Path) -> str | None:
     """Return the format of weights as their JSON states it; None if it states none, or cannot be read.
 

@@ -8,7 +8,7 @@ from fastgs.initializers import INITIALIZERS
 from fastgs.runtime.lazy import lazy_names
 from fastgs.runtime.registry import Registry
 
-__all__ = ["LEARNED", "METHODS", "WEIGHTS", "ZOOM_WEIGHTS", "Method", "Result"]
+__all__ = ["COUNT_WEIGHTS", "LEARNED", "METHODS", "WEIGHTS", "ZOOM_WEIGHTS", "Method", "Result"]
 
 if TYPE_CHECKING:
     from fastgs.methods.method import Method, Result
@@ -17,6 +17,7 @@ else:
 
 LEARNED = "learned"  # name of the initializer that is the networks
 WEIGHTS = "base"  # weights that it has unless others are named
+COUNT_WEIGHTS = "count"  # weights of the model that says how many Gaussians a PSNR takes
 ZOOM_WEIGHTS = "zoom"  # weights of the network that commands enlarge by unless others are named
 
 INITIALIZERS.declare(LEARNED, "fastgs.methods.fastgs:initialize_learned")

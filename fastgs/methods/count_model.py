@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastgs.io.checkpoints import CHECKPOINTS
 from fastgs.io.weights import read_pair
+from fastgs.methods import COUNT_WEIGHTS
 from fastgs.methods.count_features import OCTAVES, REFERENCE, Array, ImageFeatures
 
 FORMAT, VERSION = "fastgs.count", "1"
@@ -222,7 +223,7 @@ def most_gaussians(pixels: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def load_model(path: Path = CHECKPOINTS / "count.safetensors") -> CountModel:
+def load_model(path: Path = CHECKPOINTS / f"{COUNT_WEIGHTS}.safetensors") -> CountModel:
     """Return a model, which is kept until another one is asked for; by default the one that ships with the package.
 
     Raises:

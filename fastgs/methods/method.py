@@ -21,7 +21,7 @@ from fastgs.initializers import Initializer
 from fastgs.io.picture import Picture
 from fastgs.io.resampling import Filter, reduce
 from fastgs.metrics.quality import psnr
-from fastgs.render import Backend
+from fastgs.render import Backend, choose
 from fastgs.runtime import threads
 
 
@@ -129,6 +129,22 @@ class Result:
         return self.history[-1].seconds
 
 
+class _Placed(NamedTuple):
+    """Gaussians at the start of a fit.
+
+    Attributes:
+        gaussians: The Gaussians.
+        generator: Random generator of what follows.
+        seconds_init: Wall clock of the initializer.
+        seconds_network: Wall clock of the forward pass of the networks.
+    """
+
+    gaussians: Gaussians
+    generator: torch.Generator
+    seconds_init: float
+    seconds_network: float
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to turn an image into K Gaussians, as published.
@@ -185,20 +201,8 @@ class Method:
             ValueError: The image or what is to be fitted to it is not usable, see `fastgs.fitting.fit.fit`.
         """
         device = image.device if device is None else device
-        initial, generator, seconds_init, seconds_network = self._place(image, num_gaussians, seed, alpha, device)
-        target = image.to(device)
-        fitted = self.refine(
-            target, initial, options, num_gaussians=num_gaussians, generator=generator, callback=callback
-        )
-        return Result(
-            gaussians=fitted.gaussians.to(image.device),
-            image=fitted.image.clamp(0, 1).to(image.device),
-            target=image,
-            initial=initial.to(image.device),
-            history=fitted.history,
-            seconds_init=seconds_init,
-            seconds_network=seconds_network,
-        )
+        placed = self._place(image, num_gaussians, seed, alpha, device)
+        return self._fit(image, placed, options, num_gaussians, callback)
 
     def batch(
         self,
@@ -211,9 +215,10 @@ class Method:
         device: torch.device | None = None,
         backend: Backend = "auto",
     ) -> list[Result]:
-        """Place Gaussians on several images, and fit them all in the same steps, see `fastgs.fitting.batch`.
+        """Place Gaussians on several images, and fit them at once.
 
-        Each result is that of the image alone but for rounding, which a fit carries on.
+        On a CPU each thread has an image for itself, and the results are those of the images alone. Elsewhere all take
+        their steps together, see `fastgs.fitting.batch`, and results differ by rounding, which a fit carries on.
 
         Args:
             images: Images (C, H, W) in [0, 1], with the same C.
@@ -229,17 +234,63 @@ class Method:
         """
         if self.optimization is not None:
             raise ValueError("images: only the method of this project fits several at once; fit them one by one")
-        home, iterations = images[0].device, self.iterations if iterations is None else iterations
-        device = home if device is None else device
-        placed = [self._place(image, num_gaussians, seed, alpha, device) for image in images]
-        targets, starts = [image.to(device) for image in images], [start for start, *_ in placed]
-        make, strategies = self.densification, None
+        iterations = self.iterations if iterations is None else iterations
+        device = images[0].device if device is None else device
+
+        def place(image: Tensor) -> _Placed:
+            return self._place(image, num_gaussians, seed, alpha, device)
+
+        if choose(device, backend, dtype=images[0].dtype) != "cpu":
+            return self._fit_together(images, [place(image) for image in images], num_gaussians, iterations, backend)
+        options = FitOptions(iterations, backend=backend)
+        if tuple(self.networks()):  # each forward pass takes all threads
+            placed = [place(image) for image in images]
+            return threads.apply(
+                lambda number: self._fit(images[number], placed[number], options, num_gaussians), range(len(images))
+            )
+        return threads.apply(lambda image: self._fit(image, place(image), options, num_gaussians), images)
+
+    def _fit(
+        self,
+        image: Tensor,
+        placed: _Placed,
+        options: FitOptions | None,
+        num_gaussians: int,
+        callback: Callback | None = None,
+    ) -> Result:
+        """Fit Gaussians that are placed on an image."""
+        initial, generator, seconds_init, seconds_network = placed
+        fitted = self.refine(
+            image.to(initial.means.device),
+            initial,
+            options,
+            num_gaussians=num_gaussians,
+            generator=generator,
+            callback=callback,
+        )
+        return Result(
+            gaussians=fitted.gaussians.to(image.device),
+            image=fitted.image.clamp(0, 1).to(image.device),
+            target=image,
+            initial=initial.to(image.device),
+            history=fitted.history,
+            seconds_init=seconds_init,
+            seconds_network=seconds_network,
+        )
+
+    def _fit_together(
+        self, images: Sequence[Tensor], placed: Sequence[_Placed], num_gaussians: int, iterations: int, backend: Backend
+    ) -> list[Result]:
+        """Fit Gaussians that are placed on several images, in the same steps."""
+        make, strategies, home = self.densification, None, images[0].device
+        targets = [image.to(start.means.device) for image, (start, *_) in zip(images, placed, strict=True)]
         if make is not None:
             strategies = [
                 make(num_gaussians, image[0].numel(), iterations, generator)
                 for image, (_, generator, *_) in zip(images, placed, strict=True)
             ]
         begin = time.perf_counter()
+        starts = [start for start, *_ in placed]
         fitted = fit_batch(targets, starts, iterations, backend=backend, densifications=strategies)
         seconds = (time.perf_counter() - begin) / len(images)
         return [
@@ -257,10 +308,8 @@ class Method:
             )
         ]
 
-    def _place(
-        self, image: Tensor, num_gaussians: int, seed: int, alpha: bool, device: torch.device
-    ) -> tuple[Gaussians, torch.Generator, float, float]:
-        """Return the Gaussians at the start, the generator of what follows, and the seconds of both and of networks."""
+    def _place(self, image: Tensor, num_gaussians: int, seed: int, alpha: bool, device: torch.device) -> _Placed:
+        """Place Gaussians on an image, on a device."""
         generator = torch.Generator().manual_seed(int(seed))
         networks = tuple(self.networks())
         with _time_forward(networks) as seconds_network:
@@ -273,7 +322,7 @@ class Method:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds = time.perf_counter() - begin
-        return initial, generator, seconds, sum(seconds_network, 0.0)
+        return _Placed(initial, generator, seconds, sum(seconds_network, 0.0))
 
     def refine(
         self,

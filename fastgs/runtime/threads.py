@@ -11,11 +11,14 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -63,7 +66,7 @@ def _count_cores() -> int:
 
 
 @contextmanager
-def reserved() -> Iterator[None]:
+def reserved(number: int | None = None) -> Iterator[None]:
     """Keep the cores for kernels: within this context, operators of torch run in the calling thread alone.
 
     Idle threads of OpenMP spin for a while after every operator, on the cores that the next kernel needs, and its
@@ -72,11 +75,14 @@ def reserved() -> Iterator[None]:
 
     The setting is that of the calling thread. But torch hands the newest setting on to new threads: one that uses torch
     for the first time within this context starts with one thread.
+
+    Args:
+        number: Number of threads of kernels in this context, at least 1; by default as many as outside.
     """
     import torch  # deferred: kernels run without it
 
     outer, before = _local.reserved, torch.get_num_threads()
-    _local.reserved = num_threads()
+    _local.reserved = num_threads() if number is None else number
     torch.set_num_threads(1)
     try:
         yield
@@ -117,12 +123,36 @@ def run(kernel: Callable[..., None], shared: tuple[Any, ...], parts: list[tuple[
     pending = deque(parts)
 
     def drain() -> None:
-        with suppress(IndexError):
-            while True:
-                kernel(*shared, *pending.popleft())
+        while True:
+            try:
+                part = pending.popleft()
+            except IndexError:
+                return
+            try:
+                kernel(*shared, *part)
+            except BaseException:
+                pending.clear()  # also what other threads would go on with
+                raise
 
     futures = [_pool.submit(drain) for _ in range(workers)] if _pool is not None else []
     drain()
     for future in futures:
         if not future.cancel():
             future.result()
+
+
+def apply(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Return `function(item)` for every item, in their order; each call has one thread for itself.
+
+    For tasks that are too short to share each among the threads, and that spend most of their time without the
+    interpreter lock. In a call, kernels and operators of torch run in its own thread, as within `reserved(1)`.
+    """
+    results: dict[int, _Result] = {}
+
+    def work(start: int, stop: int) -> None:
+        with reserved(1):
+            for number in range(start, stop):
+                results[number] = function(items[number])
+
+    run(work, (), parts(len(items), max(1, len(items))))
+    return [results[number] for number in range(len(items))]

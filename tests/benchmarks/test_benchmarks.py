@@ -35,18 +35,21 @@ def test_missing_photos_end_with_one_line_and_leave_the_results(name, tmp_path, 
 def test_results_page_is_what_the_report_writes(report, tmp_path, monkeypatch):
     page, readme, assets = tmp_path / "benchmarks" / "RESULTS.md", tmp_path / "README.md", tmp_path / "assets"
     networks = tmp_path / "docs" / "concepts" / "networks.md"
+    jobs = tmp_path / "docs" / "guides" / "jobs.md"
     page.parent.mkdir()
-    networks.parent.mkdir(parents=True)
-    networks.write_text(report.NETWORKS.read_text(encoding="utf-8"), encoding="utf-8")
+    for copy, original in ((networks, report.NETWORKS), (jobs, report.JOBS)):
+        copy.parent.mkdir(parents=True)
+        copy.write_text(original.read_text(encoding="utf-8"), encoding="utf-8")
     assets.mkdir()
     page.write_text(report.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     readme.write_text(f"# Title\n\n{report.START}\nold\n{report.END}\n\nMore.\n", encoding="utf-8")
-    before = networks.read_text(encoding="utf-8")
-    for name, path in (("ROOT", tmp_path), ("PAGE", page), ("README", readme), ("NETWORKS", networks)):
+    before = [each.read_text(encoding="utf-8") for each in (networks, jobs)]
+    places = {"ROOT": tmp_path, "PAGE": page, "README": readme, "NETWORKS": networks, "JOBS": jobs}
+    for name, path in places.items():
         monkeypatch.setattr(report, name, path)
     report.main()
     assert page.read_text(encoding="utf-8") == (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
-    assert networks.read_text(encoding="utf-8") == before
+    assert [each.read_text(encoding="utf-8") for each in (networks, jobs)] == before
     assert sorted(path.name for path in assets.iterdir()) == ["methods.png", "rates.png", "starts.png"]
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"# Title\n\n{report.START}\nPSNR in dB after 1,000 iterations, ")
@@ -102,6 +105,40 @@ def test_workers_on_a_folder_are_measured(tmp_path, monkeypatch):
     (record,) = json.loads(output.read_text(encoding="utf-8"))["records"]
     assert (record["photos"], record["workers"], record["same_files"]) == (4, 2, True)
     assert record["ratio"] > 0 and record["met"] == (record["ratio"] <= folders.GOAL)
+
+
+@pytest.mark.slow
+def test_throughput_is_measured_and_told(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.quality import throughput_tables
+    from benchmarks.speed import million, throughput
+    from fastgs.cli.main import main
+
+    def run_command(name, images, options, output):
+        options = ["1" if each == "2" else each for each in options]  # processes take seconds to start
+        listed = tmp_path / "list.txt"
+        listed.write_text("\n".join(map(str, images)), encoding="utf-8")
+        assert main([name, "--from", str(listed), "--output", str(output), *options]) == 0
+        return throughput.Times(float(len(images)), float(len(images)))
+
+    def measure(program, *options):
+        monkeypatch.setattr(program, "run_command", run_command)
+        output = tmp_path / "found.json"
+        monkeypatch.setattr(sys, "argv", ["program.py", *options, "--output", str(output)])
+        program.main()
+        return json.loads(output.read_text(encoding="utf-8"))
+
+    monkeypatch.setattr(throughput, "time_processes", lambda images: throughput.Times(1.0, 1.0))
+    for name, value in {"SIDE": 24, "NUM_GAUSSIANS": 10, "ITERATIONS": 2, "BATCH": 10, "FEW": 2}.items():
+        monkeypatch.setattr(throughput, name, value)
+    content = measure(throughput, "--images", "6", "--repeats", "1")
+    assert [record["ratio"] for record in content["records"]][::3] == [1.0, 1.0]
+    assert "| fastgs predict --workers 2 | 1 | 1.00 | 1000.0 | – |" in throughput_tables.small_table(content).markdown()
+    for name, value in {"SIDE": 64, "NUM_GAUSSIANS": 50, "ITERATIONS": 2, "IMAGES": 2}.items():
+        monkeypatch.setattr(million, name, value)
+    table, limits = throughput_tables.million_blocks(measure(million))
+    assert "| its .fgs |" in table and " | 1.0 core seconds | 278 core hours: 4 hours on 64 cores |" in table
+    assert "MB a second" in limits
 
 
 @pytest.mark.slow

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import tifffile
 from cli_data import read_report
+from PIL import Image
 from processes import python, start, wait_until
 from skimage import data
 
 import fastgs
 from fastgs.cli import tiling
 from fastgs.gaussians import Gaussians
+from fastgs.io.files import exclusive
 
 TILED = ("--tile", 128, "-k", 600, "--iterations", 5)
 
@@ -110,9 +112,26 @@ def test_a_picture_that_would_not_fit_is_fitted_in_tiles(picture, out, predict, 
 
 
 def test_more_pixels_than_pillow_allows_are_fitted_in_tiles(picture, out, predict, monkeypatch, capsys):
-    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 45_000)
     assert predict(picture, "-k", 100, "--iterations", 2, "-o", out) == 0
     assert "it is done in tiles of 2048 (--tile)" in capsys.readouterr().err
+    photo = picture.with_suffix(".png")
+    Image.fromarray(tifffile.imread(picture)).save(photo)
+    assert predict(photo, "-k", 100, "--iterations", 2, "-o", out) == 1
+    reason = "has 300 x 200 pixels, which are not decoded whole without being asked; --tile 2048 fits it in tiles"
+    assert f"fastgs: error: {photo}: {reason}" in capsys.readouterr().err
+    assert predict(photo, *TILED, "-o", out) == 0
+
+
+def test_a_second_run_on_the_same_tiles_is_refused(picture, out, predict, names, capsys):
+    folder = out / "map.tiles"
+    folder.mkdir(parents=True)
+    with exclusive(folder) as is_free:
+        assert is_free and predict(picture, *TILED, "-o", out) == 1
+    reason = f"another run is at work on its tiles in {folder}; wait for its end, or choose another --output"
+    assert capsys.readouterr().err == f"fastgs: error: {picture}: {reason}\n"
+    assert predict(picture, *TILED, "-o", out) == 0
+    assert names(out) == ["map.safetensors", "map.tif", "report.json"]
 
 
 def test_an_output_never_overwrites_the_picture(picture, predict, error_line):

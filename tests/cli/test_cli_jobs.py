@@ -20,6 +20,7 @@ from skimage import data
 import fastgs
 import fastgs.codec
 import fastgs.data
+from fastgs.io.checkpoints import CHECKPOINTS
 
 TINY = ("-k", "20", "--iterations", "4", "--workers", "1")
 
@@ -103,6 +104,31 @@ def test_other_settings_are_refused(album, out, run_cli, error_line, capsys):
     assert read_files(out) == before
     assert run_cli("predict", album, *TINY, "--seed", 3, "-o", out) == 0
     assert len(read_journal(out)) == 4 and read_files(out) != before
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "name"),
+    [
+        ("encode", (), "symbols"),
+        ("encode", ("--target-psnr", "20"), "count"),
+        ("predict", ("-k", "auto", "--target-psnr", "20"), "count"),
+    ],
+)
+def test_other_weights_are_refused(
+    album, out, run_cli, error_line, capsys, monkeypatch, tmp_path, command, options, name
+):
+    few = [*sorted(album.iterdir())[:2], *(options or TINY), "--iterations", "20", "--workers", "1", "-o", out]
+    assert run_cli(command, *few) == 0
+    assert run_cli(command, *few, "--resume") == 0
+    others = shutil.copytree(CHECKPOINTS, tmp_path / "others")
+    (others / f"{name}.safetensors").write_bytes(b"trained anew")
+    monkeypatch.setattr("fastgs.cli.weights.CHECKPOINTS", others)
+    capsys.readouterr()
+    assert run_cli(command, *few, "--resume") == 2
+    assert f"argument --resume: {out / 'jobs.jsonl'}: was written with weights of networks [" in error_line()
+    (others / f"{name}.safetensors").unlink()
+    assert run_cli(command, *few) == 2
+    assert error_line().endswith(f"{others / name}.safetensors: no such weights; install fastgs again")
 
 
 def test_failures_are_tried_again(album, out, run_cli, capsys):

@@ -1,6 +1,7 @@
 """`--engine ray` and Ray Data on a local cluster of two workers; skipped where Ray is not installed."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -11,10 +12,9 @@ from PIL import Image
 from processes import PATIENCE, alive, children, python, start, wait_until
 from skimage import data
 
-import fastgs
-
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="SIGKILL")]
 ray = import_or_skip("ray")
+ROOT = Path(__file__).parents[2]
 OPTIONS = ("-k", "300", "--iterations", "40")
 
 
@@ -39,13 +39,13 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".png", ".safetensors")}
 
 
-def find_workers(pid: int) -> list[int]:
-    """Return the processes of the engine's workers among all that a process has started."""
+def find_workers(pid: int, title: bytes = b"ray::_Worker") -> list[int]:
+    """Return the processes of workers, by their title, among all that a process has started."""
     found, below = [], children(pid)
     while below:
         each = below.pop()
         below += children(each)
-        if b"ray::_Worker" in (Path(f"/proc/{each}/cmdline").read_bytes() if alive(each) else b""):
+        if title in (Path(f"/proc/{each}/cmdline").read_bytes() if alive(each) else b""):
             found.append(each)
     return found
 
@@ -74,26 +74,40 @@ def test_urls_in_and_out(album, plain, tmp_path):
     assert read_files(tmp_path / "out") == plain
 
 
-def test_fit_maps_over_ray_data(album, plain, tmp_path):
-    """In a process of its own, which ends the cluster with it."""
-    code = f"""
-import ray, fastgs
-from fastgs.distributed import Fit
-ray.init(num_cpus=2, log_to_driver=False)
-ray.data.DataContext.get_current().enable_progress_bars = False
-photos = ray.data.read_images({str(album)!r}, include_paths=True)
-photos.map(Fit(300, 40)).write_parquet({str(tmp_path / "rows")!r})
-for row in ray.data.read_parquet({str(tmp_path / "rows")!r}).take_all():
-    names = ("means", "scales", "rotations", "colors")
-    import numpy as np
-    arrays = {{name: np.stack(row[name]).astype(np.float32) for name in names}}
-    facts = {{name: row[name] for name in ("height", "width", "blend", "alpha")}}
-    gaussians = fastgs.Gaussians.from_arrays(fastgs.definition.GaussianArrays(**arrays, **facts))
-    gaussians.save(row["path"].rpartition("/")[2].replace(".png", ".safetensors"))
+# Gets the code of the page, writes what it wrote as files.
+DRIVER = """
+import sys
+import numpy as np
+import ray
+import fastgs
+
+if __name__ == "__main__":
+    ray.init(num_cpus=2, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    exec(sys.argv[1])
+    for row in ray.data.read_parquet("gaussians").take_all():
+        assert row["error"] == ""
+        arrays = {name: np.stack(row[name]).astype(np.float32) for name in ("means", "scales", "rotations", "colors")}
+        facts = {name: row[name] for name in ("height", "width", "blend", "alpha")}
+        gaussians = fastgs.Gaussians.from_arrays(fastgs.definition.GaussianArrays(**arrays, **facts))
+        gaussians.save(row["path"].rpartition("/")[2].replace(".png", ".safetensors"))
 """
-    done = python("-c", code, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(fastgs.__file__).parents[1])})
-    assert done.returncode == 0, done.stderr
-    assert read_files(tmp_path) == {name: content for name, content in plain.items() if name.endswith(".safetensors")}
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_the_pipeline_of_the_guide_survives_a_killed_worker(album, plain, tmp_path):
+    page = (ROOT / "docs" / "guides" / "clusters.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(import ray\n.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "photos").symlink_to(album)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with start("-c", DRIVER, code, cwd=tmp_path, env=environment) as process:
+        wait_until(lambda: len(find_workers(process.pid, b"ray::MapWorker")) == 2 or process.poll() is not None)
+        victims = find_workers(process.pid, b"ray::MapWorker")
+        os.kill(victims[0], signal.SIGKILL)
+        _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, stderr
+    found = read_files(tmp_path)
+    assert found == {name: content for name, content in plain.items() if name.endswith(".safetensors")}
 
 
 def test_a_cluster_that_is_not_there_is_one_line(album, tmp_path):

@@ -17,6 +17,7 @@ from fastgs.fitting.parametrization import Relative
 from fastgs.fitting.removal import Appraiser
 from fastgs.initializers import INITIALIZERS
 from fastgs.render import rasterize, render
+from fastgs.runtime import threads
 
 NAMES = ("means", "scales", "rotations", "colors")
 MSE = LOSSES["mse"]
@@ -85,6 +86,30 @@ def test_cpu_descent_does_not_depend_on_the_number_of_threads():
         torch.set_num_threads(before)
     for name in NAMES:
         assert all(torch.equal(getattr(results[0], name), getattr(other, name)) for other in results[1:])
+
+
+@pytest.mark.parametrize(("count", "blend", "channels", "loss"), [
+    (130, "normalized", 3, "mse"), (65, "sum", 4, "mse"), (3, "normalized", 1, "mse"), (20, "normalized", 3, "l1"),
+])  # fmt: skip
+@pytest.mark.parametrize("frozen", [False, True])
+def test_steps_at_once_are_those_one_by_one(count, blend, channels, loss, frozen):
+    gaussians, target = gaussians_and_target(count, 33, 58, blend=blend, channels=channels)
+    gaussians, target = gaussians.to("cpu"), target.cpu()
+    others = gaussians if frozen else None
+    one_by_one, at_once = (
+        CpuDescent(Relative(gaussians), target, LearningRates(), LOSSES[loss], others) for _ in range(2)
+    )
+    factors = [1.0, 0.9, 0.5, 0.2, 0.1]
+    for factor in factors:
+        one_by_one.step(factor)
+    with threads.reserved(1):
+        at_once.quality()  # the first step finds the image drawn, the third one does not
+        at_once.steps(factors[:2])
+        at_once.steps(factors[2:])
+    assert torch.equal(one_by_one.image(), at_once.image())
+    assert one_by_one.quality() == at_once.quality()
+    for name in NAMES:
+        assert torch.equal(getattr(one_by_one.gaussians(), name), getattr(at_once.gaussians(), name))
 
 
 def test_cpu_descent_notices_divergence():

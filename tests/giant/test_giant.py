@@ -17,7 +17,7 @@ from fastgs.giant.source import Kind, open_source
 from fastgs.giant.tiles import Tiles
 from fastgs.initializers import curvature, gradient
 from fastgs.io.pixels import ImageError
-from fastgs.io.windows import Window
+from fastgs.io.window import Window
 
 OPTIONS = GiantOptions(num_gaussians=1500, tile=128, iterations=20)
 

@@ -12,10 +12,12 @@ from optional import import_or_skip
 from PIL import Image
 from skimage import data
 
-from fastgs.io import windows
+from fastgs.io import tiff_windows, windows
 from fastgs.io.pixels import ImageError, ImageWarning
 from fastgs.io.reading import read_file
-from fastgs.io.windows import Window, open_windows, read_size
+from fastgs.io.tiff_windows import TiffWindows
+from fastgs.io.window import Window
+from fastgs.io.windows import open_windows, read_size
 
 HEIGHT, WIDTH = 37, 50
 PARTS = [Window(0, 0, HEIGHT, WIDTH), Window(0, 0, 1, 1), Window(5, 17, 20, 18), Window(30, 33, 7, 17)]
@@ -79,7 +81,7 @@ def test_jpeg_in_tiff_is_read_in_parts(tmp_path):
     tifffile.imwrite(path, photo, tile=(64, 64), compression="jpeg", photometric="rgb")
     whole = read_file(path).colors
     with open_windows(path) as picture:
-        assert isinstance(picture, windows._TiffWindows)
+        assert isinstance(picture, TiffWindows)
         part = picture.read(Window(50, 100, 90, 80)).colors
     assert np.abs(part - whole[50:140, 100:180]).max() < 6 / 255  # two decoders enlarge colours in their own ways
 
@@ -105,7 +107,7 @@ def test_whole_files_say_how_much_memory_they_take(tmp_path, monkeypatch):
 
 def test_one_large_strip_is_decoded_whole(tmp_path, monkeypatch):
     path = save_bytes(tmp_path, "a.tif", tiff(samples(3), 8, RGB, compression=DEFLATE))
-    monkeypatch.setattr(windows, "MOST_SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(tiff_windows, "MOST_SEGMENT_BYTES", 1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImageWarning)
         assert_windows_are_crops(path)
@@ -150,7 +152,7 @@ def test_large_photos_are_copied_to_tiles_where_pyvips_is(tmp_path, monkeypatch,
     whole = read_file(path).colors
     for _ in range(2):  # the second time, the copy is there
         with open_windows(path, copies) as picture:
-            assert isinstance(picture, windows._TiffWindows)
+            assert isinstance(picture, TiffWindows)
             part = picture.read(Window(50, 100, 90, 80)).colors
         assert np.abs(part - whole[50:140, 100:180]).max() <= (0 if suffix == ".png" else 2.1 / 255)
         assert len(list(copies.iterdir())) == 1
