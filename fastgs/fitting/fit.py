@@ -109,7 +109,7 @@ def fit(
     strategy = None if densification is None or not len(gaussians) else densification(steps)
     if not len(gaussians):
         options = replace(options, iterations=0)  # there is nothing to move
-    recorder = _Recorder(descent, target, options.target_psnr, callback)
+    recorder = _Recorder(descent, target, options.target_psnr, callback, config.keep_best)
     optimize(
         descent,
         lambda progress: config.schedule(progress, recorder.psnrs),
@@ -118,30 +118,56 @@ def fit(
         target=target,
         densification=strategy,
     )
-    return Fit(descent.gaussians(), recorder.image.detach().clone(), recorder.history)
+    best = recorder.best
+    if best is None:
+        return Fit(descent.gaussians(), recorder.image.detach().clone(), recorder.history)
+    return Fit(best.gaussians, best.image, recorder.history)
+
+
+class _State(NamedTuple):
+    """State of a fit that is kept.
+
+    Attributes:
+        psnr: PSNR in dB.
+        gaussians: Gaussians, detached.
+        image: (C, H, W) their rendering, not clamped.
+    """
+
+    psnr: float
+    gaussians: Gaussians
+    image: Tensor
 
 
 class _Recorder:
-    """Observer of `optimize` that keeps the history and stops at the target PSNR."""
+    """Observer of `optimize` that keeps the history, and the best state if that is wanted; stops at the target PSNR."""
 
     image: Tensor
+    best: _State | None = None
 
-    def __init__(self, descent: Descent, target: Tensor, target_psnr: float | None, callback: Callback | None) -> None:
+    def __init__(
+        self,
+        descent: Descent,
+        target: Tensor,
+        target_psnr: float | None,
+        callback: Callback | None,
+        keep_best: bool = False,
+    ) -> None:
         self.history: list[HistoryEntry] = []
         self.psnrs: list[float] = []
         self._descent = descent
         self._target = target
         self._target_psnr = target_psnr
         self._callback = callback
+        self._keep_best = keep_best
         self._start = time.perf_counter()
 
     def __call__(self, iteration: int, last: bool, growing: bool) -> bool:
         """Add an entry if one is due; return whether the target PSNR is reached."""
         if not last and iteration % HISTORY_INTERVAL:
             return False
-        if last:
-            with torch.no_grad():
-                self.image = self._descent.image()
+        if last or self._keep_best:
+            with torch.set_grad_enabled(not last):  # the next step uses an image that was made with gradients
+                self.image = self._descent.image().detach()
             quality = psnr(self.image, self._target)
         else:
             quality = self._descent.quality()
@@ -149,6 +175,10 @@ class _Recorder:
         if math.isnan(quality) or not self._descent.finite():
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
         self.psnrs.append(quality)
+        if self._keep_best and not growing and (self.best is None or quality > self.best.psnr):
+            self.best = _State(quality, self._descent.gaussians(), self.image.clone())
+        if last and self.best is not None:
+            quality = self.best.psnr
         self.history.append(HistoryEntry(iteration, time.perf_counter() - self._start, quality))
         if self._callback is not None:
             self._callback(self.history[-1])
