@@ -142,7 +142,8 @@ def test_fit_keeps_the_best_state_where_it_is_asked_to(target, gaussians):
     """Rates that grow make the PSNR sway."""
     config = LearningRates(means=1.0, scales=1.0, colors=3.0).config()
     config = replace(config, schedule=lambda progress, _: 1.0 + 3 * progress)
-    last, best = (fit(target, gaussians, FitOptions(60), optimization=replace(config, keep_best=keep)) for keep in (0, 1))
+    configs = config, replace(config, keep_best=True)
+    last, best = (fit(target, gaussians, FitOptions(60), optimization=each) for each in configs)
     psnrs = [entry.psnr for entry in last.history]
     assert [entry.psnr for entry in best.history] == pytest.approx([*psnrs[:-1], max(psnrs)], abs=1e-3)
     assert max(psnrs) > psnrs[-1] + 0.1
