@@ -108,13 +108,13 @@ def _check_preset_options(parser: Parser, arguments: argparse.Namespace) -> None
 
 def _check_method_options(parser: Parser, arguments: argparse.Namespace) -> None:
     """End with one line if one of the options for methods is wrong."""
+    _check_methods_and_counts(parser, arguments)
     if arguments.bpp is not None:
         parser.error("argument --bpp: not allowed with argument --methods")
     if arguments.num_gaussians is None:
         parser.error("the following arguments are required with --methods: -k/--num-gaussians")
     if arguments.iterations is None and arguments.seconds is None:
         parser.error("one of the arguments --iterations and --seconds is required")
-    _check_methods_and_counts(parser, arguments)
 
 
 def _check_methods_and_counts(parser: Parser, arguments: argparse.Namespace) -> None:

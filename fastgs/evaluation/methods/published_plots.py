@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fastgs.evaluation.figures import finish_panels, make_panels, set_ticks, set_title, style
+from fastgs.evaluation.figures import Style, finish_panels, make_panels, set_ticks, set_title, style
 from fastgs.evaluation.methods.curves import mean_curve
 from fastgs.evaluation.methods.published import (
     OURS,
@@ -20,6 +20,7 @@ from fastgs.evaluation.methods.records import MethodRecord
 from fastgs.evaluation.tables import group_by
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -48,7 +49,7 @@ def plot_published(records: Sequence[MethodRecord]) -> Figure | None:
 
     figure, (over_counts, *over_seconds) = make_panels(1 + len(counts))
     for name in names:
-        color, marker, line = style(names, name)
+        color, marker, line = look = style(names, name)
         mine = sorted((cell for cell in shown if cell.method == name), key=lambda cell: cell.num_gaussians)
         points = [means[cell] for cell in mine]
         over_counts.plot(
@@ -60,10 +61,9 @@ def plot_published(records: Sequence[MethodRecord]) -> Figure | None:
             axes.plot(seconds, psnrs + means[cell] - psnrs[-1], color=color, linestyle=line, label=name)
             axes.plot(seconds[-1:], [means[cell]], marker, color=color)
             if cell in reported:
-                hollow = {"marker": marker, "color": color, "markerfacecolor": "none", "linestyle": "none"}
-                over_counts.plot([cell.num_gaussians], [reported[cell].psnr], **hollow)
-                if reported[cell].seconds is not None:
-                    axes.plot([reported[cell].seconds], [reported[cell].psnr], **hollow)
+                _mark(over_counts, cell.num_gaussians, reported[cell].psnr, look)
+                if (seconds_of_paper := reported[cell].seconds) is not None:
+                    _mark(axes, seconds_of_paper, reported[cell].psnr, look)
     set_title(over_counts, "filled: measured, hollow: published")
     set_ticks(over_counts, counts)
     over_counts.set_xlabel("number of Gaussians, K")
@@ -74,3 +74,8 @@ def plot_published(records: Sequence[MethodRecord]) -> Figure | None:
         axes.xaxis.set_major_formatter("{x:g}")
     finish_panels(figure, [over_counts, *over_seconds], names, "PSNR in dB")
     return figure
+
+
+def _mark(axes: Axes, x: float, y: float, look: Style) -> None:
+    """Draw a hollow sign."""
+    axes.plot([x], [y], marker=look.marker, color=look.color, markerfacecolor="none", linestyle="none")
