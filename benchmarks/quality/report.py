@@ -99,7 +99,7 @@ def published_blocks(records: list[MethodRecord]) -> list[str]:
         if table is not None and figure is not None:
             name = f"published-{'full' if size is None else size}"
             blocks += [table.markdown(), draw_lines(name, figure, "PSNR over K and seconds, measured and published")]
-    return blocks
+    return [*blocks, "Seconds in these figures are of one thread each, on a machine that was busy with other work.\n"]
 
 
 def rates_blocks(records: list[CodecRecord]) -> list[str]:

@@ -79,15 +79,32 @@ def _load_networks() -> LearnedInitializer:
 
 
 @torch.no_grad()
-def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """Draw positions with replacement from the density of the position network, and correct heuristic attributes."""
+def initialize(
+    image: Tensor,
+    num_gaussians: int,
+    generator: torch.Generator | None = None,
+    *,
+    coincide: bool = False,
+    attributes: bool = True,
+) -> Gaussians:
+    """Draw positions with replacement from the density of the position network, and correct heuristic attributes.
+
+    Args:
+        image: (C, H, W) in [0, 1].
+        num_gaussians: K.
+        generator: Random generator.
+        coincide: True if draws of the same pixel coincide, as in the public code; else they lie apart.
+        attributes: False leaves the heuristic attributes as they are.
+    """
     networks = _load_networks().to(image.device)
     from fastgs.models.feed_forward import from_rgb, to_rgb  # deferred likewise
 
     rgb = to_rgb(image)
     density = networks.log_densities(rgb[None], [num_gaussians])[0].exp()
     means = sample(density, num_gaussians, "multinomial", generator).to(image.device)
-    placed = gaussians_at(means, rgb, density)
+    placed = gaussians_at(means.floor() + 0.5 if coincide else means, rgb, density)
+    if not attributes:
+        return from_rgb(placed, image)
     return from_rgb(networks.correct(rgb[None], density[None], [placed])[-1][0], image)
 
 

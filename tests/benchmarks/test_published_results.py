@@ -8,6 +8,7 @@ import pytest
 from fastgs.evaluation.methods.published import OURS, OURS_ITERATIONS
 from fastgs.evaluation.methods.records import Budget, MethodRecord
 from fastgs.evaluation.records import load_records, save_records
+from fastgs.methods.published import PUBLISHED
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -32,6 +33,18 @@ def record(method, psnr, *, image="kodim01", count=10_000, size=None, iterations
         "history": [(step, step / iterations, psnr * step / iterations) for step in steps],
     }
     return MethodRecord(**{**values, **fields})
+
+
+def test_switches_fit_every_variant(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.quality import switches
+
+    photo = FOLDER.parent / "assets" / "coffee.png"
+    options = ("--methods", *PUBLISHED, "--num-gaussians", "40", "--iterations", "2", "--size", "32")
+    monkeypatch.setattr(sys, "argv", ["switches.py", str(photo), *options])
+    switches.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(set(lines)) == sum(len(switches.switches(name)) for name in PUBLISHED)
 
 
 @pytest.fixture
