@@ -60,7 +60,8 @@ def records(published):
 
 
 def test_differences_are_those_of_the_mean_of_all_photos(published, records):
-    rows = {(row[0], row[1]): row[2:] for row in published.differences_table(records).rows}
+    table = published.differences_table(records)
+    rows = {(row[0], row[1]): row[2:] for row in table.rows}
     all_photos = published.ALL_PHOTOS
     # One photo of two, on which this project is 1 dB above its mean, and the preset 2 dB below this project.
     assert rows["gaussianimage-plus", "10,000"] == [
@@ -69,6 +70,9 @@ def test_differences_are_those_of_the_mean_of_all_photos(published, records):
     ]
     assert rows["fast-2dgs", "10,000"][1:3] == ["2", "37.00"]
     assert rows["gaussianimage-cholesky", "70,000"][1:3] == ["–", "–"]
+    least = all_photos - 35.41
+    assert " is above every published mean at the same K " in table.notes[0]
+    assert table.notes[0].endswith(f"{least:+.2f} dB, from gaussianimage-plus at K = 10,000.")
 
 
 def test_cuts_are_where_the_mean_course_passes_them(published, records):
