@@ -16,7 +16,7 @@ from fastgs.fitting.losses import Loss
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import INITIALIZERS
-from fastgs.io.picture import PictureSource, read_picture
+from fastgs.io.picture import Picture, PictureSource, read_picture
 from fastgs.io.pixels import Background
 from fastgs.io.stack import read_stack
 from fastgs.io.weights import format_of
@@ -129,7 +129,7 @@ class Predictor:
                 rest (`fastgs.methods.wish`); `result.trials` lists them.
             iterations: Number of steps, from 0 up; by default 200, or no limit if `seconds` is given.
             seconds: Wall-clock budget of the steps.
-            target_psnr: PSNR in dB at which to stop; with "auto", PSNR to have after all steps.
+            target_psnr: PSNR in dB at which to stop; with "auto", PSNR that K is chosen for.
             seed: Random seed; the same seed gives the same result unless `seconds` is given.
             size: Shorter side in pixels, with a centre crop to a square; by default the image keeps its size.
             zoom: Factor, at least 1, by which the canvas is larger than the image: Gaussians are fitted to what the
@@ -157,7 +157,7 @@ class Predictor:
                 raise ValueError("background: is for single images; a stack keeps transparency as a channel")
             picture, _ = read_stack(image, size, keep_profile)
         else:
-            picture = read_picture(image, size, background, keep_profile)
+            picture = _read(image, size, background, keep_profile)
         method = self._method(blend)
         run: Callable[..., Result] = (
             partial(fit_to_psnr, method) if num_gaussians == AUTO else partial(method, num_gaussians=int(num_gaussians))
@@ -218,7 +218,7 @@ class Predictor:
         """
         check_arguments(num_gaussians=num_gaussians, seed=seed, size=size, blend=blend, background=background)
         FitOptions(iterations, backend=backend)
-        pictures = [read_picture(each, size, background, keep_profile) for each in images]
+        pictures = [_read(each, size, background, keep_profile) for each in images]
         groups: dict[object, list[int]] = defaultdict(list)
         for number, picture in enumerate(pictures):
             groups[picture.values.shape, picture.alpha, picture.values.device].append(number)
@@ -250,6 +250,13 @@ class Predictor:
             return networks.to(image.device).initialize(image, num_gaussians, generator)
 
         return make_method(initialize, blend, networks=lambda: (networks,))
+
+
+def _read(image: PictureSource, size: int | None, background: Background | None, keep_profile: bool) -> Picture:
+    """Read an image, unless that was done before and nothing is to be changed."""
+    if isinstance(image, Picture) and size is None and background is None:
+        return image
+    return read_picture(image, size, background, keep_profile)
 
 
 def work_device(home: torch.device, backend: Backend) -> torch.device:

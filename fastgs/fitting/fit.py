@@ -33,7 +33,8 @@ __all__ = ["HISTORY_INTERVAL", "Callback", "Fit", "HistoryEntry", "fit"]
 # Number of steps that are timed to plan a run with a budget of seconds.
 TRIAL_STEPS = 2
 
-# Number of steps from one entry of the history to the next; the PSNR is measured and compared with the target there.
+# Number of steps from one entry of the history to the next, unless the target PSNR is near; the PSNR is measured and
+# compared with the target there.
 HISTORY_INTERVAL = 10
 
 
@@ -159,11 +160,12 @@ class _Recorder:
         self._target_psnr = target_psnr
         self._callback = callback
         self._keep_best = keep_best
+        self._next = 0  # iteration of the next entry
         self._start = time.perf_counter()
 
     def __call__(self, iteration: int, last: bool, growing: bool) -> bool:
         """Add an entry if one is due; return whether the target PSNR is reached."""
-        if not last and iteration % HISTORY_INTERVAL:
+        if not last and iteration < self._next:
             return False
         if last or self._keep_best:
             with torch.set_grad_enabled(not last):  # the next step uses an image that was made with gradients
@@ -174,18 +176,31 @@ class _Recorder:
         # The rasterizer cannot draw a Gaussian at NaN, so the image alone would not show it.
         if math.isnan(quality) or not self._descent.finite():
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
-        self.psnrs.append(quality)
+        if last or iteration % HISTORY_INTERVAL == 0:
+            self.psnrs.append(quality)
         if self._keep_best and not growing and (self.best is None or quality > self.best.psnr):
             self.best = _State(quality, self._descent.gaussians(), self.image.clone())
         if last and self.best is not None:
             quality = self.best.psnr
         self.history.append(HistoryEntry(iteration, time.perf_counter() - self._start, quality))
+        self._next = iteration + self._pause()
         if self._callback is not None:
             self._callback(self.history[-1])
         reached = self._target_psnr is not None and quality >= self._target_psnr and not growing
         if reached and not last:
             self.image = self._descent.image().detach()
         return reached
+
+    def _pause(self) -> int:
+        """Return the number of steps to the next entry: fewer where the target PSNR will be reached by then."""
+        now = self.history[-1]
+        pause = HISTORY_INTERVAL - now.iteration % HISTORY_INTERVAL
+        if self._target_psnr is None or len(self.history) < 2:
+            return pause
+        before = self.history[-2]
+        gain = (now.psnr - before.psnr) / (now.iteration - before.iteration)
+        missing = self._target_psnr - now.psnr
+        return max(1, min(pause, math.ceil(missing / gain))) if gain > 0 else pause
 
 
 def _make_descent(
