@@ -34,12 +34,12 @@ def switches(name: str) -> dict[str, Method]:
     if name == "fast-2dgs":
         found["all Gaussians blended"] = _optimize(method, top_k=None)
         found["no weight decay"] = _optimize(method, optimizer=partial(torch.optim.AdamW, weight_decay=0.0))
-        for text, options in (
-            ("draws of a pixel coincide", {"coincide": True}),
-            ("heuristic attributes", {"attributes": False}),
-            ("both of these", {"coincide": True, "attributes": False}),
-        ):
-            found[text] = replace(method, initialize=partial(fast_2dgs.initialize, **options))
+        starts = {
+            "draws of a pixel coincide": partial(fast_2dgs.initialize, coincide=True),
+            "heuristic attributes": partial(fast_2dgs.initialize, attributes=False),
+            "both of these": partial(fast_2dgs.initialize, coincide=True, attributes=False),
+        }
+        found |= {text: replace(method, initialize=start) for text, start in starts.items()}
     elif name == "gaussianimage-plus":
         found["last state"] = _optimize(method, keep_best=False)
     elif name == "image-gs-gradient":

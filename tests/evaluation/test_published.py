@@ -75,10 +75,11 @@ def test_preset_says_how_long_it_takes_and_goes_on(photos, tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_preset_fits_at_the_sizes_of_papers(short, photos, tmp_path, capsys):
     """Two sizes in one file, on two processes."""
     options = ("--preset", "published", "--methods", PEER, "--workers", 2)
-    assert run("evaluate", photos, *options, "--output", tmp_path / "r.json") == 0
+    assert run("evaluate", photos / "a.png", *options, "--output", tmp_path / "r.json") == 0
     assert {(each["num_gaussians"], each["size"], each["iterations"]) for each in load(tmp_path / "r.json")} == {
         (30, 48, 5),
         (40, 48, 5),
