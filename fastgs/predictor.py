@@ -26,7 +26,7 @@ from fastgs.methods.fastgs import make_method
 from fastgs.methods.method import Method, Result
 from fastgs.methods.wish import fit_to_psnr
 from fastgs.methods.zoom import ZOOM, ZOOM_FORMAT, fit_enlarged
-from fastgs.render import Backend, has_triton
+from fastgs.render import Backend, has_triton, render_device
 
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
@@ -140,8 +140,8 @@ class Predictor:
             background: R, G, B in [0, 255] that transparent pixels are composited on; by default transparency is kept.
             keep_profile: If true, the numbers of the file and its ICC profile are kept instead of converting to sRGB.
             callback: Callable that gets (iteration, seconds, psnr) every few steps.
-            backend: Renderer, see `fastgs.render`. "cuda", and "auto" where there is a GPU, do the work there; the
-                result is where the image is.
+            backend: Renderer, see `fastgs.render`. "cuda", and "auto" where there is a GPU that kernels run on, do the
+                work there; the result is on the CPU.
 
         Raises:
             ValueError: An argument or the image is not usable; one line that begins with its name.
@@ -263,4 +263,4 @@ def work_device(home: torch.device, backend: Backend) -> torch.device:
     """Return the device to work on for an image that is on another one, its home."""
     if home.type == "cpu" and (backend == "cuda" or (backend == "auto" and torch.cuda.is_available() and has_triton())):
         return torch.device("cuda", torch.cuda.current_device())
-    return home
+    return render_device(home, backend)

@@ -113,8 +113,7 @@ def test_heavy_libraries_stay_in_their_rooms():
         libraries = {name.split(".")[0] for name in imports(tree)}
         if part_of_house(module) not in ("training", "data") and module != "fastgs.splats.datamodule":
             assert not libraries & LIGHTNING, f"{module} imports lightning"
-        if module != "fastgs.render.cuda":
-            assert "gsplat" not in libraries, f"{module} imports gsplat"
+        assert "gsplat" not in libraries, f"{module} imports gsplat"
 
 
 def test_few_modules_are_loose():

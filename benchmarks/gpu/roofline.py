@@ -82,7 +82,7 @@ def ceilings(bench: Bench) -> tuple[Ceilings, Record]:
 
 def boxes(case: Scene) -> Tensor:
     """Return the numbers (K,) of pixels in the bounding boxes, as in the backward kernel."""
-    centers, extents = case.frames[:, :2], case.frames[:, 6:8]
+    centers, extents = case.rows[:-1, :2], case.rows[:-1, kernels.EXTENT.value :]
     most = torch.tensor([case.width, case.height], device=centers.device)
     first = (centers - extents - 0.5).ceil().clamp(min=0).minimum(most)
     end = (centers + extents + 0.5).floor().clamp(min=0).minimum(most)
@@ -93,16 +93,14 @@ def supported(case: Scene) -> int:
     """Count the pairs within the support of Gaussians, outside of which the weight is 0."""
     tile = kernels.TILE.value
     _, columns = case.layout.tiles
-    lengths = case.tiles.starts.diff().long()
+    lengths = case.counts.long()
     tiles = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
     inner = torch.arange(tile, device=lengths.device)
     limit = kernels.CUTOFF.value**2 * kernels.UNIT.value
     count = 0
-    for which, where in zip(
-        torch.split(case.tiles.entries[: len(tiles)], CHUNK), torch.split(tiles, CHUNK), strict=True
-    ):
+    for which, where in zip(torch.split(case.bins.bins, CHUNK), torch.split(tiles, CHUNK), strict=True):
         column, row = where[:, None] % columns * tile + inner, where[:, None] // columns * tile + inner
-        x, y, ux, uy, vx, vy = (each[:, None] for each in case.frames[which.long()][:, :6].unbind(1))
+        x, y, ux, uy, vx, vy = (each[:, None] for each in case.rows[which.long()][:, :6].unbind(1))
         dx, dy = (column + 0.5 - x)[:, None], (row + 0.5 - y)[:, :, None]
         u, v = ux[..., None] * dx + uy[..., None] * dy, vx[..., None] * dx + vy[..., None] * dy
         inside = (u * u + v * v < limit) & (column < case.width)[:, None] & (row < case.height)[:, :, None]
@@ -114,8 +112,7 @@ def pairs(case: Scene) -> Pairs:
     """Count the pairs of a scene."""
     pixels = boxes(case)
     number = len(pixels)
-    lanes = cuda._choose_lanes(case.height * case.width / number)
-    group = max(1, cuda.BLOCK // lanes)
+    group, lanes, _ = cuda.choose_shape(case.height * case.width / number)
     programs = torch.nn.functional.pad(pixels, (0, -number % group)).view(-1, group)
     # The Gaussians of a program take as many steps as the largest of them.
     issued = int(((programs.amax(1) + lanes - 1) // lanes).sum()) * lanes * group
@@ -125,25 +122,26 @@ def pairs(case: Scene) -> Pairs:
 def needs(case: Scene, forward: int, backward: int) -> dict[str, Needs]:
     """Return the least work by kernel, given the numbers of pairs. Floats and indices have four bytes."""
     number, entries, area = len(case.gaussians), case.entries, case.height * case.width
-    starts = len(case.tiles.starts)
-    frame, color = kernels.FRAME.value, len(case.target)
-    planes = color + 1
-    values = 5 + color  # numbers of a Gaussian: means, scales, rotation, colour
+    tiles = len(case.counts)
+    row, channels = kernels.ROW.value, len(case.target)
+    planes = channels + 1
+    values = 5 + channels  # numbers of a Gaussian: means, scales, rotation, colour
     numbers = {
-        # means, scales, rotations, images; frames, counts
-        "prepare": number * (5 + 1 + frame + 1),
-        # frames, images, ends; entries, starts
-        "lists": number * (frame + 1 + 1) + entries + starts,
-        # entries, starts, frames, colours; target, image, gradients
-        "forward": entries + starts + number * (frame + color) + area * (2 * color + planes),
-        # scales, colours, frames, images, gradients; gradients of the pixels
-        "backward": number * (2 + color + frame + 1 + values) + planes * area,
-        # variables and their two averages, read and written; gradients; start, unit, floors, scales; Gaussians
-        "adam": number * (values * 3 * 2 + values + 2 + 1 + 2 + 2 + values),
+        "prepare": number * (values + row),
+        # rows, images, starts; entries, counts
+        "fill": number * (row + 1) + entries + 2 * tiles,
+        # entries, read, sorted and read, starts, counts, rows; target, image, gradients
+        "forward": 3 * entries + 2 * tiles + number * row + area * (2 * channels + planes),
+        # scales, rows, images, gradients; gradients of the pixels
+        "backward": number * (2 + row + 1 + values) + planes * area,
+        # variables and their two averages, read and written, rows and scales, too; start, turn, floors, images;
+        # gradients of the pixels; entries, starts, counts
+        "descend": number * (values * 3 * 2 + 2 * (row + 2) + 6 + 1) + planes * area + entries + 2 * tiles,
     }
     work = {
         "forward": (forward * FORWARD_INSTRUCTIONS, forward),
         "backward": (backward * BACKWARD_INSTRUCTIONS, backward),
+        "descend": (backward * BACKWARD_INSTRUCTIONS, backward),
     }
     return {name: Needs(4 * count, *work.get(name, (0, 0))) for name, count in numbers.items()}
 
@@ -169,7 +167,10 @@ def roofline(bench: Bench) -> Iterator[Record]:
             "entries": case.entries,
             **{f"{key}_pairs": value for key, value in counted._asdict().items()},
         }
-        times = kernel_times(bench, side, num_gaussians)
+        times = dict(kernel_times(bench, side, num_gaussians))
+        # They share the work of large Gaussians.
+        slices = spread(times.pop("slices"))["milliseconds"]
+        times["descend"] = [each + slices for each in times["descend"]]
         least = needs(case, counted.needed, counted.needed)
         for kernel, need in needs(case, counted.forward, counted.backward).items():
             floor, limit = bound(need, limits)

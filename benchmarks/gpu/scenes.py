@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,12 +13,12 @@ from torch.nn import functional
 
 from benchmarks.gpu.timing import Timer
 from fastgs.fitting.fit import fit
-from fastgs.fitting.optimizer_cuda import ROOM
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import find_images, load_image
 from fastgs.render import Backend, cuda
+from fastgs.render import cuda_kernels as kernels
 from fastgs.render import rasterize as dispatch
 
 Record = dict[str, Any]
@@ -141,12 +140,11 @@ class Scene:
         self.height, self.width = target.shape[1:]
         self.record: Record = {"size": self.height, "num_gaussians": num_gaussians}
         self.layout = cuda.lay_out((num_gaussians,), ((1.0, 1.0),), self.height, self.width, device)
-        means, scales, rotations, _ = tensors_of(self.gaussians)
-        self.frames, self.tile_counts = cuda.prepare(means, scales, rotations, self.layout)
-        self.ends = self.tile_counts.cumsum(0)
-        self.entries = int(self.ends[-1])
-        self.capacity = max(1, math.ceil(ROOM * self.entries))  # the room of a descent
-        self.tiles = cuda.list_tiles(self.frames, self.ends, self.layout, self.capacity)
+        self.rows = cuda.prepare(*tensors_of(self.gaussians))
+        self.bins = cuda.find_tiles(self.rows, self.layout)
+        self.counts = self.bins.counts.clone()  # which a drawing empties
+        self.entries = int(self.counts.sum())
+        self.state = torch.zeros(kernels.STATES.value, dtype=torch.int32, device=device)
         self.image = self.target.new_empty(1, len(target), self.height, self.width)
         self.in_pixels = self.target.new_empty(1, len(target) + 1, self.height, self.width)
         self.in_gaussians = tuple(torch.empty_like(each) for each in tensors_of(self.gaussians))
@@ -154,15 +152,20 @@ class Scene:
 
     def draw(self) -> None:
         """Render, and compute the gradients of the squared error in the pixels."""
+        self.bins.counts.copy_(self.counts)
         cuda.draw(
-            *(self.frames, self.gaussians.colors, self.tiles, self.layout, True),
-            *(self.image, self.in_pixels, self.target[None]),
+            *(self.rows, len(self.target), self.bins, self.layout, True),
+            *(self.image, self.in_pixels, self.target[None], self.state),
         )
+
+    def fill(self) -> None:
+        """Put all Gaussians into the bins."""
+        self.bins.counts.zero_()
+        cuda.fill(self.rows, self.layout, self.bins, self.state)
 
     def collect(self) -> None:
         """Compute the gradients of the Gaussians from those of the pixels."""
-        _, scales, _, colors = tensors_of(self.gaussians)
-        cuda.collect(scales, colors, self.frames, self.layout, self.in_pixels, self.in_gaussians)
+        cuda.collect(self.gaussians.scales, self.rows, self.layout, self.in_pixels, self.in_gaussians)
 
 
 @dataclass(frozen=True, eq=False)  # by identity, as a key of caches

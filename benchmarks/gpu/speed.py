@@ -5,8 +5,10 @@ Single kernels are replayed on the same memory, so caches are warm, as they are 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -17,78 +19,89 @@ from torch import Tensor
 from benchmarks.gpu.scenes import Bench, Record, Scene, rasterize, scene, tensors_of
 from benchmarks.gpu.timing import Timer, Work, spread
 from fastgs.fitting.optimizer import LearningRates
-from fastgs.fitting.optimizer_cuda import CudaDescent
+from fastgs.fitting.optimizer_cuda import BATCH, CudaDescent
 from fastgs.fitting.parametrization import Relative
+from fastgs.gaussians import Gaussians
 from fastgs.render import cuda, render
 from fastgs.render import cuda_kernels as kernels
 
 # Gaussians of a program, lanes of a Gaussian, and warps in the backward kernel, for one and four warps of 32 threads.
-BACKWARD_SHAPES = [(32 // lanes, lanes, 1) for lanes in (8, 16, 32)]
+BACKWARD_SHAPES = [(32 // lanes, lanes, 1) for lanes in (4, 8, 16, 32)]
 BACKWARD_SHAPES += [(128 // lanes, lanes, 4) for lanes in (8, 16, 32, 64, 128)]
 FORWARD_WARPS = (1, 2, 4)
-
-
-def list_works(case: Scene) -> dict[str, Work]:
-    """Return the steps of `cuda.list_tiles`, and the whole."""
-    layout, capacity, number = case.layout, case.capacity, len(case.gaussians)
-    rows, columns = layout.tiles
-    total = rows * columns
-    dtype = torch.int16 if total < torch.iinfo(torch.int16).max else torch.int32
-    keys = torch.full((capacity,), total, dtype=dtype, device=case.frames.device)
-    owners = torch.zeros(capacity, dtype=torch.int32, device=case.frames.device)
-
-    def enter() -> None:
-        kernels.list_entries[(triton.cdiv(number, cuda.BLOCK),)](
-            case.frames, layout.images, layout.pitches, case.ends, keys, owners, number, capacity, rows, columns,
-            BLOCK=cuda.BLOCK,
-        )  # fmt: skip
-
-    enter()
-    ordered, order = keys.sort(stable=True)
-    bounds = torch.arange(total + 1, dtype=dtype, device=keys.device)
-    return {
-        "cumsum": lambda: case.tile_counts.cumsum(0),
-        "list_entries": enter,
-        "sort": lambda: keys.sort(stable=True),
-        "gather": lambda: owners[order],
-        "searchsorted": lambda: torch.searchsorted(ordered, bounds, out_int32=True),
-        "lists": lambda: cuda.list_tiles(case.frames, case.ends, layout, capacity),
-    }
+# Of programs by Gaussian, as a whole iteration takes them: a warp moves Gaussians as fast as it moves one.
+ITERATION_SHAPES = [(32 // lanes, lanes, 1) for lanes in (4, 8, 16, 32)]
 
 
 @cache
 def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[float]]:
-    """Measure the parts of an iteration in milliseconds; "lists" has all parts between "cumsum" and itself."""
+    """Measure the kernels in milliseconds.
+
+    Those of an iteration are "slices", "descend" and "forward", the others those of renderings with gradients. All but
+    "prepare" and "backward" include launches that set counters.
+    """
     case = scene(bench, side, num_gaussians)
-    means, scales, rotations, _ = tensors_of(case.gaussians)
     descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
     descent.step(0.0)
 
-    def adam() -> None:
-        with mock.patch.object(cuda, "collect"):
-            descent._launch_descend()
+    def descend() -> None:
+        descent._bins.counts.zero_()
+        descent._state[kernels.COMING.value] = 0
+        others = mock.patch.multiple(cuda, sum_slices=mock.DEFAULT, spread=mock.DEFAULT, draw=mock.DEFAULT)
+        with others:
+            descent._iterate()
 
-    works: dict[str, Work] = {"prepare": lambda: cuda.prepare(means, scales, rotations, case.layout)}
-    works |= list_works(case)
-    works |= {"forward": case.draw, "backward": case.collect, "adam": adam}
+    def slices() -> None:
+        cuda.sum_slices(descent._rows, descent._layout, descent._in_pixels, descent._slices, descent._state)
+        descent._bins.counts.zero_()
+        descent._state[kernels.COMING.value] = descent._state[kernels.SLICES.value]
+        cuda.spread(descent._rows, descent._layout, descent._bins, descent._state, descent._slices)
+
+    works: dict[str, Work] = {
+        "prepare": lambda: cuda.prepare(*tensors_of(case.gaussians)),
+        "fill": case.fill,
+        "forward": case.draw,
+        "backward": case.collect,
+        "slices": slices,
+        "descend": descend,
+    }
     return {name: bench.timer.replays(work) for name, work in works.items()}
 
 
 def iteration(case: Scene, timer: Timer, steps: int) -> Iterator[Record]:
-    """Measure whole steps of a descent, with a factor of 0, which changes nothing; and its rendering alone."""
+    """Measure whole steps of a descent, with a factor of 0, which changes nothing, and a relocation's edit."""
 
     def begin() -> CudaDescent:
         descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
-        descent.step(0.0)
-        descent.step(0.0)
+        take(descent, 2 * BATCH)
         return descent
+
+    def take(descent: CudaDescent, count: int) -> None:
+        for _ in range(count):
+            descent.step(0.0)
+
+    def edit() -> None:
+        some = slice(0, max(1, len(case.gaussians) // 20))
+        keep = torch.ones(len(case.gaussians), dtype=torch.bool, device=case.target.device)
+        keep[some] = False
+        means, scales, rotations, colors = (each[some] for each in tensors_of(case.gaussians))
+        descent.edit(keep, Gaussians(means, scales, rotations, colors, case.height, case.width))
 
     descent = begin()
     yield {"part": "descent until its graphs exist", **spread([timer.wall(begin, 1) for _ in range(3)])}
-    yield {"part": "iteration", **spread(timer.singles(lambda: descent.step(0.0)))}
-    yield {"part": "iteration, host's clock", **spread([timer.wall(lambda: descent.step(0.0), steps)])}
-    yield {"part": "rendering, graph", **spread(timer.singles(descent._render))}
-    yield {"part": "rendering, graph, host's clock", **spread([timer.wall(descent._render, steps)])}
+    batches = [time / BATCH for time in timer.singles(lambda: take(descent, BATCH))]
+    yield {"part": "iteration, of ten", **spread(batches)}
+    each = timer.wall(lambda: take(descent, BATCH), -(-steps // BATCH)) / BATCH
+    yield {"part": "iteration, of ten, host's clock", **spread([each])}
+    descent.image()
+    yield {"part": "iteration, alone, with a question", **spread([timer.wall(lambda: ask(descent), steps)])}
+    yield {"part": "edit of a twentieth", **spread(timer.singles(edit))}
+
+
+def ask(descent: CudaDescent) -> None:
+    """Take one step, and wait for it."""
+    descent.step(0.0)
+    descent.image()
 
 
 def eager(case: Scene, timer: Timer) -> Iterator[Record]:
@@ -123,12 +136,12 @@ def rasterizer(bench: Bench) -> Iterator[Record]:
 
 def shaped_backward(case: Scene, gaussians: int, lanes: int, warps: int, results: tuple[Tensor, ...]) -> Work:
     """Return the work of `Scene.collect` with another launch shape."""
-    _, scales, _, colors = tensors_of(case.gaussians)
+    scales = case.gaussians.scales
     number = len(scales)
 
     def work() -> None:
         kernels.backward[(triton.cdiv(number, gaussians),)](
-            scales, colors, case.frames, case.layout.images, case.layout.pitches, case.in_pixels, *results,
+            scales, case.rows, case.layout.images, case.layout.pitches, case.in_pixels, *results,
             number, case.height, case.width,
             CHANNELS=len(case.target), GAUSSIANS=gaussians, LANES=lanes, num_warps=warps,
         )  # fmt: skip
@@ -141,13 +154,30 @@ def shaped_forward(case: Scene, warps: int, image: Tensor, in_pixels: Tensor) ->
     rows, columns = case.layout.tiles
 
     def work() -> None:
+        case.bins.counts.copy_(case.counts)
         kernels.forward[(rows * columns,)](
-            case.frames, case.gaussians.colors, *case.tiles, case.layout.pitches, image, in_pixels, case.target,
-            case.height, case.width, rows, columns,
+            case.rows, *case.bins, case.state, case.layout.pitches, image, in_pixels, case.target,
+            len(case.gaussians), case.height, case.width, rows, columns,
             CHANNELS=len(case.target), NORMALIZED=True, DESCEND=True, num_warps=warps,
         )  # fmt: skip
 
     return work
+
+
+def shaped_iteration(case: Scene, shape: cuda.Shape) -> tuple[Work, Tensor]:
+    """Return the work of an iteration with another shape of programs by Gaussian, and the image that it renders."""
+    chosen = mock.patch.object(cuda, "choose_shape", return_value=shape)
+    with chosen:
+        descent = CudaDescent(Relative(case.gaussians), case.target, LearningRates())
+        descent.step(0.0)
+        descent.image()
+    descent._factors.zero_()
+
+    def work() -> None:
+        with chosen:
+            descent._iterate()
+
+    return work, descent._image
 
 
 def difference(found: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> float:
@@ -161,7 +191,7 @@ def launch_shapes(bench: Bench) -> Iterator[Record]:
     """Yield times by launch shape, the difference of the results from those of the usual shape, and the fastest."""
     for side, num_gaussians in bench.plan.tuned:
         case = scene(bench, side, num_gaussians)
-        found: dict[str, list[Record]] = {"backward": [], "forward": []}
+        found: dict[str, list[Record]] = {"backward": [], "forward": [], "iteration": []}
         case.collect()
         results = tuple(torch.empty_like(each) for each in case.in_gaussians)
         for gaussians, lanes, warps in BACKWARD_SHAPES:
@@ -173,6 +203,11 @@ def launch_shapes(bench: Bench) -> Iterator[Record]:
             times = spread(bench.timer.replays(shaped_forward(case, warps, *pixels)))
             shape = {"gaussians": 0, "lanes": 0, "warps": warps}
             found["forward"].append({**shape, **times, "difference": difference(pixels, (case.image, case.in_pixels))})
+        for gaussians, lanes, warps in ITERATION_SHAPES:
+            work, image = shaped_iteration(case, cuda.Shape(gaussians, lanes, warps))
+            shape = {"gaussians": gaussians, "lanes": lanes, "warps": warps}
+            times = spread(bench.timer.replays(work))
+            found["iteration"].append({**shape, **times, "difference": difference((image,), (case.image,))})
         for kernel, records in found.items():
             fastest = min(records, key=lambda record: float(record["milliseconds"]))
             for record in records:
@@ -180,9 +215,23 @@ def launch_shapes(bench: Bench) -> Iterator[Record]:
                 yield case.record | {"kernel": kernel, **record, "fastest": record is fastest, "passed": agrees}
 
 
+def gsplat_wrapper() -> Any | None:
+    """Return gsplat's module of CUDA functions, or None if its extension is not built: an import would build it."""
+    if importlib.util.find_spec("gsplat") is None:
+        return None
+    from torch.utils.cpp_extension import _get_build_directory  # deferred: looks for compilers
+
+    built = Path(_get_build_directory("gsplat_cuda", verbose=False), "gsplat_cuda.so").is_file()
+    if not built and importlib.util.find_spec("gsplat.csrc") is None:
+        return None
+    from gsplat.cuda import _backend, _wrapper
+
+    return None if _backend._C is None else _wrapper
+
+
 def gsplat(bench: Bench) -> Iterator[Record]:
     """Measure gsplat's rasterizer, which blends front to back, on the same Gaussians, if its CUDA code is built."""
-    wrapper = cuda.gsplat_wrapper()
+    wrapper = gsplat_wrapper()
     if wrapper is None:
         yield {"note": "gsplat's CUDA code is not built"}
         return
@@ -200,7 +249,7 @@ def blended(case: Scene, wrapper: Any, opacity: float, timer: Timer, tile: int =
     precision = (cosine**2 * u + sine**2 * v, cosine * sine * (u - v), sine**2 * u + cosine**2 * v)
     leaves = [each.detach().clone().requires_grad_() for each in (means, torch.stack(precision, -1), colors)]
     opacities = torch.full_like(rotations, opacity).requires_grad_()
-    radii = case.frames[None, :, 6:8].ceil().int()
+    radii = case.rows[None, :-1, kernels.EXTENT.value :].ceil().int()
     depths = torch.arange(means.shape[1], dtype=torch.float32, device=means.device)[None]
     columns, rows = triton.cdiv(case.width, tile), triton.cdiv(case.height, tile)
 

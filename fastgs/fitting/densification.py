@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fastgs.fitting.optimizer import Descent
@@ -18,6 +17,7 @@ from fastgs.fitting.removal import KEPT_BYTES, Appraisal, Appraiser, smooth_erro
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.from_density import Structure, gaussians_by_spacing
 from fastgs.initializers.sampling import plan, project_at
+from fastgs.render import choose
 
 
 class Edit(NamedTuple):
@@ -119,8 +119,7 @@ class Relocation:
         draw = plan_places(appraisal, len(gaussians), count, self.generator)
         removal, places = appraisal.removal_errors(draw)
         keep = select_useful(removal, count)
-        means = torch.from_numpy(places).to(gaussians.means)
-        return Edit(keep, settle(means, target, gaussians, keep, self._ground.structure))
+        return Edit(keep, settle(places.to(gaussians.means), target, gaussians, keep, self._ground.structure))
 
 
 def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -> Callable[[int], Relocation] | None:
@@ -136,8 +135,10 @@ def relocation(gaussians: Gaussians, generator: torch.Generator | None = None) -
 
 def plan_places(
     appraisal: Appraisal, num_gaussians: int, count: int, generator: torch.Generator | None
-) -> Callable[[], NDArray[np.float32]]:
+) -> Callable[[], Tensor]:
     """Return a callable that draws (M, 2) places x, y in pixels by `error_density`, once, in any thread.
+
+    They are drawn on the device of the Gaussians.
 
     Args:
         appraisal: Appraisal with the errors.
@@ -146,11 +147,24 @@ def plan_places(
         generator: Random generator.
     """
     side = appraisal.side
-    draw = plan(error_density(appraisal.errors, num_gaussians, side), count, generator=generator)
+    density = error_density(appraisal.errors, num_gaussians, side)
     height, width = appraisal.gaussians.height, appraisal.gaussians.width
     # Of a cell that is cut off by the border, the centre may lie outside.
-    largest = np.array([width - 0.5, height - 0.5], np.float32)
-    return lambda: np.minimum(np.float32(side) * draw(), largest) if side > 1 else draw()
+    largest = width - 0.5, height - 0.5
+    if choose(density.device, "auto", dtype=density.dtype) == "cuda":
+        from fastgs.fitting import placement_cuda  # deferred: Triton is not everywhere
+
+        places = placement_cuda.sample(density, count, generator)
+        return lambda: torch.minimum(side * places, places.new_tensor(largest)) if side > 1 else places
+    draw = plan(density, count, generator=generator)
+
+    def on_cpu() -> Tensor:
+        places = draw()
+        return torch.from_numpy(
+            np.minimum(np.float32(side) * places, np.array(largest, np.float32)) if side > 1 else places
+        )
+
+    return on_cpu
 
 
 def error_density(errors: Tensor, num_gaussians: int, side: int = 1) -> Tensor:
@@ -167,9 +181,9 @@ def error_density(errors: Tensor, num_gaussians: int, side: int = 1) -> Tensor:
     spacing = (errors.numel() / num_gaussians) ** 0.5
     variance = 0.25 * spacing**2 - (CELLS_VARIANCE if side > 1 else 0.0)
     density = smooth_errors(errors, math.sqrt(max(variance, 0.25 * CELLS_VARIANCE)))
-    total = density.sum(dtype=torch.float64).item()
+    total = density.sum(dtype=torch.float64)
     # Uniform where nothing is wrong, as with a black image, and where nothing is right any more.
-    return density.mul_(1 / total) if 0 < total < math.inf else torch.ones_like(density)
+    return torch.where((total > 0) & (total < math.inf), density.mul_(1 / total), 1.0)
 
 
 @torch.no_grad()
@@ -190,7 +204,7 @@ def resize(count: int, target: Tensor, descent: Descent, generator: torch.Genera
     if gaussians.blend == "sum":  # what a Gaussian adds is what is lost without it
         removal = gaussians.colors.square().sum(1) * gaussians.scales.prod(1)
     keep = select_useful(removal, max(-change, 0))
-    added = settle(torch.from_numpy(places).to(gaussians.means), target, gaussians, keep)
+    added = settle(places.to(gaussians.means), target, gaussians, keep)
     if gaussians.blend == "sum":
         columns = added.means[:, 0].long().clamp(0, gaussians.width - 1)
         rows = added.means[:, 1].long().clamp(0, gaussians.height - 1)
@@ -221,8 +235,18 @@ def settle(
     if not len(means):
         return replace(gaussians, **{name: getattr(gaussians, name)[:0] for name in Attributes._fields})
     # They are as wide as there is room among all.
-    density = project_at(means, torch.cat([gaussians.means[keep], means]), *target.shape[1:])
+    everyone = torch.cat([gaussians.means[keep], means])
+    density = _project_at(means, everyone, *target.shape[1:])
     return gaussians_by_spacing(means, target, (len(gaussians) * density).rsqrt(), structure, gaussians.blend)
+
+
+def _project_at(points: Tensor, means: Tensor, height: int, width: int) -> Tensor:
+    """Return the values of `fastgs.initializers.sampling.project_at`, found where the Gaussians are."""
+    if choose(means.device, "auto", dtype=means.dtype) != "cuda":
+        return project_at(points, means, height, width)
+    from fastgs.fitting import placement_cuda  # deferred: Triton is not everywhere
+
+    return placement_cuda.project_at(points, means, height, width)
 
 
 def select_useful(removal: Tensor, count: int) -> Tensor:

@@ -25,7 +25,7 @@ from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
-from fastgs.render import Backend, choose, cpu_kernels
+from fastgs.render import Backend, choose, cpu_kernels, render_device
 from fastgs.runtime import threads
 
 __all__ = ["HISTORY_INTERVAL", "Callback", "Fit", "HistoryEntry", "fit"]
@@ -88,7 +88,8 @@ def fit(
 
     Args:
         target: (C, H, W) image in [0, 1], of the size of the canvas.
-        gaussians: Gaussians to start from; fitted with their own blend rule.
+        gaussians: Gaussians to start from; fitted with their own blend rule, on their device or, where that has no
+            kernels, on the CPU. The result is on their device.
         options: Limits, loss and renderer; by default `DEFAULT_ITERATIONS` steps of the squared error. Seconds count
             the steps only (the first call of a process also compiles or loads kernels).
         optimization: Parametrization, optimizer, rates and loss; by default `LearningRates` for the number of steps
@@ -103,6 +104,10 @@ def fit(
     """
     options = (options or FitOptions()).or_iterations(DEFAULT_ITERATIONS)
     target = _check_target(target, gaussians)
+    home = gaussians.means.device
+    place = render_device(home, options.backend, None if optimization is None else optimization.top_k)
+    target, gaussians = target.to(place), gaussians.to(place)
+    frozen = None if frozen is None else frozen.to(place)
     trial = optimization or LearningRates().config(options.loss_function())
     steps = _planned_steps(target, gaussians, options, trial, frozen)
     config = optimization or LearningRates.for_iterations(steps).config(options.loss_function())
@@ -120,9 +125,9 @@ def fit(
         densification=strategy,
     )
     best = recorder.best
-    if best is None:
-        return Fit(descent.gaussians(), recorder.image.detach().clone(), recorder.history)
-    return Fit(best.gaussians, best.image, recorder.history)
+    if best is not None:
+        return Fit(best.gaussians.to(home), best.image.to(home), recorder.history)
+    return Fit(descent.gaussians().to(home), recorder.image.detach().clone().to(home), recorder.history)
 
 
 class _State(NamedTuple):
@@ -213,7 +218,7 @@ def _make_descent(
     """Return the fastest descent that there is for these tensors and this configuration."""
     rates = config.known_rates()
     if len(gaussians) and rates is not None:
-        chosen = choose(gaussians.means, backend)
+        chosen = choose(gaussians.means.device, backend, dtype=gaussians.means.dtype)
         if chosen == "cpu" and gaussians.channels <= cpu_kernels.MOST_CHANNELS:
             return CpuDescent(Relative(gaussians), target, rates, config.loss, frozen)
         if chosen == "cuda" and isinstance(config.loss, SquaredError) and frozen is None:

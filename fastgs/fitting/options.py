@@ -110,4 +110,4 @@ def _check_cuda() -> None:
 
     if not torch.cuda.is_available():
         raise ValueError("backend: 'cuda' needs a CUDA device, and PyTorch finds none; use 'auto'")
-    choose(torch.zeros(0, device="cuda"), "cuda")
+    choose(torch.device("cuda"), "cuda")

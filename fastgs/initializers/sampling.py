@@ -157,7 +157,7 @@ def project(means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Ten
     """
     impulses, blurred = np.zeros((height, width), np.float32), np.empty((height, width), np.float32)
     kernels.count(means.detach().cpu().double().numpy(), impulses)
-    taps = _make_taps(sigma * (height * width / len(means)) ** 0.5)
+    taps = make_taps(sigma * (height * width / len(means)) ** 0.5)
     threads.run(kernels.blur, (impulses, taps, blurred), threads.parts(height, PARTS * threads.num_threads()))
     density = torch.from_numpy(blurred)
     return density.div_(density.sum()).to(means.device)
@@ -170,12 +170,12 @@ def project_at(points: Tensor, means: Tensor, height: int, width: int, sigma: fl
     """
     impulses, values = np.zeros((height, width), np.float32), np.empty(len(points), np.float32)
     kernels.count(means.detach().cpu().double().numpy(), impulses)
-    taps = _make_taps(sigma * (height * width / len(means)) ** 0.5)
+    taps = make_taps(sigma * (height * width / len(means)) ** 0.5)
     kernels.blur_at(impulses, taps / len(means), taps, points.detach().cpu().double().numpy(), values)
     return torch.from_numpy(values).to(means.device)
 
 
-def _make_taps(sigma: float) -> Positions:
+def make_taps(sigma: float) -> Positions:
     """Return the weights of a Gaussian blur, cut at three standard deviations; they sum to 1."""
     radius = int(3 * sigma + 0.5)
     taps = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)

@@ -34,6 +34,7 @@ from fastgs.methods.gaussianimage import constant
 from fastgs.methods.image_gs import TOP_K
 from fastgs.methods.method import Method
 from fastgs.methods.schedules import reductions
+from fastgs.runtime.precision import repeatable
 
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
@@ -97,15 +98,17 @@ def initialize(
         attributes: False leaves the heuristic attributes as they are.
     """
     networks = _load_networks().to(image.device)
-    from fastgs.models.feed_forward import from_rgb, to_rgb  # deferred likewise
+    from fastgs.models.feed_forward import Joined, from_rgb, to_rgb  # deferred likewise
 
     rgb = to_rgb(image)
-    density = networks.log_densities(rgb[None], [num_gaussians])[0].exp()
-    means = sample(density, num_gaussians, "multinomial", generator).to(image.device)
-    placed = gaussians_at(means.floor() + 0.5 if coincide else means, rgb, density)
-    if not attributes:
-        return from_rgb(placed, image)
-    return from_rgb(networks.correct(rgb[None], density[None], [placed])[-1][0], image)
+    with repeatable(image.device):
+        density = networks.log_densities(rgb[None], [num_gaussians])[0].exp()
+        means = sample(density, num_gaussians, "multinomial", generator).to(image.device)
+        placed = gaussians_at(means.floor() + 0.5 if coincide else means, rgb, density)
+        if not attributes:
+            return from_rgb(placed, image)
+        corrected = networks.correct(rgb[None], density[None], Joined(placed, [num_gaussians]))[-1]
+        return from_rgb(corrected.gaussians, image)
 
 
 def schedule(progress: float, psnrs: Sequence[float]) -> float:

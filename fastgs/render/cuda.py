@@ -1,15 +1,8 @@
-"""The rasterizer on a GPU: the kernels of cuda_kernels.py as a differentiable function of float32 tensors.
-
-The lists of the Gaussians that touch each tile are made by the CUDA code of gsplat where that is built, else by the
-kernels and a sort of torch; both make the same lists.
-"""
+"""The rasterizer on a GPU: the kernels of cuda_kernels.py as a differentiable function of float32 tensors."""
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +11,8 @@ from torch import Tensor
 
 from fastgs.render import cuda_kernels as kernels
 
-_logger = logging.getLogger(__name__)
-
+WARP = 32  # lanes
+MOST_SLICERS = 4096  # programs that work on slices; about as many as fit on a large GPU at a time
 BLOCK = 128  # Gaussians or pixels of a program in kernels with one for each lane
 TILE = kernels.TILE.value  # side of a tile in pixels
 MOST_CHANNELS = kernels.MOST_CHANNELS.value  # of one launch
@@ -65,177 +58,211 @@ def lay_out(
     return Layout(images.to(device), torch.tensor(pitches, dtype=torch.float32, device=device), height, width)
 
 
-class Tiles(NamedTuple):
-    """Lists of the Gaussians that touch each tile. Tiles are ordered by image and row, Gaussians by number.
+class Bins(NamedTuple):
+    """Numbers of the Gaussians that touch each tile, in any order. Tiles are ordered by image and row.
 
     Attributes:
-        entries: (M,) int32 numbers of Gaussians.
-        starts: (B tiles + 1,) int32; tile t has the entries [starts[t], starts[t + 1]).
+        bins: (M,) int32 numbers of Gaussians.
+        entries: (M,) int32 memory, in which the kernels sort them.
+        starts: (B tiles + 1,) int32; tile t has the room [starts[t], starts[t + 1]).
+        counts: (B tiles,) int32 numbers of Gaussians, in front of that room.
     """
 
+    bins: Tensor
     entries: Tensor
     starts: Tensor
+    counts: Tensor
 
 
-def prepare(means: Tensor, scales: Tensor, rotations: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Return the frames (N, FRAME) of cuda_kernels.py, and the int32 numbers (N,) of tiles that Gaussians touch."""
-    number = len(means)
-    frames = means.new_empty(number, kernels.FRAME.value)
-    counts = torch.empty_like(layout.images)
-    if number:
-        grid = (triton.cdiv(number, BLOCK),)
-        kernels.prepare[grid](
-            means, scales, rotations, layout.images, layout.pitches, frames, counts, number, *layout.tiles, BLOCK=BLOCK
-        )
-    return frames, counts
+class Slices(NamedTuple):
+    """Slices of the boxes of large Gaussians, in any order.
+
+    Attributes:
+        items: (M,) int32 Gaussian of each slice.
+        bases: (N,) int32 first slice of each large Gaussian.
+        partials: (M, SUMS) sums over the pixels of each slice.
+        pixels: Number of pixels of a slice.
+        limit: Largest number of pixels of a box that is not cut.
+    """
+
+    items: Tensor
+    bases: Tensor
+    partials: Tensor
+    pixels: int
+    limit: int
 
 
-def list_tiles(frames: Tensor, ends: Tensor, layout: Layout, capacity: int) -> Tiles:
-    """Make the lists of Gaussians in tiles.
+def prepare(means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Tensor:
+    """Return the (N + 1, ROW) rows of cuda_kernels.py for N Gaussians of at most MOST_CHANNELS channels."""
+    number, channels = colors.shape
+    rows = means.new_empty(number + 1, kernels.ROW.value)
+    grid = (triton.cdiv(number + 1, BLOCK),)
+    kernels.prepare[grid](means, scales, rotations, colors, rows, number, CHANNELS=channels, BLOCK=BLOCK)
+    return rows
 
-    This can be part of a CUDA graph: it does not wait for the device, and all shapes follow from the arguments.
+
+def fill(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, slices: Slices | None = None) -> None:
+    """Put Gaussians into bins, which must be empty.
 
     Args:
-        frames: (N, FRAME) frames.
-        ends: (N,) int64 cumulative sums of the numbers of tiles.
+        rows: (N + 1, ROW) rows.
         layout: Layout of the batch.
-        capacity: Number of entries that there is room for. Entries beyond it are lost; spare ones are in no tile.
+        bins: Bins. Where `bins.bins` is empty, Gaussians are only counted.
+        state: (STATES,) int32. Its element FULL is set to 1 if a bin or the slices have no room, and the number of
+            slices is added to COMING.
+        slices: Slices of the large Gaussians, or None if none is cut.
     """
-    rows, columns = layout.tiles
-    total = len(layout.pitches) * rows * columns
-    # The time of a radix sort grows with the width of its keys.
-    dtype = torch.int16 if total < torch.iinfo(torch.int16).max else torch.int32
-    tiles = torch.full((capacity,), total, dtype=dtype, device=frames.device)
-    owners = torch.empty(capacity, dtype=torch.int32, device=frames.device)
-    if len(frames):
-        grid = (triton.cdiv(len(frames), BLOCK),)
-        kernels.list_entries[grid](
-            frames, layout.images, layout.pitches, ends, tiles, owners, len(frames), capacity, rows, columns,
-            BLOCK=BLOCK,
-        )  # fmt: skip
-    tiles, order = tiles.sort(stable=True)
-    starts = torch.searchsorted(tiles, torch.arange(total + 1, dtype=dtype, device=tiles.device), out_int32=True)
-    return Tiles(owners[order], starts)
+    number = len(rows) - 1
+    if not number:
+        return
+    shape = choose_shape(len(layout.pitches) * layout.height * layout.width / number)
+    kernels.fill[(triton.cdiv(number, shape.gaussians),)](
+        rows, layout.images, layout.pitches, bins.starts, bins.counts, bins.bins, state,
+        *((state, state, 0) if slices is None else (slices.items, slices.bases, len(slices.items))),
+        number, layout.height, layout.width, *layout.tiles,
+        FILL=len(bins.bins) > 0, SLICE=slices.pixels if slices else 0, LIMIT=slices.limit if slices else 0,
+        GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
+    )  # fmt: skip
+    if slices is not None and len(bins.bins):
+        spread(rows, layout, bins, state, slices)
 
 
-def list_tiles_gsplat(frames: Tensor, layout: Layout, wrapper: Any) -> Tiles:
-    """Make the lists of `list_tiles` with gsplat.
+def spread(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, slices: Slices) -> None:
+    """Put large Gaussians into bins.
 
     Args:
-        frames: (N, FRAME) frames.
+        rows: (N + 1, ROW) rows.
         layout: Layout of the batch.
-        wrapper: Module `gsplat.cuda._wrapper`, or an object with the same functions in plain torch.
+        bins: Bins, with the other Gaussians.
+        state: (STATES,) int32 state, with the number of slices in COMING.
+        slices: Slices.
     """
+    kernels.spread[(min(MOST_SLICERS, len(slices.items)),)](
+        rows, layout.images, layout.pitches, bins.starts, bins.counts, bins.bins, state,
+        slices.items, slices.bases, len(slices.items), layout.height, layout.width, *layout.tiles,
+        SLICE=slices.pixels, LANES=WARP, num_warps=1,
+    )  # fmt: skip
+
+
+def empty_bins(layout: Layout) -> Bins:
+    """Return bins without any room, in which Gaussians are counted."""
     rows, columns = layout.tiles
-    pitches = layout.pitches[layout.images.long()].flip(1)
-    # gsplat sorts by depth, and not stably. 2D Gaussians have no depth, so their numbers take its place.
-    order = torch.arange(len(frames), dtype=torch.float32, device=frames.device)
-    _, keys, entries = wrapper.isect_tiles(
-        (frames[:, :2] / pitches).contiguous(),
-        (frames[:, 6:8] / pitches).clamp(max=kernels.FARTHEST.value).ceil().int(),
-        order,
-        TILE,
-        columns,
-        rows,
-        packed=True,
-        n_images=len(layout.pitches),
-        image_ids=layout.images.long(),
-        gaussian_ids=torch.arange(len(frames), device=frames.device),
-    )
-    starts = wrapper.isect_offset_encode(keys, len(layout.pitches), columns, rows).flatten().int()
-    return Tiles(entries, torch.cat([starts, starts.new_full((1,), len(entries))]))
+    tiles = len(layout.pitches) * rows * columns
+    device = layout.pitches.device
+    starts, counts = (torch.zeros(size, dtype=torch.int32, device=device) for size in (tiles + 1, tiles))
+    return Bins(counts[:0], counts[:0], starts, counts)
 
 
-@lru_cache(maxsize=1)
-def gsplat_wrapper() -> Any | None:
-    """Return gsplat's module of CUDA functions, or None if its extension is not built: an import would build it."""
-    if importlib.util.find_spec("gsplat") is None:
-        return None
-    from torch.utils.cpp_extension import _get_build_directory  # deferred: looks for compilers
-
-    try:
-        built = Path(_get_build_directory("gsplat_cuda", verbose=False), "gsplat_cuda.so").is_file()
-        if not built and importlib.util.find_spec("gsplat.csrc") is None:
-            return None
-        from gsplat.cuda import _backend, _wrapper
-    except Exception as error:  # a broken installation may raise anything; the kernels work without gsplat
-        _logger.warning("gsplat cannot be imported (%r); tiles are listed without it", error)
-        return None
-    return None if _backend._C is None else _wrapper
-
-
-def find_tiles(frames: Tensor, counts: Tensor, layout: Layout) -> Tiles:
-    """Make the lists of tiles, with gsplat if it is built; this waits for the device, to learn their length."""
-    wrapper = gsplat_wrapper() if frames.is_cuda else None
-    if wrapper is not None and len(frames):
-        return list_tiles_gsplat(frames, layout, wrapper)
-    ends = counts.cumsum(0)
-    return list_tiles(frames, ends, layout, int(ends[-1]) if len(ends) else 0)
+def find_tiles(rows: Tensor, layout: Layout) -> Bins:
+    """Make bins that are exactly as large as needed; this waits for the device, to learn how large that is."""
+    state = torch.empty(kernels.STATES.value, dtype=torch.int32, device=rows.device)
+    found = empty_bins(layout)
+    fill(rows, layout, found, state)
+    torch.cumsum(found.counts, 0, dtype=torch.int32, out=found.starts[1:])
+    room = int(found.starts[-1])
+    if room:
+        found = found._replace(bins=found.starts.new_empty(room), entries=found.starts.new_empty(room))
+        found.counts.zero_()
+        fill(rows, layout, found, state)
+    return found
 
 
 def draw(
-    frames: Tensor,
-    colors: Tensor,
-    tiles: Tiles,
+    rows: Tensor,
+    channels: int,
+    bins: Bins,
     layout: Layout,
     normalized: bool,
     images: Tensor,
     sums: Tensor,
     target: Tensor | None = None,
+    state: Tensor | None = None,
 ) -> None:
     """Render a batch, and with a target compute the gradients of half the squared error in its pixels.
 
     Args:
-        frames: (N, FRAME) frames.
-        colors: (N, C) colours, C at most MOST_CHANNELS.
-        tiles: Lists of the tiles.
+        rows: (N + 1, ROW) rows.
+        channels: Number C of channels, at most MOST_CHANNELS.
+        bins: Gaussians of the tiles; with a target, empty afterwards.
         layout: Layout of the batch.
         normalized: Rule: "normalized" if true, else "sum".
         images: (B, C, H, W), written.
         sums: Written: the sums of weights (B, H, W); or, with a target, the gradients (B, C + 1, H, W) that `collect`
             takes.
         target: (B, C, H, W), or None.
+        state: (STATES,) int32 state of a descent; needed with a target.
     """
-    rows, columns = layout.tiles
-    grid = (len(layout.pitches) * rows * columns,)
+    rows_of_tiles, columns = layout.tiles
+    grid = (len(layout.pitches) * rows_of_tiles * columns,)
     kernels.forward[grid](
-        frames, colors, *tiles, layout.pitches, images, sums, images if target is None else target,
-        layout.height, layout.width, rows, columns,
-        CHANNELS=colors.shape[1], NORMALIZED=normalized, DESCEND=target is not None, num_warps=1,
+        rows, *bins, bins.counts if state is None else state, layout.pitches,
+        images, sums, images if target is None else target,
+        len(rows) - 1, layout.height, layout.width, rows_of_tiles, columns,
+        CHANNELS=channels, NORMALIZED=normalized, DESCEND=target is not None, num_warps=1,
     )  # fmt: skip
 
 
-def collect(
-    scales: Tensor, colors: Tensor, frames: Tensor, layout: Layout, gradients: Tensor, results: tuple[Tensor, ...]
-) -> None:
+def sum_slices(rows: Tensor, layout: Layout, gradients: Tensor, slices: Slices, state: Tensor) -> None:
+    """Compute the sums over the pixels of the slices of the Gaussians in bins.
+
+    Args:
+        rows: (N + 1, ROW) rows.
+        layout: Layout of the batch.
+        gradients: (B, C + 1, H, W) gradients as of `collect`.
+        slices: Slices.
+        state: (STATES,) int32 state, with the number of slices in SLICES.
+    """
+    kernels.sum_slices[(min(MOST_SLICERS, len(slices.items)),)](
+        rows, layout.images, layout.pitches, gradients, slices.items, slices.bases, slices.partials, state,
+        layout.height, layout.width,
+        CHANNELS=gradients.shape[1] - 1, SLICE=slices.pixels, LANES=WARP, num_warps=1,
+    )  # fmt: skip
+
+
+def collect(scales: Tensor, rows: Tensor, layout: Layout, gradients: Tensor, results: tuple[Tensor, ...]) -> None:
     """Collect the gradients of Gaussians from those of the pixels.
 
     Args:
         scales: (N, 2) scales.
-        colors: (N, C) colours, C at most MOST_CHANNELS.
-        frames: (N, FRAME) frames.
+        rows: (N + 1, ROW) rows.
         layout: Layout of the batch.
-        gradients: (B, C + 1, H, W) gradients in the sums of weighted colours and in the sum of weights of each pixel.
+        gradients: (B, C + 1, H, W) gradients in the sums of weighted colours and in the sum of weights of each pixel, C
+            at most MOST_CHANNELS.
         results: Written: gradients of means, scales, rotations and colours.
     """
     number = len(scales)
     if not number:
         return
-    lanes = _choose_lanes(len(layout.pitches) * layout.height * layout.width / number)
-    gaussians = max(1, BLOCK // lanes)
-    kernels.backward[(triton.cdiv(number, gaussians),)](
-        scales, colors, frames, layout.images, layout.pitches, gradients, *results, number, layout.height, layout.width,
-        CHANNELS=colors.shape[1], GAUSSIANS=gaussians, LANES=lanes, num_warps=4,
+    shape = choose_shape(len(layout.pitches) * layout.height * layout.width / number)
+    kernels.backward[(triton.cdiv(number, shape.gaussians),)](
+        scales, rows, layout.images, layout.pitches, gradients, *results, number, layout.height, layout.width,
+        CHANNELS=gradients.shape[1] - 1, GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
     )  # fmt: skip
 
 
-def _choose_lanes(pixels: float) -> int:
-    """Return the number of lanes of a Gaussian in the backward kernel, given the number of pixels per Gaussian.
+class Shape(NamedTuple):
+    """Shape of a program of kernels by Gaussian.
+
+    Attributes:
+        gaussians: Number of Gaussians.
+        lanes: Number of lanes of each.
+        warps: Number of warps.
+    """
+
+    gaussians: int
+    lanes: int
+    warps: int
+
+
+def choose_shape(pixels: float) -> Shape:
+    """Return the shape of programs by Gaussian, given the number of pixels per Gaussian.
 
     A bounding box has about 16 times as many pixels (standard deviations are about 0.6 of the spacing), so that its
-    lanes take 8 to 32 steps.
+    lanes take 8 to 32 steps. The Gaussians of a program wait for the largest of them, so it has one warp, or a single
+    Gaussian (benchmarks/LOG.md, "CUDA").
     """
-    return min(512, max(8, int(triton.next_power_of_2(round(pixels)))))
+    lanes = min(512, max(8, int(triton.next_power_of_2(round(pixels)))))
+    return Shape(max(1, WARP // lanes), lanes, max(1, lanes // WARP))
 
 
 class _Rasterize(torch.autograd.Function):
@@ -244,18 +271,18 @@ class _Rasterize(torch.autograd.Function):
         ctx: Any, means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor, layout: Layout, normalized: bool
     ) -> Tensor:
         means, scales, rotations, colors = (each.contiguous() for each in (means, scales, rotations, colors))
-        frames, counts = prepare(means, scales, rotations, layout)
+        rows = prepare(means, scales, rotations, colors)
         batch = len(layout.pitches)
         images = means.new_empty(batch, colors.shape[1], layout.height, layout.width)
         totals = means.new_empty(batch, layout.height, layout.width)
-        draw(frames, colors, find_tiles(frames, counts, layout), layout, normalized, images, totals)
-        ctx.save_for_backward(scales, colors, frames, images, totals)
+        draw(rows, colors.shape[1], find_tiles(rows, layout), layout, normalized, images, totals)
+        ctx.save_for_backward(scales, colors, rows, images, totals)
         ctx.kept = layout, normalized
         return images
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
-        scales, colors, frames, images, totals = ctx.saved_tensors
+        scales, colors, rows, images, totals = ctx.saved_tensors
         layout, normalized = ctx.kept
         gradients = images.new_empty(len(images), colors.shape[1] + 1, layout.height, layout.width)
         area = layout.height * layout.width
@@ -269,7 +296,7 @@ class _Rasterize(torch.autograd.Function):
             torch.empty_like(scales[:, 0]),
             torch.empty_like(colors),
         )
-        collect(scales, colors, frames, layout, gradients, results)
+        collect(scales, rows, layout, gradients, results)
         return *results, None, None
 
 

@@ -1,10 +1,9 @@
 """Tests of the Triton backend against the reference, on a GPU or else in Triton's interpreter."""
 
-import os
-import subprocess
-import sys
+import gc
+import math
+import weakref
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +25,7 @@ from fastgs.fitting.parametrization import Relative
 from fastgs.render import reference
 
 skip_without_kernels()
+from fastgs.fitting import optimizer_cuda  # noqa: E402
 from fastgs.fitting.optimizer_cuda import CudaDescent  # noqa: E402
 from fastgs.render import cuda, cuda_kernels  # noqa: E402
 
@@ -90,7 +90,7 @@ def test_cuda_renders_no_gaussians_as_black(blend):
 @pytest.mark.parametrize("lanes", [4, 64])
 def test_cuda_gradients_do_not_depend_on_the_number_of_lanes(lanes, monkeypatch):
     """The lanes of a Gaussian cover whole rows of its box at a time, or parts of one; only rounding differs."""
-    monkeypatch.setattr(cuda, "_choose_lanes", lambda pixels: lanes)
+    monkeypatch.setattr(cuda, "choose_shape", lambda pixels: cuda.Shape(max(1, 32 // lanes), lanes, 1))
     assert_equal_to_reference(on_device(CASES["every size"]), 19, 26, "normalized", cuda)
 
 
@@ -118,41 +118,63 @@ def test_cuda_keeps_improper_values_within_their_image():
             assert all(torch.isfinite(tensor.grad[3:]).all() for tensor in tensors), (which, value)
 
 
-def layout_and_frames(counts, pitches, height, width):
+def binned(tensors, height, width, counts=None, pitches=None):
+    """Return the pairs (tile, Gaussian) of the bins, sorted."""
+    counts = counts or [len(tensors[0])]
+    pitches = pitches or [(1.0, 1.0)] * len(counts)
     layout = cuda.lay_out(tuple(counts), tuple(pitches), height, width, torch.device(DEVICE))
-    tensors = on_device(random_tensors(sum(counts), 1.3 * height, 1.3 * width))
-    return layout, *cuda.prepare(*tensors[:3], layout)
+    bins = cuda.find_tiles(cuda.prepare(*on_device(tensors)), layout)
+    assert torch.equal(bins.counts, bins.starts.diff())
+    tiles = torch.arange(len(bins.counts), device=DEVICE).repeat_interleave(bins.counts)
+    return layout, set(zip(tiles.tolist(), bins.bins.tolist(), strict=True))
 
 
-def test_list_tiles_matches_gsplat():
-    """The functions are gsplat's versions in plain torch, which need equally many Gaussians for each image."""
-    twins = pytest.importorskip("gsplat.cuda._torch_impl")
-    counts, pitches, height, width = [25, 25], [(1.0, 1.0), (0.5, 2.0)], 37, 50
-    layout, frames, counts_of_tiles = layout_and_frames(counts, pitches, height, width)
+def weighed(tensors, layout, counts, pitches):
+    """Return the pairs of a tile and a Gaussian that weighs something in it, and those within its bounding box."""
+    rows, columns = layout.tiles
+    inner = torch.arange(8, dtype=torch.float64) + 0.5
+    touched, boxed, first = set(), set(), 0
+    for image, (count, (pitch_y, pitch_x)) in enumerate(zip(counts, pitches, strict=True)):
+        for tile in range(rows * columns):
+            y, x = tile // columns * 8 + inner, tile % columns * 8 + inner
+            y, x = y[y < layout.height] * pitch_y, x[x < layout.width] * pitch_x
+            means, scales, rotations, _ = (each[first : first + count].double() for each in tensors)
+            weights = reference.weights(means, scales, rotations, torch.cartesian_prod(y, x).flip(1))
+            cosine, sine = rotations.cos().square(), rotations.sin().square()
+            u, v = scales.square().unbind(1)
+            extents = 3.5 * torch.stack([cosine * u + sine * v, sine * u + cosine * v], 1).sqrt()
+            low, high = means - extents, means + extents
+            near = (high[:, 0] > x[0]) & (low[:, 0] < x[-1]) & (high[:, 1] > y[0]) & (low[:, 1] < y[-1])
+            number = image * rows * columns + tile
+            touched |= {(number, first + each) for each in (weights > 1e-9).any(0).nonzero()[:, 0].tolist()}
+            boxed |= {(number, first + each) for each in near.nonzero()[:, 0].tolist()}
+        first += count
+    return touched, boxed
 
-    def isect_tiles(means, radii, depths, *sizes, packed, n_images, image_ids, gaussian_ids):
-        assert packed
-        assert torch.equal(image_ids, torch.arange(2, device=DEVICE).repeat_interleave(25))
-        assert torch.equal(gaussian_ids, torch.arange(50, device=DEVICE))
-        return twins._isect_tiles(means.view(2, 25, 2), radii.view(2, 25, 2), depths.view(2, 25), *sizes)
 
-    wrapper = SimpleNamespace(isect_tiles=isect_tiles, isect_offset_encode=twins._isect_offset_encode)
-    theirs = cuda.list_tiles_gsplat(frames, layout, wrapper)
-    ends = counts_of_tiles.cumsum(0)
-    ours = cuda.list_tiles(frames, ends, layout, int(ends[-1]))
-    assert len(ours.entries) > 200
-    assert torch.equal(ours.entries, theirs.entries)
-    assert torch.equal(ours.starts, theirs.starts)
+@pytest.mark.slow
+def test_bins_hold_all_that_weighs_and_little_else():
+    counts, pitches = [30, 0, 25], [(1.0, 1.0), (1.0, 1.0), (0.5, 2.0)]
+    tensors = random_tensors(55, 48, 65, scales=lambda uniform: 0.3 * 60 ** uniform(55, 2))
+    layout, found = binned(tensors, 37, 50, counts, pitches)
+    touched, boxed = weighed(tensors, layout, counts, pitches)
+    assert len(touched) > 250
+    assert touched <= found
+    # Between the pixels and within the rounding there is room for some that weigh nothing in any pixel.
+    assert len(found) < 1.06 * len(touched) < 0.9 * len(boxed)
 
 
-def test_list_tiles_takes_any_capacity():
-    layout, frames, counts = layout_and_frames([30], [(1.0, 1.0)], 30, 40)
-    ends = counts.cumsum(0)
-    total = int(ends[-1])
-    exact, roomy, short = (cuda.list_tiles(frames, ends, layout, total + extra) for extra in (0, 17, -5))
-    assert torch.equal(roomy.starts, exact.starts)
-    assert torch.equal(roomy.entries[:total], exact.entries)
-    assert short.starts[-1] == total - 5
+def test_one_gaussian_over_the_canvas_is_in_every_tile():
+    """A needle is in those that it crosses."""
+    one = random_tensors(1, 90, 130, scales=lambda _: torch.full((1, 2), 1e4))
+    layout, found = binned(one, 90, 130)
+    assert len(found) == layout.tiles[0] * layout.tiles[1]
+    means, _, _, colors = one
+    needle = means * 0, torch.tensor([[0.4, 500.0]]), torch.tensor([-math.pi / 4]), colors
+    _, found = binned(needle, 90, 130)
+    assert {tile for tile, _ in found} == {
+        row * 17 + column for row in range(12) for column in range(17) if abs(row - column) <= 1
+    } - {16 * 17}
 
 
 @pytest.mark.slow
@@ -177,20 +199,59 @@ def test_cuda_descent_matches_autograd(blend, channels):
             torch.testing.assert_close(getattr(ours.gaussians(), name), wanted, rtol=0, atol=1e-3)
 
 
+QUESTIONS = {
+    "gaussians": lambda descent: descent.gaussians(),
+    "appraise": lambda descent: descent.appraise(lambda gaussians, image: gaussians),
+    "finite": lambda descent: descent.finite(),
+}
+
+
 @pytest.mark.slow
-def test_cuda_descent_repeats_steps_when_lists_overflow():
-    """When Gaussians need more room in the lists than there is, the steps since then are repeated with more."""
-    gaussians, target = gaussians_and_target(12, 9, 10)
+def test_cuda_descent_cuts_large_gaussians(monkeypatch):
+    """Their boxes are cut into slices, the last of which may be shorter; one alone has all its pixels in slices."""
+    monkeypatch.setattr(optimizer_cuda, "SLICE", 20)
+    for count, longest in ((1, 0), (16, 1)):
+        monkeypatch.setattr(optimizer_cuda, "LONGEST", longest)
+        gaussians, target = gaussians_and_target(count, 11, 14)
+        gaussians = replace(gaussians, scales=gaussians.scales * torch.linspace(1, 4, count)[:, None].to(DEVICE))
+        ours = CudaDescent(Relative(gaussians), target, LearningRates())
+        theirs = AutogradDescent(Relative(gaussians), target, LearningRates().config(), "auto")
+        for factor in (1.0, 0.5):
+            ours.step(factor)
+            theirs.step(factor)
+        torch.testing.assert_close(ours.image(), theirs.image().detach(), rtol=0, atol=1e-4)
+        slices = int(ours._state[cuda_kernels.SLICES.value])
+        assert count / 4 < slices <= count * math.ceil(11 * 14 / 20)
+        for name in ("means", "scales", "rotations", "colors"):
+            ours_now, wanted = (getattr(each.gaussians(), name) for each in (ours, theirs))
+            torch.testing.assert_close(ours_now, wanted, rtol=0, atol=1e-3)
+
+
+def images_of(descent):
+    """Return the number of images that a descent has made on the device."""
+    return int(descent._state[cuda_kernels.IMAGES.value])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_cuda_descent_repeats_steps_when_bins_overflow(question):
+    """When Gaussians need more room in a bin than there is, the steps since then are repeated with more."""
+    gaussians, target = gaussians_and_target(7, 9, 8)
+    factors = [1.0, 0.9, 0.5, *[0.4] * (10 if question is QUESTIONS["gaussians"] else 0)]
     roomy, tight = (CudaDescent(Relative(gaussians), target, LearningRates()) for _ in range(2))
-    for step, factor in enumerate((1.0, 0.9, 0.5, 0.4)):
-        if step == 1:
-            tight._capacity = 7
+    for descent in (roomy, tight):
+        descent.step(factors[0])
+        descent.image()
+    bins = tight._bins
+    bins.starts.clamp_(max=15)  # room for the first tile only
+    for factor in factors[1:]:
         roomy.step(factor)
         tight.step(factor)
-    assert int(tight._taken) == 1
-    # Asking for the Gaussians repeats the steps, as does asking for the image.
+    assert images_of(tight) == 2
+    # Asking for the Gaussians repeats the steps, and so does every other question.
+    question(tight)
+    assert images_of(tight) == 1 + len(factors)
     now = tight.gaussians()
-    assert int(tight._taken) == 4
     assert torch.equal(tight.image(), roomy.image())
     for name in ("means", "scales", "rotations", "colors"):
         assert torch.equal(getattr(now, name), getattr(roomy.gaussians(), name))
@@ -199,87 +260,30 @@ def test_cuda_descent_repeats_steps_when_lists_overflow():
     assert torch.equal(tight.image(), roomy.image())
 
 
+@pytest.mark.slow
+def test_cuda_descent_is_freed_at_once():
+    """Its memory does not wait for a search for cycles."""
+    gaussians, target = gaussians_and_target(5, 9, 10)
+    descent = CudaDescent(Relative(gaussians), target, LearningRates())
+    for _ in range(3):
+        descent.step(1.0)
+    descent.edit(torch.tensor([True] * 4 + [False], device=target.device), gaussians_and_target(1, 9, 10)[0])
+    descent.step(1.0)
+    rows, itself = weakref.ref(descent._rows), weakref.ref(descent)
+    gc.disable()
+    try:
+        del descent
+        assert itself() is None and rows() is None
+    finally:
+        gc.enable()
+
+
 def test_cuda_descent_notices_divergence():
     gaussians, target = gaussians_and_target(5, 9, 10)
     descent = CudaDescent(Relative(gaussians), target, LearningRates(colors=float("inf")))
     assert descent.finite()
     descent.step(1.0)
     assert not descent.finite()
-
-
-COMPILE = """
-import triton
-from triton.backends.compiler import GPUTarget
-from fastgs.fitting import optimizer_cuda_kernels
-from fastgs.render import cuda_kernels
-
-def compile(kernel, pointers, scalars, warps=4, **constants):
-    kinds = pointers | scalars | dict.fromkeys(constants, "constexpr")
-    assert list(kinds) == kernel.arg_names, (kernel, kernel.arg_names)
-    aligned = {(place,): [["tt.divisibility", 16]] for place, kind in enumerate(kinds.values()) if kind[0] == "*"}
-    source = triton.compiler.ASTSource(fn=kernel, signature=kinds, constexprs=constants, attrs=aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
-    assert compiled.asm["cubin"]
-
-def floats(names):
-    return dict.fromkeys(names.split(), "*fp32")
-
-def integers(names, kind="*i32"):
-    return dict.fromkeys(names.split(), kind)
-
-def numbers(names, kind="i32"):
-    return dict.fromkeys(names.split(), kind)
-
-common = floats("frames") | integers("images") | floats("pitches")
-compile(
-    cuda_kernels.prepare,
-    floats("means scales rotations") | integers("images") | floats("pitches frames") | integers("counts"),
-    numbers("number tiles_y tiles_x"), BLOCK=128,
-)
-for keys in ("*i16", "*i32"):
-    compile(
-        cuda_kernels.list_entries, common | integers("ends", "*i64") | integers("tiles", keys) | integers("owners"),
-        numbers("number capacity tiles_y tiles_x"), BLOCK=128,
-    )
-for normalized, channels in ((True, 3), (False, 3), (True, 1), (False, 4)):
-    for descend in (True, False):
-        compile(
-            cuda_kernels.forward,
-            floats("frames colors") | integers("entries starts") | floats("pitches output sums target"),
-            numbers("height width tiles_y tiles_x"), warps=1,
-            CHANNELS=channels, NORMALIZED=normalized, DESCEND=descend,
-        )
-    compile(
-        cuda_kernels.pixel_gradients, floats("upstream output totals gradients"), numbers("area"),
-        CHANNELS=channels, NORMALIZED=normalized, BLOCK=512,
-    )
-for lanes, channels in ((8, 3), (32, 3), (512, 3), (32, 1), (32, 4)):
-    compile(
-        cuda_kernels.backward,
-        floats("scales colors frames") | integers("images")
-        | floats("pitches gradients in_means in_scales in_rotations in_colors"),
-        numbers("number height width"), CHANNELS=channels, GAUSSIANS=max(1, 128 // lanes), LANES=lanes,
-    )
-compile(
-    optimizer_cuda_kernels.descend,
-    floats("variables averages squares start frames floors in_means in_scales in_rotations in_colors")
-    | floats("means scales rotations colors") | integers("ends", "*i64") | integers("taken") | floats("factor weights"),
-    numbers("rate_offsets rate_scales rate_rotations rate_colors", "fp32") | numbers("number capacity"),
-    CHANNELS=3, LAST=1024, BLOCK=128,
-)
-print("compiled")
-"""
-
-
-@pytest.mark.slow
-def test_kernels_compile_for_compute_capability_9(tmp_path):
-    """The compiler checks types and shapes, which the interpreter does not; it needs no GPU."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment |= {"TRITON_CACHE_DIR": str(tmp_path)}
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", COMPILE], env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.stdout == "compiled\n", result.stderr[-2000:]
 
 
 def test_constants_match_the_reference():
