@@ -29,7 +29,7 @@ INCLUDE = re.compile(r"<!-- include: (\S+) -->")
 LINK = re.compile(r"(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?!\w+:|#)(?P<path>[^)\s#]+)(?P<anchor>#[^)\s]*)?\)")
 FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-PICTURES = ("*.png", "*.webp")
+PICTURES = ("*.png", "*.svg", "*.webp")
 # Formulas on lines of their own have room above and below, and are scrolled where they are too wide for the page.
 STYLES = "math[display=block] { margin: 1em 0; overflow-x: auto; overflow-y: hidden; }"
 

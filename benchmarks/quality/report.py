@@ -17,18 +17,20 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.environment import RESULTS
-from benchmarks.quality import starts, tables, throughput_tables
+from benchmarks.quality import published, starts, tables, throughput_tables
 from fastgs.codec import SCHEMES
 from fastgs.evaluation.autoencoders import tables as autoencoder_tables
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 from fastgs.evaluation.codecs import tables as codec_tables
 from fastgs.evaluation.codecs.plots import plot_rates
 from fastgs.evaluation.codecs.records import CodecRecord
+from fastgs.evaluation.figures import save_figures
 from fastgs.evaluation.methods import tables as method_tables
 from fastgs.evaluation.methods.plots import plot_runs
+from fastgs.evaluation.methods.published_plots import plot_published
 from fastgs.evaluation.methods.records import Budget, MethodRecord
 from fastgs.evaluation.records import load_records
-from fastgs.evaluation.tables import IMAGE_MEASURES, Table
+from fastgs.evaluation.tables import IMAGE_MEASURES, Table, group_by
 from fastgs.evaluation.zoom import tables as zoom_tables
 from fastgs.evaluation.zoom.records import ZoomRecord
 from fastgs.io.files import atomic_write
@@ -90,6 +92,17 @@ def methods_blocks(records: list[MethodRecord]) -> list[str]:
     ]
 
 
+def published_blocks(records: list[MethodRecord]) -> list[str]:
+    """Return results at the lengths of papers: differences from them, what was measured at each size, and figures."""
+    blocks = [published.differences_table(records).markdown(), published.cuts_table(records).markdown()]
+    for size, members in group_by(records, lambda record: record.size).items():
+        table, figure = method_tables.published_table(members), plot_published(members)
+        if table is not None and figure is not None:
+            name = f"published-{'full' if size is None else size}"
+            blocks += [table.markdown(), draw_lines(name, figure, "PSNR over K and seconds, measured and published")]
+    return [*blocks, "Seconds in these figures are of one thread each, on a machine that was busy with other work.\n"]
+
+
 def rates_blocks(records: list[CodecRecord]) -> list[str]:
     """Return PSNR and BD-rates of codecs, as `fastgs table` shows them, and a figure."""
     psnr, *_, differences = codec_tables.tables(records)
@@ -136,19 +149,25 @@ def autoencoders_blocks(records: list[AutoencoderRecord]) -> list[str]:
     names = "Autoencoders of crops of photos, as Gaussians (plain or anchored parameters) and as pixels"
     return [
         replace(table, title=f"{names}. {table.title}").markdown(),
-        show("autoencoders", "Crops, their Gaussians, and what autoencoders make of them"),
+        show("autoencoders.png", "Crops, their Gaussians, and what autoencoders make of them"),
     ]
 
 
 def draw(name: str, figure: Figure, title: str, folder: str = "../assets") -> str:
     """Write a figure as assets/NAME.png, and return the line that shows it."""
     figure.savefig(ROOT / "assets" / f"{name}.png", dpi=110, bbox_inches="tight")
-    return show(name, title, folder)
+    return show(f"{name}.png", title, folder)
+
+
+def draw_lines(name: str, figure: Figure, title: str) -> str:
+    """Write a figure for print as assets/NAME.svg, and return the line that shows it."""
+    save_figures(ROOT / "assets", {name: figure}, "svg")
+    return show(f"{name}.svg", title)
 
 
 def show(name: str, title: str, folder: str = "../assets") -> str:
-    """Return the line of a page that shows assets/NAME.png; `folder` is the path of assets/ from there."""
-    return f"![{title}]({folder}/{name}.png)\n"
+    """Return the line of a page that shows assets/NAME; `folder` is the path of assets/ from there."""
+    return f"![{title}]({folder}/{name})\n"
 
 
 def write(path: Path, blocks: Iterable[str]) -> None:
@@ -172,6 +191,7 @@ def main() -> None:
     rates = load_records(RESULTS / "rates.json", CodecRecord)
     zoom = load_records(RESULTS / "zoom.json", ZoomRecord)
     peers = load_records(RESULTS / "rates_peers.json", CodecRecord)
+    long = load_records(RESULTS / "published.json", MethodRecord)
     autoencoders = load_records(RESULTS / "autoencoders.json", AutoencoderRecord)
     sections = {
         "Fits": [
@@ -179,6 +199,7 @@ def main() -> None:
             tables.counts_table(results["counts"]).markdown(),
         ],
         "Methods": methods_blocks(methods),
+        "Published lengths": published_blocks(long),
         "Zoom": zoom_blocks(zoom),
         "Codecs": [
             *rates_blocks(rates),

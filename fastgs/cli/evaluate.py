@@ -16,6 +16,9 @@ from fastgs.fitting.options import FitOptions
 from fastgs.methods import METHODS, ZOOM_WEIGHTS
 from fastgs.methods.arguments import check_arguments
 
+DEFAULT_SIZE = 512  # pixels, as the papers do
+PRESETS = ("published",)
+
 _T = TypeVar("_T", str, int, float)
 
 
@@ -30,11 +33,16 @@ def declare(parser: Parser) -> None:
     add = parser.add_argument
     named = ", ".join(image_folders())
     add("data", nargs="+", metavar="DATA", help=f"image files, folders of images, or downloaded photos: {named}")
-    kinds = parser.add_mutually_exclusive_group(required=True)
+    kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--methods", type=_list(str), metavar="NAME,...", help=f"some of {', '.join(METHODS)}")
     kinds.add_argument("--codec", type=_list(str), metavar="NAME,...", help=f"some of {', '.join(codec_names())}")
     zoom = "factors by which images are reduced, and enlarged again by interpolation, by fits and by a network"
     kinds.add_argument("--zoom", type=_list(float), metavar="F,...", help=zoom)
+    preset = "published: the methods of papers, each at the numbers of Gaussians and of iterations that papers report "
+    preset += "results for, and this project beside them. That takes hours for each photo; how many is said before it "
+    preset += "starts. --methods takes some of the methods, and -k, --iterations, --size and --full-size stand in "
+    preset += "place of the published numbers"
+    add("--preset", choices=PRESETS, help=preset)
     add("-k", "--num-gaussians", type=_list(int), metavar="K,...", help="with --methods or --zoom: numbers of "
         "Gaussians")  # fmt: skip
     network = f"with --zoom: a name in checkpoints/ or a path; none leaves the network out (default: {ZOOM_WEIGHTS})"
@@ -45,7 +53,7 @@ def declare(parser: Parser) -> None:
     add("--seconds", type=_list(float), metavar="S,...", help="with --methods: budgets as seconds of the iterations")
     sizes = parser.add_mutually_exclusive_group()
     shorter = "resize the shorter side to N pixels, then crop to the centre (default: 512)"
-    sizes.add_argument("--size", type=int, default=512, metavar="N", help=shorter)
+    sizes.add_argument("--size", type=int, metavar="N", help=shorter)
     sizes.add_argument("--full-size", action="store_true", help="keep the size of the images")
     add_seed(parser)
     add("--output", type=Path, required=True, metavar="FILE", help="JSON file of the records")
@@ -59,7 +67,9 @@ def declare(parser: Parser) -> None:
 def _evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
     """Check the options, and measure."""
     _check_shared_options(parser, arguments)
-    if arguments.methods is not None:
+    if arguments.preset is not None:
+        _check_preset_options(parser, arguments)
+    elif arguments.methods is not None:
         _check_method_options(parser, arguments)
     elif arguments.codec is not None:
         _check_codec_options(parser, arguments)
@@ -72,12 +82,14 @@ def _evaluate(parser: Parser, arguments: argparse.Namespace) -> int:
 
 def _check_shared_options(parser: Parser, arguments: argparse.Namespace) -> None:
     """End with one line if one of the options that methods and codecs share is wrong."""
+    if all(getattr(arguments, kind) is None for kind in ("methods", "codec", "zoom", "preset")):
+        parser.error("one of the arguments --methods --codec --zoom --preset is required")
     if arguments.workers < 1:
         parser.error(f"argument --workers: must be at least 1, got {arguments.workers}")
     if arguments.zoom_weights is not None and arguments.zoom is None:
         parser.error("argument --zoom-weights: not allowed without argument --zoom")
-    if arguments.full_size:
-        arguments.size = None
+    if arguments.size is None and not arguments.full_size and arguments.preset is None:
+        arguments.size = DEFAULT_SIZE
     try:
         check_arguments(num_gaussians=1, seed=arguments.seed, size=arguments.size)
         for iterations in arguments.iterations or []:
@@ -86,19 +98,32 @@ def _check_shared_options(parser: Parser, arguments: argparse.Namespace) -> None
         wrong_argument(parser, error)
 
 
+def _check_preset_options(parser: Parser, arguments: argparse.Namespace) -> None:
+    """End with one line if one of the options is wrong with --preset."""
+    for option in ("codec", "zoom", "bpp", "seconds"):
+        if getattr(arguments, option) is not None:
+            parser.error(f"argument --{option}: not allowed with argument --preset")
+    _check_methods_and_counts(parser, arguments)
+
+
 def _check_method_options(parser: Parser, arguments: argparse.Namespace) -> None:
     """End with one line if one of the options for methods is wrong."""
-    unknown = [name for name in arguments.methods if name not in METHODS]
-    if unknown:
-        parser.error(f"argument --methods: expected some of {', '.join(METHODS)}, got {unknown[0]!r}")
+    _check_methods_and_counts(parser, arguments)
     if arguments.bpp is not None:
         parser.error("argument --bpp: not allowed with argument --methods")
     if arguments.num_gaussians is None:
         parser.error("the following arguments are required with --methods: -k/--num-gaussians")
     if arguments.iterations is None and arguments.seconds is None:
         parser.error("one of the arguments --iterations and --seconds is required")
+
+
+def _check_methods_and_counts(parser: Parser, arguments: argparse.Namespace) -> None:
+    """End with one line if a method is unknown, or a number of Gaussians or of seconds is wrong."""
+    unknown = [name for name in arguments.methods or [] if name not in METHODS]
+    if unknown:
+        parser.error(f"argument --methods: expected some of {', '.join(METHODS)}, got {unknown[0]!r}")
     try:
-        for count in arguments.num_gaussians:
+        for count in arguments.num_gaussians or []:
             check_arguments(num_gaussians=count)
         for seconds in arguments.seconds or []:
             FitOptions(seconds=seconds)

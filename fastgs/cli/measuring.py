@@ -22,11 +22,15 @@ class ConsoleMonitor(Monitor):
     Args:
         place: Function that returns the path that lines about a task or a record begin with.
         failures: List that receives what failed.
+
+    Attributes:
+        remark: Function that returns what is said behind a record.
     """
 
     def __init__(self, place: Callable[[Any], str], failures: Failures) -> None:
         self._place = place
         self._failures = failures
+        self.remark: Callable[[Any], str] = lambda record: ""
         self._show: Callable[[float, str], None] = lambda done, state: None
 
     @contextmanager
@@ -50,7 +54,7 @@ class ConsoleMonitor(Monitor):
     @override
     def finish(self, record: Record) -> None:
         with self.guard("standard output"):
-            announce(f"{self._place(record)}: {record}  {record.result}")
+            announce(f"{self._place(record)}: {record}  {record.result}{self.remark(record)}")
 
 
 def existing_records(parser: Parser, path: Path, kind: type[_RecordT], *others: type[Record]) -> dict[Any, _RecordT]:

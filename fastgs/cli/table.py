@@ -14,12 +14,12 @@ from fastgs.evaluation.autoencoders.records import AutoencoderRecord
 from fastgs.evaluation.codecs import plots as codec_plots
 from fastgs.evaluation.codecs import tables as codec_tables
 from fastgs.evaluation.codecs.records import CodecRecord
-from fastgs.evaluation.figures import save_figures
+from fastgs.evaluation.figures import FORMATS, save_figures
 from fastgs.evaluation.methods import plots as method_plots
 from fastgs.evaluation.methods import tables as method_tables
 from fastgs.evaluation.methods.records import MethodRecord
 from fastgs.evaluation.records import ImageRecord, Record, load_records
-from fastgs.evaluation.tables import Table
+from fastgs.evaluation.tables import Table, group_by
 from fastgs.evaluation.zoom import plots as zoom_plots
 from fastgs.evaluation.zoom import tables as zoom_tables
 from fastgs.evaluation.zoom.records import ZoomRecord
@@ -35,7 +35,7 @@ class _Kind(NamedTuple):
     Attributes:
         name: Name of what was measured, in the plural.
         tables: Function that returns the tables of some records.
-        figures: Function that returns their figures by file name; None for those that the records do not allow.
+        figures: Function that returns their figures by name; None for those that the records do not allow.
     """
 
     name: str
@@ -54,16 +54,19 @@ _KINDS: dict[type[Record], _Kind] = {
 def declare(parser: Parser) -> None:
     """Declare the options of the subcommand."""
     parser.description = (
-        "Write the means of records as Markdown: on the screen, or with figures into a folder. If files "
+        "Write the means of records as Markdown: on the screen, or with figures into a folder, for each size of the "
+        "images. If files "
         "hold the same run, the later one counts. The rates of the first codec are compared with the others'."
     )
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="written by `fastgs evaluate` or `fastgs splats evaluate`")
-    output = "folder for table.md and figures: of methods psnr-iterations.png, psnr-seconds.png, psnr-gaussians.png "
-    output += "and, if pictures were kept, errors.png; of codecs psnr-bpp.png and, for images of at least 176 pixels, "
-    output += "ms-ssim-bpp.png; of enlargements details.png, if pictures were kept; of autoencoders psnr-latent.png "
-    output += "and ssim-latent.png (default: the table goes to the screen)"
+    output = "folder for table.md and figures: of methods psnr-iterations, psnr-seconds, psnr-gaussians, published if "
+    output += "fits are as long as in papers, and errors if pictures were kept; of codecs psnr-bpp and, for images of "
+    output += "at least 176 pixels, ms-ssim-bpp; of enlargements details, if pictures were kept; of autoencoders "
+    output += "psnr-latent and ssim-latent (default: the table goes to the screen)"
     add("--output", type=Path, metavar="DIR", help=output)
+    add("--figures", choices=FORMATS, default="png", help="format of the figures; pdf and svg are made of lines, for "
+        "print (default: png)")  # fmt: skip
     parser.set_defaults(run=lambda arguments: _run(parser, arguments))
 
 
@@ -72,7 +75,9 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     failures = Failures(parser)
     records = _load(parser, arguments.files)
     kind = _KINDS[type(records[0])]
-    text = "\n".join(table.markdown() for table in kind.tables(records)) or "No file was small enough.\n"
+    groups = _by_size(records)
+    tables = [table.markdown() for group in groups.values() for table in kind.tables(group)]
+    text = "\n".join(tables) or "No file was small enough.\n"
     if arguments.output is None:
         with reporting("standard output", failures):
             write(text)
@@ -81,7 +86,15 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
     with reporting(arguments.output, failures):
         with atomic_write(arguments.output / "table.md") as temporary:
             temporary.write_text(text, encoding="utf-8")
-        figures = save_figures(arguments.output, kind.figures(records))
+        figures = [
+            path
+            for suffix, group in groups.items()
+            for path in save_figures(
+                arguments.output,
+                {f"{name}{suffix}": figure for name, figure in kind.figures(group).items()},
+                arguments.figures,
+            )
+        ]
         with reporting("standard output", failures):
             write("".join(f"{path}\n" for path in [arguments.output / "table.md", *figures]))
     return FAILED if failures else 0
@@ -102,9 +115,15 @@ def _load(parser: Parser, paths: list[Path]) -> list[Record]:
     names = [kind.name for record_type, kind in _KINDS.items() if record_type in kinds]
     if len(names) > 1:
         parser.error(f"records of {' and of '.join(names)} have no table in common; give each a run of its own")
-    # Autoencoders have a table for each dataset, so sizes may differ.
-    sized = [record for record in records.values() if isinstance(record, ImageRecord)]
-    sizes = sorted({"full size" if record.size is None else str(record.size) for record in sized})
-    if len(sizes) > 1:
-        parser.error(f"records of several sizes ({', '.join(sizes)}) have no common mean; give each a file of its own")
     return list(records.values())
+
+
+def _by_size(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return the records of each size, which alone have common means, by the end of the names of their figures.
+
+    Autoencoders have a table for each dataset already.
+    """
+    groups = group_by(records, lambda record: record.size if isinstance(record, ImageRecord) else 0)
+    if len(groups) == 1:
+        return {"": list(records)}
+    return {f"-{'full' if size is None else size}": group for size, group in groups.items()}

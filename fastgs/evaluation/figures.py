@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 DPI = 160
 FONT_SIZE = 10.5  # points
 
+FORMATS = ("png", "pdf", "svg")
+# Dates that are left out of the files, by format.
+_DATES: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+
 # Okabe and Ito's colours, which the colour-blind can tell apart, less yellow, which is too pale for lines.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _MARKERS = "osD^vP*Xp<"  # more than colours, so that no two names share both
@@ -106,8 +110,13 @@ def set_ticks(axes: Axes, values: Sequence[int], base: int = 10) -> None:
     axes.minorticks_off()
 
 
-def save_figures(folder: Path, figures: Mapping[str, Figure | None]) -> list[Path]:
-    """Write figures under the names of their files; None is left out.
+def save_figures(folder: Path, figures: Mapping[str, Figure | None], form: str = "png") -> list[Path]:
+    """Write figures under the names of their files, which tell of no format; None is left out.
+
+    Args:
+        folder: Folder to write to.
+        figures: Figures by name.
+        form: Format in `FORMATS`. The same figures make the same bytes.
 
     Returns:
         The paths of the files.
@@ -115,10 +124,15 @@ def save_figures(folder: Path, figures: Mapping[str, Figure | None]) -> list[Pat
     Raises:
         OSError: The folder does not exist or is not writable, or the disk is full.
     """
+    import matplotlib as mpl
+
     paths = []
-    for name, figure in figures.items():
-        if figure is not None:
-            with atomic_write(folder / name) as temporary:
-                figure.savefig(temporary)
-            paths.append(folder / name)
+    # Fonts that other programs can edit and journals accept, and identifiers that are the same each time.
+    with mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "fastgs"}):
+        for name, figure in figures.items():
+            if figure is not None:
+                path = folder / f"{name}.{form}"
+                with atomic_write(path) as temporary:
+                    figure.savefig(temporary, metadata=_DATES[form])
+                paths.append(path)
     return paths

@@ -122,7 +122,6 @@ def plan_images(
     paths: Iterable[Path],
     make_tasks: Callable[[str, str], Sequence[ImageTaskT]],
     rank: Callable[[ImageTaskT], int],
-    size: int | None,
     pictures: Path | None,
     monitor: Monitor,
 ) -> list[ImageTaskT]:
@@ -133,7 +132,6 @@ def plan_images(
         paths: Paths of images; each counts once.
         make_tasks: Function that returns the tasks on an image, given its path and the SHA-256 of its file.
         rank: Function that returns a number by which tasks are ordered; those of one rank keep the order of images.
-        size: Size of the images, as in `ImageTask`.
         pictures: Folder where pictures are wanted; None if they are not.
         monitor: Receiver of errors.
 
@@ -146,7 +144,7 @@ def plan_images(
         with monitor.guard(path):
             mine = make_tasks(str(path), _sha256(path))
             new = {task for task in mine if _is_pending(task, file.records.get(task), pictures)}
-            if new:
+            for size in dict.fromkeys(task.size for task in mine if task in new):
                 load_image(path, size)  # reports now, and once, what would otherwise be reported for every task
             tasks += mine
             pending |= new

@@ -132,7 +132,7 @@ def _fit(
     strategy = None if densification is None or not len(gaussians) else densification(steps)
     if not len(gaussians):
         options = replace(options, iterations=0)  # there is nothing to move
-    recorder = _Recorder(descent, target, options.target_psnr, callback)
+    recorder = _Recorder(descent, target, options.target_psnr, callback, config.keep_best)
     optimize(
         descent,
         lambda progress: config.schedule(progress, recorder.psnrs),
@@ -141,21 +141,47 @@ def _fit(
         target=target,
         densification=strategy,
     )
+    best = recorder.best
+    if best is not None:
+        return Fit(best.gaussians, best.image, recorder.history)
     return Fit(descent.gaussians(), recorder.image.detach().clone(), recorder.history)
 
 
-class _Recorder:
-    """Observer of `optimize` that keeps the history and stops at the target PSNR."""
+class _State(NamedTuple):
+    """State of a fit that is kept.
 
+    Attributes:
+        psnr: PSNR in dB.
+        gaussians: Gaussians, detached.
+        image: (C, H, W) their rendering, not clamped.
+    """
+
+    psnr: float
+    gaussians: Gaussians
     image: Tensor
 
-    def __init__(self, descent: Descent, target: Tensor, target_psnr: float | None, callback: Callback | None) -> None:
+
+class _Recorder:
+    """Observer of `optimize` that keeps the history, and the best state if that is wanted; stops at the target PSNR."""
+
+    image: Tensor
+    best: _State | None = None
+
+    def __init__(
+        self,
+        descent: Descent,
+        target: Tensor,
+        target_psnr: float | None,
+        callback: Callback | None,
+        keep_best: bool = False,
+    ) -> None:
         self.history: list[HistoryEntry] = []
         self.psnrs: list[float] = []
         self._descent = descent
         self._target = target
         self._target_psnr = target_psnr
         self._callback = callback
+        self._keep_best = keep_best
         self._next = 0  # iteration of the next entry
         self._start = time.perf_counter()
 
@@ -163,9 +189,9 @@ class _Recorder:
         """Add an entry if one is due; return the number of steps to the next one, 0 at the target PSNR."""
         if not last and iteration < self._next:
             return self._next - iteration
-        if last:
-            with torch.no_grad():
-                self.image = self._descent.image()
+        if last or self._keep_best:
+            with torch.set_grad_enabled(not last):  # the next step uses an image that was made with gradients
+                self.image = self._descent.image().detach()
             quality = psnr(self.image, self._target)
         else:
             quality = self._descent.quality()
@@ -174,6 +200,10 @@ class _Recorder:
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
         if last or iteration % HISTORY_INTERVAL == 0:
             self.psnrs.append(quality)
+        if self._keep_best and not growing and (self.best is None or quality > self.best.psnr):
+            self.best = _State(quality, self._descent.gaussians(), self.image.clone())
+        if last and self.best is not None:
+            quality = self.best.psnr
         self.history.append(HistoryEntry(iteration, time.perf_counter() - self._start, quality))
         self._next = iteration + self._pause()
         if self._callback is not None:

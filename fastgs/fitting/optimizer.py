@@ -43,6 +43,8 @@ class OptimizationConfig:
         loss: Callable (image, target) -> scalar on (C, H, W) tensors.
         top_k: Number of Gaussians that a pixel is blended of, those that weigh most in it; None for all.
         learning_rates: Rates that this was made from, if it was made by `LearningRates.config`.
+        keep_best: True if a fit ends with the best state among those that the history has once all Gaussians are there,
+            instead of with the last one; for rates that are still so high at the end that the PSNR sways.
     """
 
     parametrization: Callable[[Gaussians], Parametrization]
@@ -52,6 +54,7 @@ class OptimizationConfig:
     loss: Loss
     top_k: int | None = None
     learning_rates: LearningRates | None = None
+    keep_best: bool = False
 
     def known_rates(self) -> LearningRates | None:
         """Return the rates if this is `GrowingAdam` on `Relative` variables, for which there are kernels, else None."""

@@ -5,8 +5,8 @@ how many Gaussians an event adds: half of what is missing, by a summary of the p
 its default of 5000 in the end. (By the same summary they are coloured from the image, in the code they are black. They
 add up with what is there, to which the image once more would be an error of its own, so here they are black.) Two
 things differ. Their code prunes every 100 steps what is no covariance any more, and may end with fewer Gaussians; here
-that is drawn so thin that it cannot be seen, and replaced at the next event. And it keeps the best state of the run,
-where this keeps the last.
+that is drawn so thin that it cannot be seen, and replaced at the next event. And of its steps, it keeps the best state,
+where this looks at every tenth.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ METHOD = Method(
         constant(RATE, Covariance.NAMES),
         halving(HALVED_EVERY),
         clamped_squared_error,
+        keep_best=True,
     ),
     densification=lambda num_gaussians, _pixels, _steps, generator: DistortionDriven(num_gaussians, generator),
     start=lambda num_gaussians: math.ceil(num_gaussians / 2),

@@ -50,7 +50,13 @@ def test_results_page_is_what_the_report_writes(report, tmp_path, monkeypatch):
     report.main()
     assert page.read_text(encoding="utf-8") == (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
     assert [each.read_text(encoding="utf-8") for each in (networks, jobs)] == before
-    assert sorted(path.name for path in assets.iterdir()) == ["methods.png", "rates.png", "starts.png"]
+    assert sorted(path.name for path in assets.iterdir()) == [
+        "methods.png",
+        "published-512.svg",
+        "published-full.svg",
+        "rates.png",
+        "starts.png",
+    ]
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"# Title\n\n{report.START}\nPSNR in dB after 1,000 iterations, ")
     assert text.endswith(f" |\n{report.END}\n\nMore.\n")

@@ -38,7 +38,7 @@ def test_wrong_option(photos, tmp_path, capsys, options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("", "one of the arguments --methods --codec --zoom is required"),
+        ("", "one of the arguments --methods --codec --zoom --preset is required"),
         ("--codec jpeg", "the following arguments are required with --codec: --bpp"),
         ("--methods fastgs --iterations 1", "the following arguments are required with --methods: -k/--num-gaussians"),
         ("--methods fastgs --bpp 1", "argument --bpp: not allowed with argument --methods"),

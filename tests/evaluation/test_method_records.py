@@ -57,6 +57,7 @@ def test_records_agree_with_history_and_pictures(method_records):
         assert torch.equal(target.mul(255).round() / 255, load_image(path.with_name(name)))
         picture = load_image(path)
         assert psnr(picture, target) == pytest.approx(record["psnr"], abs=0.05)  # the picture has 8 bits
+        assert psnr(picture, target) == pytest.approx(record["psnr_8bit"], abs=1e-6)
         assert ssim(picture, target) == pytest.approx(record["ssim"], abs=0.01)
         # Exactly K: eight numbers of four bytes each, and a header that varies by less than one Gaussian.
         assert 368 <= record["bytes"] - 32 * record["num_gaussians"] < 368 + 32

@@ -3,6 +3,7 @@
 from statistics import fmean
 
 import numpy as np
+import pytest
 from evaluating import load, run, save
 from PIL import Image
 
@@ -116,12 +117,32 @@ def test_figures_without_pictures(method_records, tmp_path):
     assert (tmp_path / "psnr-seconds.png").exists()
 
 
-def test_records_without_a_common_table(method_records, tmp_path, capsys):
-    records = load(method_records)
-    sizes = save(tmp_path / "sizes.json", [{**records[0], "size": 40}, records[0]])
+def test_each_size_has_tables_and_figures(method_records, tmp_path, capsys):
+    records = [{**record, "picture": None} for record in load(method_records)[:2]]
+    sizes = save(tmp_path / "r.json", [{**record, "size": size} for size in (None, 48) for record in records])
+    assert run("table", sizes, "--output", tmp_path / "out", "--figures", "svg") == 0
+    text = (tmp_path / "out" / "table.md").read_text("utf-8")
+    assert text.count("PSNR in dB, mean of 1 image of full size; ") == 1
+    assert text.count("PSNR in dB, mean of 1 image at 48 × 48; ") == 1
+    names = [f"psnr-{axis}-{size}.svg" for size in ("full", 48) for axis in ("iterations", "seconds", "gaussians")]
+    found = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"table.md", *names} <= found
+    assert capsys.readouterr().out.count("\n") == len(found)
+
+
+@pytest.mark.parametrize(("form", "start"), [("pdf", b"%PDF-"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_figures_repeat_in_every_format(method_records, tmp_path, form, start):
+    records = save(tmp_path / "r.json", [{**load(method_records)[0], "picture": None}])
+    for folder in "ab":
+        assert run("table", records, "--output", tmp_path / folder, "--figures", form) == 0
+    first, second = ((tmp_path / folder / f"psnr-gaussians.{form}").read_bytes() for folder in "ab")
+    assert first.startswith(start)
+    assert first == second
+
+
+def test_records_without_a_common_table(tmp_path, capsys):
     none, missing = save(tmp_path / "none.json", []), tmp_path / "missing.json"
     for path, message in (
-        (sizes, "records of several sizes (40, 48) have no common mean; give each a file of its own"),
         (none, f"{none}: no records; run `fastgs evaluate` first"),
         (missing, f"{missing}: cannot be read (No such file or directory); check the path"),
     ):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -135,6 +136,20 @@ def test_fit_keeps_scales_above_min_scale(target, gaussians):
     for given in (gaussians, thin):
         scales = fit(target, given, FitOptions(60)).gaussians.scales
         assert (scales >= (0.9 * given.scales).clamp(max=MIN_SCALE) * (1 - 1e-5)).all()
+
+
+def test_fit_keeps_the_best_state_where_it_is_asked_to(target, gaussians):
+    """Rates that grow make the PSNR sway."""
+    config = LearningRates(means=1.0, scales=1.0, colors=3.0).config()
+    config = replace(config, schedule=lambda progress, _: 1.0 + 3 * progress)
+    configs = config, replace(config, keep_best=True)
+    last, best = (fit(target, gaussians, FitOptions(60), optimization=each) for each in configs)
+    psnrs = [entry.psnr for entry in last.history]
+    assert [entry.psnr for entry in best.history] == pytest.approx([*psnrs[:-1], max(psnrs)], abs=1e-3)
+    assert max(psnrs) > psnrs[-1] + 0.1
+    assert best.history[-1].iteration == 60
+    assert psnr(best.image, target) == best.history[-1].psnr
+    assert torch.equal(render(best.gaussians), best.image)
 
 
 def test_fit_in_double_precision(target, gaussians):

@@ -40,6 +40,17 @@ def test_fast_2dgs_draws_with_replacement_and_corrects_once(image, monkeypatch):
     assert (initial.means - means).norm(dim=1).max() > 0.01
 
 
+def test_draws_of_one_pixel_coincide_where_they_are_asked_to(image):
+    def initial(**options):
+        return fast_2dgs.initialize(image, 800, seeded(), **options)
+
+    pixels = torch.unique(initial(attributes=False).means.floor(), dim=0)
+    placed = initial(coincide=True, attributes=False).means
+    assert torch.equal(torch.unique(placed, dim=0), pixels + 0.5)
+    assert len(torch.unique(initial(coincide=True).means, dim=0)) == len(pixels) < 790
+    assert len(torch.unique(initial().means, dim=0)) == 800
+
+
 def test_rates_of_fast_2dgs_fall_on_a_plateau():
     """The 500 entries are those of 5000 steps: 0.7 for each 10 of them, or 100 steps, without a better one."""
     psnrs = [20 + min(0.01 * entry, 1.0) for entry in range(501)]

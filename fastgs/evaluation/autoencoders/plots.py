@@ -23,8 +23,8 @@ def figures(records: Sequence[AutoencoderRecord]) -> dict[str, Figure | None]:
         records: Records, at least one.
     """
     return {
-        "psnr-latent.png": plot_latents(records, "psnr", "PSNR in dB"),
-        "ssim-latent.png": plot_latents(records, "ssim", "SSIM"),
+        "psnr-latent": plot_latents(records, "psnr", "PSNR in dB"),
+        "ssim-latent": plot_latents(records, "ssim", "SSIM"),
     }
 
 

@@ -23,8 +23,8 @@ def figures(records: Sequence[CodecRecord]) -> dict[str, Figure | None]:
     grid = group(records)
     is_large = any(record.ms_ssim is not None for record in records)
     return {
-        "psnr-bpp.png": plot_rates(grid, "psnr", "PSNR in dB"),
-        "ms-ssim-bpp.png": plot_rates(grid, "ms_ssim", "MS-SSIM") if is_large else None,
+        "psnr-bpp": plot_rates(grid, "psnr", "PSNR in dB"),
+        "ms-ssim-bpp": plot_rates(grid, "ms_ssim", "MS-SSIM") if is_large else None,
     }
 
 

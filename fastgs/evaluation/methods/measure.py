@@ -24,8 +24,12 @@ from fastgs.gaussians import Gaussians
 from fastgs.io.images import load_image
 from fastgs.io.version import installed_version
 from fastgs.methods import METHODS
+from fastgs.metrics.quality import psnr
 from fastgs.render import render
 from fastgs.runtime import threads
+
+# Number of iterations by which the time of all is foretold.
+TRIAL_ITERATIONS = 20
 
 
 def measure(
@@ -69,6 +73,7 @@ def measure(
             iterations=result.iterations,
             psnr_init=result.psnr_init,
             psnr=result.psnr,
+            psnr_8bit=psnr(result.image.mul(255).round().div(255), target),
             **score(result.image, target),
             seconds_network=result.seconds_network,
             seconds_sampling=result.seconds_init - result.seconds_network,
@@ -82,6 +87,23 @@ def measure(
             fastgs=installed_version(),
             history=[(entry.iteration, round(entry.seconds, 4), round(entry.psnr, 4)) for entry in result.history],
         )
+
+
+def time_iteration(task: MethodTask) -> float:
+    """Return the seconds of an iteration of a fit, from a short one, whose schedule is shrunk like everything else.
+
+    Args:
+        task: Task with a budget of iterations.
+
+    Raises:
+        ImageError: The image cannot be used.
+        ValueError: The method cannot fit it.
+    """
+    target, iterations = load_image(task.image, task.size), min(task.budget.iterations or 0, TRIAL_ITERATIONS)
+    with threads.reserved():
+        _warm_up(task.method)
+        result = METHODS[task.method](target, task.num_gaussians, FitOptions(iterations), seed=task.seed)
+    return result.seconds_fit / max(iterations, 1)
 
 
 def _report(progress: Progress, budget: Budget, entry: HistoryEntry) -> None:

@@ -9,7 +9,6 @@ from statistics import median_low
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastgs.evaluation.figures import (
     DPI,
@@ -20,6 +19,8 @@ from fastgs.evaluation.figures import (
     set_title,
     style,
 )
+from fastgs.evaluation.methods.curves import mean_curve
+from fastgs.evaluation.methods.published_plots import plot_published
 from fastgs.evaluation.methods.records import MethodRecord
 from fastgs.evaluation.methods.tables import MethodGrid, group
 from fastgs.evaluation.tables import group_by
@@ -29,25 +30,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-# Shares of a run at which its curve is drawn, denser at the beginning, where PSNR climbs.
-SHARES = np.linspace(0, 1, 201) ** 2
-
 _PICTURE = 2.8  # width of a picture in inches
 _PICTURES = 5  # most pictures in a row
 
 
 def figures(records: Sequence[MethodRecord]) -> dict[str, Figure | None]:
-    """Return all figures by file name; the last is None if no picture was kept.
+    """Return all figures by name; those for which there is nothing to draw are None.
 
     Args:
         records: Records of one size, at least one.
     """
     grid = group(records)
     return {
-        "psnr-iterations.png": plot_runs(grid, seconds=False),
-        "psnr-seconds.png": plot_runs(grid, seconds=True),
-        "psnr-gaussians.png": plot_counts(grid),
-        "errors.png": plot_errors(records),
+        "psnr-iterations": plot_runs(grid, seconds=False),
+        "psnr-seconds": plot_runs(grid, seconds=True),
+        "psnr-gaussians": plot_counts(grid),
+        "published": plot_published(records),
+        "errors": plot_errors(records),
     }
 
 
@@ -95,24 +94,6 @@ def plot_counts(grid: MethodGrid) -> Figure:
         axes.set_xlabel("number of Gaussians, K")
     finish_panels(figure, panels, grid.methods, "PSNR in dB")
     return figure
-
-
-def mean_curve(records: Sequence[MethodRecord]) -> NDArray[np.float64]:
-    """Return the mean course of several runs at equal shares of their iterations.
-
-    The last point is the mean of the ends, as in tables, though every run takes its own time.
-
-    Returns:
-        (3, len(SHARES)) iterations, seconds with the initialization, and PSNR in dB.
-    """
-    curves = []
-    for record in records:
-        iterations, seconds, scores = np.array(record.history, dtype=np.float64).T
-        shares = iterations / max(iterations[-1], 1)
-        courses = (iterations, seconds + record.seconds - record.seconds_fit, scores)
-        curves.append([np.interp(SHARES, shares, course) for course in courses])
-    mean: NDArray[np.float64] = np.mean(curves, axis=0)
-    return mean
 
 
 def plot_errors(records: Sequence[MethodRecord]) -> Figure | None:

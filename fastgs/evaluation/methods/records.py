@@ -67,6 +67,7 @@ class MethodRecord(MethodTask, ImageRecord):
         iterations: Number of iterations that were made.
         psnr_init: PSNR at the start, in dB.
         psnr: PSNR at the end, in dB.
+        psnr_8bit: PSNR of that image rounded to 8 bits, as files have it, in dB; None in files of earlier versions.
         seconds_network: Wall-clock seconds of the forward pass of the networks; 0 if there are none.
         seconds_sampling: Wall-clock seconds of the rest of the initialization: density, sampling, first attributes.
         seconds_fit: Wall-clock seconds of the iterations.
@@ -78,9 +79,11 @@ class MethodRecord(MethodTask, ImageRecord):
 
     FIELDS: ClassVar = (
         *("method", "image", "sha256", "size", "num_gaussians", "budget", "seed", "height", "width", "iterations"),
-        *("psnr_init", "psnr", "ssim", "ms_ssim", "lpips", "seconds_network", "seconds_sampling", "seconds_fit"),
-        *("seconds_render", "peak_memory_mb", "workers", "threads", "bytes", "picture", "fastgs", "history"),
+        *("psnr_init", "psnr", "psnr_8bit", "ssim", "ms_ssim", "lpips"),
+        *("seconds_network", "seconds_sampling", "seconds_fit", "seconds_render", "peak_memory_mb"),
+        *("workers", "threads", "bytes", "picture", "fastgs", "history"),
     )
+    LATER: ClassVar = ("psnr_8bit",)
     # The seconds in the history differ from run to run, too.
     MEASURED: ClassVar = (
         *("seconds_network", "seconds_sampling", "seconds_fit", "seconds_render", "peak_memory_mb"),
@@ -90,6 +93,7 @@ class MethodRecord(MethodTask, ImageRecord):
     iterations: int
     psnr_init: float
     psnr: float
+    psnr_8bit: float | None
     seconds_network: float
     seconds_sampling: float
     seconds_fit: float

@@ -6,10 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from fastgs.evaluation.methods.published import (
+    OURS,
+    OURS_ITERATIONS,
+    Configuration,
+    configuration_of,
+    estimate_mean,
+    psnr_by_image,
+    published_results,
+)
 from fastgs.evaluation.methods.records import Budget, MethodRecord
-from fastgs.evaluation.tables import IMAGE_MEASURES, Grid, Measure, Table, group_by
+from fastgs.evaluation.tables import IMAGE_MEASURES, MISSING, Grid, Measure, Table, group_by
+from fastgs.methods.published import Published
 
 Cell = tuple[str, int, Budget]
+
+MEASURES = (
+    IMAGE_MEASURES[0],
+    Measure("PSNR in dB of the images rounded to 8 bits", "psnr_8bit", ".2f"),
+    Measure("SSIM", "ssim", ".4f"),
+    *IMAGE_MEASURES[1:],
+)
+# Their names in the table of published results.
+SHORT = {"psnr": "PSNR", "psnr_8bit": "8 bits", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "lpips": "LPIPS"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +68,16 @@ def tables(records: Sequence[MethodRecord]) -> list[Table]:
     """Return a table for each measure: a row for each K and method, a column for each budget.
 
     The best of each K and budget is bold. Behind the PSNR stand the mean seconds of a fit with its initialization, if
-    one process measured alone.
+    one process measured alone. The last table is `published_table`, if there is any.
 
     Args:
         records: Records of one size, at least one.
     """
     grid = group(records)
     over = grid.over + (f" and {grid.seeds} seeds" if grid.seeds > 1 else "")
-    return [_table(grid, measure, over, records) for measure in IMAGE_MEASURES if measure.is_known(records)]
+    known = [_table(grid, measure, over, records) for measure in MEASURES if measure.is_known(records)]
+    published = published_table(records)
+    return known if published is None else [*known, published]
 
 
 def _table(grid: MethodGrid, measure: Measure, over: str, records: Sequence[MethodRecord]) -> Table:
@@ -89,3 +110,55 @@ def _format_seconds(members: Sequence[MethodRecord]) -> str:
 def _format_threads(records: Sequence[MethodRecord]) -> str:
     counts = sorted({record.threads for record in records})
     return f"on {' or '.join(map(str, counts))} thread{'s' if counts != [1] else ''}"
+
+
+def published_table(records: Sequence[MethodRecord]) -> Table | None:
+    """Return the results of papers beside what was measured at their length; None if nothing was.
+
+    Args:
+        records: Records of one size.
+    """
+    cells = group_by([record for record in records if record.budget.iterations is not None], configuration_of)
+    reported = published_results()
+    found = [each for each in reported if each in cells]
+    if not found:
+        return None
+    measures = [measure for measure in MEASURES if measure.is_known(records)]
+    rows: list[list[str]] = []
+    for count in sorted({each.num_gaussians for each in found}):
+        ours = Configuration(OURS, count, OURS_ITERATIONS, records[0].size)
+        rivals = [each for each in found if each.num_gaussians == count]
+        for each in [*([ours] if ours in cells else []), *rivals]:
+            rows.append(_format_row(each, cells[each], cells.get(ours, []), measures, reported.get(each)))
+    headings = ["K", "method", "iterations", "images", *(SHORT[measure.field] for measure in measures)]
+    headings += ["mean of all", "published", "in", "paper", "parameters", "MB"]
+    side = "of full size" if records[0].size is None else f"at {records[0].size} × {records[0].size}"
+    title = f"Published results, photos {side}; PSNR in dB; the mean of all is estimated from those that were fitted"
+    notes = [
+        f"The mean of all images is that of {OURS} over all that it has fitted, plus the mean difference from it over "
+        "the images that both have fitted, with its standard error. Published means are over the 24 photos of Kodak."
+    ]
+    return Table(title, headings, rows, "rlrr" + "r" * (len(measures) + 2) + "llrr", notes)
+
+
+def _format_row(
+    cell: Configuration,
+    members: Sequence[MethodRecord],
+    ours: Sequence[MethodRecord],
+    measures: Sequence[Measure],
+    reported: Published | None,
+) -> list[str]:
+    """Return the texts of one configuration."""
+    estimate = estimate_mean(psnr_by_image(members), psnr_by_image(ours))
+    published = [MISSING, "", ""] if reported is None else [f"{reported.psnr:.2f}", reported.time, reported.source]
+    return [
+        f"{cell.num_gaussians:,}",
+        cell.method,
+        f"{cell.iterations:,}",
+        str(estimate.measured),
+        *(measure.format_values([measure.mean(members)])[0] for measure in measures),
+        str(estimate),
+        *published,
+        f"{8 * cell.num_gaussians:,}",
+        f"{fmean(record.bytes for record in members) / 1e6:.2f}",
+    ]

@@ -20,7 +20,7 @@ _PANEL = 2.6  # side of a panel in inches
 
 def figures(records: Sequence[ZoomRecord]) -> Mapping[str, Figure | None]:
     """Return the figures of some records by file name; None for those that the records do not allow."""
-    return {"details.png": plot_details(records)}
+    return {"details": plot_details(records)}
 
 
 def plot_details(records: Sequence[ZoomRecord]) -> Figure | None:

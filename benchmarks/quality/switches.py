@@ -1,0 +1,70 @@
+"""Switches of the presets: one thing at a time that differs between them and the public codes, or is said to matter.
+
+    python -m benchmarks.quality.switches PHOTO... --methods fast-2dgs --num-gaussians 10000 --iterations 1000 --size N
+
+Writes PSNR and MS-SSIM of each photo to the screen; benchmarks/LOG.md ("Published lengths") has what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from fastgs.fitting.optimizer import OptimizationConfig
+from fastgs.fitting.options import FitOptions
+from fastgs.io.images import load_image
+from fastgs.methods import METHODS, Method, fast_2dgs
+from fastgs.metrics.quality import ms_ssim
+
+
+def _optimize(method: Method, **changes: object) -> Method:
+    """Return a method with other settings of its optimization."""
+    assert isinstance(method.optimization, OptimizationConfig)
+    return replace(method, optimization=replace(method.optimization, **changes))  # type: ignore[arg-type]
+
+
+def switches(name: str) -> dict[str, Method]:
+    """Return a method and its variants by what is switched."""
+    method = METHODS[name]
+    found = {"preset": method}
+    if name == "fast-2dgs":
+        found["all Gaussians blended"] = _optimize(method, top_k=None)
+        found["no weight decay"] = _optimize(method, optimizer=partial(torch.optim.AdamW, weight_decay=0.0))
+        starts = {
+            "draws of a pixel coincide": partial(fast_2dgs.initialize, coincide=True),
+            "heuristic attributes": partial(fast_2dgs.initialize, attributes=False),
+            "both of these": partial(fast_2dgs.initialize, coincide=True, attributes=False),
+        }
+        found |= {text: replace(method, initialize=start) for text, start in starts.items()}
+    elif name == "gaussianimage-plus":
+        found["last state"] = _optimize(method, keep_best=False)
+    elif name == "image-gs-gradient":
+        found["all Gaussians blended"] = _optimize(method, top_k=None)
+    return found
+
+
+def main() -> None:
+    """Fit every photo by every variant."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", nargs="+", type=Path)
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=["fast-2dgs"])
+    parser.add_argument("--num-gaussians", type=int, default=10_000)
+    parser.add_argument("--iterations", type=int, default=1_000)
+    parser.add_argument("--size", type=int, help="as for fastgs evaluate (default: whole photos)")
+    arguments = parser.parse_args()
+    for path in arguments.photos:
+        image = load_image(path, arguments.size)
+        for name in arguments.methods:
+            for text, method in switches(name).items():
+                result = method(image, arguments.num_gaussians, FitOptions(arguments.iterations), seed=0)
+                similarity = ms_ssim(result.image, image)
+                known = "" if similarity is None else f", MS-SSIM {similarity:.4f}"
+                print(f"{path.name}: {name}, {text}: {result.psnr_init:.2f} to {result.psnr:.2f} dB{known}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
