@@ -32,6 +32,8 @@ _TENSORS = ("means", "scales", "rotations", "colors")
 class Gaussians:
     """K anisotropic 2D Gaussians on a canvas.
 
+    The constructor looks at all values, which on a GPU waits until the work before is done; `unchecked` does not.
+
     Gaussian k is `G_k(x) = exp(-1/2 (x - mu)^T Sigma^-1 (x - mu))` with `Sigma = R(theta) diag(s)^2 R(theta)^T`. The
     object is immutable. Its tensors share one floating-point dtype and one device, and may require gradients.
 
@@ -80,11 +82,6 @@ class Gaussians:
                 raise ValueError(
                     f"{name}: is {tensor.dtype} on {tensor.device}, means {self.means.dtype} on {self.means.device}"
                 )
-            # A sum is finite if no number is infinite or NaN, unless it overflows; to sum up is ten times as fast.
-            if not math.isfinite(tensor.detach().sum().item()) and not torch.isfinite(tensor).all():
-                raise ValueError(f"{name}: holds NaN or infinity")
-        if not (self.scales > 0).all():
-            raise ValueError("scales: must be positive")
         for name in ("height", "width"):
             size = getattr(self, name)
             if not isinstance(size, int) or size < 1:
@@ -92,6 +89,47 @@ class Gaussians:
         check_blend(self.blend)
         if self.alpha and self.channels not in ALPHA_CHANNELS:
             raise ValueError(f"alpha: is the last of 2 or 4 channels, got {self.channels}")
+        self._check_values()
+
+    @torch.no_grad()
+    def _check_values(self) -> None:
+        """Check that all values are finite and scales positive; one look at a GPU, unless something is wrong."""
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        # A sum is finite if no number is infinite or NaN, unless it overflows; to sum up is ten times as fast.
+        facts = [(self.scales > 0).all(), *(each.sum().isfinite() for each in tensors.values())]
+        positive, *finite = torch.stack(facts).tolist()
+        for (name, tensor), is_finite in zip(tensors.items(), finite, strict=True):
+            if not is_finite and not torch.isfinite(tensor).all():
+                raise ValueError(f"{name}: holds NaN or infinity")
+        if not positive:
+            raise ValueError("scales: must be positive")
+
+    @classmethod
+    def unchecked(
+        cls,
+        means: Tensor,
+        scales: Tensor,
+        rotations: Tensor,
+        colors: Tensor,
+        height: int,
+        width: int,
+        blend: Blend = "normalized",
+        alpha: bool = False,
+    ) -> Gaussians:
+        """Return Gaussians without any check of the arguments, which are those of the constructor.
+
+        This is for code that makes Gaussians of valid ones, again and again; who gives them away checks them.
+        """
+        gaussians = object.__new__(cls)
+        gaussians.__dict__.update(
+            means=means, scales=scales, rotations=rotations, colors=colors,
+            height=height, width=width, blend=blend, alpha=alpha,
+        )  # fmt: skip
+        return gaussians
+
+    def with_tensors(self, means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Gaussians:
+        """Return other Gaussians on the same canvas, by the same rule and as little checked as by `unchecked`."""
+        return Gaussians.unchecked(means, scales, rotations, colors, self.height, self.width, self.blend, self.alpha)
 
     def _check_shape(self, name: str, tensor: Tensor) -> None:
         count, shape = len(self.means), tuple(tensor.shape)
@@ -115,7 +153,10 @@ class Gaussians:
         Raises:
             ValueError: The new dtype is not floating point, or a value becomes infinite or a scale zero in it.
         """
-        return replace(self, **{name: getattr(self, name).to(*args, **kwargs) for name in _TENSORS})
+        moved = {name: getattr(self, name).to(*args, **kwargs) for name in _TENSORS}
+        if moved["means"].dtype != self.means.dtype:
+            return replace(self, **moved)
+        return self.with_tensors(**moved)
 
     @classmethod
     def from_arrays(cls, arrays: GaussianArrays) -> Gaussians:

@@ -16,7 +16,7 @@ from fastgs.fitting.losses import Loss
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import INITIALIZERS
-from fastgs.io.picture import PictureSource, read_picture
+from fastgs.io.picture import Picture, PictureSource, read_picture
 from fastgs.io.pixels import Background
 from fastgs.io.stack import read_stack
 from fastgs.io.weights import format_of
@@ -26,7 +26,7 @@ from fastgs.methods.fastgs import make_method
 from fastgs.methods.method import Method, Result
 from fastgs.methods.wish import fit_to_psnr
 from fastgs.methods.zoom import ZOOM, ZOOM_FORMAT, fit_enlarged
-from fastgs.render import Backend, has_triton
+from fastgs.render import Backend, has_triton, render_device
 
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
@@ -129,7 +129,7 @@ class Predictor:
                 rest (`fastgs.methods.wish`); `result.trials` lists them.
             iterations: Number of steps, from 0 up; by default 200, or no limit if `seconds` is given.
             seconds: Wall-clock budget of the steps.
-            target_psnr: PSNR in dB at which to stop; with "auto", PSNR to have after all steps.
+            target_psnr: PSNR in dB at which to stop; with "auto", PSNR that K is chosen for.
             seed: Random seed; the same seed gives the same result unless `seconds` is given.
             size: Shorter side in pixels, with a centre crop to a square; by default the image keeps its size.
             zoom: Factor, at least 1, by which the canvas is larger than the image: Gaussians are fitted to what the
@@ -140,8 +140,8 @@ class Predictor:
             background: R, G, B in [0, 255] that transparent pixels are composited on; by default transparency is kept.
             keep_profile: If true, the numbers of the file and its ICC profile are kept instead of converting to sRGB.
             callback: Callable that gets (iteration, seconds, psnr) every few steps.
-            backend: Renderer, see `fastgs.render`. "cuda", and "auto" where there is a GPU, do the work there; the
-                result is where the image is.
+            backend: Renderer, see `fastgs.render`. "cuda", and "auto" where there is a GPU that kernels run on, do the
+                work there; the result is on the CPU.
 
         Raises:
             ValueError: An argument or the image is not usable; one line that begins with its name.
@@ -157,7 +157,7 @@ class Predictor:
                 raise ValueError("background: is for single images; a stack keeps transparency as a channel")
             picture, _ = read_stack(image, size, keep_profile)
         else:
-            picture = read_picture(image, size, background, keep_profile)
+            picture = _read(image, size, background, keep_profile)
         method = self._method(blend)
         run: Callable[..., Result] = (
             partial(fit_to_psnr, method) if num_gaussians == AUTO else partial(method, num_gaussians=int(num_gaussians))
@@ -218,7 +218,7 @@ class Predictor:
         """
         check_arguments(num_gaussians=num_gaussians, seed=seed, size=size, blend=blend, background=background)
         FitOptions(iterations, backend=backend)
-        pictures = [read_picture(each, size, background, keep_profile) for each in images]
+        pictures = [_read(each, size, background, keep_profile) for each in images]
         groups: dict[object, list[int]] = defaultdict(list)
         for number, picture in enumerate(pictures):
             groups[picture.values.shape, picture.alpha, picture.values.device].append(number)
@@ -252,8 +252,15 @@ class Predictor:
         return make_method(initialize, blend, networks=lambda: (networks,))
 
 
+def _read(image: PictureSource, size: int | None, background: Background | None, keep_profile: bool) -> Picture:
+    """Read an image, unless that was done before and nothing is to be changed."""
+    if isinstance(image, Picture) and size is None and background is None:
+        return image
+    return read_picture(image, size, background, keep_profile)
+
+
 def work_device(home: torch.device, backend: Backend) -> torch.device:
     """Return the device to work on for an image that is on another one, its home."""
     if home.type == "cpu" and (backend == "cuda" or (backend == "auto" and torch.cuda.is_available() and has_triton())):
         return torch.device("cuda", torch.cuda.current_device())
-    return home
+    return render_device(home, backend)

@@ -9,6 +9,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from pretended import pretended_device, waits
 
 from fastgs.gaussians import Gaussians
 from fastgs.io.files import atomic_write
@@ -55,6 +56,29 @@ BAD_FIELDS = [
     ("height", "7", "height: expected an integer of at least 1, got '7'"),
     ("blend", "max", "blend: expected one of normalized, sum, got 'max'"),
 ]
+
+
+def test_values_are_looked_at_once_and_by_the_constructor_alone():
+    """A look at them waits for a GPU."""
+    with pretended_device() as device:
+        moved = {name: value.to(device) if name in TENSORS else value for name, value in fields().items()}
+        waits.clear()
+        gaussians = Gaussians(**moved)
+        assert waits == ["tolist"]
+        Gaussians.unchecked(**moved)
+        gaussians.to(device)
+        assert waits == ["tolist"]
+        with pytest.raises(ValueError, match=r"^colors: holds NaN or infinity$"):
+            Gaussians(**moved | {"colors": with_value("colors", math.nan).to(device)})
+
+
+def test_unchecked_gaussians_are_like_others():
+    made, unchecked = Gaussians(**fields(), blend="sum"), Gaussians.unchecked(**fields(), blend="sum")
+    assert repr(made) == repr(unchecked)
+    assert len(Gaussians.unchecked(**fields() | {"scales": -torch.ones(4, 2)})) == 4
+    with pytest.raises(AttributeError):
+        unchecked.height = 3
+    assert unchecked.to(torch.float64).means.dtype == torch.float64
 
 
 @pytest.mark.parametrize(("name", "value", "message"), BAD_FIELDS)

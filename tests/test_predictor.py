@@ -12,9 +12,11 @@ from networks import initializer
 from skimage import data
 
 import fastgs
+from fastgs import predictor
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.models import pretrained as weights
 from fastgs.predictor import work_device
+from fastgs.render import dispatch
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = np.ascontiguousarray(data.chelsea()[::6, ::6])  # 50 x 76
@@ -115,8 +117,10 @@ def test_predictor_refuses_wrong_arguments(arguments, message):
 
 
 def test_work_device_is_a_gpu_unless_the_backend_forbids(monkeypatch):
-    cpu, first, second = (torch.device(name) for name in ("cpu", "cuda:0", "cuda:1"))
+    cpu, first, second, apple = (torch.device(name) for name in ("cpu", "cuda:0", "cuda:1", "mps"))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for module in (predictor, dispatch):
+        monkeypatch.setattr(module, "has_triton", lambda: True)
     for there_is_one, backend, home, place in [
         (True, "auto", cpu, first),
         (True, "cuda", cpu, first),
@@ -124,6 +128,7 @@ def test_work_device_is_a_gpu_unless_the_backend_forbids(monkeypatch):
         (True, "cpu", cpu, cpu),
         (True, "reference", cpu, cpu),
         (False, "auto", cpu, cpu),
+        (False, "auto", apple, cpu),
     ]:
         monkeypatch.setattr(torch.cuda, "is_available", lambda there_is_one=there_is_one: there_is_one)
         assert work_device(home, backend) == place

@@ -58,7 +58,9 @@ def test_help_imports_neither_torch_nor_numba(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict", "photo.png", "--bogus"], "unrecognized arguments: --bogus"),
+        (["predict", "photo.png", "--bogus"], "unknown option --bogus; fastgs predict --help lists all options"),
+        (["encode", "photo.png", "--bbp", "0.2"], "unknown option --bbp; did you mean --bpp?"),
+        (["--verison"], "unknown option --verison; did you mean --version?"),
         (["predict", "photo.png", "-k", "0"], "argument --num-gaussians: must be at least 1, got 0"),
         (["predict", "photo.png", "--init", "nowhere"], "argument --init: expected one of curvature, "),
         (["predict", "photo.png", "--loss", "l3"], "argument --loss: expected one of mse, "),

@@ -179,7 +179,7 @@ def watched(clock: Clock) -> ExitStack:
         (PositionNetwork, "forward", "network_forward"),
         (AttributeNetwork, "forward", "network_forward"),
         (LearnedInitializer, "place", "placing"),
-        (curvature, "density", "placing"),
+        (curvature, "densities", "placing"),
         (position, "optimize", "targets"),
         (position, "project", "targets"),
         (TargetStore, "load", "targets"),

@@ -8,9 +8,10 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -47,7 +48,26 @@ class Parser(argparse.ArgumentParser):
     @override
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.declare()
-        return super().parse_known_args(args, namespace)
+        given = sys.argv[1:] if args is None else list(args)
+        self._check_options(given)
+        return super().parse_known_args(given, namespace)
+
+    def _check_options(self, given: Sequence[str]) -> None:
+        """Exit with one line if a long option is unknown, before a missing one is missed.
+
+        Args:
+            given: Arguments of this parser; those behind the name of a subcommand are for its own parser.
+        """
+        if self._subparsers is not None:
+            given = list(takewhile(lambda argument: argument.startswith("-"), given))
+        for argument in takewhile(lambda argument: argument != "--", given):
+            name, known = argument.partition("=")[0], self._option_string_actions
+            if name.startswith("--") and name not in known:
+                from difflib import get_close_matches  # deferred: a right command takes without
+
+                near = get_close_matches(name, known, n=1, cutoff=0.7)
+                advice = f"; did you mean {near[0]}?" if near else f"; {self.prog} --help lists all options"
+                self.error(f"unknown option {name}{advice}")
 
     def error(self, message: str) -> NoReturn:
         """Exit with one line and the exit code of wrong usage."""

@@ -15,8 +15,9 @@ from PIL import Image
 from fastgs.cli.coding import GAUSSIANS, output_folder, read_fgs, read_safetensors
 from fastgs.cli.console import Failures, Parser
 from fastgs.cli.kernels import compile_drawing
-from fastgs.cli.processing import Done, Job, process_files
+from fastgs.cli.processing import process_files
 from fastgs.cli.tiling import showing_tiles
+from fastgs.cli.work import Done, Job
 from fastgs.codec import FormatError, Restoration, decode_arrays, read_frame, read_restoration
 from fastgs.codec.frame import MAX_SIDE
 from fastgs.definition import GaussianArrays

@@ -23,7 +23,8 @@ from fastgs.cli.images import (
     make_place,
 )
 from fastgs.cli.kernels import compile_fit
-from fastgs.cli.processing import Done, Job, process_images
+from fastgs.cli.processing import process_images
+from fastgs.cli.work import Done, Job
 from fastgs.cli.workers import add_workers, check_workers, choose_workers
 from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, decode_image, encode
 from fastgs.codec.effort import DEFAULT_EFFORT, check_effort

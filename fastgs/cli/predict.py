@@ -10,8 +10,9 @@ from typing import Any, get_args
 from fastgs.cli.console import Parser, wrong_argument
 from fastgs.cli.images import add_background, add_images, add_job, add_seed, add_size, check_images, make_place
 from fastgs.cli.kernels import compile_fit
-from fastgs.cli.processing import Batches, Job, process_images
+from fastgs.cli.processing import process_images
 from fastgs.cli.tiling import add_tile, check_tile_usage, choose_tile, plan_tiles
+from fastgs.cli.work import Batches, Job
 from fastgs.cli.workers import add_workers, check_workers, choose_workers, has_gpu
 from fastgs.definition import Backend, Blend
 from fastgs.fitting.losses import LOSSES

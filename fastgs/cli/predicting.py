@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastgs.cli.console import Parser, fit_progress
-from fastgs.cli.processing import Done, Job
+from fastgs.cli.work import Done, Job
 from fastgs.distributed.fit import Fit, load_predictor
 from fastgs.fitting.options import FIT_OPTIONS
 from fastgs.io.picture import Picture, read_picture

@@ -5,41 +5,29 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import os
 import re
 import shutil
-import socket
-import sys
-import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing, contextmanager, redirect_stderr
-from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from fastgs.cli.console import (
     FAILED,
     Failures,
     Parser,
-    announce,
     batch_progress,
-    check_outputs,
     identities,
-    reporting,
-    say,
     say_error,
-    showing_warnings,
 )
 from fastgs.cli.images import list_sources, make_place
+from fastgs.cli.results import Results
+from fastgs.cli.work import Batches, Item, Plan, Result, Work
 from fastgs.io.files import exclusive
 from fastgs.io.places import Place
-from fastgs.io.records import format_records, write_records
-from fastgs.jobs.journal import Journal, Line, OtherSettingsError, Part, Throttle, is_done, join_digests
+from fastgs.jobs.journal import Journal, OtherSettingsError, Part
 from fastgs.jobs.packing import Packer
 from fastgs.jobs.sources import Source
 
@@ -49,52 +37,12 @@ TRIES = 3
 MANY = 10
 
 
-class Done(NamedTuple):
-    """Work that was done.
-
-    Attributes:
-        line: Line to print.
-        record: Record for the report of the run; None if there is none.
-    """
-
-    line: str
-    record: Mapping[str, Any] | None = None
-
-
-class Job(NamedTuple):
-    """Work on input files, ready to be done.
-
-    Attributes:
-        outputs: Names of the files to write; none may be an input, or the output of other work.
-        run: Callable that does the work, and writes these files to a folder.
-    """
-
-    outputs: list[str]
-    run: Callable[[Path], Done]
-
-
-# Input files, label for the progress bar -> work on them. It is picklable where several processes may work.
-Plan = Callable[[list[Source], str], Job]
-
-
-class Batches(NamedTuple):
-    """Work on several images at once, before each of them is planned by itself.
-
-    Attributes:
-        size: Number of images.
-        prepare: Callable that does it, and leaves the results where the plan finds them; picklable like a plan.
-    """
-
-    size: int
-    prepare: Callable[[list[Source]], None]
-
-
 class Engine(Protocol):
     """Function that runs tasks as `fastgs.runtime.pool.outcomes` does."""
 
     def __call__(
-        self, tasks: Sequence[list[_Item]], measure: Callable[[list[_Item]], list[_Result]], workers: int
-    ) -> Generator[tuple[list[_Item], Callable[[], list[_Result]]], None, None]:
+        self, tasks: Sequence[list[Item]], measure: Callable[[list[Item]], list[Result]], workers: int
+    ) -> Generator[tuple[list[Item], Callable[[], list[Result]]], None, None]:
         """Run tasks, and yield the outcome of each."""
 
 
@@ -223,7 +171,7 @@ def process_files(
     """
     items = _make_items(groups, subject, journal, packer)
     home = place if journal is None else journal.place
-    results = _Results(failures, home, report, journal, packer)
+    results = Results(failures, home, report, journal, packer)
     workers = min(workers, len(items))
     apart, rest = _split(items) if workers > 1 or engine is not None else ([], items)
     # Links to inputs count only where files are on this disk.
@@ -236,7 +184,7 @@ def process_files(
             journal.stage = stage
         if packer is not None:
             packer.open()
-        work = _Work(plan, batches, place, stage, inputs, failures.empty(), journal is not None)
+        work = Work(plan, batches, place, stage, inputs, failures.empty(), journal is not None)
         try:
             if apart:
                 if engine is None:
@@ -257,259 +205,9 @@ def process_files(
     return FAILED if failures else 0
 
 
-class _Item(NamedTuple):
-    """A group of files that is processed.
-
-    Attributes:
-        number: Place in the order of the groups.
-        sources: The files.
-        subject: Name in messages.
-        label: Text for its progress bar.
-        lines: Lines of a journal that may be of these files.
-        taken: Names of files that were made from others, by an earlier run of the job, and those others.
-        is_packed: True if its files are in a shard.
-    """
-
-    number: int
-    sources: list[Source]
-    subject: str
-    label: str
-    lines: list[Line]
-    taken: dict[str, str]
-    is_packed: bool
-
-
-class _Result(NamedTuple):
-    """Result of an item.
-
-    Attributes:
-        line: Files that were written, and the record; None if it failed.
-        text: Line to print.
-        said: Text for stderr.
-        error: Reason of the failure.
-        is_kept: True if it was done before.
-    """
-
-    line: Line | None
-    text: str = ""
-    said: str = ""
-    error: str = ""
-    is_kept: bool = False
-
-
-@dataclass(frozen=True)
-class _Work:
-    """Work on items, in any process.
-
-    Attributes:
-        plan: Callable that prepares the work on a group.
-        batches: Work on several groups at once; None if there is none.
-        place: Folder for the outputs.
-        stage: Folder on this machine where files are made; empty for that of the system.
-        inputs: Identities of all files.
-        failures: Empty list.
-        is_journaled: True if the contents of the inputs are to be known.
-    """
-
-    plan: Plan
-    batches: Batches | None
-    place: Place
-    stage: str
-    inputs: set[tuple[int, int]]
-    failures: Failures
-    is_journaled: bool
-
-    def run(self, item: _Item, written: Mapping[str, str]) -> _Result:
-        """Do the work on an item; what fails is said on stderr.
-
-        Args:
-            item: The item.
-            written: Names of the files that the run has written so far, with the input of each.
-        """
-        failures = self.failures.empty()
-        with reporting(item.subject, failures):
-            digest, line = self._look_up(item)
-            if line is not None:
-                return _Result(line, is_kept=True)
-            job = self.plan(item.sources, item.label)
-            self._check(job.outputs, {**item.taken, **written})
-            with self._make_folder() as folder:
-                done = job.run(folder)
-                files = self.place.put(folder / name for name in job.outputs)
-            return _Result(Line(item.subject, digest or "", tuple(files), done.record), done.line)
-        return _Result(None, error=failures.reason)
-
-    def _check(self, outputs: Sequence[str], written: Mapping[str, str]) -> None:
-        """Check that no output overwrites an input, a folder, or what was written for another input.
-
-        Raises:
-            ValueError: An output would overwrite something.
-        """
-        for name in outputs:
-            if name in written:
-                output = self.place.file(name)
-                raise ValueError(f"would overwrite {output}, made from {written[name]}; rename it or run it by itself")
-        if self.place.is_local:
-            check_outputs([self.place.path(name) for name in outputs], self.inputs)
-
-    def run_quietly(self, items: list[_Item]) -> list[_Result]:
-        """Do the work on items that cannot meet others; what is to be said is in the results."""
-        self.prepare(items)
-        results = []
-        for item in items:
-            with redirect_stderr(io.StringIO()) as said, showing_warnings():
-                result = self.run(item, {})
-            results.append(result._replace(said=said.getvalue()))
-        return results
-
-    def prepare(self, items: list[_Item]) -> None:
-        """Do what is done for several items at once, unless all of them were done before.
-
-        It is done for all of them even if some were, since results depend on each other by rounding.
-        """
-        if self.batches is not None and any(self._look_up(item)[1] is None for item in items):
-            self.batches.prepare([source for item in items for source in item.sources])
-
-    def _look_up(self, item: _Item) -> tuple[str | None, Line | None]:
-        """Return the SHA-256 of an item, and the line of a journal by which it was done before."""
-        digest = join_digests([each.sha256() for each in item.sources]) if self.is_journaled else None
-        done = (line for line in item.lines if is_done(line, digest, self.place, item.is_packed))
-        return digest, next(done, None)
-
-    @contextmanager
-    def _make_folder(self) -> Iterator[Path]:
-        """Yield an empty folder for the files of an item."""
-        if not self.stage or not self.is_journaled:
-            with tempfile.TemporaryDirectory(dir=self.stage or None, prefix=".fastgs-") as folder:
-                yield Path(folder)
-            return
-        # One for each process: to make and remove a folder can take as long as a small fit.
-        own = Path(self.stage) / f"{socket.gethostname()}-{os.getpid()}"
-        own.mkdir(exist_ok=True)
-        try:
-            yield own
-        finally:
-            for leftover in own.iterdir():
-                leftover.unlink()
-
-
-@dataclass
-class _Results:
-    """Results of a run: they are written down at once, and lines printed in the order of the items.
-
-    So what a run prints does not depend on the number of processes.
-
-    Attributes:
-        failures: List of what failed.
-        place: Folder of the report and the journal.
-        report: Name of the file for the records; None if there is none.
-        journal: Journal of what is done; None if there is none.
-        packer: Packer of what is done into shards; None if there are none.
-        written: Names of the files that were written, with the input of each.
-    """
-
-    failures: Failures
-    place: Place
-    report: str | None
-    journal: Journal | None
-    packer: Packer | None = None
-    written: dict[str, str] = field(default_factory=dict)
-    _records: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    _waiting: dict[int, _Result] = field(default_factory=dict)
-    _next: int = 0
-    _counts: Counter[str] = field(default_factory=Counter)
-    _begin: float = field(default_factory=time.perf_counter)
-    _throttle: Throttle = field(default_factory=Throttle)
-    _is_reported: bool = True
-
-    def add(self, item: _Item, result: _Result) -> None:
-        """Take the result of an item, and print the lines whose turn it is."""
-        if result.line is None:
-            self.failures.append(item.subject)
-            self._counts["failed"] += 1
-        else:
-            self._counts["kept" if result.is_kept else "done"] += 1
-            self.written |= {each.name: item.subject for each in result.line.outputs}
-            if result.line.record is not None:
-                self._records[item.number] = result.line.record
-                self._is_reported = False
-        self._write_down(item, result)
-        if not self._is_reported and self._throttle.is_due():
-            self._write_report()
-        self._waiting[item.number] = result
-        while self._next in self._waiting:
-            self._print(self._next)
-            self._next += 1
-
-    def flush(self) -> None:
-        """Write the files that wait, and print the lines that wait for those of items that will not come any more."""
-        if not self._is_reported:
-            self._write_report()
-        if self.journal is not None:
-            with reporting(self.place, self.failures):
-                self.journal.close()
-        if self.packer is not None:
-            self.packer.close()
-        for number in sorted(self._waiting):
-            self._print(number)
-
-    def describe_pace(self, total: int | None = None) -> str:
-        """Return how many images a second there are, and how long all will take; nothing before the first one."""
-        done = self._counts["done"]
-        seconds = time.perf_counter() - self._begin
-        if not done or not seconds > 0:
-            return ""
-        pace = f"  {done / seconds:.1f} images/s"
-        if total is None:
-            return pace
-        left = timedelta(seconds=round((total - self._counts.total()) * seconds / done))
-        return f"{pace}, {left} left"
-
-    def summarize(self, total: int) -> None:
-        """Say on stderr how many images are done, and which ones failed."""
-        kept = f", {self._counts['kept']} of them before" if self._counts["kept"] else ""
-        failed = f", {len(self.failures)} failed" if self.failures else ""
-        say(f"{total - self._counts['failed']} of {total} images are done{kept}{failed}{self.describe_pace()}")
-        for subject in self.failures:
-            say(f"failed: {subject}")
-
-    def _write_down(self, item: _Item, result: _Result) -> None:
-        """Append the result to the journal, and to a shard."""
-        if self.journal is None:
-            return
-        with reporting(self.place, self.failures):
-            if result.line is None:
-                self.journal.add_error(item.subject, result.error)
-            elif not result.is_kept:
-                self.journal.add(result.line)
-            if self.packer is not None:
-                self.packer.add(item.number, result.line)
-
-    def _write_report(self) -> None:
-        """Write the records so far; a list on disk cannot be appended to, so each time takes longer."""
-        self._is_reported = True
-        if self.report is None:
-            return
-        begin = time.perf_counter()
-        records = (record for _, record in sorted(self._records.items()))
-        with reporting(self.place.file(self.report), self.failures):
-            if self.journal is not None:
-                self.place.write(self.report, format_records(records), self.journal.stage)
-            else:
-                write_records(self.place.path(self.report), records)
-        self._throttle.wrote(time.perf_counter() - begin)
-
-    def _print(self, number: int) -> None:
-        result = self._waiting.pop(number)
-        print(result.said, end="", file=sys.stderr)
-        if result.line is not None and not result.is_kept:
-            with reporting("standard output", self.failures):
-                announce(result.text)
-
-
 def _make_items(
     groups: Sequence[list[Source]], subject: str | None, journal: Journal | None, packer: Packer | None
-) -> list[_Item]:
+) -> list[Item]:
     """Return the items of a run, each with the lines of a journal that may be of its files."""
     subjects = [subject or str(group[0]) for group in groups]
     here, items = set(subjects), []
@@ -518,20 +216,20 @@ def _make_items(
         lines = [] if journal is None else journal.find(group[0].stem)
         taken = {output.name: line.name for line in lines if line.name not in here for output in line.outputs}
         is_packed = packer is not None and name in packer.packed
-        items.append(_Item(number, group, name, label, lines, taken, is_packed))
+        items.append(Item(number, group, name, label, lines, taken, is_packed))
     return items
 
 
-def _chunk(items: Sequence[_Item], batches: Batches | None) -> list[list[_Item]]:
+def _chunk(items: Sequence[Item], batches: Batches | None) -> list[list[Item]]:
     """Return tasks of as many items as are done at once."""
     size = 1 if batches is None else batches.size
     return [list(items[first : first + size]) for first in range(0, len(items), size)]
 
 
 def _process_apart(
-    tasks: Sequence[list[_Item]],
-    work: _Work,
-    results: _Results,
+    tasks: Sequence[list[Item]],
+    work: Work,
+    results: Results,
     workers: int,
     engine: Engine,
     show: Callable[[float, str], None],
@@ -539,7 +237,7 @@ def _process_apart(
     """Process items in other processes; those on which a process dies come again, alone, when the others are done."""
     count, pending = 0, tasks
     for attempt in range(1, TRIES + 1):
-        died: list[list[_Item]] = []
+        died: list[list[Item]] = []
         with closing(engine(pending, work.run_quietly, workers)) as ended:
             for task, outcome in ended:
                 try:
@@ -558,12 +256,12 @@ def _process_apart(
             return
 
 
-def _give_up(item: _Item) -> _Result:
+def _give_up(item: Item) -> Result:
     """Return the result of an item on which process after process has died."""
     error = f"its process was killed {TRIES} times, perhaps for lack of memory; try fewer --workers"
     with redirect_stderr(io.StringIO()) as said:
         say_error(f"{item.subject}: {error}")
-    return _Result(None, said=said.getvalue(), error=error)
+    return Result(None, said=said.getvalue(), error=error)
 
 
 @contextmanager
@@ -595,12 +293,12 @@ def _open_stage(place: Place, journal: Journal | None) -> Iterator[str | None]:
             shutil.rmtree(stage, ignore_errors=True)
 
 
-def _split(items: Sequence[_Item]) -> tuple[list[_Item], list[_Item]]:
+def _split(items: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """Split items into those that can be processed in any order, and others, whose outputs may be those of one before.
 
     Outputs are named after the input, STEM or STEM-plots with some suffix, so that only inputs of one stem can meet.
     """
-    apart: dict[str, _Item] = {}
+    apart: dict[str, Item] = {}
     rest = []
     for item in items:
         # Some file systems do not tell capitals from small letters.

@@ -13,7 +13,7 @@ from threading import Event, Thread
 from PIL import Image
 
 from fastgs.cli.console import Parser, batch_progress, one_line, wrong_argument
-from fastgs.cli.processing import Done, Job
+from fastgs.cli.work import Done, Job
 from fastgs.cli.workers import LIBRARIES, PER_FILE_PIXEL, PER_GAUSSIAN, PER_PIXEL, PER_TILE_PIXEL, TILE
 from fastgs.fitting.options import DEFAULT_ITERATIONS
 from fastgs.giant.options import DEFAULT_TILE, INITS, GiantOptions, Progress, check_tile, tiles_folder

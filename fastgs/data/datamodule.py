@@ -145,6 +145,7 @@ class FolderDataModule(lightning.LightningDataModule):
                 seed=self.seed,
                 cache_megabytes=self.cache_megabytes,
                 disk_cache=self.disk_cache,
+                rounded=train,
             )
         except (ImageError, OSError) as error:
             raise ValueError(f"data.{name}: {error}") from error

@@ -19,15 +19,17 @@ _logger = logging.getLogger(__name__)
 class DiskCache:
     """Folder of decoded images, which all processes of a machine share; each is decoded once.
 
-    An image is found by its path, size, time of change and the size that it was scaled to. Pixels are kept as they are,
-    so that a cache changes no sample. A folder can be deleted at any time between runs.
+    An image is found by its path, size, time of change, the size that it was scaled to, and whether it was rounded.
+    Pixels are kept as they are, so that a cache changes no sample. A folder can be deleted at any time between runs.
 
     Args:
         folder: Folder, made when the first image is kept.
+        rounded: True if scaled images are rounded to 8 bits.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, rounded: bool = False) -> None:
         self.folder = Path(folder).expanduser()
+        self.rounded = rounded
         self._is_full = False
 
     def read(self, path: Path, size: int | None) -> NDArray[np.uint8] | Tensor | None:
@@ -58,6 +60,7 @@ class DiskCache:
 
     def _place(self, path: Path, size: int | None) -> Path:
         status = path.stat()
-        facts = f"{path.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n{size}"
+        scaled = f"{size}{' rounded' if self.rounded and size is not None else ''}"
+        facts = f"{path.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n{scaled}"
         name = hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         return self.folder / name[:2] / f"{name}.npy"

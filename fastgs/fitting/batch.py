@@ -24,7 +24,7 @@ from fastgs.fitting.parametrization import Attributes, Relative
 from fastgs.fitting.removal import Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import MAX_PSNR
-from fastgs.render import Backend, rasterize
+from fastgs.render import Backend, rasterize, render_device
 from fastgs.runtime import threads
 
 
@@ -72,6 +72,9 @@ def fit_batch(
     """
     _check(targets, starts)
     rates = rates or LearningRates.for_iterations(iterations)
+    home = starts[0].means.device
+    place = render_device(home, backend)
+    targets, starts = [each.to(place) for each in targets], [each.to(place) for each in starts]
     descent = _BatchDescent(targets, starts, rates, backend)
     first = descent.psnrs()
 
@@ -82,7 +85,7 @@ def fit_batch(
 
     strategy = None if densifications is None else _Together(densifications, targets)
     optimize(descent, rates.factor, FitOptions(iterations), observe, target=targets[0], densification=strategy)
-    return descent.result(first)
+    return descent.result(first, home)
 
 
 def _check(targets: Sequence[Tensor], starts: Sequence[Gaussians]) -> None:
@@ -128,9 +131,15 @@ class _BatchDescent(AutogradDescent):
         self._color_unit = 1.0  # of variables that have units of their own
 
     @torch.no_grad()
-    def result(self, first_psnrs: list[float]) -> BatchFit:
-        """Return each image as it is now."""
-        return BatchFit(self.each(), self.psnrs(), first_psnrs, self.images())
+    def result(self, first_psnrs: list[float], device: torch.device) -> BatchFit:
+        """Return each image as it is now, on a device.
+
+        Raises:
+            ValueError: Values are NaN or infinite.
+        """
+        self._variables.gaussians()  # which checks all at once
+        gaussians = [each.to(device) for each in self.each()]
+        return BatchFit(gaussians, self.psnrs(), first_psnrs, [each.to(device) for each in self.images()])
 
     @property
     def canvas(self) -> tuple[int, int]:
@@ -144,11 +153,9 @@ class _BatchDescent(AutogradDescent):
 
     @torch.no_grad()
     def each(self) -> list[Gaussians]:
-        """Return the Gaussians of each image as they are now."""
+        """Return the Gaussians of each image as they are now, whose values are not checked."""
         columns = (torch.split(each.detach().clone(), self._counts) for each in self._variables.attributes())
-        return [
-            replace(start, **Attributes(*each)._asdict()) for *each, start in zip(*columns, self._starts, strict=True)
-        ]
+        return [start.with_tensors(*each) for each, start in zip(zip(*columns, strict=True), self._starts, strict=True)]
 
     @torch.no_grad()
     def psnrs(self) -> list[float]:
@@ -163,7 +170,7 @@ class _BatchDescent(AutogradDescent):
         """Keep Gaussians by a mask, and add others in the order of the images; each has as many as before."""
         super().edit(keep, added)
         # Now there are all that were kept, then all that were added; those of one image belong together.
-        kept = [int(part.sum()) for part in torch.split(keep, self._counts)]
+        kept = [int(part.sum()) for part in torch.split(keep.cpu(), self._counts)]
         gone = [count - stay for count, stay in zip(self._counts, kept, strict=True)]
         old, new = torch.split(torch.arange(sum(kept)), kept), torch.split(torch.arange(sum(kept), len(keep)), gone)
         order = torch.cat([part for pair in zip(old, new, strict=True) for part in pair]).to(keep.device)

@@ -151,7 +151,7 @@ def plan_places(
     height, width = appraisal.gaussians.height, appraisal.gaussians.width
     # Of a cell that is cut off by the border, the centre may lie outside.
     largest = width - 0.5, height - 0.5
-    if choose(density, "auto") == "cuda":
+    if choose(density.device, "auto", dtype=density.dtype) == "cuda":
         from fastgs.fitting import placement_cuda  # deferred: Triton is not everywhere
 
         places = placement_cuda.sample(density, count, generator)
@@ -242,7 +242,7 @@ def settle(
 
 def _project_at(points: Tensor, means: Tensor, height: int, width: int) -> Tensor:
     """Return the values of `fastgs.initializers.sampling.project_at`, found where the Gaussians are."""
-    if choose(means, "auto") != "cuda":
+    if choose(means.device, "auto", dtype=means.dtype) != "cuda":
         return project_at(points, means, height, width)
     from fastgs.fitting import placement_cuda  # deferred: Triton is not everywhere
 

@@ -25,7 +25,7 @@ from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
-from fastgs.render import Backend, choose, cpu_kernels
+from fastgs.render import Backend, choose, cpu_kernels, render_device
 from fastgs.runtime import threads
 
 __all__ = ["HISTORY_INTERVAL", "Callback", "Fit", "HistoryEntry", "fit"]
@@ -33,7 +33,8 @@ __all__ = ["HISTORY_INTERVAL", "Callback", "Fit", "HistoryEntry", "fit"]
 # Number of steps that are timed to plan a run with a budget of seconds.
 TRIAL_STEPS = 2
 
-# Number of steps from one entry of the history to the next; the PSNR is measured and compared with the target there.
+# Number of steps from one entry of the history to the next, unless the target PSNR is near; the PSNR is measured and
+# compared with the target there.
 HISTORY_INTERVAL = 10
 
 
@@ -87,7 +88,8 @@ def fit(
 
     Args:
         target: (C, H, W) image in [0, 1], of the size of the canvas.
-        gaussians: Gaussians to start from; fitted with their own blend rule.
+        gaussians: Gaussians to start from; fitted with their own blend rule, on their device or, where that has no
+            kernels, on the CPU. The result is on their device.
         options: Limits, loss and renderer; by default `DEFAULT_ITERATIONS` steps of the squared error. Seconds count
             the steps only (the first call of a process also compiles or loads kernels).
         optimization: Parametrization, optimizer, rates and loss; by default `LearningRates` for the number of steps
@@ -102,6 +104,10 @@ def fit(
     """
     options = (options or FitOptions()).or_iterations(DEFAULT_ITERATIONS)
     target = _check_target(target, gaussians)
+    home = gaussians.means.device
+    place = render_device(home, options.backend, None if optimization is None else optimization.top_k)
+    target, gaussians = target.to(place), gaussians.to(place)
+    frozen = None if frozen is None else frozen.to(place)
     trial = optimization or LearningRates().config(options.loss_function())
     steps = _planned_steps(target, gaussians, options, trial, frozen)
     config = optimization or LearningRates.for_iterations(steps).config(options.loss_function())
@@ -118,7 +124,7 @@ def fit(
         target=target,
         densification=strategy,
     )
-    return Fit(descent.gaussians(), recorder.image.detach().clone(), recorder.history)
+    return Fit(descent.gaussians().to(home), recorder.image.detach().clone().to(home), recorder.history)
 
 
 class _Recorder:
@@ -133,11 +139,12 @@ class _Recorder:
         self._target = target
         self._target_psnr = target_psnr
         self._callback = callback
+        self._next = 0  # iteration of the next entry
         self._start = time.perf_counter()
 
     def __call__(self, iteration: int, last: bool, growing: bool) -> bool:
         """Add an entry if one is due; return whether the target PSNR is reached."""
-        if not last and iteration % HISTORY_INTERVAL:
+        if not last and iteration < self._next:
             return False
         if last:
             with torch.no_grad():
@@ -148,14 +155,27 @@ class _Recorder:
         # The rasterizer cannot draw a Gaussian at NaN, so the image alone would not show it.
         if math.isnan(quality) or not self._descent.finite():
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
-        self.psnrs.append(quality)
+        if last or iteration % HISTORY_INTERVAL == 0:
+            self.psnrs.append(quality)
         self.history.append(HistoryEntry(iteration, time.perf_counter() - self._start, quality))
+        self._next = iteration + self._pause()
         if self._callback is not None:
             self._callback(self.history[-1])
         reached = self._target_psnr is not None and quality >= self._target_psnr and not growing
         if reached and not last:
             self.image = self._descent.image().detach()
         return reached
+
+    def _pause(self) -> int:
+        """Return the number of steps to the next entry: fewer where the target PSNR will be reached by then."""
+        now = self.history[-1]
+        pause = HISTORY_INTERVAL - now.iteration % HISTORY_INTERVAL
+        if self._target_psnr is None or len(self.history) < 2:
+            return pause
+        before = self.history[-2]
+        gain = (now.psnr - before.psnr) / (now.iteration - before.iteration)
+        missing = self._target_psnr - now.psnr
+        return max(1, min(pause, math.ceil(missing / gain))) if gain > 0 else pause
 
 
 def _make_descent(
@@ -168,7 +188,7 @@ def _make_descent(
     """Return the fastest descent that there is for these tensors and this configuration."""
     rates = config.known_rates()
     if len(gaussians) and rates is not None:
-        chosen = choose(gaussians.means, backend)
+        chosen = choose(gaussians.means.device, backend, dtype=gaussians.means.dtype)
         if chosen == "cpu" and gaussians.channels <= cpu_kernels.MOST_CHANNELS:
             return CpuDescent(Relative(gaussians), target, rates, config.loss, frozen)
         if chosen == "cuda" and isinstance(config.loss, SquaredError) and frozen is None:

@@ -26,8 +26,8 @@ class FitOptions:
         iterations: Number of steps, from 0 up; None for no limit if `seconds` is given, else for the default of
             whatever runs the fit (`DEFAULT_ITERATIONS`, or the published number of a method).
         seconds: Wall-clock budget of the steps, more than 0; None for no limit.
-        target_psnr: PSNR in dB at which to stop, looked at every `fastgs.fitting.fit.HISTORY_INTERVAL` steps; None for
-            no limit.
+        target_psnr: PSNR in dB at which to stop, looked at every `fastgs.fitting.fit.HISTORY_INTERVAL` steps, and near
+            it more often; None for no limit.
         loss: Name in `LOSSES`, or a callable (image, target) -> scalar on (C, H, W) tensors.
         backend: Renderer, see `fastgs.render`.
 
@@ -110,4 +110,4 @@ def _check_cuda() -> None:
 
     if not torch.cuda.is_available():
         raise ValueError("backend: 'cuda' needs a CUDA device, and PyTorch finds none; use 'auto'")
-    choose(torch.zeros(0, device="cuda"), "cuda")
+    choose(torch.device("cuda"), "cuda")

@@ -96,8 +96,9 @@ class Appraiser:
             gaussians: K Gaussians on the canvas of the target, K at least 1.
             image: Callable that renders them, (C, H, W).
         """
-        native = choose(gaussians.means, "auto") == "cpu" and gaussians.blend == "normalized"
-        if not native or gaussians.channels > cpu_kernels.MOST_CHANNELS:
+        device, dtype = gaussians.means.device, gaussians.means.dtype
+        native = device.type == "cpu" and choose(device, "auto", None, dtype) == "cpu"
+        if not native or gaussians.blend != "normalized" or gaussians.channels > cpu_kernels.MOST_CHANNELS:
             return Appraisal(gaussians, image(), self.target)
         channels, height, width = self.target.shape
         stride = width + cpu_kernels.MARGIN

@@ -9,6 +9,7 @@ worth fitting too.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,10 +36,17 @@ def density(image: Tensor, num_gaussians: int) -> Tensor:
     return mix_with_uniform(feature(image), *mixture(max(num_gaussians, 1) / image[0].numel()))
 
 
+def densities(images: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return the (B, H, W) densities of B numbers of Gaussians on (B, C, H, W) images, without a wait for a GPU."""
+    height, width = images.shape[-2:]
+    powers, shares = zip(*(mixture(max(count, 1) / (height * width)) for count in counts), strict=True)
+    return mix_with_uniform(feature(images), powers, shares)
+
+
 def feature(image: Tensor) -> Tensor:
-    """Return the (H, W) Frobenius norm of the Hessian over space and colour, smoothed, of a (C, H, W) image."""
-    squared = torch.zeros_like(image[0])
-    for plane in image:
+    """Return the (..., H, W) Frobenius norm of the Hessian over space and colour, smoothed, of (..., C, H, W)."""
+    squared = torch.zeros_like(image.select(-3, 0))
+    for plane in image.unbind(-3):
         xx, xy, yy = second_derivatives(plane)
         squared += xx * xx + 2 * xy * xy + yy * yy
     return smooth(squared.sqrt_(), SMOOTHING) + NOISE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from fastgs.gaussians import MIN_SCALE, Blend, Gaussians
 from fastgs.initializers.filters import first_derivatives, smooth
 from fastgs.initializers.sampling import sample
+from fastgs.runtime.transfer import send
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class Structure(NamedTuple):
     """Structure tensor of an image, smoothed over a pixel: products of its derivatives, summed over channels.
 
     Attributes:
-        xx: (H, W) products of the derivatives in x.
-        xy: (H, W) products of both.
-        yy: (H, W) products of the derivatives in y.
+        xx: (..., H, W) products of the derivatives in x.
+        xy: (..., H, W) products of both.
+        yy: (..., H, W) products of the derivatives in y.
     """
 
     xx: Tensor
@@ -62,7 +64,7 @@ class Structure(NamedTuple):
 
     @classmethod
     def of(cls, image: Tensor) -> Structure:
-        """Return that of a (C, H, W) image."""
+        """Return that of (..., C, H, W) images."""
         return cls(*(smooth(plane, 1.0) for plane in _compute_structure_tensor(image)))
 
 
@@ -83,6 +85,32 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor, structure: Struc
     return gaussians_by_spacing(means, image, (len(means) * density[rows, columns]).rsqrt(), structure)
 
 
+def gaussians_in_batch(means: Tensor, images: Tensor, densities: Tensor, counts: Sequence[int]) -> Gaussians:
+    """Return Gaussians as `gaussians_at` does, those of a batch of images one after the other; values are not checked.
+
+    This does not wait for a GPU.
+
+    Args:
+        means: (N, 2) x, y in pixels.
+        images: (B, 3, H, W) images.
+        densities: (B, H, W) densities of positions, each summing to 1.
+        counts: B numbers of Gaussians, with the sum N.
+    """
+    rows, columns = _find_pixels(means, images)
+    image = index_images(counts, means.device)
+    number = send(torch.tensor(counts), means.device)[image]
+    spacing = (number * densities[image, rows, columns]).rsqrt()
+    structure = (plane[image, rows, columns] for plane in Structure.of(images))
+    scales, rotations = _shape(spacing, *structure)
+    colors = images.permute(0, 2, 3, 1)[image, rows, columns]
+    return Gaussians.unchecked(means, scales, rotations, colors, *images.shape[-2:])
+
+
+def index_images(counts: Sequence[int], device: torch.device) -> Tensor:
+    """Return the (N,) int64 number of the image of each Gaussian, given the B numbers of Gaussians."""
+    return send(torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), device)
+
+
 def gaussians_by_spacing(
     means: Tensor, image: Tensor, spacing: Tensor, structure: Structure | None = None, blend: Blend = "normalized"
 ) -> Gaussians:
@@ -97,15 +125,11 @@ def gaussians_by_spacing(
     """
     _, height, width = image.shape
     rows, columns = _find_pixels(means, image)
-    xx, xy, yy = (plane[rows, columns] for plane in structure or Structure.of(image))
-    spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
-    elongation = torch.exp(SHAPE.elongation * spread / (xx + yy + SHAPE.noise**2))
-    across = (SHAPE.scale * spacing / elongation).clamp(min=MIN_SCALE)
-    along = (SHAPE.scale * spacing * elongation).clamp(min=MIN_SCALE)
+    scales, rotations = _shape(spacing, *(plane[rows, columns] for plane in structure or Structure.of(image)))
     return Gaussians(
         means=means,
-        scales=torch.stack([across, along], dim=1),
-        rotations=0.5 * torch.atan2(2 * xy, xx - yy),  # direction of the gradient, across the edge
+        scales=scales,
+        rotations=rotations,
         colors=image[:, rows, columns].T.contiguous(),
         height=height,
         width=width,
@@ -113,16 +137,26 @@ def gaussians_by_spacing(
     )
 
 
+def _shape(spacing: Tensor, xx: Tensor, xy: Tensor, yy: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scales (K, 2) and rotations (K,) for spacings and the structure at the places of Gaussians, (K,)."""
+    spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
+    elongation = torch.exp(SHAPE.elongation * spread / (xx + yy + SHAPE.noise**2))
+    across = (SHAPE.scale * spacing / elongation).clamp(min=MIN_SCALE)
+    along = (SHAPE.scale * spacing * elongation).clamp(min=MIN_SCALE)
+    # The direction of the gradient, across the edge.
+    return torch.stack([across, along], dim=1), 0.5 * torch.atan2(2 * xy, xx - yy)
+
+
 def _find_pixels(means: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows and columns of the pixels of (K, 2) positions."""
-    _, height, width = image.shape
+    """Return the rows and columns of the pixels of (K, 2) positions on (..., H, W) images."""
+    height, width = image.shape[-2:]
     return means[:, 1].long().clamp(0, height - 1), means[:, 0].long().clamp(0, width - 1)
 
 
 def _compute_structure_tensor(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the products xx, xy, yy of the first derivatives of a (3, H, W) image, summed over colour, (H, W) each."""
-    xx, xy, yy = (torch.zeros_like(image[0]) for _ in range(3))
-    for plane in image:
+    """Return the products xx, xy, yy of the first derivatives of (..., C, H, W) images, summed over colour."""
+    xx, xy, yy = (torch.zeros_like(image.select(-3, 0)) for _ in range(3))
+    for plane in image.unbind(-3):
         dx, dy = first_derivatives(plane)
         xx += dx * dx
         xy += dx * dy

@@ -24,9 +24,9 @@ def density(image: Tensor) -> Tensor:
 
 
 def feature(image: Tensor) -> Tensor:
-    """Return the (H, W) norm of the gradient over space and colour, smoothed over a pixel, of a (C, H, W) image."""
-    squared = torch.zeros_like(image[0])
-    for plane in image:
+    """Return the (..., H, W) norm of the gradient over space and colour, smoothed, of (..., C, H, W) images."""
+    squared = torch.zeros_like(image.select(-3, 0))
+    for plane in image.unbind(-3):
         dx, dy = first_derivatives(plane)
         squared += dx * dx + dy * dy
     return smooth(squared.sqrt_(), 1.0)

@@ -26,10 +26,11 @@ def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | N
     # The nearest centre is the Gaussian's own, so the second is taken; a single Gaussian has it at infinity.
     distances, _ = cKDTree(means.numpy()).query(means.numpy(), k=[2])
     gaps = torch.from_numpy(distances[:, 0]).to(image).clamp(max=math.sqrt(height * width))
+    means = means.to(image)
     columns = means[:, 0].long().clamp(0, width - 1)
     rows = means[:, 1].long().clamp(0, height - 1)
     return Gaussians(
-        means=means.to(image),
+        means=means,
         scales=(SCALE * gaps).clamp(min=MIN_SCALE)[:, None].repeat(1, 2),
         rotations=image.new_zeros(num_gaussians),
         colors=image[:, rows, columns].T.contiguous(),

@@ -31,6 +31,7 @@ from fastgs.methods.gaussianimage import constant
 from fastgs.methods.image_gs import TOP_K
 from fastgs.methods.method import Method
 from fastgs.methods.schedules import reductions
+from fastgs.runtime.precision import repeatable
 
 if TYPE_CHECKING:
     from fastgs.models.feed_forward import LearnedInitializer
@@ -79,13 +80,14 @@ def _load_networks() -> LearnedInitializer:
 def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
     """Draw positions with replacement from the density of the position network, and correct heuristic attributes."""
     networks = _load_networks().to(image.device)
-    from fastgs.models.feed_forward import from_rgb, to_rgb  # deferred likewise
+    from fastgs.models.feed_forward import Joined, from_rgb, to_rgb  # deferred likewise
 
     rgb = to_rgb(image)
-    density = networks.log_densities(rgb[None], [num_gaussians])[0].exp()
-    means = sample(density, num_gaussians, "multinomial", generator).to(image.device)
-    placed = gaussians_at(means, rgb, density)
-    return from_rgb(networks.correct(rgb[None], density[None], [placed])[-1][0], image)
+    with repeatable(image.device):
+        density = networks.log_densities(rgb[None], [num_gaussians])[0].exp()
+        means = sample(density, num_gaussians, "multinomial", generator).to(image.device)
+        placed = Joined(gaussians_at(means, rgb, density), [num_gaussians])
+        return from_rgb(networks.correct(rgb[None], density[None], placed)[-1].gaussians, image)
 
 
 def schedule(progress: float, psnrs: Sequence[float]) -> float:

@@ -48,7 +48,7 @@ class Steering:
         work: Gaussians times share of the run, up to the last look.
     """
 
-    grows = False  # a fit may end at any time
+    grows = True  # a fit may end at the PSNR behind the last look only, when it is nearly done
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ the end, and Gaussians come or go. Behind the fit, short rounds at low rates add
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,17 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastgs.fitting.fit import Callback, Fit, HistoryEntry, fit
-from fastgs.fitting.optimizer import LearningRates
+from fastgs.fitting.fit import Callback
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
-from fastgs.gaussians import Gaussians
 from fastgs.io.pixels import ImageWarning
 from fastgs.methods.arguments import AUTO, LEAST_ITERATIONS, check_wish
 from fastgs.methods.count_features import ImageFeatures
 from fastgs.methods.count_model import SHARES, CountModel, State, load_model, most_gaussians
 from fastgs.methods.fastgs import CURVATURE
 from fastgs.methods.method import Method, Result, Trial
-from fastgs.methods.steering import Resizing, Steering, WrongStartError
+from fastgs.methods.rounds import settle
+from fastgs.methods.steering import Steering, WrongStartError
 
 # A fit begins anew where its start was wrong by more than these factors, at the first looks, and at most so many times.
 # More of them are for fits that cost little so far, relative to one of the new number.
@@ -39,9 +39,11 @@ ALWAYS = (2.5, 0.0)  # factors for fits that are to end at the second look
 
 # Rounds behind the fit: share of its steps that each takes, number of them at most, error in dB that is left, and all
 # work at most, in fits of the final number of Gaussians.
-ROUND, ROUNDS, TOLERANCE, MOST_WORK = 0.15, 7, 0.03, 2.2
+ROUND, ROUNDS, TOLERANCE, MOST_WORK = 0.15, 7, 0.05, 2.2
+# Predictions are to end so many dB above the PSNR: who gets there earlier stops, who does not needs a round.
+MARGIN = 0.1
+OCTAVE = 1.0  # dB nearer the wish that twice as many Gaussians are worth
 LEAST_ROUND = 8  # steps
-RATE = 0.3  # rates of a round relative to those of a fit
 
 
 def fit_to_psnr(
@@ -69,14 +71,15 @@ def fit_to_psnr(
         model: Model of the PSNR; by default the one that ships with the package.
 
     Returns:
-        The result that is nearest the wish, with the trials that led to it.
+        The result that is nearest the wish, unless one that is almost as near takes fewer Gaussians; with the trials
+        that led to it.
 
     Raises:
         ValueError: The options or the image are not usable, see `fastgs.methods.arguments.check_wish` and
             `fastgs.fitting.fit.fit`.
     """
     target_psnr = check_wish(options)
-    options = replace(options, target_psnr=None).or_iterations(DEFAULT_ITERATIONS)
+    options = options.or_iterations(DEFAULT_ITERATIONS)
     assert options.iterations is not None
     wish = Wish.of(image, target_psnr, options.iterations, model)
     result = wish.fit(method, image, options, seed=seed, alpha=alpha, device=device, callback=callback)
@@ -130,7 +133,7 @@ class Wish:
             else:
                 break
         self._gained = result.psnr - self._steerings[-1].looks[-1].psnr
-        first = self._with_trial(result, self._work() + len(result.gaussians) * (1 - SHARES[-1]))
+        first = self._with_trial(result, self._work() + self._rest(result))
         return self._fit_again(first, method, image, options, **arguments)
 
     def _fit_again(self, first: Result, method: Method, image: Tensor, options: FitOptions, **arguments: Any) -> Result:
@@ -145,7 +148,7 @@ class Wish:
         before = self._work()
         steered = replace(method, densification=partial(self._steer, method, ()))
         second = steered(image, count, options, **arguments)
-        work = self._work() - before + len(second.gaussians) * (1 - SHARES[-1])
+        work = self._work() - before + self._rest(second)
         trials = (*first.trials, *self._with_trial(second, work).trials)
         if abs(second.psnr - self._target_psnr) < abs(missing):
             self._gained = second.psnr - self._steerings[-1].looks[-1].psnr
@@ -155,6 +158,10 @@ class Wish:
     def _work(self) -> float:
         """Return the Gaussians times shares of a run of all fits so far, up to their last looks."""
         return sum(each.work for each in self._steerings)
+
+    def _rest(self, result: Result) -> float:
+        """Return the Gaussians times shares of a run behind the last look of a fit."""
+        return len(result.gaussians) * (result.iterations / self._iterations - SHARES[-1])
 
     def _with_trial(self, result: Result, work: float) -> Result:
         """Return a result with itself as its trial."""
@@ -204,7 +211,7 @@ class Wish:
             relocation,
             lambda looks: self._model.final(self._features, looks, self._iterations),
             self.slope,
-            self._target_psnr,
+            self._target_psnr + MARGIN,
             self._most,
             generator,
             wrong,
@@ -218,7 +225,7 @@ class Wish:
     def correct(
         self, result: Result, options: FitOptions, device: torch.device, seed: int, callback: Callback | None
     ) -> Result:
-        """Return the result of the round that ends nearest the wish, or the one given if that is nearer.
+        """Return the result of the round that ends nearest the wish, or the one given if that is nearer or smaller.
 
         Args:
             result: Result of `fit`.
@@ -227,7 +234,7 @@ class Wish:
             seed: Random seed.
             callback: Callable that gets every new entry of the history.
         """
-        target, steps = result.target.to(device), max(LEAST_ROUND, round(ROUND * self._iterations))
+        steps = max(LEAST_ROUND, round(ROUND * self._iterations))
         generator = torch.Generator().manual_seed(seed)
         now, best, trials = result, result, list(result.trials)
         gained = self._gained
@@ -238,23 +245,20 @@ class Wish:
             work = sum(trial.work for trial in trials) + steps * count
             if work > MOST_WORK * self._iterations * min(count, len(best.gaussians)):
                 break
-            fitted = _round(
-                target,
-                now.gaussians.to(device),
-                replace(options, iterations=steps),
-                Resizing(count, generator),
-                _shifted(callback, now.history[-1]),
-            )
-            before, now = now.psnr, _continue(now, fitted)
-            gained = now.psnr - before
-            trials.append(Trial(count, now.psnr, steps, steps * count))
-            if abs(now.psnr - self._target_psnr) < abs(best.psnr - self._target_psnr):
-                best = now
+            before = now
+            now = settle(before, count, replace(options, iterations=steps), device, generator, callback)
+            gained, taken = now.psnr - before.psnr, now.iterations - before.iterations
+            trials.append(Trial(count, now.psnr, taken, taken * count))
+            best = min(best, now, key=self._cost)
         return replace(best, trials=tuple(trials))
+
+    def _cost(self, result: Result) -> float:
+        """Return the distance from the wish in dB, and what the Gaussians cost, which counts among trials only."""
+        return abs(result.psnr - self._target_psnr) + OCTAVE * math.log2(len(result.gaussians))
 
     def _next(self, state: State) -> int:
         """Return the number of Gaussians of the next round."""
-        return self._model.round_count(self._features, state, self._target_psnr, self._iterations)
+        return self._model.round_count(self._features, state, self._target_psnr + MARGIN, self._iterations)
 
     def warn_if_missed(self, result: Result) -> None:
         """Say so if even the largest number of Gaussians is not enough."""
@@ -266,45 +270,3 @@ class Wish:
                 ImageWarning,
                 stacklevel=4,
             )
-
-
-def _round(
-    target: Tensor, gaussians: Gaussians, options: FitOptions, resizing: Resizing, callback: Callback | None
-) -> Fit:
-    """Change the number of Gaussians and let them settle."""
-    usual = LearningRates(hold=0.3, decay=10.0)
-    rates = replace(
-        usual,
-        means=RATE * usual.means,
-        scales=RATE * usual.scales,
-        rotations=RATE * usual.rotations,
-        colors=RATE * usual.colors,
-    )
-    return fit(
-        target,
-        gaussians,
-        options,
-        optimization=rates.config(options.loss_function()),
-        densification=lambda _: resizing,
-        callback=callback,
-    )
-
-
-def _shifted(callback: Callback | None, last: HistoryEntry) -> Callback | None:
-    """Return a callback for a fit that goes on where another one ended."""
-    return None if callback is None else lambda entry: callback(_behind(last, entry))
-
-
-def _behind(last: HistoryEntry, entry: HistoryEntry) -> HistoryEntry:
-    return HistoryEntry(last.iteration + entry.iteration, last.seconds + entry.seconds, entry.psnr)
-
-
-def _continue(result: Result, fitted: Fit) -> Result:
-    """Return a result with a fit that went on from it."""
-    home = result.image.device
-    return replace(
-        result,
-        gaussians=fitted.gaussians.to(home),
-        image=fitted.image.clamp(0, 1).to(home),
-        history=[*result.history, *(_behind(result.history[-1], entry) for entry in fitted.history[1:])],
-    )

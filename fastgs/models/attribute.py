@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -145,6 +144,9 @@ def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
     Args:
         gaussians: K Gaussians.
         corrections: (K, 8) offset x, y in units of the size; log size; two elongations; R, G, B.
+
+    Returns:
+        The corrected Gaussians, whose values are not checked.
     """
     size = gaussians.scales.prod(1, keepdim=True).sqrt()
     means = gaussians.means + size * torch.tanh(corrections[:, :2])
@@ -161,4 +163,4 @@ def correct(gaussians: Gaussians, corrections: Tensor) -> Gaussians:
     scales = torch.where(scales > MIN_SCALE * (1 - 1e-5), scales, MIN_SCALE)
     rotations = 0.5 * torch.atan2(q, p + (radius < 2e-6) * 1e-6)
     colors = gaussians.colors + corrections[:, GEOMETRY:]
-    return replace(gaussians, means=means, scales=scales, rotations=rotations, colors=colors)
+    return gaussians.with_tensors(means, scales, rotations, colors)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import curvature
-from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.from_density import gaussians_in_batch, index_images
 from fastgs.initializers.sampling import METHODS, sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CORRECTIONS, AttributeInputs, GaussianState, units
@@ -22,10 +22,46 @@ from fastgs.models.conditioned import ConditionedNetwork
 from fastgs.models.inference import MOST_PER_PIXEL, FastPasses, FastPosition, PreparedAttribute, PreparedUNet
 from fastgs.render import rasterize
 from fastgs.runtime import threads
-from fastgs.runtime.precision import has_bfloat16
+from fastgs.runtime.precision import has_bfloat16, repeatable
+from fastgs.runtime.transfer import send
 
 Generators = Sequence[torch.Generator | None]
 Prepared = TypeVar("Prepared", bound=PreparedUNet)
+
+
+class Joined(NamedTuple):
+    """Sets of Gaussians of a batch of images, which are worked on as one.
+
+    Attributes:
+        gaussians: All Gaussians, those of one image after those of the other.
+        counts: Number of Gaussians of each image.
+    """
+
+    gaussians: Gaussians
+    counts: list[int]
+
+    def split(self) -> list[Gaussians]:
+        """Return the set of each image."""
+        whole = self.gaussians
+        columns = (
+            torch.split(each, self.counts) for each in (whole.means, whole.scales, whole.rotations, whole.colors)
+        )
+        return [whole.with_tensors(*each) for each in zip(*columns, strict=True)]
+
+    def render(self) -> Tensor:
+        """Render the (B, C, H, W) images, differentiable in the tensors."""
+        whole = self.gaussians
+        return rasterize(
+            whole.means,
+            whole.scales,
+            whole.rotations,
+            whole.colors,
+            counts=self.counts,
+            pitches=[(1.0, 1.0)] * len(self.counts),
+            height=whole.height,
+            width=whole.width,
+            blend=whole.blend,
+        )
 
 
 class LearnedInitializer(nn.Module):
@@ -59,7 +95,7 @@ class LearnedInitializer(nn.Module):
         prior = _curvature_densities(images, counts)
         if self.position is None:
             return prior.log()
-        result: Tensor = self.position(images, prior, torch.tensor(counts, device=images.device))
+        result: Tensor = self.position(images, prior, send(torch.tensor(counts), images.device))
         return result
 
     @torch.no_grad()
@@ -77,17 +113,14 @@ class LearnedInitializer(nn.Module):
         return self.log_densities(images, counts).exp()
 
     @torch.no_grad()
-    def place(
-        self, images: Tensor, densities: Tensor, counts: Sequence[int], generators: Generators
-    ) -> list[Gaussians]:
+    def place(self, images: Tensor, densities: Tensor, counts: Sequence[int], generators: Generators) -> Joined:
         """Draw Gaussians from (B, H, W) densities; their attributes are those of the heuristics."""
         with threads.reserved():
-            return [
-                gaussians_at(sample(density, count, self.sampling, generator).to(image.device), image, density)
-                for image, density, count, generator in zip(images, densities, counts, generators, strict=True)
-            ]
+            drawn = zip(densities.cpu(), counts, generators, strict=True)  # the one wait for a GPU
+            means = torch.cat([sample(density, count, self.sampling, source) for density, count, source in drawn])
+            return Joined(gaussians_in_batch(send(means, images.device), images, densities, counts), list(counts))
 
-    def correct(self, images: Tensor, densities: Tensor, gaussians: Sequence[Gaussians]) -> list[list[Gaussians]]:
+    def correct(self, images: Tensor, densities: Tensor, placed: Joined) -> list[Joined]:
         """Let the attribute network correct placed Gaussians.
 
         Gradients go to its weights; those of a pass do not reach back into the pass before (as in RAFT, Teed and Deng
@@ -96,22 +129,20 @@ class LearnedInitializer(nn.Module):
         Args:
             images: (B, 3, H, W) in [0, 1].
             densities: (B, H, W) densities that the Gaussians were drawn from.
-            gaussians: B sets of Gaussians.
+            placed: Sets of Gaussians of the images.
 
         Returns:
-            The B sets after each pass.
+            The sets after each pass; their values are not checked.
         """
-        base, counts = _join(gaussians), [len(each) for each in gaussians]
-        corrections = self._corrections(images, densities, base, counts, fast=False)
-        return [_split(correct(base, each), counts) for each in corrections]
+        corrections = self._corrections(images, densities, placed, fast=False)
+        return [Joined(correct(placed.gaussians, each), placed.counts) for each in corrections]
 
-    def _corrections(
-        self, images: Tensor, densities: Tensor, base: Gaussians, counts: list[int], fast: bool
-    ) -> Iterator[Tensor]:
+    def _corrections(self, images: Tensor, densities: Tensor, placed: Joined, fast: bool) -> Iterator[Tensor]:
         """Yield the (N, 8) corrections of joined sets after each pass, by `FastPasses` if that is possible."""
         assert self.attribute is not None
-        num_gaussians = torch.tensor(counts, device=images.device)
-        scatter = _Scatter(base.means, num_gaussians, images.shape)
+        base, counts = placed
+        num_gaussians = send(torch.tensor(counts), images.device)
+        scatter = _Scatter(base.means, counts, images.shape)
         passes = self._fast_passes(images, densities, scatter, num_gaussians) if fast else None
         corrections = forces = added = base.means.new_zeros(len(base), CORRECTIONS)
         for _ in range(self.attribute.passes):
@@ -121,7 +152,7 @@ class LearnedInitializer(nn.Module):
             # their size separately.
             with threads.reserved():  # the mean depends on the number of threads in its last bits
                 sizes = errors.square().mean((1, 2, 3)).sqrt().clamp(min=1e-4)
-            size = torch.repeat_interleave(sizes, num_gaussians)[:, None]
+            size = sizes[scatter.images, None]
             unit = units(size)
             state = GaussianState(scatter.number, corrections, forces / size, previous_forces / size, added / unit)
             errors = errors / sizes[:, None, None, None]
@@ -166,14 +197,16 @@ class LearnedInitializer(nn.Module):
             counts: B numbers of Gaussians; exactly as many are made.
             generators: B generators on the CPU for everything random; None stands for the global one.
             fast: Use `fastgs.models.inference` where that is possible: without gradients, and rounded differently.
+
+        Returns:
+            The Gaussians of each image, whose values are not checked.
         """
         densities = self.densities(images, counts, fast)
         placed = self.place(images, densities, counts, generators)
-        if self.attribute is None:
-            return placed
-        base, counts = _join(placed), list(counts)
-        *_, corrections = self._corrections(images, densities, base, counts, fast)
-        return _split(correct(base, corrections), counts)
+        if self.attribute is not None:
+            *_, corrections = self._corrections(images, densities, placed, fast)
+            placed = placed._replace(gaussians=correct(placed.gaussians, corrections))
+        return placed.split()
 
     @torch.no_grad()
     def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
@@ -184,7 +217,7 @@ class LearnedInitializer(nn.Module):
         """
         # bfloat16, as in training, takes half the time of float32 and costs 0.01 dB; emulated, it would be slower.
         native = image.device.type == "cpu" and has_bfloat16()
-        with torch.autocast("cpu", torch.bfloat16, enabled=native):
+        with torch.autocast("cpu", torch.bfloat16, enabled=native), repeatable(image.device):
             gaussians: Gaussians = self(to_rgb(image)[None], [num_gaussians], [generator], fast=True)[0]
         return from_rgb(gaussians, image)
 
@@ -193,7 +226,7 @@ class LearnedInitializer(nn.Module):
 def _curvature_densities(images: Tensor, counts: Sequence[int]) -> Tensor:
     """Return the (B, H, W) densities of the curvature heuristic for B counts on (B, 3, H, W) images."""
     with threads.reserved():
-        return torch.stack([curvature.density(image, count) for image, count in zip(images, counts, strict=True)])
+        return curvature.densities(images, counts)
 
 
 def to_rgb(image: Tensor) -> Tensor:
@@ -203,13 +236,14 @@ def to_rgb(image: Tensor) -> Tensor:
 
 def from_rgb(gaussians: Gaussians, image: Tensor) -> Gaussians:
     """Return RGB Gaussians that the networks made for `to_rgb(image)` with as many channels as the image."""
-    if len(image) == gaussians.channels:
-        return gaussians
     _, height, width = image.shape
-    columns = gaussians.means[:, 0].long().clamp(0, width - 1)
-    rows = gaussians.means[:, 1].long().clamp(0, height - 1)
-    known = gaussians.colors if len(image) > gaussians.channels else gaussians.colors.mean(1, keepdim=True)
-    return replace(gaussians, colors=torch.cat([known, image[known.shape[1] :, rows, columns].T], dim=1))
+    colors = gaussians.colors
+    if len(image) != gaussians.channels:
+        columns = gaussians.means[:, 0].long().clamp(0, width - 1)
+        rows = gaussians.means[:, 1].long().clamp(0, height - 1)
+        known = colors if len(image) > gaussians.channels else colors.mean(1, keepdim=True)
+        colors = torch.cat([known, image[known.shape[1] :, rows, columns].T], dim=1)
+    return replace(gaussians, colors=colors)  # which checks them
 
 
 class _Scatter:
@@ -217,21 +251,25 @@ class _Scatter:
 
     Args:
         means: (N, 2) centres of the joined Gaussians in pixels.
-        num_gaussians: (B,) numbers of Gaussians of the images.
+        counts: B numbers of Gaussians of the images.
         shape: (B, C, H, W) shape of the images.
 
     Attributes:
+        images: (N,) number of the image of each Gaussian.
         pixels: (N,) index of each Gaussian's pixel among all B H W.
         number: (N, 1) number of Gaussians in that pixel.
     """
 
-    def __init__(self, means: Tensor, num_gaussians: Tensor, shape: torch.Size) -> None:
+    def __init__(self, means: Tensor, counts: list[int], shape: torch.Size) -> None:
         batch, _, self.height, self.width = shape
         columns = means[:, 0].long().clamp(0, self.width - 1)
         rows = means[:, 1].long().clamp(0, self.height - 1)
-        image = torch.repeat_interleave(torch.arange(batch, device=means.device), num_gaussians)
-        self.pixels = (image * self.height + rows) * self.width + columns
-        self.number = torch.bincount(self.pixels)[self.pixels, None].to(means)
+        self.images = index_images(counts, means.device)
+        self.pixels = (self.images * self.height + rows) * self.width + columns
+        ones = torch.ones_like(means[:, 0])
+        # Not `bincount`, which waits for a GPU to learn the length of its result.
+        in_pixel = means.new_zeros(batch * self.height * self.width).index_add_(0, self.pixels, ones)
+        self.number = in_pixel[self.pixels, None]
         self._planes = means.new_zeros(batch * self.height * self.width, 0)
 
     def means(self, values: Tensor) -> Tensor:
@@ -240,7 +278,11 @@ class _Scatter:
         # One buffer serves all calls: fresh memory of this size takes ten times as long as what is done in it.
         if self._planes.shape[1] != channels:
             self._planes = values.new_zeros(len(self._planes), channels)
-        self._planes.index_fill_(0, self.pixels, 0.0).index_add_(0, self.pixels, values / self.number)
+        self._planes.index_fill_(0, self.pixels, 0.0)
+        if self._planes.device.type == "cpu":
+            self._planes.index_add_(0, self.pixels, values / self.number)
+        else:  # not by atomics, whose order, and with it the last bits of a sum, changes from run to run
+            self._planes.index_put_((self.pixels,), values / self.number, accumulate=True)
         return self._planes.view(-1, self.height, self.width, channels).permute(0, 3, 1, 2)
 
     def gather(self, planes: Tensor) -> Tensor:
@@ -257,40 +299,10 @@ def _errors_and_forces(
         (B, 3, H, W) image minus rendering, and (N, 8) minus half the gradient of the sum of its squares in the
         corrections, per area 2 pi s1 s2 of the uncorrected Gaussian.
     """
-    height, width = images.shape[-2:]
     with threads.reserved(), torch.enable_grad():
         variables = corrections.clone().requires_grad_()
         gaussians = correct(base, variables)
-        rendered = rasterize(
-            gaussians.means,
-            gaussians.scales,
-            gaussians.rotations,
-            gaussians.colors,
-            counts=counts,
-            pitches=[(1.0, 1.0)] * len(counts),
-            height=height,
-            width=width,
-        )
+        rendered = Joined(gaussians, counts).render()
         errors = images - rendered.detach()
         (forces,) = torch.autograd.grad(rendered, variables, errors)
     return errors, forces / (2 * torch.pi * base.scales.prod(1, keepdim=True))
-
-
-def _join(gaussians: Sequence[Gaussians]) -> Gaussians:
-    """Join sets of one canvas to one set, in their order."""
-    return replace(
-        gaussians[0],
-        means=torch.cat([each.means for each in gaussians]),
-        scales=torch.cat([each.scales for each in gaussians]),
-        rotations=torch.cat([each.rotations for each in gaussians]),
-        colors=torch.cat([each.colors for each in gaussians]),
-    )
-
-
-def _split(gaussians: Gaussians, counts: list[int]) -> list[Gaussians]:
-    """Invert `_join`."""
-    tensors = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.colors)
-    return [
-        replace(gaussians, means=means, scales=scales, rotations=rotations, colors=colors)
-        for means, scales, rotations, colors in zip(*(torch.split(each, counts) for each in tensors), strict=True)
-    ]

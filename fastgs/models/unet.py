@@ -125,7 +125,8 @@ def stack(planes: Sequence[Tensor]) -> Tensor:
     """
     first = planes[0]
     device = first.device.type
-    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else first.dtype
+    is_mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    precision = torch.get_autocast_dtype(device) if is_mixed else first.dtype
     batch, _, height, width = first.shape
     channels = [each.shape[1] for each in planes]
     stacked = first.new_empty(batch, height, width, sum(channels), dtype=precision)

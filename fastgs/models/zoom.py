@@ -19,7 +19,7 @@ from fastgs.io.resampling import Filter, check_filter, make_consistent
 from fastgs.io.weights import checked_arguments, filled, find_weights, read_pair, write_pair
 from fastgs.models.residual import ResidualBlock
 from fastgs.render import rasterize
-from fastgs.runtime.precision import has_bfloat16
+from fastgs.runtime.precision import has_bfloat16, repeatable
 
 FORMAT = "fastgs.zoom"
 VERSION = "1"
@@ -103,7 +103,7 @@ class ZoomNetwork(nn.Module):
                 top = drawn_rows.start * pitch[0] - seen_rows.start
                 left = drawn_columns.start * pitch[1] - seen_columns.start
                 size = drawn_rows.stop - drawn_rows.start, drawn_columns.stop - drawn_columns.start
-                with torch.autocast("cpu", torch.bfloat16, enabled=native):
+                with torch.autocast("cpu", torch.bfloat16, enabled=native), repeatable(image.device):
                     result[:, :, drawn_rows, drawn_columns] = self._render(part, quarters, (top, left), pitch, *size)
         return make_consistent(result, image[None], self.filter)[0]
 

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from fastgs.definition import Backend
 from fastgs.runtime.lazy import lazy_names
 
-__all__ = ["Backend", "choose", "has_triton", "rasterize", "render", "render_batch"]
+__all__ = ["Backend", "choose", "has_triton", "rasterize", "render", "render_batch", "render_device"]
 
 if TYPE_CHECKING:
-    from fastgs.render.dispatch import choose, has_triton, rasterize, render, render_batch
+    from fastgs.render.dispatch import choose, rasterize, render, render_batch, render_device
+    from fastgs.render.probe import has_triton
 else:
-    _NAMES = ("choose", "has_triton", "rasterize", "render", "render_batch")
-    __getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(_NAMES, "fastgs.render.dispatch"))
+    _NAMES = ("choose", "rasterize", "render", "render_batch", "render_device")
+    _PLACES = dict.fromkeys(_NAMES, "fastgs.render.dispatch") | {"has_triton": "fastgs.render.probe"}
+    __getattr__, __dir__ = lazy_names(__name__, _PLACES)

@@ -8,7 +8,7 @@ There are two blending rules, both independent of the order of the Gaussians (re
 Either rule blends all Gaussians, or in each pixel only those with the largest weights (top-k), as in Image-GS.
 
 There are three backends that compute the same image: "reference" (plain torch, any dtype and device), "cpu" (numba,
-float32) and "cuda" (Triton, float32; all Gaussians only).
+float32) and "cuda" (Triton, float32; all Gaussians only). Tensors on devices without kernels are rendered on the CPU.
 
 An image is a continuous function of the position on the canvas. Rendering at another size samples that function on a
 finer or coarser grid. Sampling on a much coarser grid aliases, as with any image; `antialias` averages instead.
@@ -16,13 +16,10 @@ finer or coarser grid. Sampling on a much coarser grid aliases, as with any imag
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,8 +28,7 @@ from torch.nn import functional
 from fastgs.definition import Backend, Blend, check_backend, check_blend
 from fastgs.gaussians import Gaussians
 from fastgs.render import cpu, reference
-
-_logger = logging.getLogger(__name__)
+from fastgs.render.probe import has_triton, triton_obstacle
 
 _T = TypeVar("_T")
 
@@ -56,17 +52,19 @@ def render(
         height: Height of the image in pixels; by default that of the canvas. Another size scales the Gaussians.
         width: Width of the image in pixels; by default that of the canvas.
         blend: Rule, "normalized" or "sum"; by default the one that the Gaussians were fitted with.
-        backend: "reference", "cpu" or "cuda"; or "auto" for the fastest that keeps the precision of the tensors: "cpu"
-            for float32 on the CPU, "cuda" for float32 on a CUDA device if Triton is installed, else "reference".
+        backend: "reference", "cpu" or "cuda"; or "auto" for the fastest that keeps the precision of the tensors: "cuda"
+            for float32 on a CUDA device if Triton works there, "cpu" for float32 anywhere else, and "reference" for
+            other types. Tensors on devices without kernels, such as those of Apple and Intel, are moved to the CPU, and
+            the image back.
         antialias: If true and the image is smaller than the canvas, each pixel is the mean over its area instead of the
             value at its centre. This takes about as long as rendering at the size of the canvas.
         top_k: Number of Gaussians, from 1 up, that are blended in each pixel: those of the largest weights there, and
-            among equal ones the first. By default all. "cuda" does not support it; "auto" then takes "reference" for
-            CUDA tensors.
+            among equal ones the first. By default all. "cuda" does not support it; "auto" then takes "cpu" for CUDA
+            tensors.
 
     Returns:
-        (C, H, W) in the dtype of the Gaussians, not clamped. It is differentiable in all four tensors. No
-        Gaussians give a black image.
+        (C, H, W) in the dtype and on the device of the Gaussians, not clamped. It is differentiable in all four
+        tensors, once: second derivatives are refused but by "reference". No Gaussians give a black image.
 
     Raises:
         ValueError: A size or `top_k` is below 1, the rule or the backend is unknown, or the backend does not support
@@ -103,7 +101,7 @@ def render_batch(
         top_k: Number of Gaussians that are blended in each pixel, from 1 up; by default all.
 
     Returns:
-        (B, C, H, W), not clamped. It is differentiable in all tensors.
+        (B, C, H, W), not clamped. It is differentiable in all tensors, as by `render`.
 
     Raises:
         ValueError: The batch is empty or its sets differ in what must be equal; a size or `top_k` is below 1; the rule
@@ -175,7 +173,7 @@ def rasterize(
         top_k: Number of Gaussians that are blended in each pixel, from 1 up; None for all.
 
     Returns:
-        (B, C, H, W), not clamped; differentiable in the four tensors.
+        (B, C, H, W), not clamped; differentiable in the four tensors, as by `render`.
 
     Raises:
         ValueError: A size or `top_k` is below 1, the rule or the backend is unknown, or the backend does not support
@@ -183,12 +181,46 @@ def rasterize(
     """
     _check_size(height, width)
     check_blend(blend)
-    implementation = _load_backend(choose(means, backend, top_k))
+    chosen = choose(means.device, backend, top_k, means.dtype)
+    implementation = _load_backend(chosen)
     if top_k is not None and top_k < max(counts):
         implementation = partial(implementation, top_k=top_k)
-    return implementation(
-        means, scales, rotations, colors, counts, pitches, height, width, normalized=blend == "normalized"
-    )
+    tensors: tuple[Tensor, ...] = (means, scales, rotations, colors)
+    if chosen != "reference" and torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
+        tensors = _FirstOrder.apply(*tensors)
+    if chosen == "cpu":  # wherever they are
+        tensors = tuple(each.cpu() for each in tensors)
+    images = implementation(*tensors, counts, pitches, height, width, normalized=blend == "normalized")
+    return images.to(means.device)
+
+
+class _FirstOrder(torch.autograd.Function):
+    """Identity, whose gradient refuses to be differentiated: kernels compute that of an image outside of autograd.
+
+    Without it, a second derivative would lack the rendering, and nothing would tell.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*tensors)
+        return tuple(each.view_as(each) for each in tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        # Gradients are on only under `create_graph`.
+        return _Refusal.apply(*gradients, *ctx.saved_tensors) if torch.is_grad_enabled() else gradients
+
+
+class _Refusal(torch.autograd.Function):
+    """Identity of the first half of its arguments, whose gradient is an error; they depend on the second half."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(each.view_as(each) for each in tensors[: len(tensors) // 2])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError("render: kernels have first derivatives only; use backend='reference' for second ones")
 
 
 def _load_backend(backend: Literal["reference", "cpu", "cuda"]) -> Callable[..., Tensor]:
@@ -199,29 +231,18 @@ def _load_backend(backend: Literal["reference", "cpu", "cuda"]) -> Callable[...,
     return cpu.rasterize if backend == "cpu" else reference.rasterize
 
 
-@lru_cache(maxsize=1)
-def has_triton() -> bool:
-    """Tell whether Triton, which torch installs on Linux, can be imported.
+def choose(
+    device: torch.device, backend: Backend, top_k: int | None = None, dtype: torch.dtype = torch.float32
+) -> Literal["reference", "cpu", "cuda"]:
+    """Return the backend that renders tensors on a device, and check that it can.
 
-    That takes time, so this is called only for tensors on a CUDA device.
-    """
-    if importlib.util.find_spec("triton") is None:
-        return False
-    try:
-        importlib.import_module("triton")
-    except Exception as error:  # a broken installation may raise anything
-        _logger.warning("Triton cannot be imported (%r); its kernels are not used", error)
-        return False
-    return True
-
-
-def choose(means: Tensor, backend: Backend, top_k: int | None = None) -> Literal["reference", "cpu", "cuda"]:
-    """Return the backend that renders tensors like `means`, and check that it can.
+    "auto" gives "cpu" for devices without kernels, too: `rasterize` moves their tensors to the CPU.
 
     Args:
-        means: Tensor whose dtype and device all tensors have.
+        device: Device of the tensors.
         backend: "reference", "cpu", "cuda", or "auto" for the fastest that keeps the precision.
         top_k: Number of Gaussians that are blended in each pixel; None for all.
+        dtype: Type of the tensors.
 
     Raises:
         ValueError: The backend is unknown or does not support these tensors or `top_k`, or `top_k` is below 1.
@@ -231,21 +252,29 @@ def choose(means: Tensor, backend: Backend, top_k: int | None = None) -> Literal
     check_backend(backend)
     if backend == "reference":
         return backend
-    place = means.device.type
+    place = device.type
     if backend == "auto":
-        cuda = place == "cuda" and has_triton() and top_k is None
-        native = means.dtype == torch.float32 and (place == "cpu" or cuda)
-        return place if native else "reference"  # type: ignore[return-value]
+        if dtype != torch.float32:
+            return "reference"
+        return "cuda" if place == "cuda" and top_k is None and has_triton() else "cpu"
     if backend == "cuda" and top_k is not None:
         raise ValueError(f"top_k: 'cuda' blends all Gaussians, got {top_k}; use 'auto' or 'reference'")
-    if place != backend or means.dtype != torch.float32:
+    if place != backend or dtype != torch.float32:
         raise ValueError(
             f"backend: {backend!r} takes float32 tensors on {'the CPU' if backend == 'cpu' else 'a CUDA device'}, "
-            f"got {means.dtype} on {means.device}"
+            f"got {dtype} on {device}"
         )
-    if backend == "cuda" and not has_triton():
-        raise ValueError("backend: 'cuda' needs Triton, which is not installed or broken; use 'auto' or 'reference'")
+    if backend == "cuda" and triton_obstacle() is not None:
+        raise ValueError(f"backend: 'cuda' cannot be used ({triton_obstacle()}); use 'auto' or 'reference'")
     return backend
+
+
+def render_device(device: torch.device, backend: Backend, top_k: int | None = None) -> torch.device:
+    """Return where float32 tensors on a device are rendered: there, or on the CPU if there are no kernels for it.
+
+    Whoever renders again and again moves the tensors there once. The arguments and errors are those of `choose`.
+    """
+    return torch.device("cpu") if choose(device, backend, top_k) == "cpu" else device
 
 
 def _concatenate(tensors: list[Tensor]) -> Tensor:

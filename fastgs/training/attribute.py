@@ -14,7 +14,6 @@ from fastgs.data import Batch
 from fastgs.models import AttributeNetwork
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights, save_weights, training_of
-from fastgs.render import render_batch
 from fastgs.training.base import Stage, draw_count, generators
 
 
@@ -67,7 +66,7 @@ class AttributeStage(Stage):
         densities = self.networks.densities(batch.images, counts)
         placed = self.networks.place(batch.images, densities, counts, sources)
         passes = self.networks.correct(batch.images, densities, placed)
-        errors = [(render_batch(each) - batch.images).square().flatten(1).mean(1) for each in passes]
+        errors = [(each.render() - batch.images).square().flatten(1).mean(1) for each in passes]
         # The mean of logarithms, as in the mean PSNR: every image and every K weighs the same.
         decibels = torch.stack([-10 * error.log10().mean() for error in errors])
         self.log("train/psnr", decibels[-1], prog_bar=True, batch_size=len(batch.images))

@@ -30,7 +30,7 @@ def _public_name(kind: type) -> str:
 
 def generators(seeds: Tensor) -> list[torch.Generator]:
     """Make one generator for each sample from the (B,) seeds of a batch."""
-    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+    return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
 
 
 def draw_count(
@@ -107,13 +107,18 @@ class TrainedStage(lightning.LightningModule):
         """Log the norm of the gradient, and end a run that has diverged before its weights are lost.
 
         Raises:
-            ValueError: The gradient holds NaN or infinity.
+            ValueError: The gradient holds NaN or infinity, and not just because float16 scales losses too far.
         """
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(norm):
+        if torch.isfinite(norm):
+            self.log("train/gradient_norm", norm)
+            return
+        # Under "16-mixed", losses are scaled up, and down again by and by where gradients overflow. Such steps are left
+        # out, as many as it takes to find the scale.
+        scaler = getattr(self._trainer and self._trainer.precision_plugin, "scaler", None)
+        if scaler is None or scaler.get_scale() <= 1:
             raise ValueError(f"model.learning_rate: the run diverged at step {self.global_step}; lower it")
-        self.log("train/gradient_norm", norm)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW for all parameters that are trained, and its schedule by step."""

@@ -109,13 +109,14 @@ class PositionStage(Stage):
         slot, visit = self.current_epoch % self.slots, self.current_epoch // self.slots
         # The K of an image in a slot does not depend on the epoch, or nothing could be kept.
         counts = [
-            draw_count(height, width, torch.Generator().manual_seed(int(index) * self.slots + slot))
-            for index in batch.indices
+            draw_count(height, width, torch.Generator().manual_seed(index * self.slots + slot))
+            for index in batch.indices.tolist()
         ]
         images, targets = [], []
+        densities = curvature.densities(batch.images, counts)
         for i, (count, generator) in enumerate(zip(counts, generators(batch.seeds), strict=True)):
             target = project(self._optimize(batch, i, count, slot, visit).means, height, width)
-            target = torch.lerp(target, curvature.density(batch.images[i], count), self.anchor)
+            target = torch.lerp(target, densities[i], self.anchor)
             # The target belongs to the image as it is, but what is learned from it holds for the mirror images too.
             axes = [axis for axis in (-1, -2) if torch.rand((), generator=generator) < 0.5]
             images.append(batch.images[i].flip(axes))

@@ -302,6 +302,28 @@ def test_overfitting_and_missing_validation(folder, tmp_path):
     assert next(iter(data.train_dataloader())).images.shape == (2, 3, 256, 256)
 
 
+def test_scaled_images_of_training_are_kept_in_8_bits(tmp_path):
+    """They are those of validation but for rounding, cached or not; photos of 16 bits stay as they are."""
+    images = tmp_path / "images"
+    images.mkdir()
+    photo = photos.coffee()[:90, :120]
+    Image.fromarray(photo).save(images / "a.png")
+    Image.fromarray(photo.astype(np.uint16)[:, :, 0] * 257).save(images / "b.png")
+    exact = ImageFolder(images, size=64)
+    for cache in ({}, {"cache_megabytes": 0}, {"disk_cache": tmp_path / "cache"}, {"disk_cache": tmp_path / "cache"}):
+        kept = ImageFolder(images, size=64, rounded=True, **cache)
+        difference = (kept[0][0] - exact[0][0]).abs().max().item()
+        assert 0 < difference <= 0.5 / 255 + 1e-6
+        assert torch.equal(kept[0][0], (exact[0][0] * 255).round() / 255)
+        assert torch.equal(kept[1][0], exact[1][0])
+        if not cache:
+            assert kept._cache[0].dtype == np.uint8 and kept._cache[0].nbytes == 3 * 64 * 64
+    # A folder on disk may serve both.
+    assert torch.equal(ImageFolder(images, size=64, disk_cache=tmp_path / "cache")[0][0], exact[0][0])
+    data = prepare(FolderDataModule(str(images), val=str(images), size=64, crop=64, val_size=64, num_workers=0))
+    assert data.datasets["train"]._rounded and not data.datasets["val"]._rounded
+
+
 # Decoded images on disk
 
 

@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from pretended import pretended_device, waits
+from seeds import seeded
 
 from fastgs.initializers import DEFAULT, INITIALIZERS, curvature, gradient, saliency
 from fastgs.initializers.filters import first_derivatives, second_derivatives, smooth
-from fastgs.initializers.from_density import gaussians_at
+from fastgs.initializers.from_density import gaussians_at, gaussians_in_batch
 
 HEURISTICS = [name for name in INITIALIZERS if name != "learned"]  # networks may leave the canvas
 EVERY_INITIALIZER = pytest.mark.parametrize("name", HEURISTICS)
@@ -168,3 +170,23 @@ def test_filters_are_exact_on_polynomials():
     assert blurred.sum().item() == pytest.approx(1)
     assert (blurred[7, 9] / blurred[7, 7]).item() == pytest.approx(math.exp(-2), rel=1e-5)
     torch.testing.assert_close(smooth(torch.full((1, 3), 0.5), 2.5), torch.full((1, 3), 0.5))
+
+
+def test_batch_is_treated_like_its_images():
+    """Densities and attributes of a batch, which do not wait for a GPU, are those of one image after the other."""
+    images, counts = torch.stack([make_noise(24, 31), make_noise(24, 31).flip(1), torch.zeros(3, 24, 31)]), [20, 0, 700]
+    densities = curvature.densities(images, counts)
+    alone = [curvature.density(image, count) for image, count in zip(images, counts, strict=True)]
+    torch.testing.assert_close(densities, torch.stack(alone))
+    torch.testing.assert_close(densities[2], torch.full((24, 31), 1 / (24 * 31)))
+    means = [32 * torch.rand(count, 2, generator=seeded(count)) for count in counts]  # some are off the canvas
+    with pretended_device() as device:
+        moved = images.to(device)
+        placed = torch.cat(means).to(device)
+        waits.clear()
+        joined = gaussians_in_batch(placed, moved, curvature.densities(moved, counts), counts)
+        assert not waits
+        joined = joined.to("cpu")
+    wanted = [gaussians_at(*each) for each in zip(means, images, alone, strict=True)]
+    for name in ("means", "scales", "rotations", "colors"):
+        torch.testing.assert_close(getattr(joined, name), torch.cat([getattr(each, name) for each in wanted]))

@@ -99,7 +99,7 @@ def test_training_is_left_alone():
     images = photos()
     densities = networks.densities(images, [40])
     *_, last = networks.correct(images, densities, networks.place(images, densities, [40], [seeded()]))
-    (render(last[0]) - images[0]).square().mean().backward()
+    (last.render() - images).square().mean().backward()
     assert all(parameter.grad is not None for parameter in networks.attribute.parameters())
 
 

@@ -13,7 +13,7 @@ from fastgs.initializers.from_density import gaussians_at
 from fastgs.initializers.sampling import sample
 from fastgs.models import correct
 from fastgs.models.attribute import CORRECTIONS
-from fastgs.models.feed_forward import LearnedInitializer, _errors_and_forces
+from fastgs.models.feed_forward import Joined, LearnedInitializer, _errors_and_forces
 from fastgs.render import render
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,7 +111,8 @@ def test_gaussians_in_one_pixel_get_same_colour_correction(learned):
     image, density = photo(), torch.full((24, 30), 1 / 720)
     means = torch.tensor([[4.5, 7.5], [4.2, 7.9], [20.5, 3.5]])
     placed = gaussians_at(means, image, density)
-    colors = learned.correct(image[None], density[None], [placed])[0][0].colors - placed.colors
+    (corrected,) = learned.correct(image[None], density[None], Joined(placed, [3]))[0].split()
+    colors = corrected.colors - placed.colors
     torch.testing.assert_close(colors[0], colors[1])
     assert (colors[0] - colors[2]).abs().max() > 1e-4
 
@@ -124,7 +125,7 @@ def test_each_pass_has_gradients_for_attribute_network_only(learned):
     assert len(passes) == networks.attribute.passes == 2
     for each in passes:
         networks.zero_grad()
-        (render(each[0]) - images[0]).square().mean().backward()
+        (each.render() - images).square().mean().backward()
         assert all(parameter.grad.any() for parameter in networks.attribute.parameters())
     assert all(parameter.grad is None for parameter in networks.position.parameters())
 

@@ -287,3 +287,25 @@ def test_reference_does_not_depend_on_the_chunks(blend, monkeypatch):
         results.append([image, *torch.autograd.grad(image.square().sum(), tensors)])
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], rtol=1e-12, atol=1e-12)
+
+
+def test_second_derivatives_are_those_of_the_reference_or_refused():
+    """Kernels compute gradients outside of autograd: a second derivative would lack them, and nothing would tell."""
+    leaves = [getattr(double_gaussians(4, dtype=torch.float32), name).clone().requires_grad_() for name in TENSORS]
+
+    def slopes(backend, which):
+        image = render(Gaussians(*leaves, 11, 13), backend=backend)
+        (slope,) = torch.autograd.grad(image.sum(), leaves[which], create_graph=True)
+        return slope
+
+    for which in range(4):
+        assert slopes("cpu", which).isfinite().all()  # first ones are given
+        with pytest.raises(RuntimeError, match=r"^render: kernels have first derivatives only; use "):
+            # What else depends on the means would hide that something is missing.
+            (slopes("cpu", which).square().sum() + leaves[0].square().sum()).backward()
+    small = [each.detach().double()[:2].requires_grad_() for each in leaves]
+
+    def image(*tensors):
+        return rasterize(*tensors, counts=[2], pitches=[(1.0, 1.0)], height=3, width=4, backend="reference").sum()
+
+    assert torch.autograd.gradgradcheck(image, small, eps=1e-6, atol=1e-4)

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image, ImageDraw
 from processes import python
 from safetensors.torch import load_file
+from torch.nn.parallel import DistributedDataParallel
 
 from fastgs.models.pretrained import load_weights
 from fastgs.training import PositionStage
@@ -155,11 +156,18 @@ def test_overlays_for_many_gpus_run_distributed(name, position, images, tmp_path
     ranks = {"RANK": 0, "LOCAL_RANK": 0, "GROUP_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1}
     for key, value in (ranks | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": 1}).items():
         monkeypatch.setenv(key, str(value))
+    shared, make = [], DistributedDataParallel.__init__
+
+    def spy(*given, broadcast_buffers=True, **settings):
+        shared.append(broadcast_buffers)
+        make(*given, broadcast_buffers=broadcast_buffers, **settings)
+
+    monkeypatch.setattr(DistributedDataParallel, "__init__", spy)
     options = ["--config", OVERLAYS / f"{name}.yaml", "--trainer.accelerator=cpu", "--trainer.devices=1"]
     options += ["--trainer.num_nodes=1", "--trainer.max_epochs=1", f"--model.position_weights={position / 'weights'}"]
     try:
         assert main(arguments("attribute", tmp_path, images, *options)) == 0
-        assert torch.distributed.is_initialized()
+        assert torch.distributed.is_initialized() and shared == [False]
     finally:
         torch.distributed.destroy_process_group()
     exported, frozen = (load_file(folder / "weights.safetensors") for folder in (tmp_path, position))

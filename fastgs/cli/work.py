@@ -1,0 +1,194 @@
+"""Work on one item of a run, which is a group of input files: what was done before is known, the rest is made."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastgs.cli.console import Failures, check_outputs, reporting, showing_warnings
+from fastgs.io.places import Place
+from fastgs.jobs.journal import Line, is_done, join_digests
+from fastgs.jobs.sources import Source
+
+
+class Done(NamedTuple):
+    """Work that was done.
+
+    Attributes:
+        line: Line to print.
+        record: Record for the report of the run; None if there is none.
+    """
+
+    line: str
+    record: Mapping[str, Any] | None = None
+
+
+class Job(NamedTuple):
+    """Work on input files, ready to be done.
+
+    Attributes:
+        outputs: Names of the files to write; none may be an input, or the output of other work.
+        run: Callable that does the work, and writes these files to a folder.
+    """
+
+    outputs: list[str]
+    run: Callable[[Path], Done]
+
+
+# Input files, label for the progress bar -> work on them. It is picklable where several processes may work.
+Plan = Callable[[list[Source], str], Job]
+
+
+class Batches(NamedTuple):
+    """Work on several images at once, before each of them is planned by itself.
+
+    Attributes:
+        size: Number of images.
+        prepare: Callable that does it, and leaves the results where the plan finds them; picklable like a plan.
+    """
+
+    size: int
+    prepare: Callable[[list[Source]], None]
+
+
+class Item(NamedTuple):
+    """A group of files that is processed.
+
+    Attributes:
+        number: Place in the order of the groups.
+        sources: The files.
+        subject: Name in messages.
+        label: Text for its progress bar.
+        lines: Lines of a journal that may be of these files.
+        taken: Names of files that were made from others, by an earlier run of the job, and those others.
+        is_packed: True if its files are in a shard.
+    """
+
+    number: int
+    sources: list[Source]
+    subject: str
+    label: str
+    lines: list[Line]
+    taken: dict[str, str]
+    is_packed: bool
+
+
+class Result(NamedTuple):
+    """Result of an item.
+
+    Attributes:
+        line: Files that were written, and the record; None if it failed.
+        text: Line to print.
+        said: Text for stderr.
+        error: Reason of the failure.
+        is_kept: True if it was done before.
+    """
+
+    line: Line | None
+    text: str = ""
+    said: str = ""
+    error: str = ""
+    is_kept: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work on items, in any process.
+
+    Attributes:
+        plan: Callable that prepares the work on a group.
+        batches: Work on several groups at once; None if there is none.
+        place: Folder for the outputs.
+        stage: Folder on this machine where files are made; empty for that of the system.
+        inputs: Identities of all files.
+        failures: Empty list.
+        is_journaled: True if the contents of the inputs are to be known.
+    """
+
+    plan: Plan
+    batches: Batches | None
+    place: Place
+    stage: str
+    inputs: set[tuple[int, int]]
+    failures: Failures
+    is_journaled: bool
+
+    def run(self, item: Item, written: Mapping[str, str]) -> Result:
+        """Do the work on an item; what fails is said on stderr.
+
+        Args:
+            item: The item.
+            written: Names of the files that the run has written so far, with the input of each.
+        """
+        failures = self.failures.empty()
+        with reporting(item.subject, failures):
+            digest, line = self._look_up(item)
+            if line is not None:
+                return Result(line, is_kept=True)
+            job = self.plan(item.sources, item.label)
+            self._check(job.outputs, {**item.taken, **written})
+            with self._make_folder() as folder:
+                done = job.run(folder)
+                files = self.place.put(folder / name for name in job.outputs)
+            return Result(Line(item.subject, digest or "", tuple(files), done.record), done.line)
+        return Result(None, error=failures.reason)
+
+    def _check(self, outputs: Sequence[str], written: Mapping[str, str]) -> None:
+        """Check that no output overwrites an input, a folder, or what was written for another input.
+
+        Raises:
+            ValueError: An output would overwrite something.
+        """
+        for name in outputs:
+            if name in written:
+                output = self.place.file(name)
+                raise ValueError(f"would overwrite {output}, made from {written[name]}; rename it or run it by itself")
+        if self.place.is_local:
+            check_outputs([self.place.path(name) for name in outputs], self.inputs)
+
+    def run_quietly(self, items: list[Item]) -> list[Result]:
+        """Do the work on items that cannot meet others; what is to be said is in the results."""
+        self.prepare(items)
+        results = []
+        for item in items:
+            with redirect_stderr(io.StringIO()) as said, showing_warnings():
+                result = self.run(item, {})
+            results.append(result._replace(said=said.getvalue()))
+        return results
+
+    def prepare(self, items: list[Item]) -> None:
+        """Do what is done for several items at once, unless all of them were done before.
+
+        It is done for all of them even if some were, since results depend on each other by rounding.
+        """
+        if self.batches is not None and any(self._look_up(item)[1] is None for item in items):
+            self.batches.prepare([source for item in items for source in item.sources])
+
+    def _look_up(self, item: Item) -> tuple[str | None, Line | None]:
+        """Return the SHA-256 of an item, and the line of a journal by which it was done before."""
+        digest = join_digests([each.sha256() for each in item.sources]) if self.is_journaled else None
+        done = (line for line in item.lines if is_done(line, digest, self.place, item.is_packed))
+        return digest, next(done, None)
+
+    @contextmanager
+    def _make_folder(self) -> Iterator[Path]:
+        """Yield an empty folder for the files of an item."""
+        if not self.stage or not self.is_journaled:
+            with tempfile.TemporaryDirectory(dir=self.stage or None, prefix=".fastgs-") as folder:
+                yield Path(folder)
+            return
+        # One for each process: to make and remove a folder can take as long as a small fit.
+        own = Path(self.stage) / f"{socket.gethostname()}-{os.getpid()}"
+        own.mkdir(exist_ok=True)
+        try:
+            yield own
+        finally:
+            for leftover in own.iterdir():
+                leftover.unlink()
