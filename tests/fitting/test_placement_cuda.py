@@ -75,7 +75,7 @@ def test_density_of_positions_is_that_of_the_cpu():
 @pytest.mark.parametrize("spacing", [3, 6])
 def test_relocation_on_a_gpu_draws_there(spacing, monkeypatch, random_gaussians):
     """Gaussians that are far apart have places in cells of four pixels."""
-    monkeypatch.setattr(densification, "choose", lambda *_: "cuda")
+    monkeypatch.setattr(densification, "choose", lambda *_, **__: "cuda")
     target = torch.rand(3, 31, 45, generator=seeded())
     target[:, 10:, 20:] *= 0.1
     gaussians = random_gaussians(31 * 45 // spacing**2, 31, 45)
