@@ -18,6 +18,7 @@ from optional import skip_without_kernels
 from torch.nn import functional
 
 from fastgs.fitting.adam import BetaSchedule
+from fastgs.fitting.densification import relocation
 from fastgs.fitting.fit import fit
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.options import FitOptions
@@ -310,6 +311,16 @@ class TestOnAGpu:
         gaussians, target = gaussians_and_target(2000, 96, 130)
         first, second = (fit(target, gaussians, FitOptions(30)) for _ in range(2))
         assert torch.equal(first.image, second.image)
+
+    def test_relocation_is_deterministic_and_leaves_no_memory(self):
+        gaussians, target = gaussians_and_target(2000, 96, 130)
+        images, memory = [], []
+        for _ in range(3):
+            moves = relocation(gaussians, torch.Generator().manual_seed(0))
+            images.append(fit(target, gaussians, FitOptions(65), densification=moves).image.cpu())
+            memory.append(torch.cuda.memory_allocated())
+        assert torch.equal(images[0], images[1])
+        assert memory[1] == memory[2]
 
     @pytest.mark.parametrize("loss", ["l1", "mse+ssim"])
     def test_fit_takes_other_losses(self, loss):
