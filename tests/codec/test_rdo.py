@@ -143,7 +143,7 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch, m
     prices = []
     sweep = rdo_kernels.sweep
     monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[12]) or sweep(*arguments))
-    search(astronaut, fitted, sweeps=1, model=model)
+    search(astronaut, fitted, sweeps=2, model=model)
     rounded = search(astronaut, fitted, sweeps=0)
     bits = PRICE * rounded.error / prices[0]
     assert 8 * sum(map(len, encode_layers(rounded.layers, (128, 128), model=model))) == pytest.approx(bits, rel=0.2)
