@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastgs.codec.channels import Channels
@@ -21,6 +23,7 @@ from fastgs.codec.restoration_entry import RESTORATION_BYTES
 from fastgs.codec.sizing import Sizing
 from fastgs.codec.symbol_models import LATEST
 from fastgs.codec.symbols import dequantize
+from fastgs.codec.tuning import WeightedSquaredError
 from fastgs.fitting.densification import Densification, Relocation
 from fastgs.fitting.fit import Callback, HistoryEntry
 from fastgs.fitting.optimizer import LearningRates
@@ -77,10 +80,12 @@ def encode(
     target_bytes: int | None,
     callback: Callback | None,
     restores: bool = True,
+    importance: Tensor | None = None,
 ) -> tuple[list[bytes], list[HistoryEntry]]:
     """Fit an image and write it, once or several times; the arguments are those of `Scheme.encode`.
 
-    With `restores`, files of RGB ask for restoration where that helps.
+    With `restores`, files of RGB ask for restoration where that helps. `importance` has (H, W) factors of the squared
+    errors of pixels, None for 1.
 
     Returns:
         The files, the smallest first, and the histories of the fits, one after the other.
@@ -96,13 +101,13 @@ def encode(
     for coarseness in (1.0,) if target_bytes is None else effort.coarsenesses:
         aim = target_bytes
         for _ in range(FITS):
-            result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, aim, coarseness)
+            result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, aim, coarseness, importance)
             history += result.history
             gaussians, model = result.gaussians, _choose_model(image, alpha)
-            data = fill(image, gaussians, target_bytes, coarseness, effort.sweeps, model)
+            data = fill(image, gaussians, target_bytes, coarseness, effort.sweeps, model, importance)
             files.append(data)
             if _is_unlikely(data):
-                files.append(fill(image, gaussians, target_bytes, coarseness, effort.sweeps))
+                files.append(fill(image, gaussians, target_bytes, coarseness, effort.sweeps, None, importance))
             if aim is None or target_bytes is None or len(data) <= target_bytes:
                 break
             # The coarsest steps do not make it small enough; fewer Gaussians will.
@@ -121,6 +126,7 @@ def fit(
     callback: Callback | None,
     target_bytes: int | None = None,
     coarseness: float = 1.0,
+    importance: Tensor | None = None,
 ) -> Result:
     """Fit an image for a file; the arguments are those of `fastgs.codec.scheme.Scheme.encode`.
 
@@ -137,7 +143,7 @@ def fit(
     def measure(gaussians: Gaussians) -> int:
         return round(
             (GROWTH + GROWTH_OF_SHORT / max(1, iterations))
-            * len(_sketch(image, gaussians, coarseness, _choose_model(image, alpha)))
+            * len(_sketch(image, gaussians, coarseness, _choose_model(image, alpha), importance))
         )
 
     def densify(count: int, pixels: int, steps: int, generator: torch.Generator | None) -> Densification:
@@ -146,15 +152,18 @@ def fit(
             return relocation
         return Sizing(relocation, steps, target_bytes, min(most, pixels), measure)
 
-    method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config())
+    loss = None if importance is None else WeightedSquaredError(importance)
+    method = make_method(INITIALIZERS[DEFAULT], optimization=_rates(iterations).config(loss))
     return replace(method, densification=densify)(
         image, num_gaussians, FitOptions(iterations), seed=seed, alpha=alpha, callback=callback
     )
 
 
-def _sketch(image: Tensor, gaussians: Gaussians, coarseness: float, model: int | None) -> bytes:
+def _sketch(
+    image: Tensor, gaussians: Gaussians, coarseness: float, model: int | None, importance: Tensor | None
+) -> bytes:
     """Return the file that Gaussians on their way would have after a short search."""
-    searching = Search(image, gaussians, coarseness, model, SKETCH_WORTH)
+    searching = Search(image, gaussians, coarseness, model, SKETCH_WORTH, _to_array(importance))
     searching.run(SKETCH_SWEEPS)
     return _write(searching, model)
 
@@ -181,6 +190,7 @@ def fill(
     coarseness: float,
     sweeps: int,
     model: int | None = None,
+    importance: Tensor | None = None,
 ) -> bytes:
     """Write a file of at most `target_bytes` bytes, if that can be done with these Gaussians.
 
@@ -191,6 +201,7 @@ def fill(
         coarseness: Factor of the quantization steps to begin with.
         sweeps: Number of sweeps of each search.
         model: Number of the learned model of symbols, for RGB; None for models that are fitted to each layer.
+        importance: (H, W) factors of the squared errors of pixels; None for 1.
     """
     channels = Channels(gaussians.channels, gaussians.alpha)
     best: bytes | None = None
@@ -199,7 +210,7 @@ def fill(
     usual = sweeps - count_last(sweeps)
     probes = PROBES if target_bytes is not None and usual > PROBE else 0
     for trial in range(TRIALS):
-        searching = Search(image, gaussians, coarseness, model)
+        searching = Search(image, gaussians, coarseness, model, importance=_to_array(importance))
         searching.run(min(PROBE, usual))
         size = round(PROBED * searching.bits / 8)
         if trial >= probes or 1 / FAR <= size / (target_bytes or size) <= FAR:
@@ -235,6 +246,10 @@ def fill(
         coarseness = finer[0] * math.exp(share * bracket)
     assert best is not None
     return best
+
+
+def _to_array(importance: Tensor | None) -> NDArray[np.float32] | None:
+    return None if importance is None else importance.cpu().numpy()
 
 
 def _choose_fuller(best: bytes | None, data: bytes, target_bytes: int) -> bytes:

@@ -98,7 +98,7 @@ class Found:
 
     Attributes:
         layers: Layers, the most important first; together they hold no more Gaussians than the search started with.
-        error: Squared error, summed over pixels and channels.
+        error: Squared error, summed over pixels and channels, each pixel times its importance.
     """
 
     layers: list[Layer]
@@ -114,6 +114,7 @@ class Search:
         coarseness: Factor of all steps except those of positions, which are powers of two.
         model: Number of the learned model that will code the symbols of RGB; None for models fitted to each layer.
         worth: Share of the price that each bit of a Gaussian must save for the Gaussian to stay.
+        importance: (H, W) factor of the squared error of each pixel; None for 1.
 
     Attributes:
         channels: Channels of the image.
@@ -128,11 +129,13 @@ class Search:
         coarseness: float = 1.0,
         model: int | None = None,
         worth: float = WORTH,
+        importance: NDArray[np.float32] | None = None,
     ) -> None:
         self.channels = channels = Channels(gaussians.channels, gaussians.alpha)
         self._mixing = find_mixing(gaussians) if channels.are_mixed else None
         transform = channels.basis if self._mixing is None else np.linalg.inv(to_basis(self._mixing)).T
         rows = _take_values(gaussians, transform)
+        self._importance = importance
         self._model, self._layers = model, _assign_layers(rows[:, AREA])
         error_factor = 10 ** (STEPS.by_error * (STEPS.psnr - psnr(render(gaussians), target)) / 20)
         self._steps = layer_steps(rows[:, AREA], self._layers, coarseness, error_factor, channels)
@@ -193,7 +196,7 @@ class Search:
         # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.
         self._price = min(self._price, PRICE * self._error / total)
         rdo_kernels.sweep(
-            *(self._numerator, self._weight, self._goal, self._symbols, self._units, self._layers),
+            *(self._numerator, self._weight, self._goal, self._importance, self._symbols, self._units, self._layers),
             *(prices.symbols, prices.bases, prices.rows, prices.flags, self._middle, self._position_bits),
             *(share * self._price, self._worth * self._price, order, self._alive, self._zeros),
         )
@@ -219,7 +222,8 @@ class Search:
         for row in np.pad(rows, [(0, 0), (0, COLOR + len(self._goal) - rows.shape[1])]):
             rdo_kernels.add(self._numerator, self._weight, row, 1.0, self._zeros)
         error = self._goal - self._numerator / (self._weight + EPS)
-        self._error = float(np.square(error, dtype=np.float64).sum())
+        squares = np.square(error, dtype=np.float64)
+        self._error = float((squares if self._importance is None else squares * self._importance).sum())
 
 
 def count_last(sweeps: int) -> int:

@@ -175,7 +175,7 @@ def sweep_one(symbols, number, target, bits, price):
     order = np.full(10, number)
     flags, bases = np.array([[np.inf, 0.0]]), np.zeros((1, 8), np.int64)  # none
     rdo_kernels.sweep(
-        *(numerator, weight, target, symbols, UNITS, layers, bits, bases, layers, flags),
+        *(numerator, weight, target, None, symbols, UNITS, layers, bits, bases, layers, flags),
         *(512, 0.0, price, 0.0, order, alive, ZEROS),
     )
 
