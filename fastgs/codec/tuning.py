@@ -1,4 +1,4 @@
-"""What an encoder tunes its files for: SSIM, unlike PSNR, counts an error less where the image is busy."""
+"""Choice of the measure that an encoder makes files for: SSIM counts an error less where the image is busy."""
 
 from __future__ import annotations
 
