@@ -64,7 +64,7 @@ class FakeSearch:
         class OneSearch:
             copy = copy
 
-            def __init__(self, image, gaussians, coarseness, model):
+            def __init__(self, image, gaussians, coarseness, model, importance):
                 self.coarseness, self.count = coarseness, len(gaussians)
                 self.bits = 8 / fastgs_encoder.PROBED * (counted or size)(coarseness, LAST_SHARE)
                 fake.tried.append(coarseness)

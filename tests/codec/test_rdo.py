@@ -142,7 +142,7 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch, m
     """The price of a bit is `PRICE` times error over bits, and these bits are about those of the file."""
     prices = []
     sweep = rdo_kernels.sweep
-    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[12]) or sweep(*arguments))
+    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[13]) or sweep(*arguments))
     search(astronaut, fitted, sweeps=2, model=model)
     rounded = search(astronaut, fitted, sweeps=0)
     bits = PRICE * rounded.error / prices[0]
