@@ -31,6 +31,7 @@ from fastgs.codec import DEFAULT, MAX_BPP, SCHEMES, choose_scheme, decode, decod
 from fastgs.codec.effort import DEFAULT_EFFORT, check_effort
 from fastgs.codec.restoration_entry import MODELS
 from fastgs.codec.symbol_models import MODELS_OF_SYMBOLS
+from fastgs.codec.tuning import DEFAULT_TUNE, TUNES, check_tune
 from fastgs.fitting.options import FitOptions
 from fastgs.io.pixels import ImageError
 from fastgs.io.places import Place, is_url
@@ -49,6 +50,7 @@ OPTIONS = (
     "num_gaussians",
     "scheme",
     "effort",
+    "tune",
     "iterations",
     "seed",
     "size",
@@ -77,6 +79,9 @@ def declare(parser: Parser) -> None:
     add("--scheme", default=DEFAULT, help=f"{', '.join(SCHEMES)} (default: {DEFAULT})")
     add("--effort", type=int, metavar="N", help="time to take for a better image at the same size, from 1, the "
         f"fastest, to 9; only with the scheme {DEFAULT} (default: {DEFAULT_EFFORT})")  # fmt: skip
+    add("--tune", default=DEFAULT_TUNE, metavar="MEASURE", help=f"measure that the file is made for, "
+        f"{' or '.join(TUNES)}, for which errors count less where the image is busy; only with the scheme {DEFAULT} "
+        f"(default: {DEFAULT_TUNE})")  # fmt: skip
     add("--iterations", type=int, metavar="N", help="number of steps of each fit (default: that of the effort)")
     add_seed(parser)
     add_size(parser)
@@ -143,10 +148,12 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error(f"argument --target-psnr: must be more than 0 and finite, got {arguments.target_psnr:g}")
     count = 1 if arguments.num_gaussians is None else arguments.num_gaussians
     try:
-        SCHEMES.check("scheme", arguments.scheme)
         if arguments.effort is not None:
             check_effort(arguments.effort)
-            choose_scheme(arguments.scheme, arguments.effort)
+        check_tune(arguments.tune)
+        SCHEMES.check("scheme", arguments.scheme)
+        if arguments.effort is not None or arguments.tune != DEFAULT_TUNE:
+            choose_scheme(arguments.scheme, arguments.effort, arguments.tune)
         check_arguments(num_gaussians=count, seed=arguments.seed, size=arguments.size)
         FitOptions(arguments.iterations)
     except ValueError as error:
@@ -173,6 +180,7 @@ def _encode_image(source: Source, output: str, path: Path, label: str, arguments
             target_psnr=arguments.target_psnr,
             num_gaussians=arguments.num_gaussians,
             effort=arguments.effort,
+            tune=arguments.tune,
             iterations=arguments.iterations,
             seed=arguments.seed,
             callback=callback,

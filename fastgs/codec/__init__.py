@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from fastgs.codec.channels import Channels
 from fastgs.codec.frame import CODES, FIRST_PRIVATE_CODE, LAST_CODE, MAX_SIDE, FormatError, Frame, read_frame
 from fastgs.codec.restoration_entry import Restoration
-from fastgs.codec.scheme import ArrayScheme, Encoded, EncodeOptions, GradedScheme, Scheme
+from fastgs.codec.scheme import ArrayScheme, Encoded, EncodeOptions, GradedScheme, Scheme, TunedScheme
+from fastgs.codec.tuning import DEFAULT_TUNE, check_tune
 from fastgs.definition import CHANNELS, GaussianArrays
 from fastgs.runtime.lazy import lazy_names
 from fastgs.runtime.registry import Registry
@@ -76,20 +77,30 @@ def register_scheme(scheme: Scheme, code: int) -> None:
     CODES.register(scheme.name, code)
 
 
-def choose_scheme(name: str = DEFAULT, effort: int | None = None) -> Scheme:
+def choose_scheme(name: str = DEFAULT, effort: int | None = None, tune: str = DEFAULT_TUNE) -> Scheme:
     """Return a scheme by its name, with an encoder of the given effort, by default the scheme's own.
 
+    Args:
+        name: Name in `SCHEMES`.
+        effort: Effort; None for that of the scheme.
+        tune: Measure that files are made for, "psnr" or "ssim".
+
     Raises:
-        ValueError: There is no such scheme, or it has no such effort; one line that begins with "scheme: " or
-            "effort: ".
+        ValueError: There is no such scheme, or it has no such effort or measure; one line that begins with "scheme: ",
+            "effort: " or "tune: ".
     """
     SCHEMES.check("scheme", name)
+    check_tune(tune)
     scheme = SCHEMES[name]
-    if effort is None:
-        return scheme
-    if not isinstance(scheme, GradedScheme):
-        raise ValueError(f"effort: the scheme {name!r} has none; give iterations")
-    return scheme.with_effort(effort)
+    if effort is not None:
+        if not isinstance(scheme, GradedScheme):
+            raise ValueError(f"effort: the scheme {name!r} has none; give iterations")
+        scheme = scheme.with_effort(effort)
+    if tune != DEFAULT_TUNE:
+        if not isinstance(scheme, TunedScheme):
+            raise ValueError(f"tune: the scheme {name!r} has only {DEFAULT_TUNE}")
+        scheme = scheme.with_tune(tune)
+    return scheme
 
 
 def encode(
@@ -101,6 +112,7 @@ def encode(
     target_psnr: float | None = None,
     num_gaussians: int | None = None,
     effort: int | None = None,
+    tune: str = DEFAULT_TUNE,
     iterations: int | None = None,
     seed: int = 0,
     callback: Callback | None = None,
@@ -117,14 +129,16 @@ def encode(
         num_gaussians: K, the largest number of Gaussians.
         effort: Time to take for a better image at the same size, from 1, the fastest, to 9; by default that of the
             scheme. Only the scheme "fastgs" has efforts.
+        tune: Measure that the file is made for: "psnr", or "ssim", for which errors count less where the image is busy.
+            Only the scheme "fastgs" has the latter.
         iterations: Number of steps of each fit, by default that of the effort; several fits may be needed.
         seed: Random seed.
         callback: Callable that gets every new entry of the history of a fit.
 
     Raises:
         RateError: The image has no such file.
-        ValueError: The scheme is unknown, or has no such effort or no files of such channels; not exactly one size is
-            given, or it is not positive.
+        ValueError: The scheme is unknown, or has no such effort or measure, or no files of such channels; not exactly
+            one size is given, or it is not positive.
 
     Example:
         data = encode(image, bpp=0.3).data
@@ -133,7 +147,7 @@ def encode(
     """
     from fastgs.codec.rate import encode_to_psnr, encode_to_size  # deferred: decoders do without torch
 
-    coder = choose_scheme(scheme, effort)
+    coder = choose_scheme(scheme, effort, tune)
     sizes = {"bpp": bpp, "target_psnr": target_psnr, "num_gaussians": num_gaussians}
     given = {name: value for name, value in sizes.items() if value is not None}
     if len(given) != 1:

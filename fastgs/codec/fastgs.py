@@ -12,6 +12,7 @@ from fastgs.codec.frame import Frame, read_frame, write_frame
 from fastgs.codec.layer import bit_breakdown, decode_layers
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import dequantize
+from fastgs.codec.tuning import DEFAULT_TUNE, WeightedSquaredError, check_tune, find_importance
 from fastgs.definition import GaussianArrays
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ class Fastgs:
         name: Name of the scheme.
         bits: Number of bits of a Gaussian, about.
         effort: Time that the encoder takes for a better image, from 1 to 9.
+        tune: Measure that files are made for, "psnr" or "ssim".
         restores: True if files of RGB ask for restoration where it helps, see `fastgs.codec.restoration`.
     """
 
     name: str = "fastgs"
     bits: float = 36.0
     effort: int = DEFAULT_EFFORT
+    tune: str = DEFAULT_TUNE
     restores: bool = True
 
     @property
@@ -46,6 +49,11 @@ class Fastgs:
         """Return this scheme at another effort; raise ValueError if there is none such."""
         check_effort(effort)
         return replace(self, effort=effort)
+
+    def with_tune(self, tune: str) -> Fastgs:
+        """Return this scheme for another measure; raise ValueError if there is none such."""
+        check_tune(tune)
+        return replace(self, tune=tune)
 
     def encode(
         self,
@@ -60,18 +68,22 @@ class Fastgs:
     ) -> Encoded:
         """Fit an image and write it."""
         from fastgs.codec import fastgs_encoder  # deferred: brings in torch, which decoders do without
-        from fastgs.metrics.quality import psnr
+        from fastgs.fitting.loss_functions import MSE
 
+        importance = find_importance(image) if self.tune == "ssim" else None
         effort = EFFORTS[self.effort] if iterations is None else replace(EFFORTS[self.effort], iterations=iterations)
         files, history = fastgs_encoder.encode(
-            image, num_gaussians, alpha, effort, seed, target_bytes, callback, self.restores
+            image, num_gaussians, alpha, effort, seed, target_bytes, callback, self.restores, importance
         )
         fitting = [data for data in files if target_bytes is None or len(data) <= target_bytes] or files[:1]
         candidates = []
         for data in fitting:
             frame = read_frame(data)
             candidates.append(Encoded(data, self.decode(frame).to(image.device), history, None, frame.restoration))
-        return candidates[0] if len(candidates) == 1 else max(candidates, key=lambda each: psnr(each.draw(), image))
+        if len(candidates) == 1:
+            return candidates[0]
+        loss = MSE if importance is None else WeightedSquaredError(importance)
+        return min(candidates, key=lambda each: float(loss(each.draw().clamp(0, 1), image)))
 
     def decode(self, frame: Frame) -> Gaussians:
         """Read Gaussians, on the CPU; raise FormatError if a layer is damaged."""

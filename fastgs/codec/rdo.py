@@ -14,6 +14,7 @@ also tells which Gaussians are not worth theirs.
 from __future__ import annotations
 
 import math
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +25,7 @@ from fastgs.codec import rdo_kernels
 from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.layer import MAX_SYMBOL
 from fastgs.codec.mixing import find_mixing, to_basis
-from fastgs.codec.prices import price_by_histograms, price_by_model
+from fastgs.codec.prices import Prices, price_by_histograms, price_by_model
 from fastgs.codec.symbols import AREA, COLOR, Layer, Steps, values
 from fastgs.gaussians import CHANNELS, MIN_SCALE, Gaussians
 from fastgs.metrics.quality import psnr
@@ -80,7 +81,10 @@ SWEEPS = 10
 # symbols, as what it saves goes into finer steps; whole Gaussians are kept for less, since busy photos would lose all
 # of theirs.
 PRICE = 2.0
-WORTH = 0.45
+WORTH = 0.6
+# The last sweeps count less for bits: finer symbols, at coarser steps, for the same number of Gaussians.
+LAST = 3  # one sweep in so many
+LAST_SHARE = 0.3  # of the price
 RENEWED = 2  # sweeps for which prices of the learned model are kept, but for the first
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
@@ -94,11 +98,137 @@ class Found:
 
     Attributes:
         layers: Layers, the most important first; together they hold no more Gaussians than the search started with.
-        error: Squared error, summed over pixels and channels.
+        error: Squared error, summed over pixels and channels, each pixel times its importance.
     """
 
     layers: list[Layer]
     error: float
+
+
+class Search:
+    """Search of the symbols of fitted Gaussians, sweep by sweep, beginning with rounded ones.
+
+    Args:
+        target: (C, H, W) image in [0, 1].
+        gaussians: K Gaussians under the normalized rule, fitted to the target.
+        coarseness: Factor of all steps except those of positions, which are powers of two.
+        model: Number of the learned model that will code the symbols of RGB; None for models fitted to each layer.
+        worth: Share of the price that each bit of a Gaussian must save for the Gaussian to stay.
+        importance: (H, W) factor of the squared error of each pixel; None for 1.
+
+    Attributes:
+        channels: Channels of the image.
+        canvas: Height and width in pixels.
+        bits: Bits of the symbols before the last sweep, as the search counts them.
+    """
+
+    def __init__(
+        self,
+        target: Tensor,
+        gaussians: Gaussians,
+        coarseness: float = 1.0,
+        model: int | None = None,
+        worth: float = WORTH,
+        importance: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.channels = channels = Channels(gaussians.channels, gaussians.alpha)
+        self._mixing = find_mixing(gaussians) if channels.are_mixed else None
+        transform = channels.basis if self._mixing is None else np.linalg.inv(to_basis(self._mixing)).T
+        rows = _take_values(gaussians, transform)
+        self._importance = importance
+        self._model, self._layers = model, _assign_layers(rows[:, AREA])
+        error_factor = 10 ** (STEPS.by_error * (STEPS.psnr - psnr(render(gaussians), target)) / 20)
+        self._steps = layer_steps(rows[:, AREA], self._layers, coarseness, error_factor, channels)
+        self._units = np.stack([each.columns(channels) for each in self._steps])
+        self.canvas = canvas = gaussians.height, gaussians.width
+        self._symbols, self._middle = _round_to_symbols(rows, self._units[self._layers], canvas)
+        image = np.einsum("ij,jhw->ihw", transform, target.detach().cpu().double().numpy())
+        planes, self._zeros = rdo_kernels.split_channels(channels.count)
+        self._goal = np.zeros((planes, *canvas), np.float32)
+        self._goal[: channels.count] = image
+        self._numerator, self._weight = np.zeros_like(self._goal), np.zeros_like(self._goal[0])
+        self._alive = np.ones(len(rows), bool)
+        self._generator = np.random.default_rng(0)  # of the order of Gaussians: the same file every time
+        self._position_bits = _price_position(image[0].size, self._units[self._layers])
+        self._price, self._number, self.bits, self._worth = math.inf, 0, 0.0, worth
+        self._rebuild()
+
+    @property
+    def count(self) -> int:
+        """Return the number of Gaussians that are left."""
+        return int(self._alive.sum())
+
+    @property
+    def found(self) -> Found:
+        """Return the result so far."""
+        kept = [
+            self._symbols[self._alive & (self._layers == number)].astype(np.int32) for number in range(len(self._steps))
+        ]
+        layers = [Layer(each, steps, self._mixing) for each, steps in zip(kept, self._steps, strict=True)]
+        return Found(layers, self._error)
+
+    def copy(self) -> Search:
+        """Return a search at the same place, which goes on by itself."""
+        other = copy(self)
+        for name in ("_symbols", "_numerator", "_weight", "_alive"):
+            setattr(other, name, getattr(self, name).copy())
+        other._generator = deepcopy(self._generator)
+        return other
+
+    def run(self, sweeps: int, share: float = 1.0) -> None:
+        """Move each Gaussian a number of times.
+
+        Args:
+            sweeps: Number of times.
+            share: Factor of the price of the bits of symbols. What a Gaussian must save is the same for any.
+        """
+        for _ in range(sweeps):
+            if self._alive.any():
+                self._sweep(share)
+
+    def _sweep(self, share: float) -> None:
+        spared = CONTEXT_BITS if self._model is None else 0.0
+        prices = self._find_prices()
+        total = prices.sum(self._symbols, self._layers, self._alive)
+        total += self._alive.sum() * (self._position_bits - spared)
+        self.bits = total
+        order = self._generator.permutation(np.flatnonzero(self._alive))
+        # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.
+        self._price = min(self._price, PRICE * self._error / total)
+        rdo_kernels.sweep(
+            *(self._numerator, self._weight, self._goal, self._importance, self._symbols, self._units, self._layers),
+            *(prices.symbols, prices.bases, prices.rows, prices.flags, self._middle, self._position_bits),
+            *(share * self._price, self._worth * self._price, order, self._alive, self._zeros),
+        )
+        self._number += 1
+        self._rebuild()
+
+    def _find_prices(self) -> Prices:
+        """Return the prices for the next sweep."""
+        if self._model is None:
+            return price_by_histograms(
+                *(self._symbols, self._layers, self._alive, len(self._units), self._middle, self.channels)
+            )
+        if self._number < 2 or self._number % RENEWED == 0:  # it takes as long as a sweep
+            self._prices = price_by_model(
+                *(self._symbols, self._layers, self._alive, self._steps, self._weight.shape, self._model)
+            )
+        return self._prices
+
+    def _rebuild(self) -> None:
+        """Sum Gaussians anew, free of the rounding errors of many updates, and measure the squared error."""
+        self._numerator[:], self._weight[:] = 0, 0
+        rows = (self._symbols * self._units[self._layers])[self._alive]
+        for row in np.pad(rows, [(0, 0), (0, COLOR + len(self._goal) - rows.shape[1])]):
+            rdo_kernels.add(self._numerator, self._weight, row, 1.0, self._zeros)
+        error = self._goal - self._numerator / (self._weight + EPS)
+        squares = np.square(error, dtype=np.float64)
+        self._error = float((squares if self._importance is None else squares * self._importance).sum())
+
+
+def count_last(sweeps: int) -> int:
+    """Return how many sweeps of a search are at the lower price, the last ones."""
+    return min(sweeps, max(1, sweeps // LAST))
 
 
 def search(
@@ -110,50 +240,12 @@ def search(
 ) -> Found:
     """Round fitted Gaussians to the symbols that are worth their bits.
 
-    Args:
-        target: (C, H, W) image in [0, 1].
-        gaussians: K Gaussians under the normalized rule, fitted to the target.
-        coarseness: Factor of all steps except those of positions, which are powers of two.
-        sweeps: Number of times that each Gaussian is moved.
-        model: Number of the learned model that will code the symbols of RGB; None for models fitted to each layer.
+    The arguments but `sweeps`, the number of times that each Gaussian is moved, are those of `Search`.
     """
-    channels = Channels(gaussians.channels, gaussians.alpha)
-    mixing = find_mixing(gaussians) if channels.are_mixed else None
-    transform = channels.basis if mixing is None else np.linalg.inv(to_basis(mixing)).T
-    rows = _take_values(gaussians, transform)
-    layers = _assign_layers(rows[:, AREA])
-    error_factor = 10 ** (STEPS.by_error * (STEPS.psnr - psnr(render(gaussians), target)) / 20)
-    steps = layer_steps(rows[:, AREA], layers, coarseness, error_factor, channels)
-    units = np.stack([each.columns(channels) for each in steps])
-    symbols, middle = _round_to_symbols(rows, units[layers], (gaussians.height, gaussians.width))
-
-    image = np.einsum("ij,jhw->ihw", transform, target.detach().cpu().double().numpy())
-    planes, zeros = rdo_kernels.split_channels(channels.count)
-    goal = np.zeros((planes, *image.shape[1:]), np.float32)
-    goal[: channels.count] = image
-    numerator, weight = np.zeros_like(goal), np.zeros_like(goal[0])
-    alive = np.ones(len(rows), bool)
-    generator = np.random.default_rng(0)  # of the order in which Gaussians are moved: the same file every time
-    position_bits = _price_position(goal[0].size, units[layers])
-    price = math.inf
-    for number in range(sweeps + 1):
-        error = _rebuild_sums(numerator, weight, goal, (symbols * units[layers])[alive], zeros)
-        if number == sweeps or not alive.any():
-            break
-        if model is None:
-            prices, spared = price_by_histograms(symbols, layers, alive, len(units), middle, channels), CONTEXT_BITS
-        elif number < 2 or number % RENEWED == 0:  # it takes as long as a sweep
-            prices, spared = price_by_model(symbols, layers, alive, steps, goal.shape[1:], model), 0.0
-        total = prices.sum(symbols, layers, alive) + alive.sum() * (position_bits - spared)
-        order = generator.permutation(np.flatnonzero(alive))
-        # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.
-        price = min(price, PRICE * error / total)
-        rdo_kernels.sweep(
-            *(numerator, weight, goal, symbols, units, layers, prices.symbols, prices.bases, prices.rows, prices.flags),
-            *(middle, position_bits, price, WORTH * price, order, alive, zeros),
-        )
-    kept = [symbols[alive & (layers == number)].astype(np.int32) for number in range(len(units))]
-    return Found([Layer(each, step, mixing) for each, step in zip(kept, steps, strict=True)], error)
+    searching = Search(target, gaussians, coarseness, model)
+    searching.run(sweeps - count_last(sweeps))
+    searching.run(count_last(sweeps), LAST_SHARE)
+    return searching.found
 
 
 def _take_values(gaussians: Gaussians, transform: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -232,18 +324,3 @@ def _price_position(pixels: int, units: NDArray[np.float64]) -> float:
     """Return the mean bits of a position, as one of a set of K positions on an image of so many pixels."""
     cells = pixels / np.prod(units[:, :2], axis=1)
     return float(np.log2(cells / max(len(units), 1)).mean()) + 1 / math.log(2)
-
-
-def _rebuild_sums(
-    numerator: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    target: NDArray[np.float32],
-    rows: NDArray[np.float64],
-    zeros: tuple[np.float32, ...],
-) -> float:
-    """Sum Gaussians anew, free of the rounding errors of many updates, and return the squared error."""
-    numerator[:], weight[:] = 0, 0
-    for row in np.pad(rows, [(0, 0), (0, COLOR + len(target) - rows.shape[1])]):
-        rdo_kernels.add(numerator, weight, row, 1.0, zeros)
-    error = target - numerator / (weight + EPS)
-    return float(np.square(error, dtype=np.float64).sum())

@@ -122,7 +122,7 @@ def add(numerator, weight, values, sign, zeros):
 
 
 @fast_jit
-def _sum_trial(numerator, weight, target, values, sums, zeros):
+def _sum_trial(numerator, weight, target, importance, values, sums, zeros):
     """Fill `sums` (2 + P,) for a Gaussian of values (5 + P,) that is not in the image, whatever its colour."""
     height, width = weight.shape
     x, y = np.float32(values[X]), np.float32(values[Y])
@@ -144,17 +144,22 @@ def _sum_trial(numerator, weight, target, values, sums, zeros):
                 before = max(others[i], ZERO) + EPS
                 inverse, inverse_before = ONE / (before + w), ONE / before
                 k = w * inverse
-                square += k * k
+                pulled = k
+                if importance is not None:  # numba leaves out what the type of the argument rules out
+                    pulled = k * importance[row, first + i]
+                square += k * pulled
                 change = ZERO
                 for each in range(len(zeros)):
                     plane = start + each
                     error = target[plane, row, first + i] - numerator[plane, row, first + i] * inverse
-                    pull = tuple_setitem(pull, each, pull[each] + k * error)
+                    pull = tuple_setitem(pull, each, pull[each] + pulled * error)
                     change += error * error
                 for each in range(len(zeros)):
                     plane = start + each
                     error = target[plane, row, first + i] - numerator[plane, row, first + i] * inverse_before
                     change -= error * error
+                if importance is not None:
+                    change *= importance[row, first + i]
                 rest += change
             if start == 0:
                 sums[SQUARE] += square
@@ -174,7 +179,8 @@ def _bits_of(bits, bases, column, symbol):
 
 @jit
 def _find_cost(
-    numerator, weight, target, symbols, steps, bits, bases, flags, middle, price, values, sums, colors, zeros
+    numerator, weight, target, importance, symbols, steps, bits, bases, flags, middle, price, values, sums, colors,
+    zeros,
 ):  # fmt: skip
     """Return error plus price of a Gaussian with the best of all colours, which is written to `colors` (C,).
 
@@ -182,7 +188,7 @@ def _find_cost(
     """
     for column in range(COLOR):
         values[column] = symbols[column] * steps[column]
-    _sum_trial(numerator, weight, target, values, sums, zeros)
+    _sum_trial(numerator, weight, target, importance, values, sums, zeros)
     total = sums[REST]
     for column in range(AREA, COLOR):
         total += price * _bits_of(bits, bases, column, symbols[column])
@@ -220,8 +226,8 @@ def _is_allowed(symbols, column, steps, canvas, middle):
 
 @jit
 def sweep(
-    numerator, weight, target, symbols, steps, layers, bits, bases, rows, flags, middle, place, price, worth, order,
-    alive, zeros,
+    numerator, weight, target, importance, symbols, steps, layers, bits, bases, rows, flags, middle, place, price,
+    worth, order, alive, zeros,
 ):  # fmt: skip
     """Move each Gaussian once along each of its symbols where error plus price falls; drop those not worth their bits.
 
@@ -230,6 +236,7 @@ def sweep(
             updated.
         weight: (H, W) sum of their weights; updated.
         target: (P, H, W) image in the basis of colours, with planes of 0 behind the C channels.
+        importance: (H, W) factor of the squared error of each pixel; None for 1.
         symbols: (K, 5 + C) symbols; updated.
         steps: (L, 5 + C) units of the symbols of each layer.
         layers: (K,) number of the layer of each Gaussian.
@@ -259,6 +266,7 @@ def sweep(
             numerator,
             weight,
             target,
+            importance,
             moved,
             unit,
             column_bits,
@@ -276,8 +284,8 @@ def sweep(
                 moved[column] += direction
                 if _is_allowed(moved, column, unit, canvas, middle):
                     cost = _find_cost(
-                        numerator, weight, target, moved, unit, column_bits, base, flag_bits, middle, price, values,
-                        sums, colors, zeros,
+                        numerator, weight, target, importance, moved, unit, column_bits, base, flag_bits, middle, price,
+                        values, sums, colors, zeros,
                     )  # fmt: skip
                     if cost < least:
                         least = cost

@@ -146,3 +146,18 @@ class GradedScheme(Protocol):
         Raises:
             ValueError: There is no such effort; one line that begins with "effort: ".
         """
+
+
+@runtime_checkable
+class TunedScheme(Protocol):
+    """Scheme whose files can be made for another measure than PSNR, besides what `Scheme` asks for."""
+
+    def with_tune(self, tune: str) -> Scheme:
+        """Return the same scheme with an encoder that makes files for a measure.
+
+        Args:
+            tune: Name in `fastgs.codec.tuning.TUNES`.
+
+        Raises:
+            ValueError: There is no such measure; one line that begins with "tune: ".
+        """

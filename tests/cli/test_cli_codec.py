@@ -64,6 +64,13 @@ def test_effort_is_that_of_the_encoder(photo_file, tmp_path, run_cli):
     assert output.read_bytes() == encode(load_image(photo_file), num_gaussians=30, effort=2, iterations=5).data
 
 
+def test_file_is_tuned_for_ssim(photo_file, tmp_path, run_cli):
+    output = tmp_path / "photo.fgs"
+    assert run_cli("encode", photo_file, "-o", output, "-k", 30, "--effort", 1, "--tune", "ssim") == 0
+    tuned, plain = (encode(load_image(photo_file), num_gaussians=30, effort=1, tune=each) for each in ("ssim", "psnr"))
+    assert output.read_bytes() == tuned.data != plain.data
+
+
 def test_size_crops_the_image(photo_file, tmp_path, run_cli):
     assert run_cli("encode", photo_file, "-o", tmp_path / "photo.fgs", *QUICK_ENCODE, "--size", 32) == 0
     frame = read_frame((tmp_path / "photo.fgs").read_bytes())

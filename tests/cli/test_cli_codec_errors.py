@@ -32,6 +32,8 @@ from fastgs.codec.frame import write_frame
         ("-k 5 --effort 10", "argument --effort: must be from 1 to 9, got 10"),
         ("-k 5 --effort x", "argument --effort: invalid int value: 'x'"),
         ("-k 5 --effort 3 --scheme gaussianimage", "argument --effort: the scheme 'gaussianimage' has none; give "),
+        ("-k 5 --tune vmaf", "argument --tune: expected one of psnr, ssim, got vmaf"),
+        ("-k 5 --tune ssim --scheme gaussianimage", "argument --tune: the scheme 'gaussianimage' has only psnr"),
         ("-k 5 --seed -1", "argument --seed: must be at least 0, got -1"),
         ("-k 5 --size 0", "argument --size: must be at least 1, got 0"),
         ("-k 5 --scheme jpeg", "argument --scheme: expected one of fastgs, gaussianimage, "),

@@ -142,8 +142,8 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch, m
     """The price of a bit is `PRICE` times error over bits, and these bits are about those of the file."""
     prices = []
     sweep = rdo_kernels.sweep
-    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[12]) or sweep(*arguments))
-    search(astronaut, fitted, sweeps=1, model=model)
+    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[13]) or sweep(*arguments))
+    search(astronaut, fitted, sweeps=2, model=model)
     rounded = search(astronaut, fitted, sweeps=0)
     bits = PRICE * rounded.error / prices[0]
     assert 8 * sum(map(len, encode_layers(rounded.layers, (128, 128), model=model))) == pytest.approx(bits, rel=0.2)
@@ -175,7 +175,7 @@ def sweep_one(symbols, number, target, bits, price):
     order = np.full(10, number)
     flags, bases = np.array([[np.inf, 0.0]]), np.zeros((1, 8), np.int64)  # none
     rdo_kernels.sweep(
-        *(numerator, weight, target, symbols, UNITS, layers, bits, bases, layers, flags),
+        *(numerator, weight, target, None, symbols, UNITS, layers, bits, bases, layers, flags),
         *(512, 0.0, price, 0.0, order, alive, ZEROS),
     )
 
