@@ -32,6 +32,7 @@ def test_missing_photos_end_with_one_line_and_leave_the_results(name, tmp_path, 
     assert results.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_results_page_is_what_the_report_writes(report, tmp_path, monkeypatch):
     page, readme, assets = tmp_path / "benchmarks" / "RESULTS.md", tmp_path / "README.md", tmp_path / "assets"
     networks = tmp_path / "docs" / "concepts" / "networks.md"

@@ -214,6 +214,7 @@ def test_lists_patterns_and_archives_are_inputs(album, out, tmp_path, run_cli, c
     assert (tmp_path / "again.fgs").read_bytes() == (out / "inside.fgs").read_bytes()
 
 
+@pytest.mark.slow
 def test_list_from_standard_input(album, out):
     paths = "\n".join(str(path) for path in sorted(album.iterdir()))
     done = python("-m", "fastgs", "predict", "--from", "-", *TINY, "-o", out, input=paths)
@@ -297,6 +298,7 @@ def read_shards(folder: Path) -> dict[str, fastgs.Gaussians]:
     return {name: gaussians for name, gaussians in fastgs.data.FittedDataset(folder)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["safetensors", "tar"])
 def test_shards_hold_what_single_files_do(album, out, tmp_path, run_cli, names, kind):
     options = (*TINY, "--shards", 3, "--shard-kind", kind)
@@ -390,8 +392,9 @@ def test_wrong_shards_are_one_line(album, out, run_cli, error_line, options, mes
 # Batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_give_the_results_of_single_images_up_to_rounding(album, out, tmp_path, run_cli, workers):
+def test_batches_give_the_files_of_single_images(album, out, tmp_path, run_cli, workers):
     Image.fromarray(data.coffee()[:30, :20]).save(album / "other.png")  # of another size
     (album / "bad.png").write_bytes(b"no image")
     options = ("-k", 30, "--iterations", 20, "--workers", workers, "-o")
@@ -399,8 +402,8 @@ def test_batches_give_the_results_of_single_images_up_to_rounding(album, out, tm
     assert run_cli("predict", album, *options, out, "--batch", 4) == 1
     found, wanted = read_report(out), read_report(tmp_path / "single")
     assert [each["image"] for each in found] == [each["image"] for each in wanted] and len(found) == 5
-    assert all(abs(a["psnr"] - b["psnr"]) < 0.01 for a, b in zip(found, wanted, strict=True))
     before = read_files(out)
+    assert before == read_files(tmp_path / "single")
     (out / "photo002.png").unlink()
     assert run_cli("predict", album, *options, out, "--batch", 4, "--resume") == 1
     assert read_files(out) == before

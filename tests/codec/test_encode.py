@@ -19,6 +19,7 @@ from fastgs.metrics.quality import psnr
 from fastgs.render import render
 
 
+@pytest.mark.slow
 def test_file_beats_jpeg(astronaut):
     """The JPEG file is no smaller; both are whole files."""
     encoded = encode(astronaut, bpp=0.8, iterations=300)

@@ -52,6 +52,7 @@ def write(folder, images, kind) -> None:
             write_archive(folder / f"shard-{number}.tar", part)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["files", "shards", "archives"])
 def test_images_come_back_in_any_order_and_from_any_process(tmp_path, images, kind):
     write(tmp_path / "out", images, kind)

@@ -19,6 +19,8 @@ from fastgs.page import PagePicture, assemble, write_page
 
 LEAST = 45.0  # dB
 
+pytestmark = pytest.mark.slow
+
 
 def write(folder, gaussians, **options):
     path = folder / "page.html"
@@ -43,7 +45,6 @@ def test_screen_shows_what_render_defines(browser, fit, tmp_path, blend):
     assert compare_screen(browser, gaussians, 8) >= LEAST
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("blend", ["normalized", "sum"])
 @pytest.mark.parametrize("count", [500, 5_000, 50_000])
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket", "motorcycle"])
@@ -128,7 +129,6 @@ def test_odd_pictures_are_drawn(browser, random_gaussians, tmp_path, count, heig
     assert psnr(np.asarray(browser.encode(size)) / 255, render(gaussians)) >= LEAST
 
 
-@pytest.mark.slow
 def test_many_gaussians_on_a_large_canvas_are_drawn_in_software(browser, fit, tmp_path):
     gaussians = enlarged(fit("astronaut", 50_000, iterations=1).gaussians, 1024)
     browser.resize(1500, 1200)

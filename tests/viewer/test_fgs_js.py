@@ -202,6 +202,7 @@ def test_many_files_of_the_learned_model_are_read_as_in_python():
     assert_read_alike([make_file(seed, 300, LEARNED) for seed in range(60)])
 
 
+@pytest.mark.slow
 @needs_node
 def test_beginnings_of_files_are_read_as_in_python():
     files = [path.read_bytes() for path in GOLDEN if path.stem in ("vector", "rgba", "channels", "gaussianimage")]
