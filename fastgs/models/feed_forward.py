@@ -19,6 +19,7 @@ from fastgs.initializers.sampling import METHODS, sample
 from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CORRECTIONS, AttributeInputs, GaussianState, units
 from fastgs.models.conditioned import ConditionedNetwork
+from fastgs.models.forces import FastForces
 from fastgs.models.inference import MOST_PER_PIXEL, FastPasses, FastPosition, PreparedAttribute, PreparedUNet
 from fastgs.render import rasterize
 from fastgs.runtime import threads
@@ -134,16 +135,15 @@ class LearnedInitializer(nn.Module):
         Returns:
             The sets after each pass; their values are not checked.
         """
-        corrections = self._corrections(images, densities, placed, fast=False)
+        corrections = self._corrections(images, densities, placed)
         return [Joined(correct(placed.gaussians, each), placed.counts) for each in corrections]
 
-    def _corrections(self, images: Tensor, densities: Tensor, placed: Joined, fast: bool) -> Iterator[Tensor]:
-        """Yield the (N, 8) corrections of joined sets after each pass, by `FastPasses` if that is possible."""
+    def _corrections(self, images: Tensor, densities: Tensor, placed: Joined) -> Iterator[Tensor]:
+        """Yield the (N, 8) corrections of joined sets after each pass."""
         assert self.attribute is not None
         base, counts = placed
         num_gaussians = send(torch.tensor(counts), images.device)
         scatter = _Scatter(base.means, counts, images.shape)
-        passes = self._fast_passes(images, densities, scatter, num_gaussians) if fast else None
         corrections = forces = added = base.means.new_zeros(len(base), CORRECTIONS)
         for _ in range(self.attribute.passes):
             previous_forces = forces
@@ -155,26 +155,29 @@ class LearnedInitializer(nn.Module):
             size = sizes[scatter.images, None]
             unit = units(size)
             state = GaussianState(scatter.number, corrections, forces / size, previous_forces / size, added / unit)
-            errors = errors / sizes[:, None, None, None]
-            if passes is not None:
-                answer = unit * passes(errors, sizes, state.columns())
-            else:
-                planes = scatter.means(state.columns())
-                inputs = AttributeInputs(images, densities, errors, sizes, planes, num_gaussians)
-                answer = unit * scatter.gather(self.attribute(inputs))
+            planes = scatter.means(state.columns())
+            inputs = AttributeInputs(
+                images, densities, errors / sizes[:, None, None, None], sizes, planes, num_gaussians
+            )
+            answer = unit * scatter.gather(self.attribute(inputs))
             yield corrections + answer
             added = answer.detach()
             corrections = corrections + added
 
-    def _fast_passes(
-        self, images: Tensor, densities: Tensor, scatter: _Scatter, num_gaussians: Tensor
-    ) -> FastPasses | None:
-        """Return the passes without gradients; None on another device than the CPU, or for too many Gaussians."""
+    def _fast_corrections(self, images: Tensor, densities: Tensor, placed: Joined) -> Tensor:
+        """Return the last of `_corrections`, by `fastgs.models.inference`."""
         assert self.attribute is not None
-        if images.device.type != "cpu" or not 0 < len(scatter.pixels) <= MOST_PER_PIXEL * densities.numel():
-            return None
+        base, counts = placed
+        scatter = _Scatter(base.means, counts, images.shape)
+        look = FastForces(images, base, counts, scatter.images, scatter.number)
         network = self._prepare(PreparedAttribute, self.attribute)
-        return FastPasses(network, images, densities, scatter.pixels, scatter.number, num_gaussians)
+        passes = FastPasses(network, images, densities, scatter.pixels, torch.tensor(counts))
+        corrections = added = base.means.new_zeros(len(base), CORRECTIONS)
+        for _ in range(self.attribute.passes):
+            seen = look(corrections, added)
+            added = units(seen.sizes[scatter.images, None]) * passes(seen)
+            corrections = corrections + added
+        return corrections
 
     def _prepare(self, kind: type[Prepared], network: ConditionedNetwork) -> Prepared:
         """Return a network in another form, which is kept until its weights or the precision change."""
@@ -183,7 +186,8 @@ class LearnedInitializer(nn.Module):
         tensors = network.state_dict(keep_vars=True).values()
         key = (precision, [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors])
         if kind not in self._prepared or self._prepared[kind][0] != key:
-            self._prepared[kind] = key, kind(network, precision)
+            with torch.autocast("cpu", enabled=False):  # sums of weights are of float32
+                self._prepared[kind] = key, kind(network, precision)
         prepared: Prepared = self._prepared[kind][1]
         return prepared
 
@@ -201,12 +205,28 @@ class LearnedInitializer(nn.Module):
         Returns:
             The Gaussians of each image, whose values are not checked.
         """
-        densities = self.densities(images, counts, fast)
-        placed = self.place(images, densities, counts, generators)
-        if self.attribute is not None:
-            *_, corrections = self._corrections(images, densities, placed, fast)
-            placed = placed._replace(gaussians=correct(placed.gaussians, corrections))
-        return placed.split()
+        if not fast or images.device.type != "cpu":
+            densities = self.densities(images, counts)
+            placed = self.place(images, densities, counts, generators)
+            if self.attribute is not None:
+                *_, corrections = self._corrections(images, densities, placed)
+                placed = placed._replace(gaussians=correct(placed.gaussians, corrections))
+            return placed.split()
+        return self._fast_forward(images, counts, generators)
+
+    @torch.no_grad()
+    def _fast_forward(self, images: Tensor, counts: Sequence[int], generators: Generators) -> list[Gaussians]:
+        """Return what `forward` does, by `fastgs.models.inference` where that is possible."""
+        with threads.reserved():  # what is worth sharing is shared there
+            densities = self.densities(images, counts, fast=True)
+            placed = self.place(images, densities, counts, generators)
+            if self.attribute is not None:
+                if 0 < len(placed.gaussians) <= MOST_PER_PIXEL * densities.numel():
+                    corrections = self._fast_corrections(images, densities, placed)
+                else:
+                    *_, corrections = self._corrections(images, densities, placed)
+                placed = placed._replace(gaussians=correct(placed.gaussians, corrections))
+            return placed.split()
 
     @torch.no_grad()
     def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

@@ -125,12 +125,14 @@ def splat_each_like(_typing: Any, vector: Any, values: Any) -> Any:
 def load_each(_typing: Any, array: Any, index: Any, step: Any, like: Any) -> Any:
     """Load vectors of a contiguous 1-D float32 array, from `index`, `index + step`, and so on.
 
-    There are as many as the tuple `like` is long; there is no bounds check.
+    There are as many as the tuple `like` is long, of as many lanes as its vectors, or eight if it holds numbers. There
+    is no bounds check.
     """
-    result = _tuple_type(float32x8, like.count)
+    element = like.dtype if isinstance(like.dtype, simd.Vector) else float32x8
+    result = _tuple_type(element, like.count)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        addresses = _plane_addresses(context, builder, signature, arguments, result.count)
+        addresses = _plane_addresses(context, builder, signature, arguments, result.count, element.lanes)
         return context.make_tuple(builder, result, [builder.load(each, align=4) for each in addresses])
 
     return result(array, index, step, like), generate
