@@ -19,7 +19,7 @@ from fastgs.runtime import threads
 
 PARTS = 2  # for each thread, since threads wake up late
 SMALLEST_BAND = 32  # rows of a band that goes through several layers, which takes a few rows of its neighbours
-SMALLEST_PART = 20_000_000  # multiplications of a convolution that are worth a hand-over
+SMALLEST_PART = 40_000_000  # multiplications of a convolution that are worth a hand-over
 
 
 class Convolution(NamedTuple):
@@ -45,6 +45,7 @@ class Convolution(NamedTuple):
         return self.weight.shape[2] // 2
 
     def __call__(self, features: Tensor) -> Tensor:
+        """Return all rows; beyond the borders there are zeros."""
         return functional.conv2d(features, self.weight, self.bias, padding=self.margin)
 
     def between(self, slab: Tensor) -> Tensor:
@@ -155,11 +156,12 @@ def bands(images: int, rows: int) -> list[tuple[int, int]]:
 def run(work: Callable[[int, int], None], parts: list[tuple[int, int]]) -> None:
     """Call `work(start, stop)` for every part, in threads; operators of torch run in the one thread that calls them.
 
-    Modes of torch are those of a thread, so no part has gradients or automatic precision.
+    Modes of torch are those of a thread: that the caller wants no gradients would be unknown to the others. Automatic
+    precision is, so all that an operator is given must have the precision that it should have.
     """
 
     def alone(start: int, stop: int) -> None:
-        with threads.reserved(1), torch.no_grad(), torch.autocast("cpu", enabled=False):
+        with threads.reserved(1), torch.no_grad():
             work(start, stop)
 
     threads.run(alone, (), parts)
@@ -177,7 +179,7 @@ def slab(features: Tensor, image: int, start: int, stop: int) -> Tensor:
 
 
 def blank(slab: Tensor, start: int, rows: int) -> Tensor:
-    """Set the rows of a slab that begins at row `start` to 0 in place, where they are beyond an image of `rows` rows."""
+    """Set rows of a slab, which begins at row `start`, to 0 in place, where they are beyond an image of `rows` rows."""
     slab[:, :, : max(-start, 0)] = 0
     slab[:, :, max(rows - start, 0) :] = 0
     return slab

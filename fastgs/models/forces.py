@@ -57,7 +57,7 @@ class FastForces:
         count = len(base)
         self.fields = [np.empty(shape, np.float32) for shape in ((count, 2), (count, 2), count, (count, channels))]
         self.gradients = [np.empty_like(each) for each in self.fields]
-        self.slopes = np.empty((count, 8), np.float32)
+        self.slopes = np.empty((count, own.SLOPES), np.float32)
         self.forces, self.previous = np.zeros((2, count, CORRECTIONS), np.float32)
         self.states = np.empty((count, STATE_CHANNELS), np.float32)
         self.stride = width + kernels.MARGIN
@@ -92,7 +92,7 @@ class FastForces:
             gaussians = (scales, layout.frames, layout.bounds, colors, zeros, layout.offsets, layout.pitches)
             where = (*self.canvas, self.stride, self.in_pixels, *self.gradients)
             kernels.backward(*gaussians, *where, start, stop)
-            known = (self.base, changes, self.slopes, scales, SMALLEST, *self.gradients, self.places, sizes)
+            known = (self.base, changes, self.slopes, *self.gradients, self.places, sizes)
             result = (self.number, self.previous, added, self.forces, self.states)
             first = start * kernels.BLOCK
             own.describe(*known, *result, first, min(stop * kernels.BLOCK, len(means)))

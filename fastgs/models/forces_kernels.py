@@ -12,12 +12,13 @@ GEOMETRY = 5  # that of fastgs.models.attribute, as are the numbers below
 MAX_CHANGE = np.float32(2.0)
 GEOMETRY_UNIT = np.float32(0.3)
 
+SLOPES = GEOMETRY + 6
 # Columns of the base: centre, geometric mean of the scales, its logarithm, the two elongations, 2 pi times the area.
 X, Y, SIZE, LOG_SIZE, P, Q, AREA = range(7)
 
 HALF, ONE, TWO = np.float32(0.5), np.float32(1.0), np.float32(2.0)
 # As in `correct` of fastgs.models.attribute: circles have no direction, and scales end at the smallest.
-ROUND, NEARLY_ROUND, TURN = np.float32(1e-12), np.float32(2e-6), np.float32(1e-6)
+ROUND, NEARLY_ROUND, TURN, ROUNDED = np.float32(1e-12), np.float32(2e-6), np.float32(1e-6), np.float32(1 - 1e-5)
 
 
 @jit
@@ -33,8 +34,10 @@ def correct(base, base_colors, corrections, smallest, means, scales, rotations, 
         scales: (N, 2).
         rotations: (N,).
         colors: (N, C).
-        slopes: (N, 8) result: derivatives of the five changes in their corrections, and p / r, q / r and r of the
-            elongations p and q, where r is their size.
+        slopes: (N, SLOPES) result: derivatives of the five changes in their corrections, and, in the two elongations,
+            of the size of both and of the rotation; those of the two scales in their logarithms.
+        start: First Gaussian.
+        stop: End of the Gaussians.
     """
     for k in range(start, stop):
         row, change, slope = base[k], corrections[k], slopes[k]
@@ -50,11 +53,15 @@ def correct(base, base_colors, corrections, smallest, means, scales, rotations, 
         tilt = math.tanh(change[4] / MAX_CHANGE)
         q, slope[4] = row[Q] + MAX_CHANGE * tilt, ONE - tilt * tilt
         radius = math.sqrt(p * p + q * q + ROUND)
-        slope[5], slope[6], slope[7] = p / radius, q / radius, radius
+        slope[5], slope[6] = p / radius, q / radius
         for axis in range(2):
             scale = math.exp(m + radius if axis == 0 else m - radius)
-            scales[k, axis] = scale if scale > smallest * (ONE - TURN * np.float32(10)) else smallest
-        rotations[k] = HALF * math.atan2(q, p + TURN if radius < NEARLY_ROUND else p)
+            larger = scale > smallest * ROUNDED
+            scales[k, axis], slope[9 + axis] = (scale, scale) if larger else (smallest, np.float32(0))
+        p = p + TURN if radius < NEARLY_ROUND else p
+        rotations[k] = HALF * math.atan2(q, p)
+        square = p * p + q * q
+        slope[7], slope[8] = -HALF * q / square, HALF * p / square
         for channel in range(colors.shape[1]):
             colors[k, channel] = base_colors[k, channel] + change[GEOMETRY + channel]
 
@@ -79,17 +86,15 @@ def subtract(images, drawn, errors, squares, start, stop):
 
 @jit
 def describe(
-    base, corrections, slopes, scales, smallest, d_means, d_scales, d_rotations, d_colors, images, sizes, number,
-    previous, answer, forces, states, start, stop,
+    base, corrections, slopes, d_means, d_scales, d_rotations, d_colors, images, sizes, number, previous, answer,
+    forces, states, start, stop,
 ):  # fmt: skip
     """Compute forces on the corrections of Gaussians [start, stop), and the states that the network sees.
 
     Args:
-        base: (N, 7), as are corrections, slopes and scales what `correct` was given, and gave.
-        corrections: (N, 5 + C).
-        slopes: (N, 8).
-        scales: (N, 2).
-        smallest: Smallest scale.
+        base: (N, 7) columns that `correct` was given.
+        corrections: (N, 5 + C), the same.
+        slopes: (N, SLOPES) that it gave.
         d_means: (N, 2) gradients of minus half the squared error in the corrected Gaussians, as are the next three.
         d_scales: (N, 2).
         d_rotations: (N,).
@@ -101,18 +106,17 @@ def describe(
         answer: (N, 5 + C) what was added to the corrections since.
         forces: (N, 5 + C) result, per area.
         states: (N, 1 + 4 (5 + C)) result: `fastgs.models.attribute.GaussianState.columns`, divided by the numbers.
+        start: First Gaussian.
+        stop: End of the Gaussians.
     """
     count = forces.shape[1]
     for k in range(start, stop):
         slope, force = slopes[k], forces[k]
-        first = d_scales[k, 0] * scales[k, 0] if scales[k, 0] != smallest else np.float32(0)
-        second = d_scales[k, 1] * scales[k, 1] if scales[k, 1] != smallest else np.float32(0)
-        radius = slope[7]
-        p, q, turn = slope[5], slope[6], HALF * d_rotations[k] / radius
+        first, second, turn = d_scales[k, 0] * slope[9], d_scales[k, 1] * slope[10], d_rotations[k]
         force[0], force[1] = d_means[k, 0] * slope[0], d_means[k, 1] * slope[1]
         force[2] = (first + second) * slope[2]
-        force[3] = ((first - second) * p - turn * q) * slope[3]
-        force[4] = ((first - second) * q + turn * p) * slope[4]
+        force[3] = ((first - second) * slope[5] + turn * slope[7]) * slope[3]
+        force[4] = ((first - second) * slope[6] + turn * slope[8]) * slope[4]
         for channel in range(d_colors.shape[1]):
             force[GEOMETRY + channel] = d_colors[k, channel]
         size, share = sizes[images[k]], ONE / number[k]

@@ -35,7 +35,6 @@ ENCODED = 2
 MOST_PER_PIXEL = 0.25
 
 
-
 class PreparedUNet:
     """Weights of the U-Net of a network in the shapes and the precision that inference needs.
 
@@ -266,10 +265,11 @@ class FastPasses:
         """
         network, rows = self.network, self.cells[0]
         first = network.detail if self.passes < ENCODED else network.merged
+        planes = seen.errors, 1 / seen.sizes, (seen.sizes.log() + 3)[:, None]
 
         def look(start: int, stop: int) -> None:
             image, start, stop = _find_image(start, stop, rows)
-            detail[image, :, start:stop] = self._detail(first, seen, image, start, stop)[0]
+            detail[image, :, start:stop] = self._detail(first, planes, seen.states, image, start, stop)[0]
 
         def finish(start: int, stop: int) -> None:
             image, start, stop = _find_image(start, stop, rows)
@@ -278,7 +278,7 @@ class FastPasses:
                 assert self.surroundings is not None
                 merged = network.merge(detail, self.surroundings, image, begin, end)
             else:
-                merged = bands.blank(self._detail(first, seen, image, begin, end), begin, rows)
+                merged = bands.blank(self._detail(first, planes, seen.states, image, begin, end), begin, rows)
             self.features[image, :, start:stop] = network.features(merged, begin, rows)[0]
 
         if self.passes < ENCODED:
@@ -292,17 +292,18 @@ class FastPasses:
         self.passes += 1
         return self._answers()
 
-    def _detail(self, first: _Detail, seen: Seen, image: int, start: int, stop: int) -> Tensor:
-        """Return rows [start, stop) of the first convolution; anything beyond the image."""
+    def _detail(
+        self, first: _Detail, planes: tuple[Tensor, Tensor, Tensor], states: Tensor, image: int, start: int, stop: int
+    ) -> Tensor:
+        """Return rows [start, stop) of the first convolution, for arguments of `_fold`; anything beyond the image."""
         precision, channels, columns = self.network.precision, self.channels, self.cells[1]
-        errors = seen.errors, 1 / seen.sizes, (seen.sizes.log() + 3)[:, None]
-        folded = _fold(*errors, image, start - 1, stop + 1, self.cells, precision)
+        folded = _fold(*planes, image, start - 1, stop + 1, self.cells, precision)
         detail = first.changing.between(folded)
         # With a cell on the left, and room for whole vectors on the right.
         sums = torch.empty(stop - start, (columns + 2) * channels + kernels.WIDE)
         places = (_rows(self.start), self.offsets, self.columns, self.pixels, self.sources)
         zeros = count_channels(-(-3 * channels // kernels.WIDE))
-        weighted = (seen.states, first.states, zeros, self.cells[0], image, start, channels, sums)
+        weighted = (states, first.states, zeros, self.cells[0], image, start, channels, sums)
         _call(kernels.spread, *places, *weighted)
         inside = sums[:, channels : (columns + 1) * channels].unflatten(1, (columns, channels))
         # To add it in another precision than the sum's takes ten times as long.
@@ -314,17 +315,12 @@ class FastPasses:
         network = self.network
         cells = _rows(self.features)
         answers = torch.empty(len(self.own_rows), len(network.head_bias) // FOLD**2)
+        kind = torch.int16 if cells.dtype == torch.bfloat16 else cells.dtype  # NumPy has no bfloat16
 
         def answer(start: int, stop: int) -> None:
-            rows, columns, pixels = (
-                each[start:stop] for each in (self.own_rows, self.own_columns, self.own_pixels)
-            )
+            rows, columns, pixels = (each[start:stop] for each in (self.own_rows, self.own_columns, self.own_pixels))
             found = cells.new_empty(stop - start, 9 * self.channels)
-            width = self.cells[1]
-            # NumPy has no bfloat16.
-            _call(
-                kernels.gather, cells.view(torch.int32), rows, columns, self.cells[0], width, found.view(torch.int32)
-            )
+            _call(kernels.gather, cells.view(kind), rows, columns, *self.cells, found.view(kind))
             # Those of all pixels of the cell: to sort Gaussians by pixel would take longer.
             all_pixels = (found @ network.head).view(stop - start, FOLD**2, -1)
             biases = network.head_bias.view(FOLD**2, -1)
