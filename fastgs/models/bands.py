@@ -76,10 +76,12 @@ class SharedConvolution(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         layer = self.layer
         features = features.to(layer.weight.dtype)
-        stride, padding = layer.stride[0], int(layer.padding[0])
-        reach = layer.dilation[0] * (layer.kernel_size[0] - 1)  # from the first to the last row that a row depends on
-        sizes = zip(features.shape[2:], layer.padding, layer.dilation, layer.kernel_size, layer.stride, strict=True)
-        rows, columns = ((size + 2 * int(p) - d * (k - 1) - 1) // s + 1 for size, p, d, k, s in sizes)
+        assert not isinstance(layer.padding, str)
+        # From the first to the last row or column that one depends on.
+        reaches = [dilation * (size - 1) for dilation, size in zip(layer.dilation, layer.kernel_size, strict=True)]
+        axes = zip(features.shape[2:], layer.padding, reaches, layer.stride, strict=True)
+        rows, columns = ((size + 2 * padding - reach - 1) // stride + 1 for size, padding, reach, stride in axes)
+        stride, padding, reach = layer.stride[0], layer.padding[0], reaches[0]
         parts = _split(rows, len(features) * rows * columns * layer.weight.numel())
         if len(parts) < 2:
             return layer(features)  # type: ignore[no-any-return]

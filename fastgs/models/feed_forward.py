@@ -20,7 +20,8 @@ from fastgs.models import AttributeNetwork, PositionNetwork, correct
 from fastgs.models.attribute import CORRECTIONS, AttributeInputs, GaussianState, units
 from fastgs.models.conditioned import ConditionedNetwork
 from fastgs.models.forces import FastForces
-from fastgs.models.inference import MOST_PER_PIXEL, FastPasses, FastPosition, PreparedAttribute, PreparedUNet
+from fastgs.models.inference import MOST_PER_PIXEL, FastPasses, PreparedAttribute
+from fastgs.models.prepared import FastPosition, PreparedUNet
 from fastgs.render import rasterize
 from fastgs.runtime import threads
 from fastgs.runtime.precision import has_bfloat16, repeatable

@@ -13,13 +13,14 @@ from fastgs.models import forces_kernels as own
 from fastgs.models.attribute import CORRECTIONS, STATE_CHANNELS
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render.cpu_arrays import PARTS, count_blocks, count_channels, lay_out, make_planes
+from fastgs.render.cpu_geometry_kernels import BLOCK
 from fastgs.runtime import threads
 
 SMALLEST = np.float32(MIN_SCALE)
 
 
 class Seen(NamedTuple):
-    """What a pass of the attribute network sees of corrected Gaussians.
+    """View of corrected Gaussians that a pass of the attribute network has.
 
     Attributes:
         errors: (B, 3, H, W) images minus renderings; overwritten by the next call.
@@ -94,8 +95,8 @@ class FastForces:
             kernels.backward(*gaussians, *where, start, stop)
             known = (self.base, changes, self.slopes, *self.gradients, self.places, sizes)
             result = (self.number, self.previous, added, self.forces, self.states)
-            first = start * kernels.BLOCK
-            own.describe(*known, *result, first, min(stop * kernels.BLOCK, len(means)))
+            first = start * BLOCK
+            own.describe(*known, *result, first, min(stop * BLOCK, len(means)))
 
         threads.run(gather, (), threads.parts(count_blocks(len(means)), count))
         return Seen(torch.from_numpy(self.errors), torch.from_numpy(sizes), torch.from_numpy(self.states))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
-from fastgs.runtime.jit import jit
+from fastgs.runtime.jit import STRICT, jit
 
 GEOMETRY = 5  # that of fastgs.models.attribute, as are the numbers below
 MAX_CHANGE = np.float32(2.0)
@@ -16,7 +17,7 @@ SLOPES = GEOMETRY + 6
 # Columns of the base: centre, geometric mean of the scales, its logarithm, the two elongations, 2 pi times the area.
 X, Y, SIZE, LOG_SIZE, P, Q, AREA = range(7)
 
-HALF, ONE, TWO = np.float32(0.5), np.float32(1.0), np.float32(2.0)
+HALF, ONE = np.float32(0.5), np.float32(1.0)
 # As in `correct` of fastgs.models.attribute: circles have no direction, and scales end at the smallest.
 ROUND, NEARLY_ROUND, TURN, ROUNDED = np.float32(1e-12), np.float32(2e-6), np.float32(1e-6), np.float32(1 - 1e-5)
 
@@ -66,7 +67,7 @@ def correct(base, base_colors, corrections, smallest, means, scales, rotations, 
             colors[k, channel] = base_colors[k, channel] + change[GEOMETRY + channel]
 
 
-@jit
+@partial(jit, flags=STRICT | {"reassoc"})  # vectors of squares are summed up; NaN stays NaN
 def subtract(images, drawn, errors, squares, start, stop):
     """Subtract rows [start, stop) of drawn (B, C, H, W) images from others, and sum up the squares (B H,) by row."""
     channels, height, width = images.shape[1:]

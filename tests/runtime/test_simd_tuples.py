@@ -59,6 +59,22 @@ def test_load_each_and_store_each_copy_vectors(count):
 
 
 @COUNTS
+def test_load_each_loads_vectors_as_wide_as_those_that_it_is_given(count):
+    zeros = (np.float32(0),) * count
+
+    @njit
+    def kernel(source, index, target, to):
+        like = splat_each_like(load_wide(source, 0), zeros)
+        store_each(target, to, STEP, load_each(source, index, STEP, like))
+
+    source, target = random_array(count * STEP), np.zeros(count * STEP, np.float32)
+    kernel(source, 3, target, 4)
+    wanted = np.zeros((count, STEP), np.float32)
+    wanted[:, 4 : 4 + 2 * LANES] = source.reshape(count, STEP)[:, 3 : 3 + 2 * LANES]
+    np.testing.assert_array_equal(target, wanted.ravel())
+
+
+@COUNTS
 def test_fma_each_takes_vectors_and_numbers(count):
     like = (np.float32(0),) * count
 
