@@ -165,6 +165,7 @@ class LearnedInitializer(nn.Module):
             added = answer.detach()
             corrections = corrections + added
 
+    @threads.reserved()
     def _fast_corrections(self, images: Tensor, densities: Tensor, placed: Joined) -> Tensor:
         """Return the last of `_corrections`, by `fastgs.models.inference`."""
         assert self.attribute is not None
@@ -221,13 +222,14 @@ class LearnedInitializer(nn.Module):
         with threads.reserved():  # what is worth sharing is shared there
             densities = self.densities(images, counts, fast=True)
             placed = self.place(images, densities, counts, generators)
-            if self.attribute is not None:
-                if 0 < len(placed.gaussians) <= MOST_PER_PIXEL * densities.numel():
-                    corrections = self._fast_corrections(images, densities, placed)
-                else:
-                    *_, corrections = self._corrections(images, densities, placed)
-                placed = placed._replace(gaussians=correct(placed.gaussians, corrections))
+        if self.attribute is None:
             return placed.split()
+        if 0 < len(placed.gaussians) <= MOST_PER_PIXEL * densities.numel():
+            corrections = self._fast_corrections(images, densities, placed)
+        else:
+            *_, corrections = self._corrections(images, densities, placed)
+        with threads.reserved():
+            return placed._replace(gaussians=correct(placed.gaussians, corrections)).split()
 
     @torch.no_grad()
     def initialize(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

@@ -15,6 +15,7 @@ from fastgs.models import inference
 from fastgs.models.feed_forward import LearnedInitializer
 from fastgs.models.pretrained import load_weights
 from fastgs.render import render
+from fastgs.runtime import threads
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -116,6 +117,15 @@ def test_result_does_not_depend_on_other_threads():
     for worker in workers:
         worker.join()
     assert all(torch.equal(results[0].colors, each.colors) for each in results.values())
+
+
+def test_result_does_not_depend_on_number_of_threads():
+    networks, image, results = load_weights("base"), load_image(SAMPLE, 128)[:, :, :99], []
+    for number in (1, 2, 3):
+        with threads.reserved(number):
+            results.append(networks.initialize(image, 600, seeded(0)))
+    for name in TENSORS:
+        assert all(torch.equal(getattr(results[0], name), getattr(each, name)) for each in results), name
 
 
 def test_trained_networks_are_as_good_and_repeat():
