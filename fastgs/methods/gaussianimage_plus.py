@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
 from fastgs.fitting.densification import Edit
-from fastgs.fitting.loss_functions import clamped_squared_error
+from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.optimizer import Descent, OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
@@ -129,7 +129,7 @@ METHOD = Method(
         partial(torch.optim.Adam, eps=EPSILON, fused=True),
         constant(RATE, Covariance.NAMES),
         halving(HALVED_EVERY),
-        clamped_squared_error,
+        CLAMPED_MSE,
         keep_best=True,
     ),
     densification=lambda num_gaussians, _pixels, _steps, generator: DistortionDriven(num_gaussians, generator),

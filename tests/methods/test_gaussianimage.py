@@ -9,7 +9,7 @@ from seeds import seeded
 from torch.nn import functional
 
 from fastgs.fitting import covariance
-from fastgs.fitting.loss_functions import clamped_squared_error
+from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.options import FitOptions
 from fastgs.methods import METHODS, gaussianimage, gaussianimage_plus
 
@@ -64,11 +64,18 @@ def test_random_starts_are_uniform_in_the_variables(name, image):
 def test_clamped_squared_error_matches_published_gradients():
     target = torch.tensor([0.5, 0.5, 0.0, 1.0, 0.5])
     rendered = torch.tensor([-0.5, 1.5, -3.0, 0.6, 0.0], requires_grad=True)
-    loss = clamped_squared_error(rendered, target)
+    loss = CLAMPED_MSE(rendered, target)
     assert loss.item() == pytest.approx(functional.mse_loss(rendered.detach().clamp(0, 1), target).item())
     loss.backward()
     # None beyond what can be shown, but from black, where GaussianImage++ begins.
     torch.testing.assert_close(rendered.grad, torch.tensor([0, 0, 0, 2 * -0.4 / 5, 2 * -0.5 / 5]))
+    # And the same bits without autograd, also at the ends.
+    image = torch.cat([rendered.detach(), torch.tensor([1.0, 1.0000001, -0.0, -1e-30, 0.3])])
+    target = torch.cat([target, torch.tensor([0.2, 0.2, 0.7, 0.7, 0.3])])
+    leaf = image.clone().requires_grad_()
+    CLAMPED_MSE(leaf, target).backward()
+    assert (leaf.grad != 0).tolist() == [False, False, False, True, True, True, False, True, False, False]
+    assert torch.equal(CLAMPED_MSE.gradient(image, image - target), leaf.grad)
 
 
 # GaussianImage++
