@@ -81,11 +81,28 @@ def test_clamped_squared_error_matches_published_gradients():
 # GaussianImage++
 
 
-def test_gaussianimage_plus_adds_half_of_the_missing_every_tenth(image):
-    counts = [45, 53, 57, 59, 60, 60, 60, 60, 60]
-    expected = list(zip([tenth / 10 for tenth in range(1, 10)], counts, strict=True))
-    assert counts_over_a_run("gaussianimage-plus", image, 60, 20) == expected
-    assert counts_over_a_run("gaussianimage-plus", image, 900, 10)[-2:] == [(0.8, 899), (0.9, 900)]
+@pytest.mark.parametrize(
+    ("wanted", "there", "event", "halves", "added"),
+    [
+        (10_000, 5_000, 0, False, 1_000),
+        (10_000, 9_500, 3, False, 500),
+        (10_000, 6_000, 8, False, 4_000),
+        (27_000, 13_500, 0, False, 1_500),  # so that the last event has no more to add than the others
+        (60, 30, 0, False, 30),
+        (10_000, 5_000, 0, True, 2_500),
+        (60, 45, 1, True, 8),
+        (60, 45, 8, True, 15),
+    ],
+)
+def test_gaussianimage_plus_adds_a_thousand_or_half_of_the_missing(image, wanted, there, event, halves, added):
+    before = gaussianimage_plus.initialize(image, there, seeded())
+    strategy = gaussianimage_plus.DistortionDriven(wanted, seeded(), halves)
+    assert len(strategy.edit(event, image, Still(before, torch.zeros_like(image))).added) == added
+
+
+def test_gaussianimage_plus_adds_every_tenth(image):
+    counts = counts_over_a_run("gaussianimage-plus", image, 60, 20)
+    assert counts == [(tenth / 10, 60) for tenth in range(1, 10)]
 
 
 def test_filter_variance_has_its_closed_form():
@@ -107,7 +124,7 @@ def test_gaussianimage_plus_adds_black_gaussians_at_largest_errors(image):
     for place, (row, column) in enumerate(worst):
         rendered[:, row, column] = (image[:, row, column] + 0.5 - 0.05 * place).where(image[:, row, column] < 0.5, 0.0)
     before = gaussianimage_plus.initialize(image, 3, seeded())
-    strategy = gaussianimage_plus.DistortionDriven(9, seeded())
+    strategy = gaussianimage_plus.DistortionDriven(9, seeded(), halves=True)
     keep, added = strategy.edit(0, image, Still(before, rendered))
     assert keep.all() and len(added) == 3
     assert {(row + 0.5, column + 0.5) for row, column in worst} == {(y, x) for x, y in added.means.tolist()}
