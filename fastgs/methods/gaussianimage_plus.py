@@ -1,11 +1,11 @@
 """GaussianImage++ (Li et al., AAAI 2026, arXiv 2512.19108): half the Gaussians at first, more where errors are.
 
-Constants are those of github.com/Sweethyh/GaussianImage_plus, train.py and models/gaussianimage_covariance.py. An event
-adds 1000 Gaussians, as their code does, or more if the last event would have to add more than that; by the paper it is
-half of what is missing, which is worse (benchmarks/LOG.md, "Published lengths"). They are black, as in the code, and not
-of the colours of the image, to which they would add up. Two things differ. Their code prunes every 100 steps what is no
-covariance any more, and may end with fewer Gaussians; here that is drawn so thin that it cannot be seen, and replaced at
-the next event. And of its steps, it keeps the best state, where this looks at every tenth.
+Constants are those of github.com/Sweethyh/GaussianImage_plus, train.py and models/gaussianimage_covariance.py. An
+event adds 1000 Gaussians, as their code does, or more if the last event would have to add more than that; by the paper
+it is half of what is missing, which is worse (benchmarks/LOG.md, "Published lengths"). They are black, as in the code,
+and not of the colours of the image, to which they would add up. Two things differ. Their code prunes every 100 steps
+what is no covariance any more, and may end with fewer Gaussians; here that is drawn so thin that it cannot be seen, and
+replaced at the next event. And of its steps, it keeps the best state, where this looks at every tenth.
 """
 
 from __future__ import annotations
