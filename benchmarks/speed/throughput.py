@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -121,7 +122,7 @@ def _work(folder: Path, images: Sequence[Pixels]) -> tuple[float, Times]:
 def time_processes(images: Sequence[Pixels]) -> Times:
     """Return the times of fits in processes, from when all are ready."""
     size = BATCH // 10
-    tasks = [images[first : first + size] for first in range(0, len(images), size)]
+    tasks = deque(images[first : first + size] for first in range(0, len(images), size))
     with tempfile.TemporaryDirectory() as folder:
         times = [outcome() for _, outcome in pool.outcomes(tasks, partial(_work, Path(folder)), WORKERS)]
     seconds = max(begin + each.seconds for begin, each in times) - min(begin for begin, _ in times)

@@ -24,6 +24,7 @@ from fastgs.cli.console import (
 )
 from fastgs.cli.images import list_sources, make_place
 from fastgs.cli.results import Results
+from fastgs.cli.tasks import Tasks
 from fastgs.cli.work import Batches, Item, Plan, Result, Work
 from fastgs.io.files import exclusive
 from fastgs.io.places import Place
@@ -41,7 +42,7 @@ class Engine(Protocol):
     """Function that runs tasks as `fastgs.runtime.pool.outcomes` does."""
 
     def __call__(
-        self, tasks: Sequence[list[Item]], measure: Callable[[list[Item]], list[Result]], workers: int
+        self, tasks: Tasks, measure: Callable[[list[Item]], list[Result]], workers: int
     ) -> Generator[tuple[list[Item], Callable[[], list[Result]]], None, None]:
         """Run tasks, and yield the outcome of each."""
 
@@ -192,8 +193,10 @@ def process_files(
 
                     engine = outcomes
                 with batch_progress(len(items)) as show:
-                    _process_apart(_chunk(apart, batches), work, results, workers, engine, show)
-            for task in _chunk(rest, batches):
+                    _process_apart(apart, work, results, workers, engine, show)
+            tasks = Tasks(rest, 1, 1 if batches is None else batches.size)
+            while tasks:
+                task = tasks.popleft()
                 work.prepare(task)
                 for item in task:
                     label = item.label + results.describe_pace(len(items))
@@ -220,14 +223,8 @@ def _make_items(
     return items
 
 
-def _chunk(items: Sequence[Item], batches: Batches | None) -> list[list[Item]]:
-    """Return tasks of as many items as are done at once."""
-    size = 1 if batches is None else batches.size
-    return [list(items[first : first + size]) for first in range(0, len(items), size)]
-
-
 def _process_apart(
-    tasks: Sequence[list[Item]],
+    items: Sequence[Item],
     work: Work,
     results: Results,
     workers: int,
@@ -235,24 +232,25 @@ def _process_apart(
     show: Callable[[float, str], None],
 ) -> None:
     """Process items in other processes; those on which a process dies come again, alone, when the others are done."""
-    count, pending = 0, tasks
+    count, tasks = 0, Tasks(items, workers, None if work.batches is None else work.batches.size)
     for attempt in range(1, TRIES + 1):
-        died: list[list[Item]] = []
-        with closing(engine(pending, work.run_quietly, workers)) as ended:
+        died: list[Item] = []
+        with closing(engine(tasks, work.run_quietly, workers)) as ended:
             for task, outcome in ended:
                 try:
                     found = outcome()
                 except BrokenExecutor:
                     if attempt < TRIES:
-                        died += [[item] for item in task]
+                        died += task
                         continue
                     found = [_give_up(item) for item in task]
-                for item, result in zip(task, found, strict=True):
+                tasks.done(task, found)
+                for item, result in zip(task, found, strict=False):  # the rest has come back
                     results.add(item, result)
-                count += len(task)
-                show(count, task[-1].sources[0].name + results.describe_pace())
-        pending = died
-        if not pending:
+                count += len(found)
+                show(count, task[len(found) - 1].sources[0].name + results.describe_pace())
+        tasks = Tasks(died, workers, 1)
+        if not tasks:
             return
 
 
