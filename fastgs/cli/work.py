@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from fastgs.cli.console import Failures, check_outputs, reporting, showing_warnings
 from fastgs.io.places import Place
+from fastgs.io.records import format_record
 from fastgs.jobs.journal import Line, is_done, join_digests
 from fastgs.jobs.sources import Source
 
@@ -142,8 +143,9 @@ class Work:
             self._check(job.outputs, {**item.taken, **written})
             with self._make_folder() as folder:
                 done = job.run(folder)
+                record = None if done.record is None else format_record(done.record)
                 files = self.place.put(folder / name for name in job.outputs)
-            return Result(Line(item.subject, digest or "", tuple(files), done.record), done.line)
+            return Result(Line(item.subject, digest or "", tuple(files), record), done.line)
         return Result(None, error=failures.reason)
 
     def _check(self, outputs: Sequence[str], written: Mapping[str, str]) -> None:

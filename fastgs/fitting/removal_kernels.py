@@ -31,7 +31,7 @@ from fastgs.render.cpu_geometry_kernels import (
 )
 from fastgs.render.cpu_kernels import EPS, _count_planes, accumulate, weigh
 from fastgs.runtime.jit import inlined, jit
-from fastgs.runtime.simd import LANES, first_lane, fma, high, join, lane_index, load, low, splat, splat_like, store
+from fastgs.runtime.simd import LANES, first_lane, fma, high, join, lane_index, low, splat, splat_like
 from fastgs.runtime.simd_tuples import fma_each, horizontal_sum_each, load_each, splat_each, write_row
 
 # Factors of a pixel beside those of the channels: of the squared weight by itself, and of the energy of the image.

@@ -21,7 +21,6 @@ from fastgs.runtime import threads
 from fastgs.runtime.precision import widest
 from fastgs.runtime.transfer import send
 
-
 # Pixels up to which one thread is faster than several, and parts of the work per thread otherwise.
 ALONE, PARTS = 2**16, 4
 

@@ -74,6 +74,16 @@ def test_an_interruption_ends_workers_and_leaves_nothing_half_written(tmp_path):
     assert not any(alive(int(mark.read_text(encoding="utf-8"))) for mark in marks)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_may_come_with_outcomes(workers):
+    tasks, found = deque([1, 2]), []
+    for task, outcome in outcomes(tasks, act, workers):
+        found.append(outcome())
+        if task < 20:
+            tasks.append(task + 10)
+    assert sorted(found) == [1, 2, 11, 12, 21, 22]
+
+
 def test_what_is_not_asked_for_is_not_done(tmp_path):
     """A consumer that goes away ends the tasks."""
     running = outcomes(deque([1, tmp_path / "a.txt"]), act, 2)
