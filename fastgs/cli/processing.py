@@ -79,37 +79,27 @@ def process_images(
     part: Part = arguments.shard
     name = part.name("report", ".json") if report else None
     if together is not None:
-        return FAILED if failures else process_files([sources], plan, failures, place, together, report=name)
+        return FAILED if failures else process_files([sources], plan, Results(failures, place, name), place, together)
     if arguments.shards is not None:  # which images share one follows from the list of all
         names = "\n".join(map(str, sources)).encode("utf-8", "surrogateescape")
         images = hashlib.sha256(names).hexdigest()[:12]
         settings = {**settings, "images": images, "shards": arguments.shards, "shard_kind": arguments.shard_kind}
         settings = {**settings, "parts": part.total}
     sources = [sources[number] for number in part.select(len(sources))]
-    journal = packer = None
+    results = Results(failures, place, name)
     if len(sources) > 1 or arguments.resume or part.total > 1 or arguments.shards is not None:
-        journal = _open_journal(parser, arguments, place, settings)
-    if journal is not None and arguments.shards is not None:
-        packer = Packer(place, journal, list(map(str, sources)), arguments.shards, arguments.shard_kind, part)
-        place = make_place(parser, str(packer.waiting))
+        results.journal = _open_journal(parser, arguments, place, settings)
+    if results.journal is not None and arguments.shards is not None:
+        here = list(map(str, sources))
+        results.packer = Packer(place, results.journal, here, arguments.shards, arguments.shard_kind, part)
+        place = make_place(parser, str(results.packer.waiting))
     engine = None
     if arguments.engine == "ray":
         engine, workers = _connect(parser, arguments)
     else:
         workers = count_workers(sources) if len(sources) > 1 else 1
     groups = [[source] for source in sources]
-    return process_files(
-        groups,
-        plan,
-        failures,
-        place,
-        workers=workers,
-        engine=engine,
-        report=name,
-        journal=journal,
-        packer=packer,
-        batches=batches,
-    )
+    return process_files(groups, plan, results, place, workers=workers, engine=engine, batches=batches)
 
 
 def _connect(parser: Parser, arguments: argparse.Namespace) -> tuple[Engine, int]:
@@ -141,14 +131,11 @@ def _open_journal(parser: Parser, arguments: argparse.Namespace, place: Place, s
 def process_files(
     groups: Sequence[list[Source]],
     plan: Plan,
-    failures: Failures,
+    results: Results,
     place: Place,
     subject: str | None = None,
     workers: int = 1,
     engine: Engine | None = None,
-    report: str | None = None,
-    journal: Journal | None = None,
-    packer: Packer | None = None,
     batches: Batches | None = None,
 ) -> int:
     """Do the work on every group of input files that it can be done on, and say on which it could not.
@@ -156,30 +143,26 @@ def process_files(
     Args:
         groups: Files that are processed together.
         plan: Callable that prepares the work on a group.
-        failures: List of what failed, also before.
-        place: Folder for the outputs.
+        results: Results of the run, none so far; what failed before is in its list of failures.
+        place: Folder for the outputs, which is that of the results unless they are packed into shards.
         subject: Name of a group in messages; by default that of its first file.
         workers: Number of processes, each of which takes the next group; with one, it is this one.
         engine: Function that runs tasks elsewhere; by default in processes of this machine.
-        report: Name of the file for the records of what was done, in the order of the groups; it is written from time
-            to time, and at the end.
-        journal: Journal of what is done, in the folder of the report; None for work that is not resumed.
-        packer: Packer of what is done into shards; the outputs then go to its folder of waiting files.
         batches: Work on several groups at once.
 
     Returns:
         The exit code.
     """
+    journal, packer, failures = results.journal, results.packer, results.failures
     items = _make_items(groups, subject, journal, packer)
-    home = place if journal is None else journal.place
-    results = Results(failures, home, report, journal, packer)
     workers = min(workers, len(items))
     apart, rest = _split(items) if workers > 1 or engine is not None else ([], items)
     # Links to inputs count only where files are on this disk.
     inputs = identities(Path(each.location) for group in groups for each in group if not each.is_remote)
-    with _open_stage(home, journal) as stage:
+    with _open_stage(results.place, journal) as stage:
         if stage is None:
-            say_error(f"{home}: another run of this job is at work; wait for its end, or choose another --output")
+            advice = "wait for its end, or choose another --output"
+            say_error(f"{results.place}: another run of this job is at work; {advice}")
             return FAILED
         if journal is not None:
             journal.stage = stage

@@ -25,16 +25,17 @@ class Results:
     Attributes:
         failures: List of what failed.
         place: Folder of the report and the journal.
-        report: Name of the file for the records; None if there is none.
-        journal: Journal of what is done; None if there is none.
-        packer: Packer of what is done into shards; None if there are none.
+        report: Name of the file for the records of what was done, in the order of the items, which is written from time
+            to time and at the end; None if there is none.
+        journal: Journal of what is done; None for work that is not resumed.
+        packer: Packer of what is done into shards, whose folder of waiting files has the outputs; None without shards.
         written: Names of the files that were written, with the input of each.
     """
 
     failures: Failures
     place: Place
-    report: str | None
-    journal: Journal | None
+    report: str | None = None
+    journal: Journal | None = None
     packer: Packer | None = None
     written: dict[str, str] = field(default_factory=dict)
     _records: dict[int, str] = field(default_factory=dict)

@@ -103,9 +103,10 @@ def test_a_bug_keeps_its_traceback(album, tmp_path):
     """A worker that meets a bug hands it to the first process."""
     code = "from fastgs.cli.processing import process_files; from test_cli_workers import break_down; import sys"
     code += "\nfrom fastgs.cli.console import Failures, Parser; from fastgs.io.places import Place"
-    code += "\nfrom fastgs.jobs.sources import Source"
+    code += "\nfrom fastgs.cli.results import Results; from fastgs.jobs.sources import Source"
     code += "\nif __name__ == '__main__':"
-    code += "\n    process_files([[Source('a')], [Source('b')]], break_down, Failures(Parser()), Place('.'), workers=2)"
+    code += "\n    place = Place('.'); results = Results(Failures(Parser()), place)"
+    code += "\n    process_files([[Source('a')], [Source('b')]], break_down, results, place, workers=2)"
     program = tmp_path / "program.py"
     program.write_text(code, encoding="utf-8")
     paths = os.pathsep.join(
