@@ -29,8 +29,8 @@ class Tasks:
         self._fixed = size
         self._size = 1
 
-    def __bool__(self) -> bool:
-        return bool(self._items)
+    def __len__(self) -> int:
+        return len(self._items)
 
     def popleft(self) -> list[Item]:
         """Take the next task; the last items are shared among the processes."""

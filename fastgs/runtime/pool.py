@@ -27,8 +27,8 @@ PATIENCE = 10.0  # seconds that interrupted workers have to remove what they hav
 class Queue(Protocol[_Next]):
     """Tasks to come, such as those of a `collections.deque`."""
 
-    def __bool__(self) -> bool:
-        """Tell whether there is a task."""
+    def __len__(self) -> int:
+        """Return 0 if there is no task."""
 
     def popleft(self) -> _Next:
         """Take the next task."""
