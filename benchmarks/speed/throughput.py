@@ -4,10 +4,11 @@
 
 The small images are crops of the photos. Fits in Python get them from memory; the command gets them as PNG files, and
 writes all that it writes, into an empty folder: a file that takes the place of another one is written to disk at once,
-which takes as long as a small fit. Start-up does not count: processes begin together once each has fitted an image, and commands
-run with few and with all images, of which the differences count. All ways run in turn, so that a busy moment meets them
-alike, and medians count. On a machine that does something else, too, what a way is worth shows in core seconds and in
-the number of threads that were ready to work: those that ran, and those that waited for nothing but a core.
+which takes as long as a small fit. Start-up does not count: processes begin together once each has fitted an image, and
+commands run with few and with all images, of which the differences count. All ways run in turn, so that a busy moment
+meets them alike, and medians count. On a machine that does something else, too, what a way is worth shows in core
+seconds and in the number of threads that were ready to work: those that ran, and those that waited for nothing but a
+core.
 """
 
 from __future__ import annotations
@@ -221,13 +222,14 @@ def measure(photos: Sequence[Pixels], count: int, repeats: int, folder: Path) ->
     records = []
     for way in ways:
         found = times[way.name]
+        core_seconds = statistics.median(each.core_seconds for each in found)
         ready = [each.ready_seconds / each.seconds for each in found if each.ready_seconds is not None]
         records.append(
             {
                 "way": way.name,
                 "images_per_second": round(speeds[way.name], 1),
                 "ratio": round(speeds[way.name] / speeds[way.first], 2),
-                "core_milliseconds": round(1000 * statistics.median(each.core_seconds for each in found) / way.count, 2),
+                "core_milliseconds": round(1000 * core_seconds / way.count, 2),
                 "ready_threads": round(statistics.median(ready), 2) if ready else None,
             }
         )

@@ -136,7 +136,8 @@ def test_throughput_is_measured_and_told(tmp_path, monkeypatch):
         return json.loads(output.read_text(encoding="utf-8"))
 
     monkeypatch.setattr(throughput, "time_processes", lambda images: throughput.Times(1.0, 1.0))
-    for name, value in {"SIDE": 24, "NUM_GAUSSIANS": 10, "ITERATIONS": 2, "BATCH": 10, "FEW": 2, "SIDES": (16,)}.items():
+    small = {"SIDE": 24, "NUM_GAUSSIANS": 10, "ITERATIONS": 2, "BATCH": 10, "FEW": 2, "SIDES": (16,)}
+    for name, value in small.items():
         monkeypatch.setattr(throughput, name, value)
     content = measure(throughput, "--images", "6", "--repeats", "1")
     ratios = {record["way"]: record["ratio"] for record in content["records"]}
