@@ -68,7 +68,8 @@ def cut(photos: Sequence[Pixels], count: int, side: int, seed: int = 0) -> list[
 
 def choose_count(image: Pixels) -> int:
     """Return K for an image: as many Gaussians per pixel as those of `SIDE` have."""
-    return max(1, NUM_GAUSSIANS * image.shape[0] * image.shape[1] // SIDE**2)
+    height, width, _ = image.shape
+    return int(max(1, NUM_GAUSSIANS * height * width // SIDE**2))
 
 
 def fit_one_by_one(images: Sequence[Pixels]) -> None:
@@ -122,13 +123,13 @@ class _Way(NamedTuple):
     Attributes:
         name: Name in tables.
         first: Name of the way that it is compared with.
-        count: Number of images.
+        images: Number of images.
         run: Callable that fits them, and returns the times.
     """
 
     name: str
     first: str
-    count: int
+    images: int
     run: Callable[[], Times]
 
 
@@ -216,9 +217,9 @@ def measure(photos: Sequence[Pixels], count: int, repeats: int, folder: Path) ->
     for _ in range(repeats):
         for way in ways:
             times[way.name].append(way.run())
-            speed = way.count / times[way.name][-1].seconds
+            speed = way.images / times[way.name][-1].seconds
             print(f"{way.name}: {speed:.1f} images per second", file=sys.stderr, flush=True)
-    speeds = {way.name: way.count / statistics.median(each.seconds for each in times[way.name]) for way in ways}
+    speeds = {way.name: way.images / statistics.median(each.seconds for each in times[way.name]) for way in ways}
     records = []
     for way in ways:
         found = times[way.name]
@@ -229,7 +230,7 @@ def measure(photos: Sequence[Pixels], count: int, repeats: int, folder: Path) ->
                 "way": way.name,
                 "images_per_second": round(speeds[way.name], 1),
                 "ratio": round(speeds[way.name] / speeds[way.first], 2),
-                "core_milliseconds": round(1000 * core_seconds / way.count, 2),
+                "core_milliseconds": round(1000 * core_seconds / way.images, 2),
                 "ready_threads": round(statistics.median(ready), 2) if ready else None,
             }
         )
