@@ -13,7 +13,7 @@ from benchmarks.gpu.scenes import Bench, Record, Scene, scene
 from benchmarks.gpu.speed import kernel_times
 from benchmarks.gpu.timing import spread
 from fastgs.render import cuda
-from fastgs.render import cuda_kernels as kernels
+from fastgs.render import cuda_bin_kernels as bin_kernels
 
 # Instructions for one pixel and one Gaussian, counted in the source of the kernels without indexing; minima and maxima
 # count, too.
@@ -82,7 +82,7 @@ def ceilings(bench: Bench) -> tuple[Ceilings, Record]:
 
 def boxes(case: Scene) -> Tensor:
     """Return the numbers (K,) of pixels in the bounding boxes, as in the backward kernel."""
-    centers, extents = case.rows[:-1, :2], case.rows[:-1, kernels.EXTENT.value :]
+    centers, extents = case.rows[:-1, :2], case.rows[:-1, bin_kernels.EXTENT.value :]
     most = torch.tensor([case.width, case.height], device=centers.device)
     first = (centers - extents - 0.5).ceil().clamp(min=0).minimum(most)
     end = (centers + extents + 0.5).floor().clamp(min=0).minimum(most)
@@ -91,12 +91,12 @@ def boxes(case: Scene) -> Tensor:
 
 def supported(case: Scene) -> int:
     """Count the pairs within the support of Gaussians, outside of which the weight is 0."""
-    tile = kernels.TILE.value
+    tile = bin_kernels.TILE.value
     _, columns = case.layout.tiles
     lengths = case.counts.long()
     tiles = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
     inner = torch.arange(tile, device=lengths.device)
-    limit = kernels.CUTOFF.value**2 * kernels.UNIT.value
+    limit = bin_kernels.CUTOFF.value**2 * bin_kernels.UNIT.value
     count = 0
     for which, where in zip(torch.split(case.bins.bins, CHUNK), torch.split(tiles, CHUNK), strict=True):
         column, row = where[:, None] % columns * tile + inner, where[:, None] // columns * tile + inner
@@ -116,14 +116,14 @@ def pairs(case: Scene) -> Pairs:
     programs = torch.nn.functional.pad(pixels, (0, -number % group)).view(-1, group)
     # The Gaussians of a program take as many steps as the largest of them.
     issued = int(((programs.amax(1) + lanes - 1) // lanes).sum()) * lanes * group
-    return Pairs(case.entries * kernels.TILE.value**2, int(pixels.sum()), issued, supported(case))
+    return Pairs(case.entries * bin_kernels.TILE.value**2, int(pixels.sum()), issued, supported(case))
 
 
 def needs(case: Scene, forward: int, backward: int) -> dict[str, Needs]:
     """Return the least work by kernel, given the numbers of pairs. Floats and indices have four bytes."""
     number, entries, area = len(case.gaussians), case.entries, case.height * case.width
     tiles = len(case.counts)
-    row, channels = kernels.ROW.value, len(case.target)
+    row, channels = bin_kernels.ROW.value, len(case.target)
     planes = channels + 1
     values = 5 + channels  # numbers of a Gaussian: means, scales, rotation, colour
     numbers = {

@@ -18,7 +18,7 @@ from fastgs.gaussians import Blend, Gaussians
 from fastgs.initializers import DEFAULT, INITIALIZERS
 from fastgs.io.images import find_images, load_image
 from fastgs.render import Backend, cuda
-from fastgs.render import cuda_kernels as kernels
+from fastgs.render import cuda_bin_kernels as bin_kernels
 from fastgs.render import rasterize as dispatch
 
 Record = dict[str, Any]
@@ -144,7 +144,7 @@ class Scene:
         self.bins = cuda.find_tiles(self.rows, self.layout)
         self.counts = self.bins.counts.clone()  # which a drawing empties
         self.entries = int(self.counts.sum())
-        self.state = torch.zeros(kernels.STATES.value, dtype=torch.int32, device=device)
+        self.state = torch.zeros(bin_kernels.STATES.value, dtype=torch.int32, device=device)
         self.image = self.target.new_empty(1, len(target), self.height, self.width)
         self.in_pixels = self.target.new_empty(1, len(target) + 1, self.height, self.width)
         self.in_gaussians = tuple(torch.empty_like(each) for each in tensors_of(self.gaussians))

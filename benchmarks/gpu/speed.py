@@ -23,6 +23,7 @@ from fastgs.fitting.optimizer_cuda import BATCH, CudaDescent
 from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.render import cuda, render
+from fastgs.render import cuda_bin_kernels as bin_kernels
 from fastgs.render import cuda_kernels as kernels
 
 # Gaussians of a program, lanes of a Gaussian, and warps in the backward kernel, for one and four warps of 32 threads.
@@ -46,7 +47,7 @@ def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[
 
     def descend() -> None:
         descent._bins.counts.zero_()
-        descent._state[kernels.COMING.value] = 0
+        descent._state[bin_kernels.COMING.value] = 0
         others = mock.patch.multiple(cuda, sum_slices=mock.DEFAULT, spread=mock.DEFAULT, draw=mock.DEFAULT)
         with others:
             descent._iterate()
@@ -54,7 +55,7 @@ def kernel_times(bench: Bench, side: int, num_gaussians: int) -> dict[str, list[
     def slices() -> None:
         cuda.sum_slices(descent._rows, descent._layout, descent._in_pixels, descent._slices, descent._state)
         descent._bins.counts.zero_()
-        descent._state[kernels.COMING.value] = descent._state[kernels.SLICES.value]
+        descent._state[bin_kernels.COMING.value] = descent._state[bin_kernels.SLICES.value]
         cuda.spread(descent._rows, descent._layout, descent._bins, descent._state, descent._slices)
 
     works: dict[str, Work] = {
@@ -249,7 +250,7 @@ def blended(case: Scene, wrapper: Any, opacity: float, timer: Timer, tile: int =
     precision = (cosine**2 * u + sine**2 * v, cosine * sine * (u - v), sine**2 * u + cosine**2 * v)
     leaves = [each.detach().clone().requires_grad_() for each in (means, torch.stack(precision, -1), colors)]
     opacities = torch.full_like(rotations, opacity).requires_grad_()
-    radii = case.rows[None, :-1, kernels.EXTENT.value :].ceil().int()
+    radii = case.rows[None, :-1, bin_kernels.EXTENT.value :].ceil().int()
     depths = torch.arange(means.shape[1], dtype=torch.float32, device=means.device)[None]
     columns, rows = triton.cdiv(case.width, tile), triton.cdiv(case.height, tile)
 

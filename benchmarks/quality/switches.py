@@ -17,7 +17,7 @@ import torch
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.options import FitOptions
 from fastgs.io.images import load_image
-from fastgs.methods import METHODS, Method, fast_2dgs
+from fastgs.methods import METHODS, Method, fast_2dgs, gaussianimage_plus
 from fastgs.metrics.quality import ms_ssim
 
 
@@ -42,6 +42,12 @@ def switches(name: str) -> dict[str, Method]:
         found |= {text: replace(method, initialize=start) for text, start in starts.items()}
     elif name == "gaussianimage-plus":
         found["last state"] = _optimize(method, keep_best=False)
+        found["an event adds half of the missing"] = replace(
+            method,
+            densification=lambda count, _pixels, _steps, generator: gaussianimage_plus.DistortionDriven(
+                count, generator, halves=True
+            ),
+        )
     elif name == "image-gs-gradient":
         found["all Gaussians blended"] = _optimize(method, top_k=None)
     return found

@@ -23,7 +23,7 @@ from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import Half, LearnedScalar, Quantizer
 from fastgs.definition import CHANNELS
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.loss_functions import clamped_squared_error
+from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
 from fastgs.methods.gaussianimage import (
@@ -73,7 +73,7 @@ SCHEME = Baseline(
         adan,
         constant(RATE, (*QuantizedCholesky.NAMES, *QuantizedCholesky.LEARNED)),
         halving(HALVED_EVERY),
-        clamped_squared_error,
+        CLAMPED_MSE,
     ),
     bits=50.5,
     fitting=ITERATIONS,

@@ -25,7 +25,7 @@ from fastgs.codec.quantization_aware import Quantized
 from fastgs.codec.quantizers import LearnedScalar, LogarithmicRange, Quantizer
 from fastgs.definition import CHANNELS
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.loss_functions import clamped_squared_error
+from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
 from fastgs.methods.gaussianimage import ITERATIONS, constant
@@ -132,7 +132,7 @@ SCHEME = Baseline(
     replace(
         METHOD,
         optimization=OptimizationConfig(
-            Covariance, ADAM, constant(RATE, Covariance.NAMES), lambda *_: 1.0, clamped_squared_error
+            Covariance, ADAM, constant(RATE, Covariance.NAMES), lambda *_: 1.0, CLAMPED_MSE
         ),
         densification=lambda num_gaussians, _pixels, _steps, generator: Once(num_gaussians, generator),
     ),
@@ -144,7 +144,7 @@ SCHEME = Baseline(
             **dict.fromkeys(QuantizedCovariance.LEARNED, LEARNING_RATE),
         },
         _decay_rate,
-        clamped_squared_error,
+        CLAMPED_MSE,
     ),
     bits=66.0,
     fitting=WARM_UP,

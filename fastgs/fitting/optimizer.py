@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from fastgs.fitting.adam import BetaSchedule, GrowingAdam
 from fastgs.fitting.backward import backpropagate
-from fastgs.fitting.loss_functions import SquaredError
+from fastgs.fitting.loss_functions import KnownGradient, SquaredError
 from fastgs.fitting.losses import Loss
 from fastgs.fitting.parametrization import Attributes, Parametrization, Relative
 from fastgs.fitting.removal import Appraisal, Appraiser
@@ -199,19 +199,20 @@ class AutogradDescent(Descent):
     def step(self, factor: float) -> None:
         image = self.image() if self._image is None else self._image
         self._image = None
-        error = self._subtract_target(image.detach())
+        error = torch.sub(image.detach(), self._target, out=self._error)
         if self._color_unit is None:
             self._color_unit = error.square().mean().sqrt().item()
         rates = self._config.rates(self._color_unit)
         for group in self._optimizer.param_groups:
             group["lr"] = rates[group["name"]] * factor
         self._optimizer.zero_grad()
-        if isinstance(self._config.loss, SquaredError) and self._config.known_rates() is not None:
-            # The gradient of the squared error up to a factor, to which Adam is blind; this spares three passes over
-            # the image.
-            backpropagate(image, error)
+        loss = self._config.loss
+        if isinstance(loss, SquaredError) and self._config.known_rates() is not None:
+            backpropagate(image, error)  # the gradient up to a factor, to which Adam is blind
+        elif isinstance(loss, KnownGradient):
+            backpropagate(image, loss.gradient(image.detach(), error))
         else:
-            self._config.loss(image, self._target).backward()  # type: ignore[no-untyped-call]
+            loss(image, self._target).backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
     @override
@@ -256,9 +257,6 @@ class AutogradDescent(Descent):
             top_k=self._config.top_k,
         )
         return image.squeeze(0)  # not [0], whose gradient is a copy of the whole image
-
-    def _subtract_target(self, image: Tensor) -> Tensor:
-        return torch.sub(image, self._target, out=self._error)
 
 
 def _edit_state(value: Any, keep: Tensor, before: Tensor, now: Tensor) -> Any:

@@ -24,6 +24,7 @@ from fastgs.fitting.parametrization import Relative
 from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import cuda
+from fastgs.render import cuda_bin_kernels as bin_kernels
 from fastgs.render import cuda_kernels as kernels
 
 # Room of a bin: the number of Gaussians in it, and as many again, at least SPARE. Fits make Gaussians overlap more.
@@ -63,7 +64,7 @@ class CudaDescent(Descent):
         channels, height, width = target.shape
         self._image = target.new_empty(1, channels, height, width)
         self._in_pixels = target.new_empty(1, channels + 1, height, width)
-        self._state = torch.zeros(kernels.STATES.value, dtype=torch.int32, device=target.device)
+        self._state = torch.zeros(bin_kernels.STATES.value, dtype=torch.int32, device=target.device)
         self._table = [1.0] * BATCH  # what `_factors` holds
         self._factors = torch.ones(BATCH, device=target.device)
         self._weights = _weights(rates).to(target.device)
@@ -102,7 +103,7 @@ class CudaDescent(Descent):
             self._state.zero_()
             cuda.fill(self._rows, self._layout, need, self._state, self._slices)
             ends = (need.counts + need.counts.clamp(min=SPARE)).cumsum(0, dtype=torch.int32)
-            room, cuts = torch.stack([ends[-1], self._state[kernels.COMING.value]]).tolist()
+            room, cuts = torch.stack([ends[-1], self._state[bin_kernels.COMING.value]]).tolist()
             cuts = 2 * cuts + cuda.WARP
             if room > len(self._bins.bins) or cuts > len(self._slices.items):
                 size = math.ceil(ROOM * room)
@@ -112,7 +113,7 @@ class CudaDescent(Descent):
             self._bins.starts[1:] = ends
             self._bins.counts.zero_()
             self._state.zero_()
-            self._state[kernels.IMAGES.value] = self._steps
+            self._state[bin_kernels.IMAGES.value] = self._steps
             cuda.fill(self._rows, self._layout, self._bins, self._state, self._slices)
             self._render()
         self._seen = True  # there was room
@@ -233,7 +234,7 @@ class CudaDescent(Descent):
     @override
     def gaussians(self) -> Gaussians:
         self.image()  # all steps have been taken
-        first = kernels.COLOR.value
+        first = bin_kernels.COLOR.value
         means, colors = (self._rows[:-1, a:b].clone() for a, b in ((0, 2), (first, first + len(self._target))))
         return Gaussians(means, self._scales.clone(), self._free[4].clone(), colors, *self._canvas, self._blend)
 

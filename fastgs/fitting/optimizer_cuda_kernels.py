@@ -6,7 +6,8 @@ import triton
 import triton.language as tl
 
 from fastgs.fitting.options import ADAM_EPSILON
-from fastgs.render.cuda_kernels import FARTHEST, GOING, IMAGES, ROW, collect, gather, load_rows, store_row
+from fastgs.render.cuda_bin_kernels import FARTHEST, GOING, IMAGES, ROW, gather, load_rows, store_row
+from fastgs.render.cuda_kernels import collect
 
 EPSILON = tl.constexpr(ADAM_EPSILON)
 WARP = tl.constexpr(32)
@@ -65,7 +66,7 @@ def descend(
     start (N, 2), turns (N, 2), floors (N, 2): as in `fastgs.fitting.parametrization.Relative`, turns being its frame
     scales (N, 2), rows (N + 1, ROW): the Gaussians, read and written
     images, pitches, gradients, starts, counts, bins, state, items, bases, room, partials: as in
-    `fastgs.render.cuda_kernels`
+    `fastgs.render.cuda_bin_kernels`
     factors (BATCH,): factors of the learning rates, that of step i at place i modulo BATCH
     weights (LAST, 4): share, rest, share_squared and rest_squared of each step, from `fastgs.fitting.adam.weights`;
     those of the last row hold for all later steps

@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
-from fastgs.fitting.loss_functions import clamped_squared_error
+from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
@@ -153,9 +153,7 @@ CHOLESKY = Method(
     iterations=ITERATIONS,
     initialize=random_cholesky,
     blend="sum",
-    optimization=OptimizationConfig(
-        Cholesky, adan, constant(RATE, Cholesky.NAMES), halving(HALVED_EVERY), clamped_squared_error
-    ),
+    optimization=OptimizationConfig(Cholesky, adan, constant(RATE, Cholesky.NAMES), halving(HALVED_EVERY), CLAMPED_MSE),
 )
 ROTATION_SCALE = Method(
     source=SOURCE,
@@ -163,6 +161,6 @@ ROTATION_SCALE = Method(
     initialize=random_rotation_scale,
     blend="sum",
     optimization=OptimizationConfig(
-        RotationScale, adan, constant(RATE, RotationScale.NAMES), halving(HALVED_EVERY), clamped_squared_error
+        RotationScale, adan, constant(RATE, RotationScale.NAMES), halving(HALVED_EVERY), CLAMPED_MSE
     ),
 )

@@ -1,12 +1,11 @@
 """GaussianImage++ (Li et al., AAAI 2026, arXiv 2512.19108): half the Gaussians at first, more where errors are.
 
-Constants are those of github.com/Sweethyh/GaussianImage_plus, train.py and models/gaussianimage_covariance.py, except
-how many Gaussians an event adds: half of what is missing, by a summary of the paper; the code adds 1000, which suits
-its default of 5000 in the end. (By the same summary they are coloured from the image, in the code they are black. They
-add up with what is there, to which the image once more would be an error of its own, so here they are black.) Two
-things differ. Their code prunes every 100 steps what is no covariance any more, and may end with fewer Gaussians; here
-that is drawn so thin that it cannot be seen, and replaced at the next event. And of its steps, it keeps the best state,
-where this looks at every tenth.
+Constants are those of github.com/Sweethyh/GaussianImage_plus, train.py and models/gaussianimage_covariance.py. An
+event adds 1000 Gaussians, as their code does, or more if the last event would have to add more than that; by the paper
+it is half of what is missing, which is worse (benchmarks/LOG.md, "Published lengths"). They are black, as in the code,
+and not of the colours of the image, to which they would add up. Two things differ. Their code prunes every 100 steps
+what is no covariance any more, and may end with fewer Gaussians; here that is drawn so thin that it cannot be seen, and
+replaced at the next event. And of its steps, it keeps the best state, where this looks at every tenth.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing_extensions import override
 
 from fastgs.fitting.covariance import SMALLEST, axes, covariances
 from fastgs.fitting.densification import Edit
-from fastgs.fitting.loss_functions import clamped_squared_error
+from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.optimizer import Descent, OptimizationConfig
 from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.gaussians import Gaussians
@@ -34,6 +33,7 @@ RATE = 0.018  # learning rate of all variables: pixels, squared pixels, colours
 EPSILON = 1e-15  # eps of Adam
 HALVED_EVERY = 20_000  # steps after which the rates are halved
 GROWN_EVERY = 5_000  # steps after which Gaussians are added, but not after the last
+ADDED = 1000  # Gaussians that an event adds
 ALPHA = 9 * math.pi  # of the content-aware filter
 WIDEST_FILTER = 300.0  # largest variance of the filter in squared pixels
 BOUND = 0.5  # squared pixels, added to the variances of Gaussians that are added later
@@ -90,17 +90,20 @@ def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | N
 
 @dataclass
 class DistortionDriven:
-    """Adds half of the missing Gaussians every tenth of the run, the last time all, at the pixels of largest error.
+    """Adds Gaussians at the pixels of largest error every tenth of the run, the last time all that are missing.
 
     Attributes:
         num_gaussians: K at the end.
         generator: Random generator of the shapes.
+        halves: True: An event adds half of what is missing. False: It adds 1000, or as many more as the last event
+            would have to add otherwise.
         events: Shares of the run at which it acts, see `fastgs.fitting.densification.Densification`.
         grows: True: Gaussians are missing until the last event.
     """
 
     num_gaussians: int
     generator: torch.Generator | None = None
+    halves: bool = False
     events: ClassVar[Sequence[float]] = tuple(step / ITERATIONS for step in range(GROWN_EVERY, ITERATIONS, GROWN_EVERY))
     grows: ClassVar[bool] = True
 
@@ -109,7 +112,8 @@ class DistortionDriven:
         keep = descent.gaussians().scales[:, 1] > 1.001 * SMALLEST  # the others are no covariances
         there = int(keep.sum())
         missing = self.num_gaussians - there
-        count = missing if event == len(self.events) - 1 else math.ceil(missing / 2)
+        left = len(self.events) - event
+        count = min(missing, math.ceil(missing / 2) if self.halves and left > 1 else max(ADDED, -(-missing // left)))
         _, height, width = target.shape
         errors = (descent.image().clamp(0, 1) - target).abs().sum(0).flatten()
         worst = errors.argsort(descending=True)
@@ -129,7 +133,7 @@ METHOD = Method(
         partial(torch.optim.Adam, eps=EPSILON, fused=True),
         constant(RATE, Covariance.NAMES),
         halving(HALVED_EVERY),
-        clamped_squared_error,
+        CLAMPED_MSE,
         keep_best=True,
     ),
     densification=lambda num_gaussians, _pixels, _steps, generator: DistortionDriven(num_gaussians, generator),

@@ -19,7 +19,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from fastgs.fitting.covariance import axes
-from fastgs.fitting.loss_functions import clamped_squared_error
+from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import gradient
@@ -121,6 +121,6 @@ METHOD = Method(
     initialize=initialize,
     blend="sum",
     optimization=OptimizationConfig(
-        ClampedScale, adan, constant(RATE, ClampedScale.NAMES), halving(HALVED_EVERY), clamped_squared_error
+        ClampedScale, adan, constant(RATE, ClampedScale.NAMES), halving(HALVED_EVERY), CLAMPED_MSE
     ),
 )

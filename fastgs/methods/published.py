@@ -49,7 +49,10 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         Published(30_000, None, 50_000, 38.57, _GAUSSIANIMAGE),
         Published(70_000, None, 50_000, 44.08, _GAUSSIANIMAGE, ms_ssim=0.9985, seconds=107, gpu="V100"),
     ),
-    "gaussianimage-rs": (Published(30_000, None, 50_000, 38.83, _GAUSSIANIMAGE),),
+    "gaussianimage-rs": (
+        Published(30_000, None, 50_000, 38.83, _GAUSSIANIMAGE),
+        Published(50_000, 512, 50_000, 39.62, _FAST_2DGS, seconds=10, is_cut=True),
+    ),
     "gaussianimage-plus": (
         Published(5_000, None, 50_000, 31.83, _GAUSSIANIMAGE_PLUS),
         Published(10_000, None, 50_000, 35.41, _GAUSSIANIMAGE_PLUS),

@@ -9,12 +9,13 @@ import torch
 import triton
 from torch import Tensor
 
+from fastgs.render import cuda_bin_kernels as bin_kernels
 from fastgs.render import cuda_kernels as kernels
 
 WARP = 32  # lanes
 MOST_SLICERS = 4096  # programs that work on slices; about as many as fit on a large GPU at a time
 BLOCK = 128  # Gaussians or pixels of a program in kernels with one for each lane
-TILE = kernels.TILE.value  # side of a tile in pixels
+TILE = bin_kernels.TILE.value  # side of a tile in pixels
 MOST_CHANNELS = kernels.MOST_CHANNELS.value  # of one launch
 
 
@@ -93,11 +94,11 @@ class Slices(NamedTuple):
 
 
 def prepare(means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Tensor:
-    """Return the (N + 1, ROW) rows of cuda_kernels.py for N Gaussians of at most MOST_CHANNELS channels."""
+    """Return the (N + 1, ROW) rows of cuda_bin_kernels.py for N Gaussians of at most MOST_CHANNELS channels."""
     number, channels = colors.shape
-    rows = means.new_empty(number + 1, kernels.ROW.value)
+    rows = means.new_empty(number + 1, bin_kernels.ROW.value)
     grid = (triton.cdiv(number + 1, BLOCK),)
-    kernels.prepare[grid](means, scales, rotations, colors, rows, number, CHANNELS=channels, BLOCK=BLOCK)
+    bin_kernels.prepare[grid](means, scales, rotations, colors, rows, number, CHANNELS=channels, BLOCK=BLOCK)
     return rows
 
 
@@ -116,7 +117,7 @@ def fill(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, slices: Slices
     if not number:
         return
     shape = choose_shape(len(layout.pitches) * layout.height * layout.width / number)
-    kernels.fill[(triton.cdiv(number, shape.gaussians),)](
+    bin_kernels.fill[(triton.cdiv(number, shape.gaussians),)](
         rows, layout.images, layout.pitches, bins.starts, bins.counts, bins.bins, state,
         *((state, state, 0) if slices is None else (slices.items, slices.bases, len(slices.items))),
         number, layout.height, layout.width, *layout.tiles,
@@ -137,7 +138,7 @@ def spread(rows: Tensor, layout: Layout, bins: Bins, state: Tensor, slices: Slic
         state: (STATES,) int32 state, with the number of slices in COMING.
         slices: Slices.
     """
-    kernels.spread[(min(MOST_SLICERS, len(slices.items)),)](
+    bin_kernels.spread[(min(MOST_SLICERS, len(slices.items)),)](
         rows, layout.images, layout.pitches, bins.starts, bins.counts, bins.bins, state,
         slices.items, slices.bases, len(slices.items), layout.height, layout.width, *layout.tiles,
         SLICE=slices.pixels, LANES=WARP, num_warps=1,
@@ -155,7 +156,7 @@ def empty_bins(layout: Layout) -> Bins:
 
 def find_tiles(rows: Tensor, layout: Layout) -> Bins:
     """Make bins that are exactly as large as needed; this waits for the device, to learn how large that is."""
-    state = torch.empty(kernels.STATES.value, dtype=torch.int32, device=rows.device)
+    state = torch.empty(bin_kernels.STATES.value, dtype=torch.int32, device=rows.device)
     found = empty_bins(layout)
     fill(rows, layout, found, state)
     torch.cumsum(found.counts, 0, dtype=torch.int32, out=found.starts[1:])

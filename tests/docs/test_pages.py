@@ -83,6 +83,16 @@ def test_pages_are_in_the_navigation():
     assert sorted(listed) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
 
+@pytest.mark.parametrize("path", [ROOT / "README.md", DOCS / "index.md"], ids=name_of)
+def test_guides_and_concepts_are_found_from_the_front_page(path):
+    text = path.read_text(encoding="utf-8")
+    linked = {(path.parent / target).resolve() for target, _ in LINK.findall(text) if target}
+    wanted = {page.resolve() for folder in ("guides", "concepts") for page in (DOCS / folder).glob("*.md")}
+    # The file format is linked where it is written.
+    wanted.discard((DOCS / "concepts/format.md").resolve())
+    assert sorted(each.name for each in wanted - linked) == []
+
+
 def test_model_card_describes_all_weights():
     weights = ROOT / "checkpoints"
     card = (weights / "MODEL_CARD.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from fastgs.fitting.parametrization import Relative
 
 skip_without_kernels()
 from fastgs.fitting import optimizer_cuda  # noqa: E402
-from fastgs.render import cuda_kernels  # noqa: E402
+from fastgs.render import cuda_bin_kernels, cuda_kernels  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
@@ -71,8 +71,8 @@ def graphs(monkeypatch):
 
     monkeypatch.setattr(optimizer_cuda, "_Graph", Graph)
     monkeypatch.setattr(optimizer_cuda, "descend", Recorded(optimizer_cuda.descend, launches, watch))
-    for name in ("sum_slices", "spread", "forward"):
-        monkeypatch.setattr(cuda_kernels, name, Recorded(getattr(cuda_kernels, name), launches, watch))
+    for module, name in ((cuda_kernels, "sum_slices"), (cuda_bin_kernels, "spread"), (cuda_kernels, "forward")):
+        monkeypatch.setattr(module, name, Recorded(getattr(module, name), launches, watch))
     return made
 
 

@@ -9,7 +9,7 @@ from seeds import seeded
 from torch.nn import functional
 
 from fastgs.fitting import covariance
-from fastgs.fitting.loss_functions import clamped_squared_error
+from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.options import FitOptions
 from fastgs.methods import METHODS, gaussianimage, gaussianimage_plus
 
@@ -64,21 +64,45 @@ def test_random_starts_are_uniform_in_the_variables(name, image):
 def test_clamped_squared_error_matches_published_gradients():
     target = torch.tensor([0.5, 0.5, 0.0, 1.0, 0.5])
     rendered = torch.tensor([-0.5, 1.5, -3.0, 0.6, 0.0], requires_grad=True)
-    loss = clamped_squared_error(rendered, target)
+    loss = CLAMPED_MSE(rendered, target)
     assert loss.item() == pytest.approx(functional.mse_loss(rendered.detach().clamp(0, 1), target).item())
     loss.backward()
     # None beyond what can be shown, but from black, where GaussianImage++ begins.
     torch.testing.assert_close(rendered.grad, torch.tensor([0, 0, 0, 2 * -0.4 / 5, 2 * -0.5 / 5]))
+    # And the same bits without autograd, also at the ends.
+    image = torch.cat([rendered.detach(), torch.tensor([1.0, 1.0000001, -0.0, -1e-30, 0.3])])
+    target = torch.cat([target, torch.tensor([0.2, 0.2, 0.7, 0.7, 0.3])])
+    leaf = image.clone().requires_grad_()
+    CLAMPED_MSE(leaf, target).backward()
+    assert (leaf.grad != 0).tolist() == [False, False, False, True, True, True, False, True, False, False]
+    assert torch.equal(CLAMPED_MSE.gradient(image, image - target), leaf.grad)
 
 
 # GaussianImage++
 
 
-def test_gaussianimage_plus_adds_half_of_the_missing_every_tenth(image):
-    counts = [45, 53, 57, 59, 60, 60, 60, 60, 60]
-    expected = list(zip([tenth / 10 for tenth in range(1, 10)], counts, strict=True))
-    assert counts_over_a_run("gaussianimage-plus", image, 60, 20) == expected
-    assert counts_over_a_run("gaussianimage-plus", image, 900, 10)[-2:] == [(0.8, 899), (0.9, 900)]
+@pytest.mark.parametrize(
+    ("wanted", "there", "event", "halves", "added"),
+    [
+        (10_000, 5_000, 0, False, 1_000),
+        (10_000, 9_500, 3, False, 500),
+        (10_000, 6_000, 8, False, 4_000),
+        (27_000, 13_500, 0, False, 1_500),  # so that the last event has no more to add than the others
+        (60, 30, 0, False, 30),
+        (10_000, 5_000, 0, True, 2_500),
+        (60, 45, 1, True, 8),
+        (60, 45, 8, True, 15),
+    ],
+)
+def test_gaussianimage_plus_adds_a_thousand_or_half_of_the_missing(image, wanted, there, event, halves, added):
+    before = gaussianimage_plus.initialize(image, there, seeded())
+    strategy = gaussianimage_plus.DistortionDriven(wanted, seeded(), halves)
+    assert len(strategy.edit(event, image, Still(before, torch.zeros_like(image))).added) == added
+
+
+def test_gaussianimage_plus_adds_every_tenth(image):
+    counts = counts_over_a_run("gaussianimage-plus", image, 60, 20)
+    assert counts == [(tenth / 10, 60) for tenth in range(1, 10)]
 
 
 def test_filter_variance_has_its_closed_form():
@@ -100,7 +124,7 @@ def test_gaussianimage_plus_adds_black_gaussians_at_largest_errors(image):
     for place, (row, column) in enumerate(worst):
         rendered[:, row, column] = (image[:, row, column] + 0.5 - 0.05 * place).where(image[:, row, column] < 0.5, 0.0)
     before = gaussianimage_plus.initialize(image, 3, seeded())
-    strategy = gaussianimage_plus.DistortionDriven(9, seeded())
+    strategy = gaussianimage_plus.DistortionDriven(9, seeded(), halves=True)
     keep, added = strategy.edit(0, image, Still(before, rendered))
     assert keep.all() and len(added) == 3
     assert {(row + 0.5, column + 0.5) for row, column in worst} == {(y, x) for x, y in added.means.tolist()}

@@ -15,17 +15,20 @@ from launch import Emulated
 from fastgs.fitting import optimizer_cuda, placement_cuda
 from fastgs.fitting.optimizer import AutogradDescent, LearningRates
 from fastgs.fitting.parametrization import Relative
-from fastgs.render import cuda, cuda_kernels
+from fastgs.render import cuda, cuda_bin_kernels, cuda_kernels
 
-NAMES = ("prepare", "fill", "forward", "pixel_gradients", "backward", "sum_slices", "spread")
-ORIGINALS = {name: getattr(cuda_kernels, name) for name in NAMES}
+NAMES = {
+    cuda_bin_kernels: ("prepare", "fill", "spread"),
+    cuda_kernels: ("forward", "pixel_gradients", "backward", "sum_slices"),
+}
+ORIGINALS = [(module, name, getattr(module, name)) for module, names in NAMES.items() for name in names]
 DESCEND = optimizer_cuda.descend
 
 
 def install(capability: int, seed: int | None = None) -> None:
     """Put the emulated kernels in the place of the others."""
-    for name, kernel in ORIGINALS.items():
-        setattr(cuda_kernels, name, Emulated(kernel, capability, seed))
+    for module, name, kernel in ORIGINALS:
+        setattr(module, name, Emulated(kernel, capability, seed))
     optimizer_cuda.descend = Emulated(DESCEND, capability, seed)
 
 

@@ -16,7 +16,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from fastgs.fitting import optimizer_cuda_kernels, placement_cuda_kernels
-from fastgs.render import cuda_kernels
+from fastgs.render import cuda_bin_kernels, cuda_kernels
 
 ASSEMBLERS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
@@ -39,7 +39,7 @@ def variants():
     bins = integers("starts counts bins state")
     sizes = numbers("number height width tiles_y tiles_x")
     attributes = floats("means scales rotations colors rows") | numbers("number")
-    yield cuda_kernels.prepare, attributes, {"CHANNELS": 3, "BLOCK": 128}, 4
+    yield cuda_bin_kernels.prepare, attributes, {"CHANNELS": 3, "BLOCK": 128}, 4
     for normalized, channels, descend in ((True, 3, True), (False, 4, False), (True, 1, False)):
         kinds = floats("rows") | integers("bins entries starts counts state") | floats("pitches output sums target")
         constants = {"CHANNELS": channels, "NORMALIZED": normalized, "DESCEND": descend}
@@ -52,14 +52,14 @@ def variants():
     kinds |= integers("state") | numbers("height width")
     yield cuda_kernels.sum_slices, kinds, {"CHANNELS": 3, "SLICE": 512, "LANES": 32}, 1
     kinds = floats("rows") | batch | bins | integers("items bases") | numbers("room height width tiles_y tiles_x")
-    yield cuda_kernels.spread, kinds, {"SLICE": 512, "LANES": 32}, 1
+    yield cuda_bin_kernels.spread, kinds, {"SLICE": 512, "LANES": 32}, 1
     for lanes, channels in ((8, 3), (512, 4)):
         shape = {"GAUSSIANS": max(1, 32 // lanes), "LANES": lanes}
         warps = max(1, lanes // 32)
         items, room = integers("items bases"), numbers("room")
         cut = {"SLICE": 512, "LIMIT": 32 * lanes, **shape}
         kinds = floats("rows") | batch | bins | items | room | sizes
-        yield cuda_kernels.fill, kinds, {"FILL": channels == 3, **cut}, warps
+        yield cuda_bin_kernels.fill, kinds, {"FILL": channels == 3, **cut}, warps
         kinds = floats("scales rows") | batch | floats("gradients in_means in_scales in_rotations in_colors")
         yield cuda_kernels.backward, kinds | numbers("number height width"), {"CHANNELS": channels, **shape}, warps
         kinds = floats("variables averages squares start turns floors scales rows") | batch | floats("gradients")

@@ -28,7 +28,7 @@ from fastgs.render import reference
 skip_without_kernels()
 from fastgs.fitting import optimizer_cuda  # noqa: E402
 from fastgs.fitting.optimizer_cuda import CudaDescent  # noqa: E402
-from fastgs.render import cuda, cuda_kernels  # noqa: E402
+from fastgs.render import cuda, cuda_bin_kernels, cuda_kernels  # noqa: E402
 
 # The interpreter computes with NumPy, which warns where a GPU does not.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -221,7 +221,7 @@ def test_cuda_descent_cuts_large_gaussians(monkeypatch):
             ours.step(factor)
             theirs.step(factor)
         torch.testing.assert_close(ours.image(), theirs.image().detach(), rtol=0, atol=1e-4)
-        slices = int(ours._state[cuda_kernels.SLICES.value])
+        slices = int(ours._state[cuda_bin_kernels.SLICES.value])
         assert count / 4 < slices <= count * math.ceil(11 * 14 / 20)
         for name in ("means", "scales", "rotations", "colors"):
             ours_now, wanted = (getattr(each.gaussians(), name) for each in (ours, theirs))
@@ -230,7 +230,7 @@ def test_cuda_descent_cuts_large_gaussians(monkeypatch):
 
 def images_of(descent):
     """Return the number of images that a descent has made on the device."""
-    return int(descent._state[cuda_kernels.IMAGES.value])
+    return int(descent._state[cuda_bin_kernels.IMAGES.value])
 
 
 @pytest.mark.slow
@@ -288,8 +288,8 @@ def test_cuda_descent_notices_divergence():
 
 
 def test_constants_match_the_reference():
-    assert cuda_kernels.CUTOFF.value == reference.CUTOFF
-    edge = cuda_kernels.FADE_SLOPE.value * cuda_kernels.UNIT.value
+    assert cuda_bin_kernels.CUTOFF.value == reference.CUTOFF
+    edge = cuda_kernels.FADE_SLOPE.value * cuda_bin_kernels.UNIT.value
     for distance, fade in ((reference.FADE_START, 1), (reference.CUTOFF, 0)):
         assert cuda_kernels.FADE_OFFSET.value - edge * distance**2 == pytest.approx(fade, abs=1e-12)
 
