@@ -1,12 +1,14 @@
-"""Small images per second: one by one, in processes and in batches.
+"""Small images per second: one by one, in processes and in batches; the last two of several sizes, too.
 
     python -m benchmarks.speed.throughput [PHOTO...] [--images N] [--repeats N] [--output FILE.json]
 
 The small images are crops of the photos. Fits in Python get them from memory; the command gets them as PNG files, and
-writes all that it writes. Start-up does not count: processes begin together once each has fitted an image, and commands
-run with few and with all images, of which the differences count. All ways run in turn, so that a busy moment meets them
-alike, and medians count. On a machine that does something else, too, what a way is worth shows in core seconds and in
-the number of threads that were ready to work: those that ran, and those that waited for nothing but a core.
+writes all that it writes, into an empty folder: a file that takes the place of another one is written to disk at once,
+which takes as long as a small fit. Start-up does not count: processes begin together once each has fitted an image, and
+commands run with few and with all images, of which the differences count. All ways run in turn, so that a busy moment
+meets them alike, and medians count. On a machine that does something else, too, what a way is worth shows in core
+seconds and in the number of threads that were ready to work: those that ran, and those that waited for nothing but a
+core.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,6 +43,7 @@ Pixels = NDArray[np.uint8]
 IMAGES, REPEATS, WORKERS = 1000, 3, 2
 SIDE, NUM_GAUSSIANS, ITERATIONS = 64, 128, 50
 BATCH = 250  # images of a batch, and tasks of processes have a tenth
+SIDES = 32, 128, 256  # of further images, with as many Gaussians per pixel; there are at most as many images
 FEW = 20  # images of a command whose time is mostly start-up
 
 
@@ -61,18 +66,24 @@ def cut(photos: Sequence[Pixels], count: int, side: int, seed: int = 0) -> list[
     return crops
 
 
+def choose_count(image: Pixels) -> int:
+    """Return K for an image: as many Gaussians per pixel as those of `SIDE` have."""
+    height, width, _ = image.shape
+    return int(max(1, NUM_GAUSSIANS * height * width // SIDE**2))
+
+
 def fit_one_by_one(images: Sequence[Pixels]) -> None:
     """Fit images, each by a call of its own."""
     predictor = fastgs.Predictor()
     for image in images:
-        predictor(image, NUM_GAUSSIANS, ITERATIONS)
+        predictor(image, choose_count(image), ITERATIONS)
 
 
 def fit_in_batches(images: Sequence[Pixels]) -> None:
     """Fit images in batches."""
     predictor = fastgs.Predictor()
     for first in range(0, len(images), BATCH):
-        predictor.batch(images[first : first + BATCH], NUM_GAUSSIANS, ITERATIONS)
+        predictor.batch(images[first : first + BATCH], choose_count(images[0]), ITERATIONS)
 
 
 class Times(NamedTuple):
@@ -106,6 +117,22 @@ def time_here(work: Callable[[], None]) -> Times:
     return Times(seconds, cores, None if ready is None or now is None else now - ready)
 
 
+class _Way(NamedTuple):
+    """Way to fit images.
+
+    Attributes:
+        name: Name in tables.
+        first: Name of the way that it is compared with.
+        images: Number of images.
+        run: Callable that fits them, and returns the times.
+    """
+
+    name: str
+    first: str
+    images: int
+    run: Callable[[], Times]
+
+
 def _work(folder: Path, images: Sequence[Pixels]) -> tuple[float, Times]:
     """Fit images in a process, which first waits until all are ready; return when it began, and the times."""
     ready = folder / str(os.getpid())
@@ -121,7 +148,7 @@ def _work(folder: Path, images: Sequence[Pixels]) -> tuple[float, Times]:
 def time_processes(images: Sequence[Pixels]) -> Times:
     """Return the times of fits in processes, from when all are ready."""
     size = BATCH // 10
-    tasks = [images[first : first + size] for first in range(0, len(images), size)]
+    tasks = deque(images[first : first + size] for first in range(0, len(images), size))
     with tempfile.TemporaryDirectory() as folder:
         times = [outcome() for _, outcome in pool.outcomes(tasks, partial(_work, Path(folder)), WORKERS)]
     seconds = max(begin + each.seconds for begin, each in times) - min(begin for begin, _ in times)
@@ -150,8 +177,11 @@ def run_command(name: str, images: Sequence[Path], options: Sequence[str], outpu
 def time_command(options: Sequence[str], images: Sequence[Path], output: Path) -> Times:
     """Return the times of `fastgs predict` on images, without its start."""
     options = ["-k", str(NUM_GAUSSIANS), "--iterations", str(ITERATIONS), *options]
-    few = run_command("predict", images[:FEW], options, output)
-    many = run_command("predict", images, options, output)
+    times = []
+    for some in (images[:FEW], images):
+        shutil.rmtree(output, ignore_errors=True)
+        times.append(run_command("predict", some, options, output))
+    few, many = times
     share = len(images) / (len(images) - FEW)
     return Times((many.seconds - few.seconds) * share, (many.core_seconds - few.core_seconds) * share)
 
@@ -167,40 +197,44 @@ def measure(photos: Sequence[Pixels], count: int, repeats: int, folder: Path) ->
     """
     images = cut(photos, count, SIDE)
     files = save(images, folder / "small")
-    ways: dict[str, Callable[[], Times]] = {
-        "Predictor, one by one": lambda: time_call(fit_one_by_one, images),
-        f"Predictor, {WORKERS} processes": lambda: time_processes(images),
-        f"Predictor.batch of {BATCH}": lambda: time_call(fit_in_batches, images),
-    }
-    commands = {"--workers 1": ["--workers", "1"], f"--workers {WORKERS}": ["--workers", str(WORKERS)]}
-    commands[f"--workers 1 --batch {BATCH}"] = ["--workers", "1", "--batch", str(BATCH)]
-    for name, options in commands.items():
-        ways[f"fastgs predict {name}"] = partial(time_command, options, files, folder / "out")
-    times: dict[str, list[Times]] = {name: [] for name in ways}
+    one_by_one, in_command = "Predictor, one by one", "fastgs predict --workers 1"
+    ways = [
+        _Way(one_by_one, one_by_one, count, lambda: time_call(fit_one_by_one, images)),
+        _Way(f"Predictor, {WORKERS} processes", one_by_one, count, lambda: time_processes(images)),
+        _Way(f"Predictor.batch of {BATCH}", one_by_one, count, lambda: time_call(fit_in_batches, images)),
+    ]
+    for side in SIDES:
+        others = cut(photos, max(2, min(count, count * SIDE**2 // (2 * side**2))), side)
+        for name, work in (("one by one", fit_one_by_one), ("in batches", fit_in_batches)):
+            first = f"Predictor, {side} x {side}, one by one"
+            ways.append(
+                _Way(f"Predictor, {side} x {side}, {name}", first, len(others), partial(time_call, work, others))
+            )
+    for options in ("--workers 1", f"--workers {WORKERS}", f"--workers 1 --batch {BATCH}"):
+        run_it = partial(time_command, options.split(), files, folder / "out")
+        ways.append(_Way(f"fastgs predict {options}", in_command, count, run_it))
+    times: dict[str, list[Times]] = {way.name: [] for way in ways}
     for _ in range(repeats):
-        for name, way in ways.items():
-            times[name].append(way())
-            print(f"{name}: {count / times[name][-1].seconds:.1f} images per second", file=sys.stderr, flush=True)
-    firsts = {"Predictor": "Predictor, one by one", "fastgs": "fastgs predict --workers 1"}
-    speeds = {name: count / statistics.median(each.seconds for each in found) for name, found in times.items()}
+        for way in ways:
+            times[way.name].append(way.run())
+            speed = way.images / times[way.name][-1].seconds
+            print(f"{way.name}: {speed:.1f} images per second", file=sys.stderr, flush=True)
+    speeds = {way.name: way.images / statistics.median(each.seconds for each in times[way.name]) for way in ways}
     records = []
-    for name, found in times.items():
+    for way in ways:
+        found = times[way.name]
+        core_seconds = statistics.median(each.core_seconds for each in found)
         ready = [each.ready_seconds / each.seconds for each in found if each.ready_seconds is not None]
         records.append(
             {
-                "way": name,
-                "images_per_second": round(speeds[name], 1),
-                "ratio": round(speeds[name] / speeds[_first(name, firsts)], 2),
-                "core_milliseconds": round(1000 * statistics.median(each.core_seconds for each in found) / count, 2),
+                "way": way.name,
+                "images_per_second": round(speeds[way.name], 1),
+                "ratio": round(speeds[way.name] / speeds[way.first], 2),
+                "core_milliseconds": round(1000 * core_seconds / way.images, 2),
                 "ready_threads": round(statistics.median(ready), 2) if ready else None,
             }
         )
     return records
-
-
-def _first(name: str, firsts: dict[str, str]) -> str:
-    """Return the way that a way is compared with."""
-    return next(first for start, first in firsts.items() if name.startswith(start))
 
 
 def save(images: Sequence[Pixels], folder: Path) -> list[Path]:

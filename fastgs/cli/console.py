@@ -9,7 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from typing_extensions import override
 
 from fastgs.fitting.options import DEFAULT_ITERATIONS
+from fastgs.io.files import make_folders
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -195,10 +196,27 @@ def wrong_argument(parser: Parser, error: ValueError) -> NoReturn:
     parser.error(f"argument --{name.replace('_', '-')}: {reason}")
 
 
+# Folders that the command has made for its outputs, inner ones before outer ones.
+_made: list[Path] = []
+
+
+def remember_folders(folders: Iterable[Path]) -> None:
+    """Take note of folders that were made, inner ones first, for `remove_empty_folders`."""
+    _made.extend(folders)
+
+
+def remove_empty_folders() -> None:
+    """Remove the folders that the command has made if nothing came into them: a mistake leaves nothing behind."""
+    for folder in _made:
+        with suppress(OSError):  # it has files, or is gone
+            folder.rmdir()
+    _made.clear()
+
+
 def make_folder(parser: Parser, folder: Path, option: str = "--output") -> None:
     """Make a folder and check that it can be written to; exit with one line otherwise."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        remember_folders(make_folders(folder))
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         parser.error(f"argument {option}: cannot write to {folder} ({error.strerror})")

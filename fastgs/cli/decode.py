@@ -16,6 +16,7 @@ from fastgs.cli.coding import GAUSSIANS, output_folder, read_fgs, read_safetenso
 from fastgs.cli.console import Failures, Parser
 from fastgs.cli.kernels import compile_drawing
 from fastgs.cli.processing import process_files
+from fastgs.cli.results import Results
 from fastgs.cli.tiling import showing_tiles
 from fastgs.cli.work import Done, Job
 from fastgs.codec import FormatError, Restoration, decode_arrays, read_frame, read_restoration
@@ -89,7 +90,7 @@ def _decode(parser: Parser, arguments: argparse.Namespace) -> int:
         return Job([output.name], run)
 
     place = Place(str(arguments.output.parent if folder is None else folder))
-    return process_files([[Source(str(path))] for path in files], plan, Failures(parser), place)
+    return process_files([[Source(str(path))] for path in files], plan, Results(Failures(parser), place), place)
 
 
 def _region(text: str) -> tuple[int, int, int, int]:

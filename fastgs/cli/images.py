@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import ImageColor
 
-from fastgs.cli.console import Failures, Parser, reporting
+from fastgs.cli.console import Failures, Parser, remember_folders, reporting
 from fastgs.io.finding import PICTURE_SUFFIXES
 from fastgs.io.places import Place
 from fastgs.jobs.journal import Part
@@ -76,7 +76,7 @@ def make_place(parser: Parser, location: str, option: str = "--output") -> Place
     """Make a folder, local or at a URL, and check that it can be written to; exit with one line otherwise."""
     place = Place(location)
     try:
-        place.make()
+        remember_folders(place.make())
     except OSError as error:
         parser.error(f"argument {option}: cannot write to {location} ({error.strerror})")
     except ValueError as error:

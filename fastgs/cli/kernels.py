@@ -43,7 +43,10 @@ _FIT = (
     ("fastgs.fitting.removal_kernels:gather",
      "(float32[::1], int32[:,::1], float32[:,::1], UniTuple(float32, {factors}), int64, int64, int64, float32[::1], "
      "float32[::1], int64, int64)"),
-    ("fastgs.fitting.removal_kernels:smooth", "(float32[:,::1], float32[::1], float32[:,::1], int64, int64)"),
+    ("fastgs.initializers.filter_kernels:smooth", "(float32[:,::1], float32[::1], float32[:,::1], int64, int64)"),
+    ("fastgs.initializers.filter_kernels:curvature", "(float32[:,:,::1], float32[:,::1], int64, int64)"),
+    ("fastgs.initializers.filter_kernels:structure",
+     "(float32[:,:,::1], float32[:,::1], float32[:,::1], float32[:,::1], int64, int64)"),
     ("fastgs.initializers.sampling_kernels:count", "(float64[:,::1], float32[:,::1])"),
     ("fastgs.initializers.sampling_kernels:blur_at",
      "(float32[:,::1], float64[::1], float64[::1], float64[:,::1], float32[::1])"),
@@ -95,6 +98,8 @@ def list_kernels(work: str, channels: str) -> list[tuple[str, str]]:
 
 def compile_fit(path: Path, backend: str = "auto", loss: str = "mse", work: str = "fit") -> None:
     """Start the second process, where it helps, for a fit to an image on the CPU, or the encoding of an image."""
+    if not compiler_process.is_wanted():
+        return  # without a look at the image, which of many small ones takes a part of the time
     if loss == "mse" and backend in ("auto", "cpu") and not (backend == "auto" and has_driver()):
         channels = _count_channels(path)
         compiler_process.start(__name__, (work if channels == CHANNELS else "fit", channels))

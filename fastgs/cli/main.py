@@ -9,7 +9,14 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from fastgs.cli.console import INTERRUPTED, Parser, say_warning, showing_compilation, showing_warnings
+from fastgs.cli.console import (
+    INTERRUPTED,
+    Parser,
+    remove_empty_folders,
+    say_warning,
+    showing_compilation,
+    showing_warnings,
+)
 from fastgs.runtime.plugins import load_plugins
 
 # Subcommands, each a module of this folder, with their lines in the help.
@@ -56,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         compiler_process = sys.modules.get("fastgs.runtime.compiler_process")  # not imported for what does without
         if compiler_process is not None:
             compiler_process.stop()
+        remove_empty_folders()
 
 
 class _Version(argparse.Action):

@@ -24,6 +24,7 @@ from fastgs.cli.console import (
 )
 from fastgs.cli.images import list_sources, make_place
 from fastgs.cli.results import Results
+from fastgs.cli.tasks import Tasks
 from fastgs.cli.work import Batches, Item, Plan, Result, Work
 from fastgs.io.files import exclusive
 from fastgs.io.places import Place
@@ -41,7 +42,7 @@ class Engine(Protocol):
     """Function that runs tasks as `fastgs.runtime.pool.outcomes` does."""
 
     def __call__(
-        self, tasks: Sequence[list[Item]], measure: Callable[[list[Item]], list[Result]], workers: int
+        self, tasks: Tasks, measure: Callable[[list[Item]], list[Result]], workers: int
     ) -> Generator[tuple[list[Item], Callable[[], list[Result]]], None, None]:
         """Run tasks, and yield the outcome of each."""
 
@@ -78,37 +79,27 @@ def process_images(
     part: Part = arguments.shard
     name = part.name("report", ".json") if report else None
     if together is not None:
-        return FAILED if failures else process_files([sources], plan, failures, place, together, report=name)
+        return FAILED if failures else process_files([sources], plan, Results(failures, place, name), place, together)
     if arguments.shards is not None:  # which images share one follows from the list of all
         names = "\n".join(map(str, sources)).encode("utf-8", "surrogateescape")
         images = hashlib.sha256(names).hexdigest()[:12]
         settings = {**settings, "images": images, "shards": arguments.shards, "shard_kind": arguments.shard_kind}
         settings = {**settings, "parts": part.total}
     sources = [sources[number] for number in part.select(len(sources))]
-    journal = packer = None
+    results = Results(failures, place, name)
     if len(sources) > 1 or arguments.resume or part.total > 1 or arguments.shards is not None:
-        journal = _open_journal(parser, arguments, place, settings)
-    if journal is not None and arguments.shards is not None:
-        packer = Packer(place, journal, list(map(str, sources)), arguments.shards, arguments.shard_kind, part)
-        place = make_place(parser, str(packer.waiting))
+        results.journal = _open_journal(parser, arguments, place, settings)
+    if results.journal is not None and arguments.shards is not None:
+        here = list(map(str, sources))
+        results.packer = Packer(place, results.journal, here, arguments.shards, arguments.shard_kind, part)
+        place = make_place(parser, str(results.packer.waiting))
     engine = None
     if arguments.engine == "ray":
         engine, workers = _connect(parser, arguments)
     else:
         workers = count_workers(sources) if len(sources) > 1 else 1
     groups = [[source] for source in sources]
-    return process_files(
-        groups,
-        plan,
-        failures,
-        place,
-        workers=workers,
-        engine=engine,
-        report=name,
-        journal=journal,
-        packer=packer,
-        batches=batches,
-    )
+    return process_files(groups, plan, results, place, workers=workers, engine=engine, batches=batches)
 
 
 def _connect(parser: Parser, arguments: argparse.Namespace) -> tuple[Engine, int]:
@@ -140,14 +131,11 @@ def _open_journal(parser: Parser, arguments: argparse.Namespace, place: Place, s
 def process_files(
     groups: Sequence[list[Source]],
     plan: Plan,
-    failures: Failures,
+    results: Results,
     place: Place,
     subject: str | None = None,
     workers: int = 1,
     engine: Engine | None = None,
-    report: str | None = None,
-    journal: Journal | None = None,
-    packer: Packer | None = None,
     batches: Batches | None = None,
 ) -> int:
     """Do the work on every group of input files that it can be done on, and say on which it could not.
@@ -155,30 +143,26 @@ def process_files(
     Args:
         groups: Files that are processed together.
         plan: Callable that prepares the work on a group.
-        failures: List of what failed, also before.
-        place: Folder for the outputs.
+        results: Results of the run, none so far; what failed before is in its list of failures.
+        place: Folder for the outputs, which is that of the results unless they are packed into shards.
         subject: Name of a group in messages; by default that of its first file.
         workers: Number of processes, each of which takes the next group; with one, it is this one.
         engine: Function that runs tasks elsewhere; by default in processes of this machine.
-        report: Name of the file for the records of what was done, in the order of the groups; it is written from time
-            to time, and at the end.
-        journal: Journal of what is done, in the folder of the report; None for work that is not resumed.
-        packer: Packer of what is done into shards; the outputs then go to its folder of waiting files.
         batches: Work on several groups at once.
 
     Returns:
         The exit code.
     """
+    journal, packer, failures = results.journal, results.packer, results.failures
     items = _make_items(groups, subject, journal, packer)
-    home = place if journal is None else journal.place
-    results = Results(failures, home, report, journal, packer)
     workers = min(workers, len(items))
     apart, rest = _split(items) if workers > 1 or engine is not None else ([], items)
     # Links to inputs count only where files are on this disk.
     inputs = identities(Path(each.location) for group in groups for each in group if not each.is_remote)
-    with _open_stage(home, journal) as stage:
+    with _open_stage(results.place, journal) as stage:
         if stage is None:
-            say_error(f"{home}: another run of this job is at work; wait for its end, or choose another --output")
+            advice = "wait for its end, or choose another --output"
+            say_error(f"{results.place}: another run of this job is at work; {advice}")
             return FAILED
         if journal is not None:
             journal.stage = stage
@@ -192,8 +176,10 @@ def process_files(
 
                     engine = outcomes
                 with batch_progress(len(items)) as show:
-                    _process_apart(_chunk(apart, batches), work, results, workers, engine, show)
-            for task in _chunk(rest, batches):
+                    _process_apart(apart, work, results, workers, engine, show)
+            tasks = Tasks(rest, 1, 1 if batches is None else batches.size)
+            while tasks:
+                task = tasks.popleft()
                 work.prepare(task)
                 for item in task:
                     label = item.label + results.describe_pace(len(items))
@@ -220,14 +206,8 @@ def _make_items(
     return items
 
 
-def _chunk(items: Sequence[Item], batches: Batches | None) -> list[list[Item]]:
-    """Return tasks of as many items as are done at once."""
-    size = 1 if batches is None else batches.size
-    return [list(items[first : first + size]) for first in range(0, len(items), size)]
-
-
 def _process_apart(
-    tasks: Sequence[list[Item]],
+    items: Sequence[Item],
     work: Work,
     results: Results,
     workers: int,
@@ -235,24 +215,25 @@ def _process_apart(
     show: Callable[[float, str], None],
 ) -> None:
     """Process items in other processes; those on which a process dies come again, alone, when the others are done."""
-    count, pending = 0, tasks
+    count, tasks = 0, Tasks(items, workers, None if work.batches is None else work.batches.size)
     for attempt in range(1, TRIES + 1):
-        died: list[list[Item]] = []
-        with closing(engine(pending, work.run_quietly, workers)) as ended:
+        died: list[Item] = []
+        with closing(engine(tasks, work.run_quietly, workers)) as ended:
             for task, outcome in ended:
                 try:
                     found = outcome()
                 except BrokenExecutor:
                     if attempt < TRIES:
-                        died += [[item] for item in task]
+                        died += task
                         continue
                     found = [_give_up(item) for item in task]
-                for item, result in zip(task, found, strict=True):
+                tasks.done(task, found)
+                for item, result in zip(task, found, strict=False):  # the rest has come back
                     results.add(item, result)
-                count += len(task)
-                show(count, task[-1].sources[0].name + results.describe_pace())
-        pending = died
-        if not pending:
+                count += len(found)
+                show(count, task[len(found) - 1].sources[0].name + results.describe_pace())
+        tasks = Tasks(died, workers, 1)
+        if not tasks:
             return
 
 

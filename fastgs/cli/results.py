@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 from fastgs.cli.console import Failures, announce, reporting, say
 from fastgs.cli.work import Item, Result
 from fastgs.io.places import Place
-from fastgs.io.records import format_records, write_records
+from fastgs.io.records import join_records
 from fastgs.jobs.journal import Journal, Throttle
 from fastgs.jobs.packing import Packer
 
@@ -27,19 +25,20 @@ class Results:
     Attributes:
         failures: List of what failed.
         place: Folder of the report and the journal.
-        report: Name of the file for the records; None if there is none.
-        journal: Journal of what is done; None if there is none.
-        packer: Packer of what is done into shards; None if there are none.
+        report: Name of the file for the records of what was done, in the order of the items, which is written from time
+            to time and at the end; None if there is none.
+        journal: Journal of what is done; None for work that is not resumed.
+        packer: Packer of what is done into shards, whose folder of waiting files has the outputs; None without shards.
         written: Names of the files that were written, with the input of each.
     """
 
     failures: Failures
     place: Place
-    report: str | None
-    journal: Journal | None
+    report: str | None = None
+    journal: Journal | None = None
     packer: Packer | None = None
     written: dict[str, str] = field(default_factory=dict)
-    _records: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    _records: dict[int, str] = field(default_factory=dict)
     _waiting: dict[int, Result] = field(default_factory=dict)
     _next: int = 0
     _counts: Counter[str] = field(default_factory=Counter)
@@ -116,12 +115,9 @@ class Results:
         if self.report is None:
             return
         begin = time.perf_counter()
-        records = (record for _, record in sorted(self._records.items()))
+        content = join_records(record for _, record in sorted(self._records.items()))
         with reporting(self.place.file(self.report), self.failures):
-            if self.journal is not None:
-                self.place.write(self.report, format_records(records), self.journal.stage)
-            else:
-                write_records(self.place.path(self.report), records)
+            self.place.write(self.report, content, "" if self.journal is None else self.journal.stage)
         self._throttle.wrote(time.perf_counter() - begin)
 
     def _print(self, number: int) -> None:

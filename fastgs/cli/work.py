@@ -6,6 +6,7 @@ import io
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from fastgs.cli.console import Failures, check_outputs, reporting, showing_warnings
 from fastgs.io.places import Place
+from fastgs.io.records import format_record
 from fastgs.jobs.journal import Line, is_done, join_digests
 from fastgs.jobs.sources import Source
 
@@ -41,6 +43,9 @@ class Job(NamedTuple):
     outputs: list[str]
     run: Callable[[Path], Done]
 
+
+# Seconds after which a process reports what it has done; what it does meanwhile is lost if it is killed.
+SECONDS_PER_TASK = 0.05
 
 # Input files, label for the progress bar -> work on them. It is picklable where several processes may work.
 Plan = Callable[[list[Source], str], Job]
@@ -89,6 +94,7 @@ class Result(NamedTuple):
         said: Text for stderr.
         error: Reason of the failure.
         is_kept: True if it was done before.
+        seconds: Wall clock that it took; 0 where that is not of interest.
     """
 
     line: Line | None
@@ -96,6 +102,7 @@ class Result(NamedTuple):
     said: str = ""
     error: str = ""
     is_kept: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -136,8 +143,9 @@ class Work:
             self._check(job.outputs, {**item.taken, **written})
             with self._make_folder() as folder:
                 done = job.run(folder)
+                record = None if done.record is None else format_record(done.record)
                 files = self.place.put(folder / name for name in job.outputs)
-            return Result(Line(item.subject, digest or "", tuple(files), done.record), done.line)
+            return Result(Line(item.subject, digest or "", tuple(files), record), done.line)
         return Result(None, error=failures.reason)
 
     def _check(self, outputs: Sequence[str], written: Mapping[str, str]) -> None:
@@ -154,13 +162,20 @@ class Work:
             check_outputs([self.place.path(name) for name in outputs], self.inputs)
 
     def run_quietly(self, items: list[Item]) -> list[Result]:
-        """Do the work on items that cannot meet others; what is to be said is in the results."""
+        """Do the work on items that cannot meet others; what is to be said is in the results.
+
+        Without batches, there are results of the first ones alone if they take more than `SECONDS_PER_TASK`.
+        """
         self.prepare(items)
-        results = []
+        begin = now = time.perf_counter()
+        results: list[Result] = []
         for item in items:
+            if results and self.batches is None and now - begin > SECONDS_PER_TASK:
+                break
             with redirect_stderr(io.StringIO()) as said, showing_warnings():
                 result = self.run(item, {})
-            results.append(result._replace(said=said.getvalue()))
+            before, now = now, time.perf_counter()
+            results.append(result._replace(said=said.getvalue(), seconds=now - before))
         return results
 
     def prepare(self, items: list[Item]) -> None:

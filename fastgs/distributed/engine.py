@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import BrokenExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from fastgs.runtime import threads
 from fastgs.runtime.plugins import load_plugins
+from fastgs.runtime.pool import Queue
 
 PATIENCE = 20.0  # seconds that a cluster has to answer
 
@@ -56,12 +56,12 @@ def count_workers(gpus: bool) -> int:
 
 
 def outcomes(
-    tasks: Sequence[_Task], measure: Callable[[_Task], _Result], workers: int, gpus: bool = False
+    tasks: Queue[_Task], measure: Callable[[_Task], _Result], workers: int, gpus: bool = False
 ) -> Generator[tuple[_Task, Callable[[], _Result]], None, None]:
     """Run tasks on the cluster, and yield the outcome of each, see `fastgs.runtime.pool.outcomes`.
 
     Args:
-        tasks: Tasks.
+        tasks: Tasks; more may come until the last outcome was yielded and used.
         measure: Function that returns the result of a task; it, the tasks and the results must be picklable.
         workers: Number of workers, each on one CPU.
         gpus: True to give each worker a GPU, where the cluster has some.
@@ -76,13 +76,12 @@ def outcomes(
     # A worker is replaced here and not by Ray, which would try a task that kills its worker forever.
     kind = ray.remote(_Worker).options(num_cpus=1, num_gpus=need, max_restarts=0)
     function = ray.put(measure)
-    idle = [kind.remote(function) for _ in range(min(workers, len(tasks)))]
-    busy, pending = dict[Any, tuple[Any, _Task]](), deque(tasks)
-    crew = set(idle)
+    idle, busy, crew = list[Any](), dict[Any, tuple[Any, _Task]](), set[Any]()
     try:
-        while busy or pending:
-            while idle and pending:
-                worker, task = idle.pop(), pending.popleft()
+        while busy or tasks:
+            while tasks and (idle or len(crew) < workers):
+                worker, task = idle.pop() if idle else kind.remote(function), tasks.popleft()
+                crew.add(worker)
                 busy[worker.run.remote(task)] = worker, task
             ended, _ = ray.wait(list(busy), num_returns=1)
             for reference in ended:
@@ -91,14 +90,13 @@ def outcomes(
                     result = ray.get(reference)
                 except ray.exceptions.RayActorError:
                     crew.discard(worker)
-                    worker = kind.remote(function)
-                    crew.add(worker)
                     outcome: Callable[[], _Result] = partial(_fail, BrokenExecutor("its worker died"))
                 except Exception as error:
+                    idle.append(worker)
                     outcome = partial(_fail, error)
                 else:
+                    idle.append(worker)
                     outcome = partial(_give, result)
-                idle.append(worker)
                 yield task, outcome
     finally:
         for worker in crew:

@@ -7,6 +7,7 @@ saved after each record.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ def measure_tasks(
 
     # Other processes cannot move the bar of this one.
     run = watched if workers == 1 else measure
-    for task, outcome in outcomes(pending, run, workers):
+    for task, outcome in outcomes(deque(pending), run, workers):
         with monitor.attempt(task):
             record = outcome()
             file.records[task] = record

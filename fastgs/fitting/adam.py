@@ -11,9 +11,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
@@ -58,6 +62,16 @@ def weights(schedule: BetaSchedule) -> Iterator[Weights]:
         zero *= beta
         yield Weights(1 - beta, 1 - zero)
         step += 1
+
+
+@lru_cache(maxsize=16)
+def _tabulate(schedule: BetaSchedule, count: int) -> NDArray[np.float64]:
+    return np.array(list(islice(weights(schedule), count)))
+
+
+def tabulate(schedule: BetaSchedule, start: int, stop: int) -> NDArray[np.float64]:
+    """Return the weights of steps [start, stop) as rows; fits of small images take them from one table."""
+    return _tabulate(schedule, 1 << max(6, stop.bit_length()))[start:stop]
 
 
 class GrowingAdam(torch.optim.Optimizer):

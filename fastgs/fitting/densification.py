@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fastgs.fitting.optimizer import Descent
 from fastgs.fitting.parametrization import Attributes
-from fastgs.fitting.removal import KEPT_BYTES, Appraisal, Appraiser, smooth_errors
+from fastgs.fitting.removal import KEPT_BYTES, Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
+from fastgs.initializers.filters import smooth
 from fastgs.initializers.from_density import Structure, gaussians_by_spacing
 from fastgs.initializers.sampling import plan, project_at
 from fastgs.render import choose
@@ -180,7 +181,7 @@ def error_density(errors: Tensor, num_gaussians: int, side: int = 1) -> Tensor:
     """
     spacing = (errors.numel() / num_gaussians) ** 0.5
     variance = 0.25 * spacing**2 - (CELLS_VARIANCE if side > 1 else 0.0)
-    density = smooth_errors(errors, math.sqrt(max(variance, 0.25 * CELLS_VARIANCE)))
+    density = smooth(errors, math.sqrt(max(variance, 0.25 * CELLS_VARIANCE)))
     total = density.sum(dtype=torch.float64)
     # Uniform where nothing is wrong, as with a black image, and where nothing is right any more.
     return torch.where((total > 0) & (total < math.inf), density.mul_(1 / total), 1.0)

@@ -199,7 +199,7 @@ class AutogradDescent(Descent):
     def step(self, factor: float) -> None:
         image = self.image() if self._image is None else self._image
         self._image = None
-        error = torch.sub(image.detach(), self._target, out=self._error)
+        error = self._subtract_target(image.detach())
         if self._color_unit is None:
             self._color_unit = error.square().mean().sqrt().item()
         rates = self._config.rates(self._color_unit)
@@ -214,6 +214,9 @@ class AutogradDescent(Descent):
         else:
             loss(image, self._target).backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
+
+    def _subtract_target(self, image: Tensor) -> Tensor:
+        return torch.sub(image, self._target, out=self._error)
 
     @override
     def edit(self, keep: Tensor, added: Gaussians) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from fastgs.fitting.adam import weights
+from fastgs.fitting.adam import tabulate
 from fastgs.fitting.loss_functions import SquaredError
 from fastgs.fitting.losses import Loss
 from fastgs.fitting.optimizer import Descent, LearningRates
@@ -63,7 +63,7 @@ class CpuDescent(Descent):
         self._loss = None if isinstance(loss, SquaredError) else loss
         self._color_unit: float | None = None
         self._normalized = variables.blend == "normalized"
-        self._weights = weights(rates.gradient_betas), weights(rates.square_betas)
+        self._taken = 0
         channels, height, width = target.shape
         self._zeros = count_channels(channels)
         self._stride = width + kernels.MARGIN
@@ -164,7 +164,9 @@ class CpuDescent(Descent):
         """Return the rates (steps, 4) and the shares (steps, 3) of the next steps, see optimizer_cpu_kernels.py."""
         if self._color_unit is None:
             self._color_unit = math.sqrt((self.image() - self._target).square().mean().item())
-        gradients, squares = (np.array([next(each) for _ in factors]) for each in self._weights)
+        start, self._taken = self._taken, self._taken + len(factors)
+        betas = self._rates.gradient_betas, self._rates.square_betas
+        gradients, squares = (tabulate(each, start, self._taken) for each in betas)
         full = np.array(list(self._rates.steps(self._color_unit).values()))
         rates = np.multiply.outer(factors, full) / gradients[:, 1:]
         shares = np.stack([gradients[:, 0], squares[:, 0], 1 / squares[:, 1]], axis=1)

@@ -17,7 +17,6 @@ from typing_extensions import override
 from fastgs.fitting import removal_kernels as kernels
 from fastgs.fitting.parametrization import Attributes
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.filters import smooth
 from fastgs.render import Backend, choose, cpu_kernels, rasterize, render
 from fastgs.render.cpu_arrays import PARTS, Layout, count_channels, lay_out, make_planes
 from fastgs.render.reference import EPSILON
@@ -180,19 +179,6 @@ def _allocate(channels: int, height: int, width: int, cells: tuple[int, int]) ->
     factors = np.empty((height + 1) * per_row, np.float32)
     factors[height * per_row :] = 0
     return _Memory(np.empty(cells, np.float32), factors)
-
-
-def smooth_errors(errors: Tensor, sigma: float) -> Tensor:
-    """Blur (H, W) errors by a Gaussian of so many pixels, as `fastgs.initializers.filters.smooth` does, but faster."""
-    if errors.device.type != "cpu" or errors.dtype != torch.float32:
-        return smooth(errors, sigma)
-    radius = math.ceil(3 * sigma)
-    taps = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
-    smoothed = torch.empty_like(errors, memory_format=torch.contiguous_format)
-    weights = np.array([tap / sum(taps) for tap in taps], np.float32)
-    parts = threads.parts(len(errors), PARTS * threads.num_threads())
-    threads.run(kernels.smooth, (errors.contiguous().numpy(), weights, smoothed.numpy()), parts)
-    return smoothed
 
 
 @torch.no_grad()

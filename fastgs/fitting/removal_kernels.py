@@ -1,8 +1,8 @@
 """numba kernels of relocation, in float32: what each Gaussian is worth, and where the error is.
 
 `appraise` renders like the forward pass of render/cpu_kernels.py and compares with the target, without an image in
-between; what `gather` sums up for each Gaussian is left in the pixels. `smooth` blurs the error. Every thread owns the
-rows or Gaussians that it writes, so the result is the same to the bit for any number of threads.
+between; what `gather` sums up for each Gaussian is left in the pixels. Every thread owns the rows or Gaussians that it
+writes, so the result is the same to the bit for any number of threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fastgs.render.cpu_geometry_kernels import (
 )
 from fastgs.render.cpu_kernels import EPS, _count_planes, accumulate, weigh
 from fastgs.runtime.jit import inlined, jit
-from fastgs.runtime.simd import LANES, first_lane, fma, high, join, lane_index, load, low, splat, splat_like, store
+from fastgs.runtime.simd import LANES, first_lane, fma, high, join, lane_index, low, splat, splat_like
 from fastgs.runtime.simd_tuples import fma_each, horizontal_sum_each, load_each, splat_each, write_row
 
 # Factors of a pixel beside those of the channels: of the squared weight by itself, and of the energy of the image.
@@ -181,45 +181,3 @@ def gather(frames, bounds, colors, zeros, height, width, stride, factors, remova
             linear += colors[k, channel] * sums[0, channel]
         total_error = square * sums[0, channels] - TWO * linear + sums[0, channels + 1]
         removal[k] = max(total_error, ZERO)
-
-
-@jit
-def smooth(plane, taps, smoothed, start, stop):
-    """Blur rows [start, stop) of a plane along both axes, as `initializers.filters.smooth` does.
-
-    Args:
-        plane: (H, W) float32 plane; its borders are repeated.
-        taps: (2 R + 1,) float32 weights.
-        smoothed: (H, W) result.
-        start: First row.
-        stop: End of the rows.
-    """
-    height, width = plane.shape
-    radius, whole = len(taps) // 2, width - width % LANES
-    source, result = plane.reshape(-1), smoothed.reshape(-1)
-    padded, bases = np.empty(width + 2 * radius, np.float32), np.empty(len(taps), np.int64)
-    for y in range(start, stop):
-        for tap in range(len(taps)):
-            bases[tap] = min(max(y + tap - radius, 0), height - 1) * width
-        for x in range(0, whole, LANES):
-            total = splat(ZERO)
-            for tap in range(len(taps)):
-                total = fma(load(source, bases[tap] + x), splat(taps[tap]), total)
-            store(padded, radius + x, total)
-        for x in range(whole, width):
-            single = ZERO
-            for tap in range(len(taps)):
-                single += source[bases[tap] + x] * taps[tap]
-            padded[radius + x] = single
-        padded[:radius] = padded[radius]
-        padded[radius + width :] = padded[radius + width - 1]
-        for x in range(0, whole, LANES):
-            total = splat(ZERO)
-            for tap in range(len(taps)):
-                total = fma(load(padded, x + tap), splat(taps[tap]), total)
-            store(result, y * width + x, total)
-        for x in range(whole, width):
-            single = ZERO
-            for tap in range(len(taps)):
-                single += padded[x + tap] * taps[tap]
-            result[y * width + x] = single

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fastgs.gaussians import Gaussians
-from fastgs.initializers.filters import mix_with_uniform, second_derivatives, smooth
+from fastgs.initializers.filters import measure_curvature, mix_with_uniform, smooth
 from fastgs.initializers.from_density import gaussians_from_density
 
 SMOOTHING = 1.0  # standard deviation in pixels of the blur of the norm
@@ -45,11 +45,7 @@ def densities(images: Tensor, counts: Sequence[int]) -> Tensor:
 
 def feature(image: Tensor) -> Tensor:
     """Return the (..., H, W) Frobenius norm of the Hessian over space and colour, smoothed, of (..., C, H, W)."""
-    squared = torch.zeros_like(image.select(-3, 0))
-    for plane in image.unbind(-3):
-        xx, xy, yy = second_derivatives(plane)
-        squared += xx * xx + 2 * xy * xy + yy * yy
-    return smooth(squared.sqrt_(), SMOOTHING) + NOISE
+    return smooth(measure_curvature(image), SMOOTHING).add_(NOISE)
 
 
 def mixture(per_pixel: float) -> tuple[float, float]:

@@ -1,20 +1,28 @@
-"""Derivatives and smoothing of planes, for densities and attributes.
+"""Derivatives and smoothing of images, for densities and attributes.
 
-All functions take planes (..., H, W), such as one channel of all images of a batch; they do not wait for a GPU. Callers
-give them one channel at a time: the derivatives of all channels of a photo of 24 megapixels would fill gigabytes.
+On the CPU they are the kernels of filter_kernels.py. Elsewhere, and for other types than float32, they are operators of
+torch, which do not wait for a GPU and work on one channel at a time: the derivatives of all channels of a photo of 24
+megapixels would fill gigabytes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fastgs.initializers import filter_kernels as kernels
+from fastgs.runtime import threads
 from fastgs.runtime.precision import widest
 from fastgs.runtime.transfer import send
+
+# Pixels up to which one thread is faster than several, and parts of the work per thread otherwise.
+ALONE, PARTS = 2**16, 4
 
 
 def smooth(plane: Tensor, sigma: float) -> Tensor:
@@ -26,12 +34,61 @@ def smooth(plane: Tensor, sigma: float) -> Tensor:
     """
     radius = math.ceil(3 * sigma)
     taps = [math.exp(-0.5 * (offset / sigma) ** 2) for offset in range(-radius, radius + 1)]
+    weights = [tap / sum(taps) for tap in taps]
+    if _has_kernels(plane):
+        result = plane.new_empty(plane.shape)
+        _run(kernels.smooth, _list(plane, 2), (np.array(weights, np.float32),), _list(result, 2))
+        return result
     for axis, borders in ((-2, (0, 0, radius, radius)), (-1, (radius, radius, 0, 0))):
         padded = _repeat_borders(plane, borders)
         plane = torch.zeros_like(plane)
-        for start, tap in enumerate(taps):
-            plane.add_(padded.narrow(axis, start, plane.shape[axis]), alpha=tap / sum(taps))
+        for start, weight in enumerate(weights):
+            plane.add_(padded.narrow(axis, start, plane.shape[axis]), alpha=weight)
     return plane
+
+
+def measure_curvature(image: Tensor) -> Tensor:
+    """Return the (..., H, W) Frobenius norm of the Hessian over space and colour, of (..., C, H, W) images."""
+    squared = image.new_zeros(*image.shape[:-3], *image.shape[-2:])
+    if _has_kernels(image):
+        _run(kernels.curvature, _list(image, 3), (), _list(squared, 2))
+        return squared.sqrt_()
+    for plane in image.unbind(-3):
+        xx, xy, yy = second_derivatives(plane)
+        squared += xx * xx + 2 * xy * xy + yy * yy
+    return squared.sqrt_()
+
+
+def measure_structure(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the products xx, xy, yy of the first derivatives of (..., C, H, W) images, summed over colour."""
+    xx, xy, yy = image.new_zeros(3, *image.shape[:-3], *image.shape[-2:])
+    if _has_kernels(image):
+        _run(kernels.structure, _list(image, 3), (), *(_list(each, 2) for each in (xx, xy, yy)))
+        return xx, xy, yy
+    for plane in image.unbind(-3):
+        dx, dy = first_derivatives(plane)
+        xx += dx * dx
+        xy += dx * dy
+        yy += dy * dy
+    return xx, xy, yy
+
+
+def _has_kernels(image: Tensor) -> bool:
+    """Tell whether kernels take an image: they know no other type, and no gradients."""
+    return image.device.type == "cpu" and image.dtype == torch.float32 and not image.requires_grad
+
+
+def _list(images: Tensor, dimensions: int) -> Tensor:
+    """Return images, of so many dimensions each, as a list."""
+    return images.reshape(-1, *images.shape[-dimensions:])
+
+
+def _run(kernel: Any, images: Tensor, arguments: tuple[Any, ...], *results: Tensor) -> None:
+    """Run a kernel on each of (N, ..., H, W) images, which writes to the (N, H, W) results."""
+    height, width = images.shape[-2:]
+    parts = threads.parts(height, 1 if height * width <= ALONE else PARTS * threads.num_threads())
+    for each in zip(images.contiguous().numpy(), *(result.numpy() for result in results), strict=True):
+        threads.run(kernel, (each[0], *arguments, *each[1:]), parts)
 
 
 def _repeat_borders(plane: Tensor, borders: tuple[int, int, int, int]) -> Tensor:

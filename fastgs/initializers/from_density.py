@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastgs.gaussians import MIN_SCALE, Blend, Gaussians
-from fastgs.initializers.filters import first_derivatives, smooth
+from fastgs.initializers.filters import measure_structure, smooth
 from fastgs.initializers.sampling import sample
 from fastgs.runtime.transfer import send
 
@@ -65,7 +65,7 @@ class Structure(NamedTuple):
     @classmethod
     def of(cls, image: Tensor) -> Structure:
         """Return that of (..., C, H, W) images."""
-        return cls(*(smooth(plane, 1.0) for plane in _compute_structure_tensor(image)))
+        return cls(*(smooth(plane, 1.0) for plane in measure_structure(image)))
 
 
 def gaussians_at(means: Tensor, image: Tensor, density: Tensor, structure: Structure | None = None) -> Gaussians:
@@ -151,14 +151,3 @@ def _find_pixels(means: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the rows and columns of the pixels of (K, 2) positions on (..., H, W) images."""
     height, width = image.shape[-2:]
     return means[:, 1].long().clamp(0, height - 1), means[:, 0].long().clamp(0, width - 1)
-
-
-def _compute_structure_tensor(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the products xx, xy, yy of the first derivatives of (..., C, H, W) images, summed over colour."""
-    xx, xy, yy = (torch.zeros_like(image.select(-3, 0)) for _ in range(3))
-    for plane in image.unbind(-3):
-        dx, dy = first_derivatives(plane)
-        xx += dx * dx
-        xy += dx * dy
-        yy += dy * dy
-    return xx, xy, yy

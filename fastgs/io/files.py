@@ -74,6 +74,17 @@ def exclusive(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def make_folders(folder: Path) -> list[Path]:
+    """Make a folder, and those above it that are missing; return what was made, the folder itself first.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
 def sorted_header(file: bytes) -> bytes:
     """Return a safetensors file with a sorted header, so that equal content gives equal bytes.
 

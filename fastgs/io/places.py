@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastgs.io.files import atomic_write
+from fastgs.io.files import atomic_write, make_folders
 
 
 class Written(NamedTuple):
@@ -85,8 +85,11 @@ class Place:
         """Return a folder in the folder; `make` makes it."""
         return Place(self.file(name))
 
-    def make(self) -> None:
+    def make(self) -> list[Path]:
         """Make the folder if it is missing, and check that it can be written to.
+
+        Returns:
+            Folders that were made on a local disk, the folder itself first.
 
         Raises:
             OSError: It cannot.
@@ -94,12 +97,12 @@ class Place:
         """
         if self.is_local:
             folder = Path(self.location)
-            folder.mkdir(parents=True, exist_ok=True)
+            made = make_folders(folder)
             # Not by the tempfile module: some disks have files and no links.
             probe = folder / f".fastgs-{os.getpid()}"
             probe.touch()
             probe.unlink()
-            return
+            return made
         system, path = self._store
         try:
             system.makedirs(path, exist_ok=True)
@@ -108,6 +111,7 @@ class Place:
             raise OSError(None, "no such bucket or folder; make it first, or check the name") from error
         except Exception as error:
             raise OSError(None, explain(error)) from error
+        return []
 
     def read(self, name: str) -> bytes:
         """Return the content of a file.

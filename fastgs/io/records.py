@@ -22,10 +22,14 @@ def write_records(path: str | Path, records: Iterable[Mapping[str, Any]]) -> Non
         ValueError: A record holds NaN or infinity.
     """
     with atomic_write(path) as temporary:
-        temporary.write_bytes(format_records(records))
+        temporary.write_bytes(join_records(map(format_record, records)))
 
 
-def format_records(records: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return records as the content of a file; ValueError as `write_records` raises it."""
-    lines = ",\n".join(json.dumps(record, allow_nan=False) for record in records)
-    return f"[\n{lines}\n]\n".encode()
+def format_record(record: Mapping[str, Any]) -> str:
+    """Return a record as JSON; ValueError as `write_records` raises it."""
+    return json.dumps(record, allow_nan=False)
+
+
+def join_records(texts: Iterable[str]) -> bytes:
+    """Return records, each as JSON, as the content of a file."""
+    return ("[\n" + ",\n".join(texts) + "\n]\n").encode()

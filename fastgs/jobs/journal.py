@@ -54,13 +54,13 @@ class Line(NamedTuple):
         name: Name of the image.
         sha256: SHA-256 of its content, or of the contents of a stack.
         outputs: Files that were written.
-        record: What was measured; None if there is no record.
+        record: What was measured, as JSON; None if there is no record.
     """
 
     name: str
     sha256: str
     outputs: tuple[Written, ...]
-    record: Mapping[str, Any] | None
+    record: str | None
 
 
 class Shard(NamedTuple):
@@ -149,14 +149,9 @@ class Journal:
         Raises:
             OSError: The disk is full, or the folder cannot be written to; nothing is appended.
         """
-        self._append(
-            {
-                "name": line.name,
-                "sha256": line.sha256,
-                "outputs": [tuple(each) for each in line.outputs],
-                "record": line.record,
-            }
-        )
+        content = {"name": line.name, "sha256": line.sha256, "outputs": [tuple(each) for each in line.outputs]}
+        # The record is JSON already, made where the image was, for all that it is written to.
+        self._append(f'{json.dumps(content)[:-1]}, "record": {line.record or "null"}}}')
 
     def add_error(self, name: str, error: str) -> None:
         """Append an image that failed, which is tried again when the job is resumed.
@@ -164,7 +159,7 @@ class Journal:
         Raises:
             OSError: The disk is full, or the folder cannot be written to; nothing is appended.
         """
-        self._append({"name": name, "error": error})
+        self._append(json.dumps({"name": name, "error": error}))
 
     def add_shard(self, shard: Shard) -> None:
         """Append a shard that is written.
@@ -172,7 +167,7 @@ class Journal:
         Raises:
             OSError: The disk is full, or the folder cannot be written to; nothing is appended.
         """
-        self._append({"shard": tuple(shard.file), "images": shard.images})
+        self._append(json.dumps({"shard": tuple(shard.file), "images": shard.images}))
 
     def close(self) -> None:
         """Write what is not written yet, and close the file.
@@ -187,8 +182,8 @@ class Journal:
             self._stream.close()
             self._stream = None
 
-    def _append(self, item: Mapping[str, Any]) -> None:
-        data = (json.dumps(item, allow_nan=False) + "\n").encode()
+    def _append(self, text: str) -> None:
+        data = f"{text}\n".encode()
         if not self.place.is_local:
             self._content = [self._old or self._head.encode()] if self._content is None else self._content
             self._content.append(data)
@@ -271,7 +266,8 @@ def _parse_line(text: bytes) -> Line | Shard | None:
         if "shard" in item:
             return Shard(Written(*item["shard"]), tuple(item["images"]))
         outputs = tuple(Written(str(name), int(size), str(digest)) for name, size, digest in item["outputs"])
-        return Line(str(item["name"]), str(item["sha256"]), outputs, item["record"])
+        record = None if item["record"] is None else json.dumps(item["record"])
+        return Line(str(item["name"]), str(item["sha256"]), outputs, record)
     except (ValueError, KeyError, TypeError):
         return None
 

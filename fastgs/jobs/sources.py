@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -41,12 +42,12 @@ class Source:
     def __str__(self) -> str:
         return f"{self.location}/{self.member}" if self.member else self.location
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Last part of the name."""
         return PurePosixPath(self.member or self.location).name if self.is_remote else Path(self.location).name
 
-    @property
+    @cached_property
     def stem(self) -> str:
         """Last part of the name without the suffix, after which outputs are named."""
         return PurePosixPath(self.name).stem

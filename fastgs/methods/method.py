@@ -318,7 +318,9 @@ class Method:
             with nullcontext() if networks else threads.reserved():
                 where = image.to(device) if networks else image
                 placed = self.initialize(where, self.start(num_gaussians), generator)
-            initial = replace(placed.to(device), blend=self.blend, alpha=alpha)
+            initial = placed.to(device)
+            if (initial.blend, initial.alpha) != (self.blend, alpha):
+                initial = replace(initial, blend=self.blend, alpha=alpha)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds = time.perf_counter() - begin

@@ -67,6 +67,15 @@ class _Process:
 _running: _Process | None = None
 
 
+def is_wanted() -> bool:
+    """Tell whether `start` may start the process."""
+    processes = sys.modules.get("multiprocessing.process")
+    if processes is not None and processes.parent_process() is not None:
+        return False  # workers have the other cores
+    # Where numba is there, the kernels may be, too: in the memory of this process.
+    return _running is None and threads.num_threads() > 1 and "numba" not in sys.modules and bool(sys.executable)
+
+
 def start(module: str, arguments: Sequence[object]) -> None:
     """Start the process, unless that is done, or would not help.
 
@@ -75,13 +84,9 @@ def start(module: str, arguments: Sequence[object]) -> None:
         arguments: Arguments of that function, as text.
     """
     global _running
-    texts = [str(each) for each in arguments]
-    processes = sys.modules.get("multiprocessing.process")
-    if processes is not None and processes.parent_process() is not None:
-        return  # workers have the other cores
-    # Where numba is there, the kernels may be, too: in the memory of this process.
-    if _running is not None or threads.num_threads() < 2 or "numba" in sys.modules or not sys.executable:
+    if not is_wanted():
         return
+    texts = [str(each) for each in arguments]
     marker = _marker([module, *texts])
     with suppress(OSError):  # no folder can be written to, or no process can be started
         if marker.exists():

@@ -6,31 +6,41 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from fastgs.runtime import threads
 from fastgs.runtime.plugins import load_plugins
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+_Next = TypeVar("_Next", covariant=True)
 
 PATIENCE = 10.0  # seconds that interrupted workers have to remove what they have half-written
 
 
+class Queue(Protocol[_Next]):
+    """Tasks to come, such as those of a `collections.deque`."""
+
+    def __len__(self) -> int:
+        """Return 0 if there is no task."""
+
+    def popleft(self) -> _Next:
+        """Take the next task."""
+
+
 def outcomes(
-    tasks: Sequence[_Task], measure: Callable[[_Task], _Result], workers: int = 1
+    tasks: Queue[_Task], measure: Callable[[_Task], _Result], workers: int = 1
 ) -> Generator[tuple[_Task, Callable[[], _Result]], None, None]:
     """Run tasks, and yield the outcome of each.
 
     Args:
-        tasks: Tasks.
+        tasks: Tasks, which are taken one after the other. More may come until the last outcome was yielded and used.
         measure: Function that returns the result of a task. With several workers, it, the tasks and the results must
             be picklable.
         workers: Number of processes, from 1 (this one) up. They share the threads of this one.
@@ -41,17 +51,18 @@ def outcomes(
         worked on the task; the tasks after it run in a new one.
     """
     if workers == 1:
-        for task in tasks:
+        while tasks:
+            task = tasks.popleft()
             yield task, partial(measure, task)
         return
     # One executor for each process: when a process dies, its own task is known, and the other ones go on.
     others = set(multiprocessing.active_children())
     crew = [_Worker(measure, max(1, threads.num_threads() // workers)) for _ in range(workers)]
-    idle, busy, pending = list(crew), dict[Future[_Result], tuple[_Worker[_Task, _Result], _Task]](), deque(tasks)
+    idle, busy = list(crew), dict[Future[_Result], tuple[_Worker[_Task, _Result], _Task]]()
 
     def occupy() -> None:
-        while idle and pending:
-            worker, task = idle.pop(), pending.popleft()
+        while idle and tasks:
+            worker, task = idle.pop(), tasks.popleft()
             busy[worker.submit(task)] = worker, task
 
     try:
@@ -64,6 +75,7 @@ def outcomes(
                 future, _, task = ended.pop()
                 yield task, future.result  # not kept here: results can be large
                 del future
+            occupy()  # by tasks that came with these outcomes
         for each in crew:
             each.executor.shutdown(wait=False)
         for each in crew:

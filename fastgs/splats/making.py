@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -136,7 +136,7 @@ def _fit_shards(
     shards: Mapping[int, Sequence[Batch]], settings: Settings, workers: int, reporter: _Reporter
 ) -> Iterator[tuple[int, list[Part]]]:
     """Yield the number and the parts of each shard, once all its parts are done."""
-    pending = [batch for shard in shards.values() for batch in shard]
+    pending = deque(batch for shard in shards.values() for batch in shard)
     done: dict[int, dict[int, Part]] = defaultdict(dict)
     for batch, outcome in outcomes(pending, partial(fit_items, settings), max(1, min(workers, len(pending)))):
         parts = done[batch.shard]

@@ -14,16 +14,16 @@ from fastgs.predictor import Predictor
 
 
 @pytest.mark.parametrize("name", make_bad_files())
-def test_bad_file_is_reported(tmp_path, out, predict, names, error_line, name):
+def test_bad_file_is_reported(tmp_path, out, predict, error_line, name):
     (tmp_path / name).write_bytes(make_bad_files()[name])
     assert predict(tmp_path / name, *QUICK, "--output", out) == 1
     line = error_line()
     assert line.startswith(f"fastgs: error: {tmp_path / name}: ")
     assert str(tmp_path) not in line.split(f"{name}: ", 1)[1]  # the name stands there once
-    assert names(out) == []
+    assert not out.exists()
 
 
-def test_unreadable_file_is_reported(photo_file, out, predict, names, error_line, monkeypatch):
+def test_unreadable_file_is_reported(photo_file, out, predict, error_line, monkeypatch):
     """Root may run the tests and may read everything, so the refusal of the system is faked."""
 
     def refuse(path):
@@ -32,7 +32,7 @@ def test_unreadable_file_is_reported(photo_file, out, predict, names, error_line
     monkeypatch.setattr(Image, "open", refuse)
     assert predict(photo_file, *QUICK, "--output", out) == 1
     assert error_line() == f"fastgs: error: {photo_file}: may not be read; check its permissions"
-    assert names(out) == []
+    assert not out.exists()
 
 
 def test_folder_without_images_is_reported(photo_file, out, predict, capsys):
@@ -88,7 +88,24 @@ def test_output_that_cannot_be_a_folder_is_reported(photo_file, predict, error_l
     assert error_line().startswith(message) and photo_file.read_bytes() == before
 
 
-# Nothing is overwritten or half-written
+# Nothing is overwritten, half-written or left behind
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "missing.png", *QUICK),
+        ("predict", "*.missing", *QUICK),
+        ("decode", "missing.fgs", "missing2.fgs"),
+        ("splats", "make", "missing", "-k", "9"),
+    ],
+)
+def test_a_run_without_results_leaves_no_folder(run_cli, tmp_path, command):
+    output, before = tmp_path / "made" / "by it", tmp_path / "before"
+    before.mkdir()
+    for folder in (output, before):
+        assert run_cli(*command, "-o", folder) in (1, 2)
+    assert list(tmp_path.iterdir()) == [before] and not list(before.iterdir())
 
 
 def test_inputs_are_not_overwritten(photo_file, photo_pixels, predict, names, capsys):
@@ -128,14 +145,14 @@ def fill_disk(*arguments, **options):
 
 @pytest.mark.parametrize("writer", ["fastgs.cli.predicting.write_picture", "fastgs.gaussians.Gaussians.save",
                                     "fastgs.visualize.save_figure"])  # fmt: skip
-def test_full_disk_leaves_no_files(photo_file, out, predict, names, error_line, monkeypatch, writer):
+def test_full_disk_leaves_no_files(photo_file, out, predict, error_line, monkeypatch, writer):
     monkeypatch.setattr(writer, fill_disk)
     assert predict(photo_file, *QUICK, "--plots", "--output", out) == 1
     assert error_line() == f"fastgs: error: {photo_file}: cannot be written (No space left on device)"
-    assert names(out) == []
+    assert not out.exists()
 
 
-def test_full_disk_while_files_are_moved_leaves_no_files(photo_file, out, predict, names, error_line, monkeypatch):
+def test_full_disk_while_files_are_moved_leaves_no_files(photo_file, out, predict, error_line, monkeypatch):
     replace = os.replace
 
     def fail_for_gaussians(source, target):
@@ -145,11 +162,11 @@ def test_full_disk_while_files_are_moved_leaves_no_files(photo_file, out, predic
 
     monkeypatch.setattr(os, "replace", fail_for_gaussians)
     assert predict(photo_file, *QUICK, "--output", out) == 1
-    assert error_line().startswith("fastgs: error: ") and names(out) == []
+    assert error_line().startswith("fastgs: error: ") and not out.exists()
 
 
 def test_full_disk_for_the_report_keeps_the_files(photo_file, out, predict, names, capsys, monkeypatch):
-    monkeypatch.setattr("fastgs.io.records.atomic_write", fill_disk)
+    monkeypatch.setattr("fastgs.io.places.atomic_write", fill_disk)
     assert predict(photo_file, *QUICK, "--output", out) == 1
     message = f"fastgs: error: {out / 'report.json'}: cannot be written (No space left on device)\n"
     assert capsys.readouterr().err == message
@@ -157,14 +174,14 @@ def test_full_disk_for_the_report_keeps_the_files(photo_file, out, predict, name
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-def test_lack_of_memory_is_reported(photo_file, out, predict, names, error_line, monkeypatch, error):
+def test_lack_of_memory_is_reported(photo_file, out, predict, error_line, monkeypatch, error):
     def fail(*arguments, **options):
         raise error
 
     monkeypatch.setattr(Predictor, "__call__", fail)
     assert predict(photo_file, *QUICK, "--output", out) == 1
     assert error_line().startswith(f"fastgs: error: {photo_file}: not enough memory")
-    assert names(out) == []
+    assert not out.exists()
 
 
 def test_bugs_keep_their_traceback(photo_file, out, predict, monkeypatch):

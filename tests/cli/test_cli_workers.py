@@ -103,9 +103,10 @@ def test_a_bug_keeps_its_traceback(album, tmp_path):
     """A worker that meets a bug hands it to the first process."""
     code = "from fastgs.cli.processing import process_files; from test_cli_workers import break_down; import sys"
     code += "\nfrom fastgs.cli.console import Failures, Parser; from fastgs.io.places import Place"
-    code += "\nfrom fastgs.jobs.sources import Source"
+    code += "\nfrom fastgs.cli.results import Results; from fastgs.jobs.sources import Source"
     code += "\nif __name__ == '__main__':"
-    code += "\n    process_files([[Source('a')], [Source('b')]], break_down, Failures(Parser()), Place('.'), workers=2)"
+    code += "\n    place = Place('.'); results = Results(Failures(Parser()), place)"
+    code += "\n    process_files([[Source('a')], [Source('b')]], break_down, results, place, workers=2)"
     program = tmp_path / "program.py"
     program.write_text(code, encoding="utf-8")
     paths = os.pathsep.join(
@@ -187,7 +188,7 @@ def test_an_interruption_ends_all_and_leaves_nothing_half_written(album, tmp_pat
         _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert stderr.splitlines()[-1] == "fastgs: interrupted" and "Traceback" not in stderr
-    assert list(out.iterdir()) == [] and not any(map(alive, processes))
+    assert not out.exists() and not any(map(alive, processes))
 
 
 # The option and its default

@@ -40,7 +40,7 @@ def test_infer_goes_on_after_bad_files(photo_file, out, names):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
-def test_infer_leaves_no_files_when_interrupted(photo_file, out, names):
+def test_infer_leaves_nothing_when_interrupted(photo_file, out):
     with start(ROOT / "infer.py", photo_file, photo_file, "-k", "120", "--seconds", "600", "--output", out) as process:
         wait_until(out.exists)
         time.sleep(1)  # until the fit runs; on a slow machine, the interrupt comes before it
@@ -48,7 +48,7 @@ def test_infer_leaves_no_files_when_interrupted(photo_file, out, names):
         _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert stderr == "fastgs: interrupted\n"
-    assert names(out) == []
+    assert not out.exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -244,7 +244,7 @@ def test_no_readable_image(tmp_path, capsys):
     assert make(tmp_path / "a.png", tmp_path / "b.png", *QUICK, "--output", out) == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[2] for line in lines] == [f" {tmp_path / 'b.png'}", f" {tmp_path / 'a.png'}", f" {out}"]
-    assert lines[2].endswith("none of the 1 images can be read") and not read_files(out)
+    assert lines[2].endswith("none of the 1 images can be read") and not out.exists()
     # If no image is found, there is one line, and no folder is made.
     assert make(tmp_path / "b.png", *QUICK, "--output", tmp_path / "other") == 1
     line = f"fastgs: error: {tmp_path / 'b.png'}: no such file or folder; check the name"

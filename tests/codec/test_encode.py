@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fastgs.codec import SCHEMES, Frame, decode, encode, fastgs_encoder, rate
+from fastgs.codec import SCHEMES, Frame, decode, decode_image, encode, fastgs_encoder, rate
 from fastgs.codec.layer import encode_layers
 from fastgs.codec.rdo import LAST_SHARE
 from fastgs.codec.symbols import Layer, Steps, values
@@ -146,3 +146,12 @@ def test_bpp_is_rounded_down_to_bytes_and_bounded(monkeypatch):
 def test_encode_rejects_wrong_arguments(photo, sizes, message):
     with pytest.raises(ValueError, match=message):
         encode(photo, **sizes)
+
+
+@pytest.mark.parametrize("color", [(0.0,), (0.5, 0.5), (1.0, 1.0, 1.0), (0.8, 0.05, 0.3)])
+def test_an_image_of_one_color_is_fitted_once(color):
+    image = torch.tensor(color)[:, None, None].expand(len(color), 24, 31)
+    encoded = encode(image, bpp=4.0)
+    assert len(encoded.data) < 90 and len(decode(encoded.data)) == 1
+    torch.testing.assert_close(decode_image(encoded.data), image, rtol=0, atol=0.5 / 255)
+    assert sum(entry.iteration == 0 for entry in encoded.history) == 1

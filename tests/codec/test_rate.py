@@ -36,30 +36,36 @@ class FakeScheme:
         return Encoded(bytes(self.size(num_gaussians)), flat, [])
 
 
+def make_image(height, width):
+    image = torch.zeros(3, height, width)
+    image[:, 0, 0] = 1
+    return image
+
+
 @pytest.mark.parametrize("bits", [10.0, 40.0, 160.0])
 @pytest.mark.parametrize("size", [200, 1_000, 50_000])
 def test_size_is_reached_from_any_first_guess(bits, size):
     scheme = FakeScheme(lambda count: 40 + 5 * count, bits=bits)  # with a header that K does not change
-    found = encode_to_size(scheme, torch.zeros(3, 8, 8), size)
+    found = encode_to_size(scheme, make_image(8, 8), size)
     assert 0.97 * size <= len(found.data) <= size and len(scheme.counts) <= 6
 
 
 @pytest.mark.parametrize(("first", "calls"), [(1.001, 2), (1.0, 1), (0.971, 1), (0.969, 2)])
 def test_first_file_is_accepted_from_97_to_100_percent(first, calls):
     scheme = FakeScheme(lambda count: round(first * 10 * count), bits=80.0)
-    found = encode_to_size(scheme, torch.zeros(3, 200, 200), 20_000)
+    found = encode_to_size(scheme, make_image(200, 200), 20_000)
     assert 0.97 * 20_000 <= len(found.data) <= 20_000 and len(scheme.counts) == calls
 
 
 @pytest.mark.parametrize("bits", [60.0, 160.0, 800.0])  # the first files are larger or smaller
 def test_largest_file_that_fits_is_taken_where_sizes_leap(bits):
     scheme = FakeScheme(lambda count: 150 * (1 + count // 10), bits=bits)
-    assert len(encode_to_size(scheme, torch.zeros(3, 200, 200), 1_000).data) == 900
+    assert len(encode_to_size(scheme, make_image(200, 200), 1_000).data) == 900
 
 
 def test_no_more_gaussians_than_pixels_are_tried():
     cheap = FakeScheme(lambda count: 40 + count, bits=0.5)
-    assert len(encode_to_size(cheap, torch.zeros(3, 8, 8), 60).data) == 60 and max(cheap.counts) == 64
+    assert len(encode_to_size(cheap, make_image(8, 8), 60).data) == 60 and max(cheap.counts) == 64
     poor = FakeScheme(lambda count: count, quality=lambda count: 20 - 1 / count)
     with pytest.raises(RateError):
         encode_to_psnr(poor, torch.zeros(3, 8, 8), 30)
@@ -76,13 +82,13 @@ def test_no_more_gaussians_than_pixels_are_tried():
 )
 def test_trials_lie_between_known_files(sizes, counts):
     scheme = FakeScheme(sizes.__getitem__, bits=8 * 1_000 / counts[0])
-    encode_to_size(scheme, torch.zeros(3, 200, 200), 1_000)
+    encode_to_size(scheme, make_image(200, 200), 1_000)
     assert scheme.counts == counts
 
 
 def test_size_below_the_smallest_file_is_an_error():
     with pytest.raises(RateError, match=r"^30 bytes are too few for this image: the smallest file .* has 45$"):
-        encode_to_size(FakeScheme(lambda count: 40 + 5 * count), torch.zeros(3, 8, 8), 30)
+        encode_to_size(FakeScheme(lambda count: 40 + 5 * count), make_image(8, 8), 30)
 
 
 @pytest.mark.parametrize(("more", "calls"), [(-0.05, 2), (0.0, 1), (0.2, 1), (0.3, 2)])

@@ -6,7 +6,7 @@ from seeds import seeded
 from torch.nn import functional
 
 from fastgs.fitting import removal
-from fastgs.fitting.removal import Appraiser, removal_errors, smooth_errors
+from fastgs.fitting.removal import Appraiser, removal_errors
 from fastgs.gaussians import Gaussians
 from fastgs.initializers.filters import smooth
 from fastgs.render import render
@@ -75,7 +75,7 @@ def test_any_number_of_threads_gives_the_same():
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             appraisal = Appraiser(target)(gaussians, refuse)
-            results.append((appraisal.errors, appraisal.removal_errors(int)[0], smooth_errors(appraisal.errors, 2.3)))
+            results.append((appraisal.errors, appraisal.removal_errors(int)[0], smooth(appraisal.errors, 2.3)))
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -86,11 +86,3 @@ def test_a_task_that_fails_is_heard_of():
     gaussians, target = scattered(30, 3, 16, 16)
     with pytest.raises(ZeroDivisionError):
         Appraiser(target)(gaussians, refuse).removal_errors(lambda: 1 / 0)
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 50), (40, 7), (40, 8), (33, 65)])
-@pytest.mark.parametrize("sigma", [0.2, 2.5, 9.0])
-def test_errors_are_smoothed_as_filters_do(height, width, sigma):
-    errors = torch.rand(height, width, generator=seeded())
-    torch.testing.assert_close(smooth_errors(errors, sigma), smooth(errors, sigma), rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(smooth_errors(errors.double(), sigma), smooth(errors.double(), sigma))

@@ -28,7 +28,7 @@ def put(place: Place, tmp_path, name: str, content: bytes) -> Line:
     (tmp_path / "stage").mkdir(exist_ok=True)
     file = tmp_path / "stage" / name
     file.write_bytes(content)
-    return Line(f"photos/{file.stem}.jpg", "abc", tuple(place.put([file])), {"psnr": 30.5})
+    return Line(f"photos/{file.stem}.jpg", "abc", tuple(place.put([file])), '{"psnr": 30.5}')
 
 
 def test_what_is_done_is_known_when_the_job_is_resumed(place, tmp_path):

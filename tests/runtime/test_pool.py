@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import deque
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def act(task):
 
 def collect(tasks, workers):
     found = {}
-    for task, outcome in outcomes(tasks, act, workers):
+    for task, outcome in outcomes(deque(tasks), act, workers):
         try:
             found[task] = outcome()
         except (ValueError, BrokenExecutor) as error:
@@ -73,9 +74,19 @@ def test_an_interruption_ends_workers_and_leaves_nothing_half_written(tmp_path):
     assert not any(alive(int(mark.read_text(encoding="utf-8"))) for mark in marks)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tasks_may_come_with_outcomes(workers):
+    tasks, found = deque([1, 2]), []
+    for task, outcome in outcomes(tasks, act, workers):
+        found.append(outcome())
+        if task < 20:
+            tasks.append(task + 10)
+    assert sorted(found) == [1, 2, 11, 12, 21, 22]
+
+
 def test_what_is_not_asked_for_is_not_done(tmp_path):
     """A consumer that goes away ends the tasks."""
-    running = outcomes([1, tmp_path / "a.txt"], act, 2)
+    running = outcomes(deque([1, tmp_path / "a.txt"]), act, 2)
     assert next(running)[1]() == 1
     running.close()
     assert not list(tmp_path.glob("*.txt"))  # it would be there if the task had been waited for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -46,7 +47,7 @@ class Forecast:
         """Time a few iterations of each kind of fit that no record tells of, as many at once as there are processes."""
         unknown = {_kind(task): task for task in self._pending if _kind(task) not in self._seconds}
         tasks = sorted(unknown.values(), key=lambda task: str(_kind(task)))
-        for task, outcome in outcomes(tasks, time_iteration, min(self._workers, max(1, len(tasks)))):
+        for task, outcome in outcomes(deque(tasks), time_iteration, min(self._workers, max(1, len(tasks)))):
             with suppress(ValueError, OSError):  # the fit itself will report what is wrong
                 self._seconds[_kind(task)] = outcome()
 
