@@ -14,12 +14,14 @@ class Effort:
     Attributes:
         iterations: Number of steps of a fit.
         sweeps: Number of times that the search of symbols moves each Gaussian.
+        rounds: Number of searches of two sweeps, each with a short fit behind it, before that search.
         coarsenesses: Factors of the quantization steps that fits of a given size aim at: a fit for each, the best of
             which is kept.
     """
 
     iterations: int
     sweeps: int
+    rounds: int = 0
     coarsenesses: tuple[float, ...] = (1.2,)
 
 
@@ -30,10 +32,10 @@ EFFORTS = {
     3: Effort(130, 3),
     4: Effort(200, 4),
     5: Effort(350, 7),
-    6: Effort(500, 8),
-    7: Effort(1000, 10),
-    8: Effort(2000, 12),
-    9: Effort(3000, 16, (1.0, 1.4)),
+    6: Effort(500, 7, 2),
+    7: Effort(1000, 8, 4),
+    8: Effort(1500, 8, 8),
+    9: Effort(2000, 9, 12),
 }
 DEFAULT_EFFORT = 5
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastgs.codec.alternation import Rounded, alternate
 from fastgs.codec.channels import Channels
 from fastgs.codec.effort import Effort
 from fastgs.codec.frame import Frame, read_frame, write_frame
@@ -38,6 +39,12 @@ COARSEST, FINEST = 2.0, 0.5  # bounds of the factor of all steps
 TRIALS = 8  # number of factors that are tried at most
 FULL = 0.99  # share of the bytes that is enough
 FITS = 3  # with fewer Gaussians, where steps alone do not make it small enough
+# The last search, at a lower price, makes files so many times larger than those on the way to it.
+GROWTH_OF_LAST = 1.055
+# Searches in turns with fits drop more than half of the Gaussians of a busy photo, for a better image. If the others
+# would need steps finer than this share of the usual ones to fill the file, there is another fit, for a file so many
+# times as large; steps that are finer still are left to fits that lost the more.
+FEW, MORE = 0.65, 1.85
 MIDDLE = 0.992  # share that is aimed at
 INSIDE = 0.1  # least share of what is left that a trial cuts off
 NEXT = 1.01  # factor of two coarsenesses between which no other one is tried
@@ -100,14 +107,19 @@ def encode(
         target_bytes = max(1, target_bytes - RESTORATION_ROOM)
     for coarseness in (1.0,) if target_bytes is None else effort.coarsenesses:
         aim = target_bytes
-        for _ in range(FITS):
+        model = _choose_model(image, alpha)
+        for trial in range(FITS):
             result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, aim, coarseness, importance)
             history += result.history
-            gaussians, model = result.gaussians, _choose_model(image, alpha)
-            data = fill(image, gaussians, target_bytes, coarseness, effort.sweeps, model, importance)
+            state, least = Rounded(result.gaussians, coarseness), 0.0 if trial else FEW * coarseness
+            state = _alternate(image, state, target_bytes, effort, least, model, importance)
+            if state.coarseness < least and aim is not None:
+                aim = round(MORE * aim)
+                continue
+            data = fill(image, state, target_bytes, effort.sweeps, model, importance)
             files.append(data)
             if _is_unlikely(data):
-                files.append(fill(image, gaussians, target_bytes, coarseness, effort.sweeps, None, importance))
+                files.append(fill(image, state, target_bytes, effort.sweeps, None, importance))
             if aim is None or target_bytes is None or len(data) <= target_bytes:
                 break
             # The coarsest steps do not make it small enough; fewer Gaussians will.
@@ -183,11 +195,58 @@ def _relocate_more(relocation: Relocation) -> Relocation:
     )
 
 
+def _alternate(
+    image: Tensor,
+    state: Rounded,
+    target_bytes: int | None,
+    effort: Effort,
+    least: float,
+    model: int | None,
+    importance: Tensor | None,
+) -> Rounded:
+    """Return Gaussians after searches and short fits in turns, whose files come nearer to `target_bytes`."""
+
+    def search(state: Rounded) -> Search:
+        return Search(
+            *(image, state.gaussians, state.coarseness, model),
+            importance=_to_array(importance),
+            price=state.price,
+        )
+
+    def steer(searching: Search, state: Rounded) -> Rounded:
+        coarseness, price = state.coarseness, searching.price
+        if target_bytes is not None:
+            size, wanted = GROWTH_OF_LAST * _estimate_size(searching), MIDDLE * target_bytes
+            coarseness = min(COARSEST, max(FINEST, coarseness * math.exp(_find_step(searching, size, wanted))))
+            if coarseness < FEW * state_coarseness and not least:
+                price *= min(1.0, size / wanted)  # so that no more Gaussians go
+        return Rounded(searching.gaussians, coarseness, price)
+
+    state_coarseness = state.coarseness
+    return alternate(image, state, effort.rounds, _rates(effort.iterations), search, steer, least, importance)
+
+
+def _estimate_size(searching: Search) -> int:
+    """Return the bytes of the file at the end of a search that is on its way, about."""
+    return round(PROBED * searching.bits / 8)
+
+
+def _find_step(searching: Search, size: float, wanted: float) -> float:
+    """Return the logarithm of the factor of the steps for a file of another size, about.
+
+    Args:
+        searching: Search whose file has `size` bytes.
+        size: Size in bytes.
+        wanted: Size in bytes that is wanted.
+    """
+    bits = (BITS_OF_COARSENESS + searching.channels.count) * (1 + min(1, searching.lost / LOSING))
+    return 8 * (size - wanted) / max(1, searching.count) / bits * math.log(2)
+
+
 def fill(
     image: Tensor,
-    gaussians: Gaussians,
+    state: Rounded,
     target_bytes: int | None,
-    coarseness: float,
     sweeps: int,
     model: int | None = None,
     importance: Tensor | None = None,
@@ -196,23 +255,24 @@ def fill(
 
     Args:
         image: (C, H, W) in [0, 1].
-        gaussians: Gaussians fitted to it.
-        target_bytes: Size that the file should fill; None for steps of the given coarseness.
-        coarseness: Factor of the quantization steps to begin with.
+        state: Gaussians fitted to it, and the factor of the quantization steps to begin with.
+        target_bytes: Size that the file should fill; None for those steps.
         sweeps: Number of sweeps of each search.
         model: Number of the learned model of symbols, for RGB; None for models that are fitted to each layer.
         importance: (H, W) factors of the squared errors of pixels; None for 1.
     """
-    channels = Channels(gaussians.channels, gaussians.alpha)
+    coarseness = state.coarseness
     best: bytes | None = None
     # Steps between these give the right size, as their files are too large and too small; sizes where they are known.
     finer, coarser = (FINEST, 0), (COARSEST, 0)
     usual = sweeps - count_last(sweeps)
     probes = PROBES if target_bytes is not None and usual > PROBE else 0
     for trial in range(TRIALS):
-        searching = Search(image, gaussians, coarseness, model, importance=_to_array(importance))
+        searching = Search(
+            *(image, state.gaussians, coarseness, model), importance=_to_array(importance), price=state.price
+        )
         searching.run(min(PROBE, usual))
-        size = round(PROBED * searching.bits / 8)
+        size = _estimate_size(searching)
         if trial >= probes or 1 / FAR <= size / (target_bytes or size) <= FAR:
             searching.run(usual - PROBE)
             data = _finish(searching, sweeps, LAST_SHARE, model)
@@ -238,10 +298,7 @@ def fill(
         if finer[1] and coarser[1]:
             share = math.log(finer[1] / wanted) / math.log(finer[1] / coarser[1])
         else:
-            lost = 1 - searching.count / len(gaussians)
-            bits = (BITS_OF_COARSENESS + channels.count) * (1 + min(1, lost / LOSING))
-            step = 8 * (size - wanted) / max(1, searching.count) / bits * math.log(2)
-            share = (math.log(coarseness / finer[0]) + step) / bracket
+            share = (math.log(coarseness / finer[0]) + _find_step(searching, size, wanted)) / bracket
         share = min(1 - INSIDE * (coarser[1] > 0), max(INSIDE * (finer[1] > 0), share))
         coarseness = finer[0] * math.exp(share * bracket)
     assert best is not None
