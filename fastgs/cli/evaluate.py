@@ -48,8 +48,8 @@ def declare(parser: Parser) -> None:
     network = f"with --zoom: a name in checkpoints/ or a path; none leaves the network out (default: {ZOOM_WEIGHTS})"
     add("--zoom-weights", metavar="NAME_OR_PATH", help=network)
     add("--bpp", type=_list(float), metavar="R,...", help="with --codec: bits per pixel that files may have at most")
-    effort = "with --codec: time that encoders with efforts take for a better image, from 1, the fastest, to 9 (default: "
-    effort += "the codec's own)"
+    effort = "with --codec: time that an encoder takes for a better image, from 1, the fastest, to 9, where it can "
+    effort += "(default: the codec's own)"
     add("--effort", type=_list(int), metavar="N,...", help=effort)
     add("--iterations", type=_list(int), metavar="N,...", help="budgets as numbers of iterations; with --codec, those "
         "of each fit of a codec by Gaussians (default: the codec's own)")  # fmt: skip

@@ -10,75 +10,68 @@ not worth its bits has gone by then, and the others have moved into its place. b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
-from fastgs.codec.rdo import Search
+from fastgs.codec.filling import COARSEST, FINEST, MIDDLE, USUAL, Start, estimate_size, find_step
 from fastgs.codec.tuning import WeightedSquaredError
 from fastgs.fitting.fit import fit
 from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.options import FitOptions
-from fastgs.gaussians import Gaussians
 
 SWEEPS = 2  # of each search
 STEPS = 20  # of each fit
 RATE = 0.1  # rates of these fits, in units of those of the fit before them
-
-
-@dataclass(frozen=True)
-class Rounded:
-    """Gaussians near symbols.
-
-    Attributes:
-        gaussians: Gaussians, for a search to round.
-        coarseness: Factor of the quantization steps of that search.
-        price: Squared error that a bit is worth at most.
-    """
-
-    gaussians: Gaussians
-    coarseness: float
-    price: float = math.inf
+GROWTH = 1.055  # of the file in the last search, where bits cost less
+# Of a busy photo, half of the Gaussians and more are dropped on the way, for a better image. If the others would need
+# steps finer than this to fill the file, there are too few.
+LEAST = 0.65 * USUAL
 
 
 def alternate(
     image: Tensor,
-    start: Rounded,
+    start: Start,
+    target_bytes: int | None,
     rounds: int,
     rates: LearningRates,
-    search: Callable[[Rounded], Search],
-    steer: Callable[[Search, Rounded], Rounded],
-    least: float,
+    model: int | None = None,
     importance: Tensor | None = None,
-) -> Rounded:
-    """Return Gaussians after a number of searches with a short fit behind each.
+    ends: bool = True,
+) -> Start | None:
+    """Search and fit in turns, at steps that bring the file nearer to a size.
 
     Args:
         image: (C, H, W) in [0, 1].
-        start: Fitted Gaussians, and what the first search begins with.
-        rounds: Number of searches.
+        start: Fitted Gaussians, and the factor of the quantization steps to begin with.
+        target_bytes: Size that the file should have in the end; None for those steps.
+        rounds: Number of searches, each with a fit behind it.
         rates: Learning rates of the fit of these Gaussians.
-        search: Callable that makes the search of the symbols of Gaussians.
-        steer: Callable that returns what the next search begins with, given a search and what it began with; the
-            Gaussians are those that the search has found.
-        least: Coarseness below which there are no further searches, as there are too few Gaussians for finer steps.
+        model: Number of the learned model of symbols, for RGB; None for models that are fitted to each layer.
         importance: (H, W) factors of the squared errors of pixels; None for 1.
+        ends: True to end where too few Gaussians are left; otherwise the price falls there, so that no more go.
+
+    Returns:
+        What the last search begins with; None if too few Gaussians are left.
     """
     loss = None if importance is None else WeightedSquaredError(importance)
     optimization = _reduce(rates).config(loss)
-    state = start
     for _ in range(rounds):
-        searching = search(state)
+        searching = start.search(image, model, importance)
         searching.run(SWEEPS)
         if not searching.count:
             break
-        state = steer(searching, state)
-        if state.coarseness < least:
-            break
-        fitted = fit(image, state.gaussians.to(image.device), FitOptions(STEPS), optimization=optimization)
-        state = replace(state, gaussians=fitted.gaussians)
-    return state
+        coarseness, price = start.coarseness, searching.price
+        if target_bytes is not None:
+            size, wanted = GROWTH * estimate_size(searching), MIDDLE * target_bytes
+            coarseness = min(COARSEST, max(FINEST, coarseness * math.exp(find_step(searching, size, wanted))))
+            if coarseness < LEAST and ends:
+                return None
+            if coarseness < LEAST:
+                price *= min(1.0, size / wanted)
+        fitted = fit(image, searching.gaussians.to(image.device), FitOptions(STEPS), optimization=optimization)
+        start = Start(fitted.gaussians, coarseness, price)
+    return start
 
 
 def _reduce(rates: LearningRates) -> LearningRates:

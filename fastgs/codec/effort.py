@@ -15,14 +15,13 @@ class Effort:
         iterations: Number of steps of a fit.
         sweeps: Number of times that the search of symbols moves each Gaussian.
         rounds: Number of searches of two sweeps, each with a short fit behind it, before that search.
-        coarsenesses: Factors of the quantization steps that fits of a given size aim at: a fit for each, the best of
-            which is kept.
+        refits: True if a photo whose Gaussians are mostly not worth their bits is fitted again with more of them.
     """
 
     iterations: int
     sweeps: int
     rounds: int = 0
-    coarsenesses: tuple[float, ...] = (1.2,)
+    refits: bool = False
 
 
 # How the values were found: benchmarks/LOG.md, section "Effort".
@@ -33,9 +32,9 @@ EFFORTS = {
     4: Effort(200, 4),
     5: Effort(350, 7),
     6: Effort(500, 7, 2),
-    7: Effort(1000, 8, 4),
-    8: Effort(1500, 8, 8),
-    9: Effort(2000, 9, 12),
+    7: Effort(1000, 8, 4, True),
+    8: Effort(1500, 8, 8, True),
+    9: Effort(2000, 9, 12, True),
 }
 DEFAULT_EFFORT = 5
 

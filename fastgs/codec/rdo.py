@@ -209,7 +209,7 @@ class Search:
         self.bits = total
         order = self._generator.permutation(np.flatnonzero(self._alive))
         # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.
-        self.price = min(self.price, PRICE * self._error / total)
+        self.price = min(self.price, float(PRICE * self._error / total))
         rdo_kernels.sweep(
             *(self._numerator, self._weight, self._goal, self._importance, self._symbols, self._units, self._layers),
             *(prices.symbols, prices.bases, prices.rows, prices.flags, self._middle, self._position_bits),

@@ -58,7 +58,7 @@ def tables(records: Sequence[CodecRecord]) -> list[Table]:
     """Return a table for each measure, a row for each codec and a column for each rate; and one of BD-rates.
 
     The best at each rate is bold. Behind the PSNR stands the mean rate of the files, and below the first table, which
-    encoders wrote them of which images. If the first codec was measured at several efforts, each has a table of BD-rates.
+    encoders wrote them of which images. If the first codec was measured at several efforts, each has its BD-rates.
 
     Args:
         records: Records of one size, at least one.
