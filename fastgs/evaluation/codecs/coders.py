@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastgs.codec import SCHEMES, GradedScheme, choose_scheme, decode_image
+from fastgs.codec import SCHEMES, choose_scheme, decode_image
 from fastgs.codec import encode as encode_gaussians
+from fastgs.codec.scheme import GradedScheme
 from fastgs.evaluation.codecs import formats
 from fastgs.evaluation.codecs.records import CodecTask
 from fastgs.evaluation.codecs.writers import FORMATS
