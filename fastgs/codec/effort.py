@@ -16,12 +16,14 @@ class Effort:
         sweeps: Number of times that the search of symbols moves each Gaussian.
         rounds: Number of searches of two sweeps, each with a short fit behind it, before that search.
         refits: True if a photo whose Gaussians are mostly not worth their bits is fitted again with more of them.
+        starts: Number of random seeds, each with fits and files of its own, the best of which is kept.
     """
 
     iterations: int
     sweeps: int
     rounds: int = 0
     refits: bool = False
+    starts: int = 1
 
 
 # How the values were found: benchmarks/LOG.md, section "Effort".
@@ -33,8 +35,8 @@ EFFORTS = {
     5: Effort(350, 7),
     6: Effort(500, 7, 2),
     7: Effort(1000, 8, 4, True),
-    8: Effort(1500, 8, 8, True),
-    9: Effort(2000, 9, 12, True),
+    8: Effort(1000, 8, 4, True, starts=2),
+    9: Effort(1000, 8, 4, True, starts=4),
 }
 DEFAULT_EFFORT = 5
 

@@ -76,6 +76,29 @@ def encode(
     restores = restores and Channels(len(image), alpha).are_rgb
     if restores and target_bytes is not None:
         target_bytes = max(1, target_bytes - RESTORATION_ROOM)
+    for start in range(effort.starts):
+        written, steps = _encode_once(
+            image, num_gaussians, alpha, effort, (seed + start) % 2**64, target_bytes, callback, importance
+        )
+        files, history = [*files, *written], [*history, *steps]
+    if restores:
+        files = [add_restoration(data, image) for data in files]
+    return sorted(files, key=len), history
+
+
+def _encode_once(
+    image: Tensor,
+    num_gaussians: int,
+    alpha: bool,
+    effort: Effort,
+    seed: int,
+    target_bytes: int | None,
+    callback: Callback | None,
+    importance: Tensor | None,
+) -> tuple[list[bytes], list[HistoryEntry]]:
+    """Return the files by one seed, and the histories of their fits, see `encode`."""
+    files: list[bytes] = []
+    history: list[HistoryEntry] = []
     coarseness, model = 1.0 if target_bytes is None else USUAL, _choose_model(image, alpha)
     aim = target_bytes
     for trial in range(FITS):
@@ -95,9 +118,7 @@ def encode(
             break
         # The coarsest steps do not make it small enough; fewer Gaussians will.
         aim = max(1, round(aim * MIDDLE * target_bytes / len(data)))
-    if restores:
-        files = [add_restoration(data, image) for data in files]
-    return sorted(files, key=len), history
+    return files, history
 
 
 def fit(
