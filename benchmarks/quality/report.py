@@ -105,11 +105,11 @@ def published_blocks(records: list[MethodRecord]) -> list[str]:
 
 def rates_blocks(records: list[CodecRecord]) -> list[str]:
     """Return PSNR and BD-rates of codecs, as `fastgs table` shows them, and a figure."""
-    psnr, *_, differences = codec_tables.tables(records)
-    figure = plot_rates(codec_tables.group(records), "psnr", "PSNR in dB")
+    grid = codec_tables.group(records)
+    figure = plot_rates(grid, "psnr", "PSNR in dB")
     return [
-        psnr.markdown(),
-        differences.markdown(),
+        codec_tables.tables(records)[0].markdown(),
+        *(table.markdown() for table in codec_tables.differences_tables(grid)),
         draw("rates", figure, "PSNR over bits per pixel"),
     ]
 
@@ -117,7 +117,7 @@ def rates_blocks(records: list[CodecRecord]) -> list[str]:
 def peers_block(peers: list[CodecRecord], records: list[CodecRecord]) -> str:
     """Return PSNR of the codecs of others beside this project's, on the same photos at the same rates."""
     images, targets = {record.image for record in peers}, {record.bpp_target for record in peers}
-    same = [each for each in records if each.codec == "fastgs" and each.image in images and each.bpp_target in targets]
+    same = [each for each in records if each.curve == "fastgs" and each.image in images and each.bpp_target in targets]
     table = codec_tables.tables([*same, *peers])[0]
     (iterations,) = {record.iterations for record in peers}
     published = min(SCHEMES[record.codec].iterations for record in peers)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from fastgs.cli.console import Parser, wrong_argument
 from fastgs.cli.images import add_seed
 from fastgs.data.datasets import image_folders
-from fastgs.evaluation.codecs.coders import check_codec, codec_names
+from fastgs.evaluation.codecs.coders import check_codec, codec_names, has_efforts
 from fastgs.fitting.options import FitOptions
 from fastgs.methods import METHODS, ZOOM_WEIGHTS
 from fastgs.methods.arguments import check_arguments
@@ -48,6 +48,9 @@ def declare(parser: Parser) -> None:
     network = f"with --zoom: a name in checkpoints/ or a path; none leaves the network out (default: {ZOOM_WEIGHTS})"
     add("--zoom-weights", metavar="NAME_OR_PATH", help=network)
     add("--bpp", type=_list(float), metavar="R,...", help="with --codec: bits per pixel that files may have at most")
+    effort = "with --codec: time that an encoder takes for a better image, from 1, the fastest, to 9, where it can "
+    effort += "(default: the codec's own)"
+    add("--effort", type=_list(int), metavar="N,...", help=effort)
     add("--iterations", type=_list(int), metavar="N,...", help="budgets as numbers of iterations; with --codec, those "
         "of each fit of a codec by Gaussians (default: the codec's own)")  # fmt: skip
     add("--seconds", type=_list(float), metavar="S,...", help="with --methods: budgets as seconds of the iterations")
@@ -86,6 +89,8 @@ def _check_shared_options(parser: Parser, arguments: argparse.Namespace) -> None
         parser.error("one of the arguments --methods --codec --zoom --preset is required")
     if arguments.workers < 1:
         parser.error(f"argument --workers: must be at least 1, got {arguments.workers}")
+    if arguments.effort is not None and arguments.codec is None:
+        parser.error("argument --effort: not allowed without argument --codec")
     if arguments.zoom_weights is not None and arguments.zoom is None:
         parser.error("argument --zoom-weights: not allowed without argument --zoom")
     if arguments.size is None and not arguments.full_size and arguments.preset is None:
@@ -143,9 +148,12 @@ def _check_codec_options(parser: Parser, arguments: argparse.Namespace) -> None:
             parser.error(f"argument --bpp: must be more than 0 and finite, got {rate:g}")
     try:
         for name in arguments.codec:
-            check_codec(name)
+            for effort in arguments.effort or [None]:
+                check_codec(name, effort)
     except ValueError as error:
         wrong_argument(parser, error)
+    if arguments.effort is not None and not any(map(has_efforts, arguments.codec)):
+        parser.error(f"argument --effort: {', '.join(arguments.codec)} has none; add fastgs to --codec")
 
 
 def _check_zoom_options(parser: Parser, arguments: argparse.Namespace) -> None:

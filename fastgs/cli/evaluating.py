@@ -15,7 +15,7 @@ from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting,
 from fastgs.cli.download import locate
 from fastgs.cli.measuring import ConsoleMonitor, existing_records
 from fastgs.data.datasets import image_folders
-from fastgs.evaluation.codecs.coders import fits_gaussians
+from fastgs.evaluation.codecs.coders import fits_gaussians, has_efforts
 from fastgs.evaluation.codecs.measure import measure as measure_codec
 from fastgs.evaluation.codecs.records import CodecRecord, CodecTask
 from fastgs.evaluation.harness import ImageRecordT, ImageTaskT, RecordFile, measure_tasks, plan_images
@@ -173,7 +173,7 @@ def _foresee(
 
 
 def _codec_work(arguments: argparse.Namespace) -> _Work[CodecTask, CodecRecord]:
-    """Return the work for --codec: one file for each codec, rate and, for codecs that fit, number of iterations."""
+    """Return the work for --codec: one file for each codec, rate and, for codecs that fit, effort and iterations."""
 
     def make_tasks(image: str, digest: str) -> list[CodecTask]:
         return [
@@ -184,9 +184,11 @@ def _codec_work(arguments: argparse.Namespace) -> _Work[CodecTask, CodecRecord]:
                 size=arguments.size,
                 bpp_target=rate,
                 iterations=iterations,
+                effort=effort,
                 seed=arguments.seed if fits_gaussians(name) else None,
             )
             for name in arguments.codec
+            for effort in (arguments.effort if has_efforts(name) else None) or [None]
             for iterations in (arguments.iterations if fits_gaussians(name) else None) or [None]
             for rate in arguments.bpp
         ]

@@ -14,13 +14,16 @@ class Effort:
     Attributes:
         iterations: Number of steps of a fit.
         sweeps: Number of times that the search of symbols moves each Gaussian.
-        coarsenesses: Factors of the quantization steps that fits of a given size aim at: a fit for each, the best of
-            which is kept.
+        rounds: Number of searches of two sweeps, each with a short fit behind it, before that search.
+        refits: True if a photo whose Gaussians are mostly not worth their bits is fitted again with more of them.
+        starts: Number of random seeds, each with fits and files of its own, the best of which is kept.
     """
 
     iterations: int
     sweeps: int
-    coarsenesses: tuple[float, ...] = (1.2,)
+    rounds: int = 0
+    refits: bool = False
+    starts: int = 1
 
 
 # How the values were found: benchmarks/LOG.md, section "Effort".
@@ -30,10 +33,10 @@ EFFORTS = {
     3: Effort(130, 3),
     4: Effort(200, 4),
     5: Effort(350, 7),
-    6: Effort(500, 8),
-    7: Effort(1000, 10),
-    8: Effort(2000, 12),
-    9: Effort(3000, 16, (1.0, 1.4)),
+    6: Effort(500, 7, 2),
+    7: Effort(1000, 8, 4, True),
+    8: Effort(1000, 8, 4, True, starts=2),
+    9: Effort(1000, 8, 4, True, starts=4),
 }
 DEFAULT_EFFORT = 5
 

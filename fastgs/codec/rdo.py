@@ -26,7 +26,7 @@ from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.layer import MAX_SYMBOL
 from fastgs.codec.mixing import find_mixing, to_basis
 from fastgs.codec.prices import Prices, price_by_histograms, price_by_model
-from fastgs.codec.symbols import AREA, COLOR, Layer, Steps, values
+from fastgs.codec.symbols import AREA, COLOR, Layer, Steps, dequantize, values
 from fastgs.gaussians import CHANNELS, MIN_SCALE, Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
@@ -115,11 +115,13 @@ class Search:
         model: Number of the learned model that will code the symbols of RGB; None for models fitted to each layer.
         worth: Share of the price that each bit of a Gaussian must save for the Gaussian to stay.
         importance: (H, W) factor of the squared error of each pixel; None for 1.
+        price: Squared error that a bit is worth at most.
 
     Attributes:
         channels: Channels of the image.
         canvas: Height and width in pixels.
         bits: Bits of the symbols before the last sweep, as the search counts them.
+        price: Squared error that a bit is worth.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Search:
         model: int | None = None,
         worth: float = WORTH,
         importance: NDArray[np.float32] | None = None,
+        price: float = math.inf,
     ) -> None:
         self.channels = channels = Channels(gaussians.channels, gaussians.alpha)
         self._mixing = find_mixing(gaussians) if channels.are_mixed else None
@@ -150,13 +153,20 @@ class Search:
         self._alive = np.ones(len(rows), bool)
         self._generator = np.random.default_rng(0)  # of the order of Gaussians: the same file every time
         self._position_bits = _price_position(image[0].size, self._units[self._layers])
-        self._price, self._number, self.bits, self._worth = math.inf, 0, 0.0, worth
+        self.price, self.bits, self._worth = price, 0.0, worth
+        # Symbols of Gaussians that come from a search have prices that hold for two sweeps at once.
+        self._number = 0 if math.isinf(price) else RENEWED
         self._rebuild()
 
     @property
     def count(self) -> int:
         """Return the number of Gaussians that are left."""
         return int(self._alive.sum())
+
+    @property
+    def lost(self) -> float:
+        """Return the share of the Gaussians that were dropped."""
+        return 1 - self.count / max(1, len(self._alive))
 
     @property
     def found(self) -> Found:
@@ -166,6 +176,11 @@ class Search:
         ]
         layers = [Layer(each, steps, self._mixing) for each, steps in zip(kept, self._steps, strict=True)]
         return Found(layers, self._error)
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """Return the Gaussians that the symbols so far stand for, on the CPU."""
+        return Gaussians.from_arrays(dequantize(self.found.layers, *self.canvas, self.channels))
 
     def copy(self) -> Search:
         """Return a search at the same place, which goes on by itself."""
@@ -194,11 +209,11 @@ class Search:
         self.bits = total
         order = self._generator.permutation(np.flatnonzero(self._alive))
         # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.
-        self._price = min(self._price, PRICE * self._error / total)
+        self.price = min(self.price, float(PRICE * self._error / total))
         rdo_kernels.sweep(
             *(self._numerator, self._weight, self._goal, self._importance, self._symbols, self._units, self._layers),
             *(prices.symbols, prices.bases, prices.rows, prices.flags, self._middle, self._position_bits),
-            *(share * self._price, self._worth * self._price, order, self._alive, self._zeros),
+            *(share * self.price, self._worth * self.price, order, self._alive, self._zeros),
         )
         self._number += 1
         self._rebuild()

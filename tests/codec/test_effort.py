@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastgs.codec import SCHEMES, choose_scheme, decode, encode
-from fastgs.codec.effort import DEFAULT_EFFORT, EFFORTS
+from fastgs.codec import SCHEMES, choose_scheme, decode, encode, fastgs_encoder
+from fastgs.codec.effort import DEFAULT_EFFORT, EFFORTS, Effort
 from fastgs.io.images import load_image
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
@@ -22,9 +22,10 @@ def coffee() -> torch.Tensor:
 
 def test_more_effort_is_more_work():
     assert sorted(EFFORTS) == [*range(1, 10)] and DEFAULT_EFFORT in EFFORTS
-    work = [(choose_scheme("fastgs", effort).iterations, EFFORTS[effort].sweeps) for effort in sorted(EFFORTS)]
+    efforts = [EFFORTS[effort] for effort in sorted(EFFORTS)]
+    work = [(each.starts, each.iterations, each.rounds, each.sweeps) for each in efforts]
     assert work == sorted(set(work))
-    assert [sweeps for _, sweeps in work] == sorted(sweeps for _, sweeps in work)
+    assert all(list(column) == sorted(column) for column in zip(*work, strict=True))
     assert choose_scheme().iterations == EFFORTS[DEFAULT_EFFORT].iterations
 
 
@@ -83,3 +84,13 @@ def test_default_is_as_good_as_many_steps(coffee):
 def test_quality_grows_with_effort(coffee):
     qualities = [psnr(render(encode(coffee, bpp=0.8, effort=effort).gaussians), coffee) for effort in (1, 4, 7)]
     assert qualities[1] > qualities[0] + 0.3 and qualities[2] > qualities[1] + 0.1
+
+
+def test_best_of_several_starts_is_kept(photo):
+    """The first start is that of the seed, the second that of the next one, and so on."""
+    size = photo[0].numel() // 4
+    starts = [
+        fastgs_encoder.encode(photo, 60, False, Effort(3, 1, starts=number), seed, size, None, restores=False)[0]
+        for number, seed in ((1, 5), (1, 6), (2, 5))
+    ]
+    assert sorted([*starts[0], *starts[1]]) == sorted(starts[2])

@@ -23,6 +23,8 @@ from fastgs.evaluation.codecs.coders import codec_names
         ("--seconds 1", "argument --seconds: not allowed with argument --codec"),
         ("--iterations -1", "argument --iterations: must be at least 0, got -1"),
         ("--methods fastgs", "argument --methods: not allowed with argument --codec"),
+        ("--effort 5", "argument --effort: jpeg has none; add fastgs to --codec"),
+        ("--codec jpeg,fastgs --effort 5,10", "argument --effort: must be from 1 to 9, got 10"),
         ("--workers 0", "argument --workers: must be at least 1, got 0"),
     ],
 )
@@ -41,6 +43,7 @@ def test_wrong_option(photos, tmp_path, capsys, options, message):
         ("", "one of the arguments --methods --codec --zoom --preset is required"),
         ("--codec jpeg", "the following arguments are required with --codec: --bpp"),
         ("--methods fastgs --iterations 1", "the following arguments are required with --methods: -k/--num-gaussians"),
+        ("--methods fastgs --effort 1", "argument --effort: not allowed without argument --codec"),
         ("--methods fastgs --bpp 1", "argument --bpp: not allowed with argument --methods"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluating import CODEC_GRID, load, repeatable, run, save
+from evaluating import CODEC_GRID, load, repeatable, run, save, tables
 
 from fastgs.codec import SCHEMES, Encoded, Frame, register_scheme
 from fastgs.codec.frame import CODES, write_frame
@@ -15,6 +15,7 @@ from fastgs.evaluation.records import load_records
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import INITIALIZERS
 from fastgs.io.images import load_image
+from fastgs.io.version import installed_version
 from fastgs.metrics.quality import psnr, ssim
 
 RATES = [0.5, 1.5, 3.0]
@@ -187,3 +188,24 @@ def test_scheme_from_outside_is_measured(photos, tmp_path, monkeypatch):
     record = evaluate_scheme("raw", photos, tmp_path)
     assert record["psnr"] > 15
     assert record["bytes"] > 32 * record["num_gaussians"]
+
+
+@pytest.mark.slow
+def test_efforts_are_recorded_beside_the_default(photos, tmp_path, capsys):
+    output = tmp_path / "r.json"
+    given = ("evaluate", photos / "a.png", "--codec", "fastgs,jpeg", "--bpp", "2,4", "--size", 48, "--output", output)
+    assert run(*given) == 0
+    assert run(*given, "--effort", "1") == 0
+    records = [(each["codec"], each["effort"], each["encoder"], each["bpp_target"]) for each in load(output)]
+    version = installed_version()
+    default, quick = f"fastgs {version}, effort 5", f"fastgs {version}, effort 1"
+    assert [each for each in records if each[0] == "fastgs"] == [
+        *(("fastgs", None, default, rate) for rate in (2, 4)),
+        *(("fastgs", 1, quick, rate) for rate in (2, 4)),
+    ]
+    assert [each[1] for each in records if each[0] == "jpeg"] == [None, None]
+    capsys.readouterr()
+    assert run("table", output) == 0
+    said = capsys.readouterr().out
+    assert "BD-rate of fastgs, effort 1" in said and "against" in said
+    assert {"fastgs", "fastgs, effort 1", "jpeg"} <= set(tables(said)[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastgs.codec import SCHEMES, choose_scheme, decode_image
 from fastgs.codec import encode as encode_gaussians
+from fastgs.codec.scheme import GradedScheme
 from fastgs.evaluation.codecs import formats
 from fastgs.evaluation.codecs.records import CodecTask
 from fastgs.evaluation.codecs.writers import FORMATS
@@ -49,23 +50,36 @@ def fits_gaussians(name: str) -> bool:
     return name in SCHEMES
 
 
-def check_codec(name: str) -> None:
+def has_efforts(name: str) -> bool:
+    """Return True if the encoder of a codec takes more time for a better image if asked to."""
+    return fits_gaussians(name) and isinstance(SCHEMES[name], GradedScheme)
+
+
+def check_codec(name: str, effort: int | None = None) -> None:
     """Check that a codec can be measured.
 
     Raises:
-        ValueError: There is no such codec, or its encoder is missing; one line that begins with "codec: ".
+        ValueError: There is no such codec, or its encoder is missing, or it has efforts, but no such one; one line that
+            begins with "codec: " or "effort: ".
     """
     if name not in codec_names():
         raise ValueError(f"codec: expected some of {', '.join(codec_names())}, got {name!r}")
     if not fits_gaussians(name):
         formats.check_format(name)
+    elif effort is not None and has_efforts(name):
+        choose_scheme(name, effort)
 
 
-def describe_encoder(name: str) -> str:
-    """Return what writes the files of a codec: the library, its version, and the settings that all files have."""
+def describe_encoder(name: str, effort: int | None = None) -> str:
+    """Return what writes the files of a codec: the library, its version, and the settings that all files have.
+
+    Args:
+        name: Name of the codec.
+        effort: Effort of its encoder; None for its own choice.
+    """
     if not fits_gaussians(name):
         return formats.describe(name)
-    effort = getattr(choose_scheme(name), "effort", None)
+    effort = getattr(choose_scheme(name), "effort", None) if effort is None else effort
     return f"fastgs {installed_version()}" + ("" if effort is None else f", effort {effort}")
 
 
@@ -75,7 +89,7 @@ def encode(
     """Write an image into a file of at most `size` bytes.
 
     Args:
-        task: Task with codec, rate, iterations and seed.
+        task: Task with codec, rate, effort, iterations and seed.
         image: (3, H, W) image in [0, 1].
         size: Number of bytes that the rate amounts to.
         callback: Function that is called with every new entry of the histories of fits, if there are any.
@@ -98,11 +112,12 @@ def encode(
             image,
             scheme=task.codec,
             bpp=task.bpp_target,
+            effort=task.effort,
             iterations=task.iterations,
             seed=task.seed or 0,
             callback=callback,
         )
     except RateError:
         return None
-    encoder = describe_encoder(task.codec)
+    encoder = describe_encoder(task.codec, task.effort)
     return EncodedFile(encoded.data, decode_image, encoder, len(encoded.gaussians), encoded.bits_analytic)

@@ -58,7 +58,7 @@ def measure(
             bytes=None,
             bpp=None,
             bits_analytic=None,
-            encoder=describe_encoder(task.codec),
+            encoder=describe_encoder(task.codec, task.effort),
             psnr=None,
             ssim=None,
             ms_ssim=None,

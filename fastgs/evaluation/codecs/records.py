@@ -18,26 +18,32 @@ class CodecTask(ImageTask):
         codec: Name of a codec, one of `fastgs.evaluation.codecs.coders.codec_names()`.
         bpp_target: Most bits per pixel that the file may have.
         iterations: Number of iterations of each fit; None for the codec's own choice, or if it fits nothing.
+        effort: Effort of the encoder; None for the codec's own choice, or if it has none.
     """
 
     codec: str
     bpp_target: float
     iterations: int | None
+    effort: int | None = None
 
     def __str__(self) -> str:
         return f"{self.curve}, {self.bpp_target:g} bpp"
 
     @property
     def curve(self) -> str:
-        """Name of the curve in figures: the codec, and the number of iterations if it was given."""
-        if self.iterations is None:
-            return self.codec
-        return f"{self.codec}, {self.iterations:,} iteration{'' if self.iterations == 1 else 's'}"
+        """Name of the curve in figures: the codec, and the effort and the number of iterations if they were given."""
+        parts = [self.codec]
+        if self.effort is not None:
+            parts.append(f"effort {self.effort}")
+        if self.iterations is not None:
+            parts.append(f"{self.iterations:,} iteration{'' if self.iterations == 1 else 's'}")
+        return ", ".join(parts)
 
     @override
     def _name_parts(self) -> list[str]:
         iterations = [] if self.iterations is None else [str(self.iterations)]
-        return [self.codec, f"{self.bpp_target:g}bpp", *iterations]
+        effort = [] if self.effort is None else [f"effort{self.effort}"]
+        return [self.codec, f"{self.bpp_target:g}bpp", *effort, *iterations]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +67,9 @@ class CodecRecord(CodecTask, ImageRecord):
     FIELDS: ClassVar = (
         *("codec", "image", "sha256", "size", "bpp_target", "iterations", "seed", "height", "width", "num_gaussians"),
         *("bytes", "bpp", "bits_analytic", "psnr", "ssim", "ms_ssim", "lpips", "seconds_encode", "seconds_decode"),
-        *("workers", "threads", "picture", "fastgs", "encoder"),
+        *("workers", "threads", "picture", "fastgs", "encoder", "effort"),
     )
-    LATER: ClassVar = ("encoder",)
+    LATER: ClassVar = ("encoder", "effort")
     MEASURED: ClassVar = ("seconds_encode", "seconds_decode", "workers", "threads")
 
     num_gaussians: int | None

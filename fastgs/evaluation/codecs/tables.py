@@ -58,7 +58,7 @@ def tables(records: Sequence[CodecRecord]) -> list[Table]:
     """Return a table for each measure, a row for each codec and a column for each rate; and one of BD-rates.
 
     The best at each rate is bold. Behind the PSNR stands the mean rate of the files, and below the first table, which
-    encoders wrote them of which images.
+    encoders wrote them of which images. If the first codec was measured at several efforts, each has its BD-rates.
 
     Args:
         records: Records of one size, at least one.
@@ -70,23 +70,34 @@ def tables(records: Sequence[CodecRecord]) -> list[Table]:
     found = [_means_table(grid, measure) for measure in IMAGE_MEASURES if measure.is_known(records)]
     if found:
         found[0] = replace(found[0], notes=describe(grid))
-    return [*found, _differences_table(grid)] if len(grid.curves) > 1 else found
+    return [*found, *differences_tables(grid)]
+
+
+def differences_tables(grid: CodecGrid) -> list[Table]:
+    """Return the BD-rates of the first curve, and of the other efforts of its codec; none if there is one curve."""
+    if len(grid.curves) == 1:
+        return []
+    codecs = {curve: records[0] for curve, records in grid.curve_records.items()}
+    first = codecs[grid.curves[0]].codec
+    others = [curve for curve in grid.curves[1:] if codecs[curve].codec == first and codecs[curve].effort is not None]
+    return [_differences_table(grid, curve) for curve in (grid.curves[0], *others)]
 
 
 def differences(
-    grid: CodecGrid, reference: str, interval: tuple[float, float]
+    grid: CodecGrid, first: str, reference: str, interval: tuple[float, float]
 ) -> tuple[list[RateDifference], list[str]]:
-    """Compare the rates of the first codec with those of another, image by image.
+    """Compare the rates of two curves, image by image.
 
     Args:
         grid: Records by cell.
+        first: Name of the curve.
         reference: Name of the other curve.
         interval: Lowest and highest rate of the reference, in bpp.
 
     Returns:
         The differences of the images (and seeds) that have one, and for each of the others the reason why it has none.
     """
-    points, reference_points = (_points(grid.curve_records[curve]) for curve in (grid.curves[0], reference))
+    points, reference_points = (_points(grid.curve_records[curve]) for curve in (first, reference))
     found: list[RateDifference] = []
     reasons: list[str] = []
     for sample, curve in points.items():
@@ -141,9 +152,8 @@ def _format_rate(members: Sequence[CodecRecord]) -> str:
     return f" ({fmean(record.bpp or 0 for record in members):.3f})"
 
 
-def _differences_table(grid: CodecGrid) -> Table:
-    """Return the table of differences of rate, and in notes below it which images are left out and why."""
-    first = grid.curves[0]
+def _differences_table(grid: CodecGrid, first: str) -> Table:
+    """Return the table of differences of rate of a curve, and in notes below it which images are left out and why."""
     columns = [f"{low:g} to {high:g} bpp" for low, high in INTERVALS]
     title = (
         f"BD-rate of {first}, {grid.over}: bits that it needs more, or fewer, for the PSNR that the other codec has in "
@@ -151,10 +161,12 @@ def _differences_table(grid: CodecGrid) -> Table:
     )
     rows: list[list[str]] = []
     notes: list[str] = []
-    for reference in grid.curves[1:]:
+    for reference in grid.curves:
+        if reference == first:
+            continue
         rows.append([reference])
         for interval, column in zip(INTERVALS, columns, strict=True):
-            found, reasons = differences(grid, reference, interval)
+            found, reasons = differences(grid, first, reference, interval)
             rows[-1].append(_format_difference(found, len(reasons)))
             for reason, members in group_by(reasons, str).items():
                 told = reason.replace("the codec", first).replace("the reference", reference)
