@@ -26,7 +26,7 @@ RATE = 0.1  # rates of these fits, in units of those of the fit before them
 GROWTH = 1.055  # of the file in the last search, where bits cost less
 # Of a busy photo, half of the Gaussians and more are dropped on the way, for a better image. If the others would need
 # steps finer than this to fill the file, there are too few.
-LEAST = 0.65 * USUAL
+LEAST = 0.55 * USUAL
 
 
 def alternate(

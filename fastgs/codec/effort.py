@@ -34,9 +34,9 @@ EFFORTS = {
     4: Effort(200, 4),
     5: Effort(350, 7),
     6: Effort(500, 7, 2),
-    7: Effort(1000, 8, 4, True),
-    8: Effort(1000, 8, 4, True, starts=2),
-    9: Effort(1000, 8, 4, True, starts=4),
+    7: Effort(1000, 8, 8, True),
+    8: Effort(1000, 8, 8, True, starts=2),
+    9: Effort(1000, 8, 8, True, starts=4),
 }
 DEFAULT_EFFORT = 5
 

@@ -30,7 +30,8 @@ from fastgs.methods import Result
 from fastgs.methods.fastgs import make_method, make_relocation
 
 FITS = 3  # with other numbers of Gaussians, where steps alone do not fill the file
-MORE = 1.85  # times as large a file is aimed at where searches and fits in turns leave too few Gaussians
+# Where searches and fits in turns leave too few Gaussians, a file of so many times the size is aimed at, up to three times.
+MORE, MOST_REFITS = 1.25, 3
 
 # Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds:
 # more in a short one.
@@ -101,13 +102,14 @@ def _encode_once(
     history: list[HistoryEntry] = []
     coarseness, model = 1.0 if target_bytes is None else USUAL, _choose_model(image, alpha)
     aim = target_bytes
-    for trial in range(FITS):
+    refits = MOST_REFITS if effort.refits and aim is not None else 0
+    for trial in range(FITS + refits):
         result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, aim, coarseness, importance)
         history += result.history
         start = Start(result.gaussians, coarseness)
-        rounds, rates, ends = effort.rounds, _rates(effort.iterations), trial == 0 or not effort.refits
+        rounds, rates, ends = effort.rounds, _rates(effort.iterations), trial < refits or not effort.refits
         near = alternate(image, start, target_bytes, rounds, rates, model, importance, ends=ends)
-        if near is None and effort.refits and aim is not None:
+        if near is None and trial < refits and aim is not None:
             aim = round(MORE * aim)
             continue
         data = fill(image, near or start, target_bytes, effort.sweeps, model, importance)

@@ -66,7 +66,7 @@ def test_rounds_repeat_and_take_alpha_and_importance(photo):
     assert EFFORTS[6].rounds and 0.97 * 3 * image[0].numel() / 8 <= len(first)
 
 
-@pytest.mark.parametrize(("effort", "fits"), [(6, [2_000]), (7, [2_000, 3_700])])
+@pytest.mark.parametrize(("effort", "fits"), [(6, [2_000]), (7, [2_000, 2_500, 3_125, 3_906])])
 def test_photo_with_too_few_gaussians_is_fitted_again(photo, monkeypatch, effort, fits):
     """Efforts without another fit fill the file with the Gaussians that they had."""
     aims, usual = [], fastgs_encoder.fit
