@@ -30,7 +30,7 @@ from fastgs.methods import Result
 from fastgs.methods.fastgs import make_method, make_relocation
 
 FITS = 3  # with other numbers of Gaussians, where steps alone do not fill the file
-# Where searches and fits in turns leave too few Gaussians, a fit aims at so many times the bytes, up to three times over.
+# Where searches and fits in turns leave too few Gaussians, a fit aims at so many times the bytes, and again.
 MORE, MOST_REFITS = 1.25, 3
 
 # Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds:
