@@ -38,7 +38,7 @@ TRIAL_STEPS = 2
 HISTORY_INTERVAL = 10
 
 # Most pixels of an image that one thread fits alone: two would wait for each other longer than they work.
-MOST_ALONE = 96**2
+MOST_ALONE = 192**2
 
 
 class HistoryEntry(NamedTuple):
