@@ -85,7 +85,7 @@ class SharedConvolution(nn.Module):
         parts = _split(rows, len(features) * rows * columns * layer.weight.numel())
         if len(parts) < 2:
             return layer(features)  # type: ignore[no-any-return]
-        result = _empty(features, layer.out_channels, rows, columns)
+        result = make_features(len(features), layer.out_channels, (rows, columns), features.dtype)
 
         def compute(start: int, stop: int) -> None:
             # The layer pads the part as it pads the whole. Rows that this makes wrong are left out.
@@ -127,7 +127,7 @@ class DecoderBlock:
             enlarged = functional.interpolate(features, size=size)
             enlarged = self.first(enlarged if skip is None else torch.cat([enlarged, skip], dim=1))
             return self.second(enlarged.relu_()).relu_()
-        result = _empty(features, len(self.second.weight), *size)
+        result = make_features(len(features), len(self.second.weight), (2 * rows, 2 * columns), features.dtype)
 
         def compute(start: int, stop: int) -> None:
             first, last = max(start - 1, 0), min(stop + 1, rows)
@@ -143,6 +143,11 @@ class DecoderBlock:
         weights += 0 if self.skip is None else 4 * self.skip.weight.numel()
         run(compute, _split(rows, len(features) * rows * columns * weights))
         return result
+
+
+def make_features(batch: int, channels: int, cells: tuple[int, int], precision: torch.dtype) -> Tensor:
+    """Return (B, channels, h, w) values, whatever they are."""
+    return torch.empty((batch, channels, *cells), dtype=precision, memory_format=torch.channels_last)
 
 
 def bands(images: int, rows: int) -> list[tuple[int, int]]:
@@ -175,7 +180,7 @@ def slab(features: Tensor, image: int, start: int, stop: int) -> Tensor:
     inside = features[image : image + 1, :, max(start, 0) : min(stop, rows)]
     if inside.shape[2] == stop - start:
         return inside
-    result = _empty(inside, inside.shape[1], stop - start, inside.shape[3])
+    result = make_features(1, inside.shape[1], (stop - start, inside.shape[3]), inside.dtype)
     result[:, :, max(-start, 0) : min(stop, rows) - start] = inside
     return blank(result, start, rows)
 
@@ -190,9 +195,3 @@ def blank(slab: Tensor, start: int, rows: int) -> Tensor:
 def _split(rows: int, multiplications: int) -> list[tuple[int, int]]:
     """Return one part for each thread, if there is enough to do; more would read more rows of each other."""
     return threads.parts(rows, min(max(multiplications // SMALLEST_PART, 1), threads.num_threads()))
-
-
-def _empty(like: Tensor, channels: int, rows: int, columns: int) -> Tensor:
-    """Return (B, channels, rows, columns) values, whatever they are."""
-    shape = (len(like), channels, rows, columns)
-    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)

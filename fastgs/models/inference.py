@@ -20,7 +20,7 @@ from fastgs.models import inference_kernels as kernels
 from fastgs.models.attribute import STATE_CHANNELS, AttributeNetwork
 from fastgs.models.bands import Convolution
 from fastgs.models.forces import Seen
-from fastgs.models.prepared import PreparedUNet, call, count_cells, find_image, flatten_rows, fold, make_features
+from fastgs.models.prepared import PreparedUNet, call, count_cells, find_image, flatten_rows, fold
 from fastgs.models.unet import FOLD
 from fastgs.render.cpu_arrays import count_channels
 from fastgs.runtime import threads
@@ -109,7 +109,7 @@ class FastPasses:
         known = torch.cat([images - 0.5, spacing[:, None] - 1], dim=1)
         constant = known.new_ones(batch), known.new_zeros(batch, 0)
         # What sums of states begin with.
-        self.start = make_features(batch, self.channels, self.cells, torch.float32)
+        self.start = bands.make_features(batch, self.channels, self.cells, torch.float32)
 
         def begin(start: int, stop: int) -> None:
             image, start, stop = find_image(start, stop, self.cells[0])
@@ -117,7 +117,7 @@ class FastPasses:
             self.start[image, :, start:stop] = network.known.between(folded)[0]
 
         bands.run(begin, self.parts)
-        self.features = make_features(batch, self.channels, self.cells, network.precision)
+        self.features = bands.make_features(batch, self.channels, self.cells, network.precision)
         self.surroundings: Tensor | None = None
 
     def _place(self, image: Tensor, rows: Tensor, columns: Tensor) -> None:
@@ -166,7 +166,7 @@ class FastPasses:
             self.features[image, :, start:stop] = network.features(merged, begin, rows)[0]
 
         if self.passes < ENCODED:
-            detail = make_features(self.batch, self.channels, self.cells, network.precision)
+            detail = bands.make_features(self.batch, self.channels, self.cells, network.precision)
             bands.run(look, self.parts)
             self.surroundings = network.surroundings(detail, self.condition)
         elif self.passes == ENCODED:

@@ -108,8 +108,8 @@ class FastPosition(PreparedUNet):
         planes = torch.cat([images - 0.5, relative[:, None]], dim=1)
         cells = count_cells(height, width, self.unet.multiple)
         constant = planes.new_ones(batch), planes.new_zeros(batch, 0)
-        detail = make_features(batch, len(self.detail.weight), cells, self.precision)
-        answer = make_features(batch, len(self.head.weight), cells, self.precision)
+        detail = bands.make_features(batch, len(self.detail.weight), cells, self.precision)
+        answer = bands.make_features(batch, len(self.head.weight), cells, self.precision)
         rows = cells[0]
 
         def look(start: int, stop: int) -> None:
@@ -141,11 +141,6 @@ def find_image(start: int, stop: int, rows: int) -> tuple[int, int, int]:
     """Return an image and the interval of its rows for an interval of the rows of all images."""
     image = start // rows
     return image, start - image * rows, stop - image * rows
-
-
-def make_features(batch: int, channels: int, cells: tuple[int, int], precision: torch.dtype) -> Tensor:
-    """Return (B, channels, h, w) values, whatever they are."""
-    return torch.empty((batch, channels, *cells), dtype=precision, memory_format=torch.channels_last)
 
 
 def fold(
