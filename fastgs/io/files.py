@@ -38,8 +38,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     # The tempfile module makes private files; this one becomes the result and needs the permissions of any new file.
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    temporary.touch(exist_ok=False)
-    try:
+    try:  # before the file is there: an interruption can come between any two steps
+        temporary.touch(exist_ok=False)
         yield temporary
         os.replace(temporary, path)
     finally:

@@ -100,8 +100,10 @@ class Place:
             made = make_folders(folder)
             # Not by the tempfile module: some disks have files and no links.
             probe = folder / f".fastgs-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            try:
+                probe.touch()
+            finally:
+                probe.unlink(missing_ok=True)
             return made
         system, path = self._store
         try:

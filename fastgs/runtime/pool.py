@@ -170,9 +170,10 @@ def _run(task: Any) -> Any:
     try:
         return _measure(task)
     except _StopError:
-        os._exit(1)
+        pass
     finally:
         _is_busy = False
+    os._exit(1)  # only here: the frames of the task are gone, and contexts that it was about to enter are closed
 
 
 class _StopError(BaseException):

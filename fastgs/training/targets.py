@@ -78,13 +78,15 @@ class TargetStore:
         """
         mark: str = strategy.broadcast(uuid.uuid4().hex if strategy.is_global_zero else "")
         path = self.folder / f".{mark}"
-        if strategy.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        strategy.barrier()
-        is_seen = strategy.reduce_boolean_decision(path.exists(), all=True)
-        if strategy.is_global_zero:
-            path.unlink(missing_ok=True)
+        try:
+            if strategy.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path.touch()
+            strategy.barrier()
+            is_seen = strategy.reduce_boolean_decision(path.exists(), all=True)
+        finally:
+            if strategy.is_global_zero:
+                path.unlink(missing_ok=True)
         if not is_seen:
             raise ValueError(
                 f"model.targets: {self.folder} is not one folder for all processes, which read each other's targets; "

@@ -1,13 +1,14 @@
-"""Tests of the JSON parser for untrusted files: it refuses in one line what later steps cannot handle."""
+"""JSON from untrusted files is refused in one line; files are whole or not there, wherever a write is interrupted."""
 
 import ast
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 import fastgs
-from fastgs.io.files import MAX_INTEGER, parse_json
+from fastgs.io.files import MAX_INTEGER, atomic_write, parse_json
 
 BAD = {
     "cut": (b"[", "Expecting value"),
@@ -45,3 +46,46 @@ def test_parse_json_is_the_only_json_parser_of_the_package():
             if isinstance(node, ast.Call)
         ]
         assert "json.loads" not in calls or path.name in ("files.py", "cli.py"), path
+
+
+class Interruption:
+    """Trace function that raises KeyboardInterrupt before one line of Python, as a signal does.
+
+    Args:
+        number: Number of lines before it.
+    """
+
+    def __init__(self, number):
+        self.left = number
+
+    def __call__(self, frame, event, argument):
+        self.left -= event == "line"  # an exception at other events skips the frame's own handlers, as no signal does
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self
+
+
+def write(path):
+    with atomic_write(path) as temporary:
+        temporary.write_text("whole", encoding="utf-8")
+
+
+def test_an_interruption_between_any_two_lines_leaves_nothing_half_written(tmp_path):
+    path = tmp_path / "a.txt"
+    for number in range(1000):
+        before, is_ended = sys.gettrace(), False
+        sys.settrace(Interruption(number))
+        try:
+            write(path)
+            is_ended = True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        left = {each.name: each.read_text(encoding="utf-8") for each in tmp_path.iterdir()}
+        if is_ended:
+            break
+        assert left in ({}, {"a.txt": "whole"}), number
+        path.unlink(missing_ok=True)
+    assert is_ended and number > 50
+    assert left == {"a.txt": "whole"}

@@ -26,6 +26,10 @@ def act(task):
             raise ValueError("no good")
         case "threads":
             return os.getpid(), threads.num_threads()
+        case ("write", path):
+            while True:
+                with atomic_write(path) as temporary:
+                    temporary.write_text("whole", encoding="utf-8")
         case Path():
             with atomic_write(task):
                 task.with_suffix(".pid").write_text(str(os.getpid()), encoding="utf-8")
@@ -90,3 +94,12 @@ def test_what_is_not_asked_for_is_not_done(tmp_path):
     assert next(running)[1]() == 1
     running.close()
     assert not list(tmp_path.glob("*.txt"))  # it would be there if the task had been waited for
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.03])
+def test_a_worker_that_is_stopped_between_two_steps_of_a_write_removes_the_file(tmp_path, delay):
+    running = outcomes(deque([1, ("write", tmp_path / "a.txt")]), act, 2)
+    assert next(running)[1]() == 1
+    time.sleep(delay)
+    running.close()
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["a.txt"])
