@@ -49,17 +49,23 @@ PROGRAMS = (
     *("alpha", "stacks", "graphics"),
     *("training", "rasterizer", "channels", "memory", "giant", "throughput", "million", "decoding", "splats"),
 )
-# Table of the README: at most eight methods, one variant of each that was published, after one budget.
+# Table of the README: at most eight methods, one variant of each that was published, after one budget
+# at one size.
 README_METHODS = (
     *("fastgs", "fastgs-curvature", "fast-2dgs", "instant-gi-dither", "gaussianimage-plus"),
     *("gaussianimage-cholesky", "image-gs-gradient"),
 )
 README_BUDGET = Budget(iterations=1000, seconds=None)
+README_SIZE = 512
 
 
 def readme_table(records: list[MethodRecord]) -> Table:
     """Return the main result: PSNR of methods after one budget, a column for each K."""
-    chosen = [record for record in records if record.method in README_METHODS and record.budget == README_BUDGET]
+    chosen = [
+        record
+        for record in records
+        if record.method in README_METHODS and record.budget == README_BUDGET and record.size == README_SIZE
+    ]
     grid = method_tables.group(chosen)
     rows = grid.format_rows(
         IMAGE_MEASURES[0],
@@ -82,12 +88,13 @@ def describe_published(records: Iterable[MethodRecord]) -> str:
 
 
 def methods_blocks(records: list[MethodRecord]) -> list[str]:
-    """Return PSNR of all methods, as `fastgs table` shows them, and a figure of their course."""
-    table = method_tables.tables(records)[0]
-    by_iterations = [record for record in records if record.budget.iterations is not None]
-    figure = plot_runs(method_tables.group(by_iterations), seconds=False)
+    """Return PSNR of all methods at each size, as `fastgs table` shows them, and a figure of the first one's courses."""
+    by_size = group_by(records, lambda record: record.size)
+    heads = [method_tables.tables(members)[0] for members in by_size.values()]
+    first = [record for record in next(iter(by_size.values())) if record.budget.iterations is not None]
+    figure = plot_runs(method_tables.group(first), seconds=False)
     return [
-        replace(table, title=f"{table.title}; {describe_published(records)}").markdown(),
+        *(replace(table, title=f"{table.title}; {describe_published(records)}").markdown() for table in heads),
         draw("methods", figure, "PSNR along the fit of each method"),
     ]
 
