@@ -88,7 +88,7 @@ def describe_published(records: Iterable[MethodRecord]) -> str:
 
 
 def methods_blocks(records: list[MethodRecord]) -> list[str]:
-    """Return PSNR of methods at each size, as `fastgs table` shows them, and a figure of their course at the first one."""
+    """Return PSNR of methods at each size, as `fastgs table` shows them, and a figure of their course at the first."""
     by_size = group_by(records, lambda record: record.size)
     heads = [method_tables.tables(members)[0] for members in by_size.values()]
     first = [record for record in next(iter(by_size.values())) if record.budget.iterations is not None]
