@@ -16,7 +16,8 @@ class Effort:
         sweeps: Number of times that the search of symbols moves each Gaussian.
         rounds: Number of searches of two sweeps, each with a short fit behind it, before that search.
         refits: True if a photo whose Gaussians are mostly not worth their bits is fitted again with more of them.
-        starts: Number of random seeds, each with fits and files of its own, the best of which is kept.
+        starts: Number of random seeds, each with fits and files of its own, the best of which is kept. Each but the
+            first begins with as many Gaussians as the one before has found to be right.
     """
 
     iterations: int

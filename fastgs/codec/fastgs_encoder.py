@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ from fastgs.methods.fastgs import make_method, make_relocation
 FITS = 3  # with other numbers of Gaussians, where steps alone do not fill the file
 # Where searches and fits in turns leave too few Gaussians, a fit aims at so many times the bytes, and again.
 MORE, MOST_REFITS = 1.25, 3
+# The best fits are those whose steps end where they began: bytes that a fit aims at, as a power of the factor then.
+STEEPNESS = 0.25
 
 # Sweeps of a search in the midst of a fit, and the factor of the size of its file for what the rest of the fit adds:
 # more in a short one.
@@ -72,55 +74,74 @@ def encode(
     Raises:
         ValueError: A file holds no such number of Gaussians.
     """
-    files: list[bytes] = []
-    history: list[HistoryEntry] = []
     restores = restores and Channels(len(image), alpha).are_rgb
     if restores and target_bytes is not None:
         target_bytes = max(1, target_bytes - RESTORATION_ROOM)
+    encoding = _Encoding(image, num_gaussians, alpha, effort, target_bytes, callback, importance, aim=target_bytes)
     for start in range(effort.starts):
-        written, steps = _encode_once(
-            image, num_gaussians, alpha, effort, (seed + start) % 2**64, target_bytes, callback, importance
-        )
-        files, history = [*files, *written], [*history, *steps]
+        encoding.run((seed + start) % 2**64)
+    files = encoding.files
     if restores:
         files = [add_restoration(data, image) for data in files]
-    return sorted(files, key=len), history
+    return sorted(files, key=len), encoding.history
 
 
-def _encode_once(
-    image: Tensor,
-    num_gaussians: int,
-    alpha: bool,
-    effort: Effort,
-    seed: int,
-    target_bytes: int | None,
-    callback: Callback | None,
-    importance: Tensor | None,
-) -> tuple[list[bytes], list[HistoryEntry]]:
-    """Return the files by one seed, and the histories of their fits, see `encode`."""
-    files: list[bytes] = []
-    history: list[HistoryEntry] = []
-    coarseness, model = 1.0 if target_bytes is None else USUAL, _choose_model(image, alpha)
-    aim = target_bytes
-    refits = MOST_REFITS if effort.refits and aim is not None else 0
-    for trial in range(FITS + refits):
-        result = fit(image, num_gaussians, alpha, effort.iterations, seed, callback, aim, coarseness, importance)
-        history += result.history
-        start = Start(result.gaussians, coarseness)
-        rounds, rates, ends = effort.rounds, _rates(effort.iterations), trial < refits or not effort.refits
-        near = alternate(image, start, target_bytes, rounds, rates, model, importance, ends=ends)
-        if near is None and trial < refits and aim is not None:
-            aim = round(MORE * aim)
-            continue
-        data = fill(image, near or start, target_bytes, effort.sweeps, model, importance)
-        files.append(data)
-        if _is_unlikely(data):
-            files.append(fill(image, near or start, target_bytes, effort.sweeps, None, importance))
-        if aim is None or target_bytes is None or len(data) <= target_bytes:
-            break
-        # The coarsest steps do not make it small enough; fewer Gaussians will.
-        aim = max(1, round(aim * MIDDLE * target_bytes / len(data)))
-    return files, history
+@dataclass
+class _Encoding:
+    """Files of one image, by one seed after the other.
+
+    Attributes:
+        aim: Bytes that the next fit aims at.
+        files: Files so far.
+        history: Histories of the fits so far, one after the other.
+
+    The other attributes are arguments of `encode`.
+    """
+
+    image: Tensor
+    num_gaussians: int
+    alpha: bool
+    effort: Effort
+    target_bytes: int | None
+    callback: Callback | None
+    importance: Tensor | None
+    aim: int | None
+    files: list[bytes] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
+
+    def run(self, seed: int) -> None:
+        """Fit the image by a seed and write it, again with other numbers of Gaussians until it has the right size."""
+        effort, wanted = self.effort, self.target_bytes
+        coarseness, model = 1.0 if wanted is None else USUAL, _choose_model(self.image, self.alpha)
+        refits = MOST_REFITS if effort.refits and wanted is not None else 0
+        for trial in range(FITS + refits):
+            start = Start(self._fit(seed, coarseness), coarseness)
+            rounds, rates, ends = effort.rounds, _rates(effort.iterations), trial < refits or not effort.refits
+            near = alternate(self.image, start, wanted, rounds, rates, model, self.importance, ends=ends)
+            if near is None and trial < refits and self.aim is not None:
+                self.aim = round(MORE * self.aim)
+                continue
+            data = fill(self.image, near or start, wanted, effort.sweeps, model, self.importance)
+            self.files.append(data)
+            if _is_unlikely(data):
+                self.files.append(fill(self.image, near or start, wanted, effort.sweeps, None, self.importance))
+            if self.aim is None or wanted is None:
+                break
+            if len(data) <= wanted:
+                if near is not None:
+                    self.aim = max(1, round(self.aim * (USUAL / near.coarseness) ** STEEPNESS))
+                break
+            # The coarsest steps do not make it small enough; fewer Gaussians will.
+            self.aim = max(1, round(self.aim * MIDDLE * wanted / len(data)))
+
+    def _fit(self, seed: int, coarseness: float) -> Gaussians:
+        """Return Gaussians fitted for files of `aim` bytes with quantization steps of a coarseness."""
+        result = fit(
+            *(self.image, self.num_gaussians, self.alpha, self.effort.iterations, seed, self.callback),
+            *(self.aim, coarseness, self.importance),
+        )
+        self.history += result.history
+        return result.gaussians
 
 
 def fit(

@@ -32,6 +32,9 @@ LAYER = 2 * COLUMNS + 1  # features of a layer
 # Reach of the tables of the two functions: the exponential function at multiples of 1 / 64, the logistic one likewise.
 _EXPONENT, _LOGIT = 12, 16
 
+# Multiplications of a product that OpenBLAS, in the wheels of NumPy, gives to one thread; it divides larger ones.
+_OF_ONE_THREAD = 1 << 18
+
 Longs = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -92,7 +95,9 @@ class SymbolModel:
         """Return the (n, 2 E) activations of the (n, 8, F) features of neighbours, averaged over two and over all."""
         layer = self._groups[group]
         count, size, features = each.shape
-        active = _activate(each.reshape(count * size, features) @ layer.weight + layer.bias).reshape(count, size, -1)
+        active = _activate(_multiply(each.reshape(count * size, features), layer.weight) + layer.bias).reshape(
+            count, size, -1
+        )
         nearest = active[:, 0] + active[:, 1]
         pooled: Floats = np.floor(np.concatenate([nearest / 2, active.sum(1) / size], axis=1))
         return pooled
@@ -112,8 +117,8 @@ class SymbolModel:
         """
         group, place = ("shape", column) if column < 3 else ("color", column - 3)
         head = self._groups[group].heads[place]
-        active = _activate(inputs @ head.weight + (of_layer @ head.of_layer + head.bias))
-        outputs = np.concatenate([active, means], axis=1) @ head.last + head.last_bias
+        active = _activate(_multiply(inputs, head.weight) + (of_layer @ head.of_layer + head.bias))
+        outputs = _multiply(np.concatenate([active, means], axis=1), head.last) + head.last_bias
         shape = (len(inputs), COMPONENTS)
         mixture = Mixture(np.empty(shape, np.int64), np.empty(shape), np.empty(shape, np.int64))
         scale = SCALES[column]
@@ -146,6 +151,22 @@ def load_model(number: int = LATEST) -> SymbolModel:
         return SymbolModel(arrays)
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path}: is no model of symbols ({error})") from error
+
+
+def _multiply(rows: Floats, weight: Floats) -> Floats:
+    """Return the product of (n, a) and (a, b) numbers, by this thread alone.
+
+    Threads that wait for each other after each of many small products take as long as the machine lets the last of them
+    wait: a file took 15 times as long to decode while another process kept one of two cores busy.
+    """
+    size = max(1, _OF_ONE_THREAD // weight.size)
+    whole = len(rows) // size * size
+    result: Floats = np.empty((len(rows), weight.shape[1]))
+    np.matmul(
+        rows[:whole].reshape(-1, size, rows.shape[1]), weight, out=result[:whole].reshape(-1, size, weight.shape[1])
+    )
+    np.matmul(rows[whole:], weight, out=result[whole:])
+    return result
 
 
 def _activate(sums: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """The effort of the encoder: what it changes, what is refused, and what the default is worth."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,21 @@ def test_best_of_several_starts_is_kept(photo):
         for number, seed in ((1, 5), (1, 6), (2, 5))
     ]
     assert sorted([*starts[0], *starts[1]]) == sorted(starts[2])
+
+
+def test_next_start_aims_at_the_bytes_whose_steps_end_where_they_began(photo, monkeypatch):
+    """Rounds that end with steps twice as fine had too few Gaussians, by the fourth root of two."""
+    aims, usual = [], fastgs_encoder.fit
+
+    def fit(*arguments):
+        aims.append(arguments[6])
+        return usual(*arguments)
+
+    def alternate(image, start, *_, **__):
+        return replace(start, coarseness=start.coarseness / 2)
+
+    monkeypatch.setattr(fastgs_encoder, "fit", fit)
+    monkeypatch.setattr(fastgs_encoder, "alternate", alternate)
+    size = photo[0].numel() // 4
+    fastgs_encoder.encode(photo, 60, False, Effort(3, 1, starts=3), 0, size, None, restores=False)
+    assert aims == pytest.approx([size, 2**0.25 * size, 2**0.5 * size], abs=1)

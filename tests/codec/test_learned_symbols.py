@@ -71,6 +71,19 @@ def test_file_tells_its_model_in_two_bytes():
         replace(frame, symbols=2)
 
 
+def test_products_are_small_enough_for_one_thread(monkeypatch):
+    """Larger ones are divided by OpenBLAS among threads, which wait for each other on a busy machine."""
+    usual, sizes = np.matmul, []
+
+    def matmul(rows, weight, out):
+        sizes.append(rows.shape[-2] * weight.size)
+        assert np.array_equal(usual(rows, weight, out=out), rows @ weight)
+
+    monkeypatch.setattr(np, "matmul", matmul)
+    assert_round_trip([random_layer(count) for count in (700, 1, 200)], model=MODEL)
+    assert 1 << 17 < max(sizes) <= 1 << 18
+
+
 def test_symbols_too_far_are_refused():
     layer = random_layer(100)
     layer.symbols[50, 6] = 4000
