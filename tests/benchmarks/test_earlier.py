@@ -135,6 +135,7 @@ def test_gains_over_a_commit_are_at_equal_bytes(earlier):
     assert (then["time_ratio"], then["wall_ratio"], then["psnr_gain"]) == (0.5, 0.5, 1.0)
 
 
+@pytest.mark.slow  # imports all programs of the table
 def test_rows_of_the_encoder_are_left_out_without_history(earlier, monkeypatch, capsys):
     from benchmarks.speed import __main__ as table
 
