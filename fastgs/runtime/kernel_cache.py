@@ -92,14 +92,14 @@ class KernelCache(FunctionCache):
         """Return the version for some types of arguments; None if this process has to compile it."""
         # numba prepares for compiling here, which imports two hundred modules. Machine code needs the functions that
         # manage memory alone, and the compiler prepares itself.
-        rtsys.initialize(target_context)  # type: ignore[no-untyped-call]
+        rtsys.initialize(target_context)
         found = self._find(sig, target_context)
         if found is None and division.current is not None and not division.current.take(self._describe(sig)):
             found = self._find(sig, target_context)
         return found
 
     def _find(self, sig: Any, target_context: Any) -> Any:
-        with self._guard_against_spurious_io_errors():  # type: ignore[no-untyped-call]
+        with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         return None
 
