@@ -26,6 +26,10 @@ PACKAGES = (
 )
 
 
+class UnavailableError(Exception):
+    """Something that a benchmark needs is not there; one line says what, and what to do."""
+
+
 def describe() -> dict[str, Any]:
     """Return machine, versions, time, commit, and whether the package was modified since the commit."""
     return {
@@ -64,10 +68,10 @@ def write_results(
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a program; if photos or weights are missing, exit with a message of one line."""
+    """Run a program; if photos, weights or anything else is missing, exit with a message of one line."""
     try:
         main()
-    except (ImageError, FileNotFoundError) as error:
+    except (ImageError, FileNotFoundError, UnavailableError) as error:
         sys.exit(f"{Path(sys.argv[0]).name}: error: {error}")
 
 

@@ -3,7 +3,8 @@
     python -m benchmarks.speed [PHOTO] [--only NAME ...]
 
 Each section is a program of this folder, which says how it measures; run them on a machine that does nothing else. The
-table is printed as it grows, and written to benchmarks/results/speed.json.
+table is printed as it grows, and written to benchmarks/results/speed.json. Comparisons with earlier commits are left
+out, with a line that says so, where the history of the repository is missing.
 """
 
 from __future__ import annotations
@@ -17,15 +18,34 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import run, write_results
+from benchmarks.environment import UnavailableError, run, write_results
 from benchmarks.speed import encoding, folders, memory, networks, rasterizer, relocation, startup
 from benchmarks.speed.rasterizer import SAMPLE
-from fastgs.codec.effort import DEFAULT_EFFORT
 from fastgs.io.images import load_image
 from fastgs.methods import WEIGHTS
 from fastgs.models.pretrained import load_weights
 
 SIDE = 512
+
+
+class Earlier(NamedTuple):
+    """Commit that the encoder is compared with.
+
+    Attributes:
+        commit: Full hash.
+        following: What came after it.
+        goal: Largest ratio of times that was aimed at.
+    """
+
+    commit: str
+    following: str
+    goal: float
+
+
+EARLIER = (
+    Earlier("ae1e267fbbc5fd4df3d718b667634726010579e2", "efforts", 0.33),
+    Earlier("d5449101038a57c82febea97f2098fce9e892873", "learned probabilities and restoration", 1.0),
+)
 
 
 class Row(NamedTuple):
@@ -70,17 +90,22 @@ def commands(photo: Path) -> Iterator[Row]:
 
 
 def encoder(photo: Path) -> Iterator[Row]:
-    """Yield the time of the encoder at its default effort."""
-    efforts = [DEFAULT_EFFORT, encoding.REFERENCE]
-    first, _ = encoding.measure_photo(photo, None, [0.2], efforts)
-    yield Row("fastgs encode, 0.2 bpp", first["time_ratio"], f"effort {encoding.REFERENCE}", 0.33)
+    """Yield the time of the encoder at its default effort over those of earlier commits, as far as they are there."""
+    for commit, following, goal in EARLIER:
+        try:
+            *_, record = encoding.compare([photo], None, [0.2], [commit])
+        except UnavailableError as error:
+            print(f"left out: fastgs encode over the commit before {following}: {error}")
+        else:
+            yield Row("fastgs encode, 0.2 bpp, CPU time", record["time_ratio"], f"the commit before {following}", goal)
 
 
 def many_images(_photo: Path) -> Iterator[Row]:
-    """Yield the time of a folder of small photos."""
-    with tempfile.TemporaryDirectory() as folder:
-        record = folders.measure(folders.cut_photos(Path(folder)), 2, folders.REPEATS, Path(folder))
-    yield Row(f"{record['photos']} small photos with two workers", record["ratio"], "one worker", folders.GOAL)
+    """Yield the time of folders of small photos, of each side."""
+    for side in folders.SIDES:
+        record = folders.measure_side(side, 2, folders.REPEATS)
+        what = f"{record['photos']} photos of {side} x {side} with two workers"
+        yield Row(what, record["ratio"], "one worker", folders.GOAL)
 
 
 def large_image(photo: Path) -> Iterator[Row]:

@@ -22,7 +22,7 @@ from fastgs.io.pixels import ImageError
 from fastgs.io.places import is_url
 from fastgs.jobs.sources import Source
 from fastgs.methods.arguments import AUTO
-from fastgs.runtime.lazy import importing, load
+from fastgs.runtime.lazy import call, importing, load
 from fastgs.runtime.memory import available_memory
 
 # Options of whole pictures, by their names in the arguments.
@@ -95,9 +95,7 @@ def choose_tile(arguments: argparse.Namespace, source: Source) -> int | None:
         return None
     if (arguments.init or DEFAULT) not in INITS:
         return None
-    from fastgs.io.windows import read_size  # deferred: brings in what reads files
-
-    size = read_size(Path(source.location))
+    size = call("fastgs.io.windows:read_size", Path(source.location))  # by its name: brings in what reads files
     if size is None:
         return None
     height, width, is_tiff = size

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator, _CacheLocator
+from numba.core.runtime.nrt import rtsys
 from typing_extensions import override
 
 from fastgs.runtime import division
@@ -89,10 +90,18 @@ class KernelCache(FunctionCache):
     @override
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the version for some types of arguments; None if this process has to compile it."""
-        found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        # numba prepares for compiling here, which imports two hundred modules. Machine code needs the functions that
+        # manage memory alone, and the compiler prepares itself.
+        rtsys.initialize(target_context)
+        found = self._find(sig, target_context)
         if found is None and division.current is not None and not division.current.take(self._describe(sig)):
-            found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+            found = self._find(sig, target_context)
         return found
+
+    def _find(self, sig: Any, target_context: Any) -> Any:
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        return None
 
     @override
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -107,11 +107,24 @@ def test_workers_on_a_folder_are_measured(tmp_path, monkeypatch):
     for name, value in {"COUNT": 4, "SIDE": 32, "NUM_GAUSSIANS": 20, "ITERATIONS": 1}.items():
         monkeypatch.setattr(folders, name, value)
     output = tmp_path / "folders.json"
-    monkeypatch.setattr(sys, "argv", ["folders.py", "--repeats", "1", "--output", str(output)])
+    monkeypatch.setattr(sys, "argv", ["folders.py", "--sides", "32", "--repeats", "1", "--output", str(output)])
     folders.main()
     (record,) = json.loads(output.read_text(encoding="utf-8"))["records"]
-    assert (record["photos"], record["workers"], record["same_files"]) == (4, 2, True)
+    assert (record["side"], record["photos"], record["num_gaussians"]) == (32, 4, 20)
+    assert (record["workers"], record["same_files"]) == (2, True)
     assert record["ratio"] > 0 and record["met"] == (record["ratio"] <= folders.GOAL)
+
+
+def test_smaller_crops_have_as_many_pixels_and_gaussians(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.speed import folders
+    from fastgs.io.images import load_image
+
+    assert [folders.scale(side) for side in folders.SIDES] == [(384, 250), (96, 1000), (43, 2250), (24, 4000)]
+    paths = folders.cut_photos(tmp_path, 7, 48)
+    images = [load_image(path) for path in paths]
+    assert len({path.name for path in paths}) == 7 and {tuple(image.shape) for image in images} == {(3, 48, 48)}
+    assert all(not one.equal(other) for number, one in enumerate(images) for other in images[:number])
 
 
 @pytest.mark.slow
@@ -193,14 +206,14 @@ def test_efforts_are_measured(tmp_path, monkeypatch):
     from benchmarks.speed import encoding
 
     photo, output = FOLDER.parent / "assets" / "coffee.png", tmp_path / "efforts.json"
-    options = ("--bpp", "2", "1", "--efforts", "7", "1", "--size", "48")
+    options = ("--bpp", "2", "1", "--efforts", "5", "1", "--size", "48")
     monkeypatch.setattr(sys, "argv", ["encoding.py", str(photo), *options, "--output", str(output)])
     encoding.main()
     content = json.loads(output.read_text(encoding="utf-8"))
-    assert content["settings"] == {"photos": ["coffee.png"], "size": 48, "reference": 7}
+    assert content["settings"] == {"photos": ["coffee.png"], "size": 48, "reference": 5}
     records = content["records"]
-    assert [(record["bpp"], record["effort"]) for record in records] == [(1, 1), (1, 7), (2, 1), (2, 7)]
+    assert [(record["bpp"], record["effort"]) for record in records] == [(1, 1), (1, 5), (2, 1), (2, 5)]
     for record in records:
         assert 0.97 * record["target_bytes"] <= record["bytes"] <= record["target_bytes"]
         assert record["psnr"] <= record["psnr_at_target"] < record["psnr"] + 0.3
-        assert record["time_ratio"] < 1 or record["effort"] == 7
+        assert record["time_ratio"] < 1 or record["effort"] == 5

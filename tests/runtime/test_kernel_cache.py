@@ -77,3 +77,31 @@ def test_environments_share_compiled_kernels(tmp_path):
         hits.append(int(result.stdout.split()[1]))
         assert "compiling kernels" in result.stderr or hits[-1]
     assert hits == [0, 1]
+
+
+STEPS = """
+import sys
+import numpy as np
+from fastgs.render.cpu_kernels import _count_planes
+print(_count_planes(3), "numba.np.arraymath" in sys.modules)
+if sys.argv[1:]:
+    from fastgs.initializers.filter_kernels import smooth
+    lines, smoothed = np.ones((5, 9), np.float32), np.zeros((5, 9), np.float32)
+    smooth(lines, np.full(3, 1 / 3, np.float32), smoothed, 0, 5)
+    print(bool(np.allclose(smoothed, 1)), "numba.np.arraymath" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_processes_prepare_for_compiling_only_when_they_compile(tmp_path):
+    """A kernel is compiled; then it is loaded and another one, which allocates memory, is compiled; then both load."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def run(*arguments):
+        result = python("-c", STEPS, *arguments, env=environment)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.splitlines()
+
+    planes = run()[0].split()[0]
+    assert run("more") == [f"{planes} False", "True True"]
+    assert run("more") == [f"{planes} False", "True False"]
