@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastgs.gaussians import MIN_SCALE, Blend, Gaussians
 from fastgs.initializers.filters import measure_structure, smooth
-from fastgs.initializers.sampling import sample
+from fastgs.initializers.sampling import sample, sample_each
 from fastgs.runtime.transfer import send
 
 
@@ -47,6 +47,32 @@ def gaussians_from_density(
     """
     density = density / density.sum()
     return gaussians_at(sample(density, num_gaussians, generator=generator).to(image.device), image, density)
+
+
+@dataclass(frozen=True)
+class FromDensity:
+    """Initializer by a density, of one image or of many at once (`fastgs.initializers.BatchInitializer`).
+
+    Attributes:
+        density: Callable (image, K) -> (H, W) density of positions; its scale does not matter.
+        densities: Callable (images, counts) -> (B, H, W) densities of (B, C, H, W) images, the same to the bit.
+    """
+
+    density: Callable[[Tensor, int], Tensor]
+    densities: Callable[[Tensor, Sequence[int]], Tensor]
+
+    def __call__(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+        """Return K Gaussians at positions error-diffused from the density."""
+        return gaussians_from_density(image, self.density(image, num_gaussians), num_gaussians, generator)
+
+    def batch(self, images: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> list[Gaussians]:
+        """Return K Gaussians for each image."""
+        counts = [num_gaussians] * len(images)
+        densities = self.densities(images, counts)
+        densities = densities / densities.sum((1, 2), keepdim=True)
+        means = sample_each(densities, num_gaussians, generator).to(images.device)
+        together = gaussians_in_batch(means.flatten(0, 1), images, densities, counts)
+        return replace(together).split(counts)  # a copy, of which the constructor checks the values
 
 
 class Structure(NamedTuple):
@@ -101,7 +127,7 @@ def gaussians_in_batch(means: Tensor, images: Tensor, densities: Tensor, counts:
     number = send(torch.tensor(counts), means.device)[image]
     spacing = (number * densities[image, rows, columns]).rsqrt()
     structure = (plane[image, rows, columns] for plane in Structure.of(images))
-    scales, rotations = _shape(spacing, *structure)
+    scales, rotations = _shape(spacing, *structure, counts=counts)
     colors = images.permute(0, 2, 3, 1)[image, rows, columns]
     return Gaussians.unchecked(means, scales, rotations, colors, *images.shape[-2:])
 
@@ -137,14 +163,25 @@ def gaussians_by_spacing(
     )
 
 
-def _shape(spacing: Tensor, xx: Tensor, xy: Tensor, yy: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the scales (K, 2) and rotations (K,) for spacings and the structure at the places of Gaussians, (K,)."""
+def _shape(
+    spacing: Tensor, xx: Tensor, xy: Tensor, yy: Tensor, counts: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the scales (K, 2) and rotations (K,) for spacings and the structure at the places of Gaussians, (K,).
+
+    With counts, they are the Gaussians of several images, so many of each.
+    """
     spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
     elongation = torch.exp(SHAPE.elongation * spread / (xx + yy + SHAPE.noise**2))
     across = (SHAPE.scale * spacing / elongation).clamp(min=MIN_SCALE)
     along = (SHAPE.scale * spacing * elongation).clamp(min=MIN_SCALE)
-    # The direction of the gradient, across the edge.
-    return torch.stack([across, along], dim=1), 0.5 * torch.atan2(2 * xy, xx - yy)
+    # The direction of the gradient, across the edge. On a CPU, the elements of a tensor that fill no vector are rounded
+    # otherwise than the others, so each image is a call of its own.
+    sides = 2 * xy, xx - yy
+    if counts is None or spacing.is_cuda:
+        angles = torch.atan2(*sides)
+    else:
+        angles = torch.cat([torch.atan2(*pair) for pair in zip(*(side.split(counts) for side in sides), strict=True)])
+    return torch.stack([across, along], dim=1), 0.5 * angles
 
 
 def _find_pixels(means: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
