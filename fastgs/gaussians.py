@@ -133,9 +133,9 @@ class Gaussians:
         return Gaussians.unchecked(means, scales, rotations, colors, self.height, self.width, self.blend, self.alpha)
 
     def split(self, counts: Sequence[int]) -> list[Gaussians]:
-        """Return the first of these Gaussians, those that follow, and so on, so many each; values are not checked."""
+        """Return copies of the first of these Gaussians, of those that follow, and so on, so many each."""
         columns = (getattr(self, name).split(counts) for name in _TENSORS)
-        return [self.with_tensors(*each) for each in zip(*columns, strict=True)]
+        return [self.with_tensors(*(part.clone() for part in parts)) for parts in zip(*columns, strict=True)]
 
     def _check_shape(self, name: str, tensor: Tensor) -> None:
         count, shape = len(self.means), tuple(tensor.shape)

@@ -53,8 +53,9 @@ _FIT = (
     ("fastgs.fitting.optimizer_cpu_kernels:move",
      "(float32[:,::1], float32[:,::1], int32[::1], int64[::1], float32[:,::1], int64, int64)"),
     ("fastgs.fitting.optimizer_cpu_kernels:take_steps",  # of small images
-     f"({_ROWS}, int64, int64, int64, float32[::1], float32[:,:,::1], float32[:,:,::1], float64[::1], boolean, "
-     "boolean, int64, " + 5 * "float32[::1], " + "float32[:,::1], float32[:,::1])"),
+     "(float32[:,::1], int32[:,:,::1], int32[:,:,::1], float32[:,:,::1], UniTuple(float32, {channels}), int64[::1], "
+     "int64, int64, int64, int64, float32[::1], float32[:,:,:,::1], float32[:,:,:,::1], float64[:,::1], boolean, "
+     "boolean, boolean, boolean, int64, float32[:,:,::1], float32[:,:,::1], float32[:,::1])"),
 )  # fmt: skip
 
 _CONVOLVE = ("fastgs.codec.restoration_kernels:convolve",

@@ -125,9 +125,25 @@ def gaussians_in_batch(means: Tensor, images: Tensor, densities: Tensor, counts:
     rows, columns = _find_pixels(means, images)
     image = index_images(counts, means.device)
     number = send(torch.tensor(counts), means.device)[image]
-    spacing = (number * densities[image, rows, columns]).rsqrt()
-    structure = (plane[image, rows, columns] for plane in Structure.of(images))
-    scales, rotations = _shape(spacing, *structure, counts=counts)
+    return gaussians_by_spacing_in_batch(means, images, (number * densities[image, rows, columns]).rsqrt(), counts)
+
+
+def gaussians_by_spacing_in_batch(
+    means: Tensor, images: Tensor, spacing: Tensor, counts: Sequence[int], structure: Structure | None = None
+) -> Gaussians:
+    """Return Gaussians as `gaussians_in_batch` does, where the spacing is known for each.
+
+    Args:
+        means: (N, 2) x, y in pixels.
+        images: (B, C, H, W) images.
+        spacing: (N,) local spacings in pixels.
+        counts: B numbers of Gaussians, with the sum N.
+        structure: Structure of the images, if it is known already.
+    """
+    rows, columns = _find_pixels(means, images)
+    image = index_images(counts, means.device)
+    here = (plane[image, rows, columns] for plane in structure or Structure.of(images))
+    scales, rotations = _shape(spacing, *here, counts=counts)
     colors = images.permute(0, 2, 3, 1)[image, rows, columns]
     return Gaussians.unchecked(means, scales, rotations, colors, *images.shape[-2:])
 

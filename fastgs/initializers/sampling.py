@@ -239,6 +239,16 @@ def project_at(points: Tensor, means: Tensor, height: int, width: int, sigma: fl
     return torch.from_numpy(values).to(means.device)
 
 
+def project_each_at(points: Tensor, means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Tensor:
+    """Return (B, M) values of `project_at`, of (B, M, 2) points among (B, K, 2) positions, those of each image apart."""
+    number, count, _ = means.shape
+    values = np.empty((number, points.shape[1]), np.float32)
+    taps = make_taps(sigma * (height * width / count) ** 0.5)
+    positions = (each.detach().double().contiguous().numpy() for each in (means, points))
+    kernels.blur_at_each(*positions, taps / count, taps, np.empty((height, width), np.float32), values)
+    return torch.from_numpy(values)
+
+
 def make_taps(sigma: float) -> Positions:
     """Return the weights of a Gaussian blur, cut at three standard deviations; they sum to 1."""
     radius = int(3 * sigma + 0.5)

@@ -191,3 +191,15 @@ def blur_at(plane, down, across, points, values):
                     part += row[mirror(x - radius + tap, width)] * across[tap]
             total += part * down[radius + offset]
         values[i] = total
+
+
+@jit
+def blur_at_each(means, points, down, across, counts, values):
+    """Count the positions of each image, (B, K, 2) float64, and find (B, M) values as `blur_at` does, for its points.
+
+    The counts, (H, W) float32, are overwritten; the other arguments are those of `blur_at`.
+    """
+    for image in range(len(means)):
+        counts[:] = 0
+        count(means[image], counts)
+        blur_at(counts, down, across, points[image], values[image])

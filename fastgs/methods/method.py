@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fastgs.fitting.batch import fit_batch
-from fastgs.fitting.densification import Densification
-from fastgs.fitting.fit import Callback, Fit, HistoryEntry, fit
+from fastgs.fitting.densification import Densification, Relocation
+from fastgs.fitting.fit import MOST_ALONE, Callback, Fit, HistoryEntry, fit
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.options import FitOptions
+from fastgs.fitting.small import fit_small
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.initializers import Initializer
+from fastgs.initializers import BatchInitializer, Initializer
 from fastgs.io.picture import Picture
 from fastgs.io.resampling import Filter, reduce
 from fastgs.metrics.quality import psnr
 from fastgs.render import Backend, choose
+from fastgs.render.cpu_kernels import MOST_CHANNELS
 from fastgs.runtime import threads
+
+# Small images that a thread fits together, at most, and groups of them for each thread, at least, if there are enough
+# images: more images share what Python does, and more groups end at about the same time.
+MOST_TOGETHER, GROUPS = 32, 2
 
 
 class Trial(NamedTuple):
@@ -248,7 +256,28 @@ class Method:
             return threads.apply(
                 lambda number: self._fit(images[number], placed[number], options, num_gaussians), range(len(images))
             )
-        return threads.apply(lambda image: self._fit(image, place(image), options, num_gaussians), images)
+        groups = self._group(images, num_gaussians, iterations)
+        if not groups:
+            return threads.apply(lambda image: self._fit(image, place(image), options, num_gaussians), images)
+        fitted = threads.apply(
+            lambda group: self._fit_small([images[n] for n in group], num_gaussians, iterations, seed, alpha), groups
+        )
+        results = dict(zip(chain(*groups), chain(*fitted), strict=True))
+        return [results[number] for number in range(len(images))]
+
+    def _group(self, images: Sequence[Tensor], num_gaussians: int, iterations: int) -> list[list[int]]:
+        """Return groups of numbers of images that `_fit_small` takes together; none if it does not take all images."""
+        make, channels = self.densification, len(images[0])
+        strategy = None if make is None else make(num_gaussians, images[0][0].numel(), iterations, None)
+        knows = isinstance(self.initialize, BatchInitializer) and isinstance(strategy, Relocation | None)
+        alone = any(image.device.type != "cpu" or image[0].numel() > MOST_ALONE for image in images)
+        if not knows or alone or channels > MOST_CHANNELS:
+            return []
+        sizes: dict[torch.Size, list[int]] = defaultdict(list)
+        for number, image in enumerate(images):
+            sizes[image.shape].append(number)
+        most = max(1, min(MOST_TOGETHER, len(images) // (GROUPS * threads.num_threads())))
+        return [numbers[n : n + most] for numbers in sizes.values() for n in range(0, len(numbers), most)]
 
     def _fit(
         self,
@@ -277,6 +306,31 @@ class Method:
             seconds_init=seconds_init,
             seconds_network=seconds_network,
         )
+
+    def _fit_small(
+        self, images: Sequence[Tensor], num_gaussians: int, iterations: int, seed: int, alpha: bool
+    ) -> list[Result]:
+        """Place Gaussians on images of one size on the CPU, and fit them, all in this thread."""
+        assert isinstance(self.initialize, BatchInitializer)
+        targets, generator = torch.stack(list(images)), torch.Generator().manual_seed(int(seed))
+        begin, make = time.perf_counter(), self.densification
+        starts = [
+            self._set_rule(start, alpha)
+            for start in self.initialize.batch(targets, self.start(num_gaussians), generator)
+        ]
+        seconds = (time.perf_counter() - begin) / len(images)
+        strategy = None if make is None else make(num_gaussians, targets[0, 0].numel(), iterations, generator)
+        assert isinstance(strategy, Relocation | None)
+        fits = fit_small(targets, starts, iterations, strategy)
+        return [
+            Result(fit.gaussians, fit.image.clamp(0, 1), target, start, fit.history, seconds)
+            for fit, target, start in zip(fits, images, starts, strict=True)
+        ]
+
+    def _set_rule(self, gaussians: Gaussians, alpha: bool) -> Gaussians:
+        """Return Gaussians by the rule of this method."""
+        is_so = (gaussians.blend, gaussians.alpha) == (self.blend, alpha)
+        return gaussians if is_so else replace(gaussians, blend=self.blend, alpha=alpha)
 
     def _fit_together(
         self, images: Sequence[Tensor], placed: Sequence[_Placed], num_gaussians: int, iterations: int, backend: Backend
@@ -318,9 +372,7 @@ class Method:
             with nullcontext() if networks else threads.reserved():
                 where = image.to(device) if networks else image
                 placed = self.initialize(where, self.start(num_gaussians), generator)
-            initial = placed.to(device)
-            if (initial.blend, initial.alpha) != (self.blend, alpha):
-                initial = replace(initial, blend=self.blend, alpha=alpha)
+            initial = self._set_rule(placed.to(device), alpha)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds = time.perf_counter() - begin
