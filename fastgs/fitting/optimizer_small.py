@@ -130,7 +130,7 @@ class SmallDescent(Descent):
         states = np.concatenate([np.take_along_axis(self._states, kept, 2), fresh], axis=2)
         # Neighbours in memory are to be neighbours in the image.
         x, y = states[:, -4], states[:, -3]
-        order = np.argsort(np.floor(y) * self.targets.shape[2] + x, axis=1, kind="stable")
+        order = np.argsort(np.floor(y) * self.targets.shape[3] + x, axis=1, kind="stable")
         self._load(np.take_along_axis(states, order[:, None], 2))
 
     @override

@@ -20,7 +20,6 @@ from fastgs.gaussians import Gaussians
 from fastgs.metrics.quality import psnr_of_error
 
 
-
 def fit_small(
     targets: Tensor, starts: Sequence[Gaussians], iterations: int, relocation: Relocation | None = None
 ) -> list[Fit]:
@@ -77,7 +76,8 @@ class _Recorder:
         elif iteration % HISTORY_INTERVAL == 0:
             self._due = iteration, self._seconds()
         # The rasterizer cannot draw a Gaussian at NaN, so the image alone would not show it.
-        if (last or self._due) and not descent.finite() or self._entries and any(map(math.isnan, self._entries[-1][2])):
+        is_finite = not any(math.isnan(psnr) for *_, psnrs in self._entries[-1:] for psnr in psnrs)
+        if not is_finite or not descent.finite():
             raise ValueError(f"the fit diverged before iteration {iteration}; use lower rates")
         return 0 if last else HISTORY_INTERVAL - iteration % HISTORY_INTERVAL
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from fastgs.initializers.filters import measure_curvature, mix_with_uniform, smooth

@@ -188,7 +188,11 @@ def _draw_few(mass: Positions, count: int, random: np.random.Generator) -> NDArr
 
 
 def _draw_few_of_each(
-    masses: Positions, counts: NDArray[np.int64], uniform: Positions, pixels: NDArray[np.int64], found: NDArray[np.int64]
+    masses: Positions,
+    counts: NDArray[np.int64],
+    uniform: Positions,
+    pixels: NDArray[np.int64],
+    found: NDArray[np.int64],
 ) -> None:
     """Write so many pixels of each density, as by `_draw_few` from uniform numbers, behind those that were found."""
     sums = masses.sum(2)
@@ -240,7 +244,7 @@ def project_at(points: Tensor, means: Tensor, height: int, width: int, sigma: fl
 
 
 def project_each_at(points: Tensor, means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Tensor:
-    """Return (B, M) values of `project_at`, of (B, M, 2) points among (B, K, 2) positions, those of each image apart."""
+    """Return (B, M) values of `project_at` for (B, M, 2) points and (B, K, 2) positions, of each image by itself."""
     number, count, _ = means.shape
     values = np.empty((number, points.shape[1]), np.float32)
     taps = make_taps(sigma * (height * width / count) ** 0.5)
