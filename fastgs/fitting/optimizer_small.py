@@ -7,6 +7,7 @@ numbers are those of optimizer_cpu.py, to the bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from fastgs.fitting.optimizer_cpu import GEOMETRY, Floats, join
 from fastgs.fitting.optimizer_cpu_kernels import take_steps
 from fastgs.fitting.parametrization import Attributes, Relative
 from fastgs.gaussians import Gaussians
-from fastgs.metrics.quality import psnr_of_error
+from fastgs.metrics.quality import psnr, psnr_of_error
 from fastgs.render import cpu_geometry_kernels as geometry
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render.cpu_arrays import count_blocks, count_channels, make_planes
@@ -101,6 +102,11 @@ class SmallDescent(Descent):
         return self._images
 
     @override
+    def quality(self) -> float:
+        """Return the PSNR of all images as one, in dB."""
+        return psnr(self.image().flatten(0, 1), self.targets.flatten(0, 1))
+
+    @override
     def step(self, factor: float) -> None:
         self.steps([factor])
 
@@ -141,6 +147,5 @@ class SmallDescent(Descent):
     def gaussians(self) -> Gaussians:
         """Return the Gaussians as they are now, those of one image after the other."""
         arrays = *self.geometry(), self.colors[:, : self._count]
-        columns = (torch.from_numpy(each.reshape(-1, *each.shape[2:])) for each in arrays)
-        first = self._first
-        return Gaussians(*columns, first.height, first.width, first.blend, first.alpha)
+        columns = [torch.from_numpy(each.reshape(-1, *each.shape[2:])) for each in arrays]
+        return replace(self._first, **Attributes(*columns)._asdict())

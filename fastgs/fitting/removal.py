@@ -174,7 +174,8 @@ def _arrays(gaussians: Gaussians) -> tuple[NDArray[np.float32], ...]:
 
 def square(scales: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the scales of the squares of Gaussians with these scales."""
-    return scales / np.float32(math.sqrt(2))
+    smaller: NDArray[np.float32] = scales / np.float32(math.sqrt(2))
+    return smaller
 
 
 def allocate_factors(channels: int, height: int, width: int) -> NDArray[np.float32]:

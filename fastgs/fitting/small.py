@@ -86,5 +86,5 @@ class _Recorder:
 
     def histories(self) -> list[list[HistoryEntry]]:
         """Return the history of each image."""
-        columns = [[HistoryEntry(*entry, psnr) for psnr in psnrs] for *entry, psnrs in self._entries]
+        columns = [[HistoryEntry(taken, seconds, psnr) for psnr in psnrs] for taken, seconds, psnrs in self._entries]
         return [list(history) for history in zip(*columns, strict=True)]

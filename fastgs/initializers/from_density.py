@@ -143,7 +143,7 @@ def gaussians_by_spacing_in_batch(
     rows, columns = _find_pixels(means, images)
     image = index_images(counts, means.device)
     here = (plane[image, rows, columns] for plane in structure or Structure.of(images))
-    scales, rotations = _shape(spacing, *here, counts=counts)
+    scales, rotations = _shape(spacing, Structure(*here), counts)
     colors = images.permute(0, 2, 3, 1)[image, rows, columns]
     return Gaussians.unchecked(means, scales, rotations, colors, *images.shape[-2:])
 
@@ -167,7 +167,8 @@ def gaussians_by_spacing(
     """
     _, height, width = image.shape
     rows, columns = _find_pixels(means, image)
-    scales, rotations = _shape(spacing, *(plane[rows, columns] for plane in structure or Structure.of(image)))
+    here = Structure(*(plane[rows, columns] for plane in structure or Structure.of(image)))
+    scales, rotations = _shape(spacing, here)
     return Gaussians(
         means=means,
         scales=scales,
@@ -179,13 +180,12 @@ def gaussians_by_spacing(
     )
 
 
-def _shape(
-    spacing: Tensor, xx: Tensor, xy: Tensor, yy: Tensor, counts: Sequence[int] | None = None
-) -> tuple[Tensor, Tensor]:
+def _shape(spacing: Tensor, structure: Structure, counts: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
     """Return the scales (K, 2) and rotations (K,) for spacings and the structure at the places of Gaussians, (K,).
 
     With counts, they are the Gaussians of several images, so many of each.
     """
+    xx, xy, yy = structure
     spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
     elongation = torch.exp(SHAPE.elongation * spread / (xx + yy + SHAPE.noise**2))
     across = (SHAPE.scale * spacing / elongation).clamp(min=MIN_SCALE)
@@ -196,7 +196,9 @@ def _shape(
     if counts is None or spacing.is_cuda:
         angles = torch.atan2(*sides)
     else:
-        angles = torch.cat([torch.atan2(*pair) for pair in zip(*(side.split(counts) for side in sides), strict=True)])
+        angles = torch.cat(
+            [torch.atan2(*pair) for pair in zip(*(torch.split(side, list(counts)) for side in sides), strict=True)]
+        )
     return torch.stack([across, along], dim=1), 0.5 * angles
 
 

@@ -120,7 +120,9 @@ def _draw_each(masses: Positions, count: int, seed: int) -> NDArray[np.float32]:
     rest = np.maximum(count - found, 0)
     _draw_few_of_each(masses, rest, random.random(rest.max(initial=0)), pixels, found)
     pixels = np.sort(pixels[:, :count], axis=1)
-    positions = np.stack([pixels % width, pixels // width], axis=2).astype(np.float32) + np.float32(0.5)
+    positions: NDArray[np.float32] = np.stack([pixels % width, pixels // width], axis=2).astype(
+        np.float32
+    ) + np.float32(0.5)
     # Those of which some pixels are left out, or drawn twice, go on with the stream in ways of their own.
     for one in np.flatnonzero((found > count) | (pixels[:, 1:] == pixels[:, :-1]).any(1)):
         positions[one] = _draw(masses[one], count, seed, "error_diffusion")

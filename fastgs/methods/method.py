@@ -251,32 +251,37 @@ class Method:
         if choose(device, backend, dtype=images[0].dtype) != "cpu":
             return self._fit_together(images, [place(image) for image in images], num_gaussians, iterations, backend)
         options = FitOptions(iterations, backend=backend)
-        if tuple(self.networks()):  # each forward pass takes all threads
-            placed = [place(image) for image in images]
-            return threads.apply(
-                lambda number: self._fit(images[number], placed[number], options, num_gaussians), range(len(images))
-            )
         groups = self._group(images, num_gaussians, iterations)
-        if not groups:
-            return threads.apply(lambda image: self._fit(image, place(image), options, num_gaussians), images)
-        fitted = threads.apply(
-            lambda group: self._fit_small([images[n] for n in group], num_gaussians, iterations, seed, alpha), groups
-        )
-        results = dict(zip(chain(*groups), chain(*fitted), strict=True))
+        # Each forward pass of networks takes all threads.
+        placed = [place(image) for image in images] if tuple(self.networks()) else None
+
+        def work(group: list[int]) -> list[Result]:
+            members = [images[number] for number in group]
+            if placed is not None:
+                starts = [placed[number] for number in group]
+            elif len(group) > 1 and isinstance(self.initialize, BatchInitializer):
+                starts = self._place_small(self.initialize, members, num_gaussians, seed, alpha)
+            else:
+                starts = [place(image) for image in members]
+            generators = [each.generator for each in starts]
+            if len(group) > 1 and (self.densification is None or _are_alike(generators)):
+                return self._fit_small(members, starts, num_gaussians, iterations)
+            return [
+                self._fit(image, start, options, num_gaussians) for image, start in zip(members, starts, strict=True)
+            ]
+
+        results = dict(zip(chain(*groups), chain(*threads.apply(work, groups)), strict=True))
         return [results[number] for number in range(len(images))]
 
     def _group(self, images: Sequence[Tensor], num_gaussians: int, iterations: int) -> list[list[int]]:
-        """Return groups of numbers of images that `_fit_small` takes together; none if it does not take all images."""
-        make, channels = self.densification, len(images[0])
-        strategy = None if make is None else make(num_gaussians, images[0][0].numel(), iterations, None)
-        knows = isinstance(self.initialize, BatchInitializer) and isinstance(strategy, Relocation | None)
-        alone = any(image.device.type != "cpu" or image[0].numel() > MOST_ALONE for image in images)
-        if not knows or alone or channels > MOST_CHANNELS:
-            return []
-        sizes: dict[torch.Size, list[int]] = defaultdict(list)
+        """Return groups of numbers of images that a thread fits together, of one image where it cannot."""
+        make, most, sizes = self.densification, 1, defaultdict(list)
         for number, image in enumerate(images):
             sizes[image.shape].append(number)
-        most = max(1, min(MOST_TOGETHER, len(images) // (GROUPS * threads.num_threads())))
+        strategy = None if make is None else make(num_gaussians, images[0][0].numel(), iterations, None)
+        is_small = all(channels <= MOST_CHANNELS and height * width <= MOST_ALONE for channels, height, width in sizes)
+        if is_small and isinstance(strategy, Relocation | None) and all(image.is_cpu for image in images):
+            most = max(1, min(MOST_TOGETHER, len(images) // (GROUPS * threads.num_threads())))
         return [numbers[n : n + most] for numbers in sizes.values() for n in range(0, len(numbers), most)]
 
     def _fit(
@@ -307,24 +312,27 @@ class Method:
             seconds_network=seconds_network,
         )
 
-    def _fit_small(
-        self, images: Sequence[Tensor], num_gaussians: int, iterations: int, seed: int, alpha: bool
-    ) -> list[Result]:
-        """Place Gaussians on images of one size on the CPU, and fit them, all in this thread."""
-        assert isinstance(self.initialize, BatchInitializer)
-        targets, generator = torch.stack(list(images)), torch.Generator().manual_seed(int(seed))
-        begin, make = time.perf_counter(), self.densification
-        starts = [
-            self._set_rule(start, alpha)
-            for start in self.initialize.batch(targets, self.start(num_gaussians), generator)
-        ]
+    def _place_small(
+        self, initialize: BatchInitializer, images: Sequence[Tensor], num_gaussians: int, seed: int, alpha: bool
+    ) -> list[_Placed]:
+        """Place Gaussians on images of one size on the CPU; the generator is one for all."""
+        generator, begin = torch.Generator().manual_seed(int(seed)), time.perf_counter()
+        starts = initialize.batch(torch.stack(list(images)), self.start(num_gaussians), generator)
+        starts = [self._set_rule(start, alpha) for start in starts]
         seconds = (time.perf_counter() - begin) / len(images)
-        strategy = None if make is None else make(num_gaussians, targets[0, 0].numel(), iterations, generator)
-        assert isinstance(strategy, Relocation | None)
-        fits = fit_small(targets, starts, iterations, strategy)
+        return [_Placed(start, generator, seconds, 0.0) for start in starts]
+
+    def _fit_small(
+        self, images: Sequence[Tensor], placed: Sequence[_Placed], num_gaussians: int, iterations: int
+    ) -> list[Result]:
+        """Fit Gaussians that are placed on images of one size on the CPU, in this thread."""
+        make, generator = self.densification, placed[0].generator
+        strategy = None if make is None else make(num_gaussians, images[0][0].numel(), iterations, generator)
+        assert strategy is None or isinstance(strategy, Relocation)
+        fits = fit_small(torch.stack(list(images)), [start for start, *_ in placed], iterations, strategy)
         return [
-            Result(fit.gaussians, fit.image.clamp(0, 1), target, start, fit.history, seconds)
-            for fit, target, start in zip(fits, images, starts, strict=True)
+            Result(fit.gaussians, fit.image.clamp(0, 1), image, start, fit.history, seconds_init, seconds_network)
+            for fit, image, (start, _, seconds_init, seconds_network) in zip(fits, images, placed, strict=True)
         ]
 
     def _set_rule(self, gaussians: Gaussians, alpha: bool) -> Gaussians:
@@ -414,6 +422,12 @@ class Method:
             frozen=frozen,
             callback=callback,
         )
+
+
+def _are_alike(generators: Sequence[torch.Generator]) -> bool:
+    """Tell whether generators will give the same numbers."""
+    state = generators[0].get_state()
+    return all(each is generators[0] or torch.equal(each.get_state(), state) for each in generators[1:])
 
 
 @contextmanager
