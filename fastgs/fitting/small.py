@@ -21,7 +21,11 @@ from fastgs.metrics.quality import psnr_of_error
 
 
 def fit_small(
-    targets: Tensor, starts: Sequence[Gaussians], iterations: int, relocation: Relocation | None = None
+    targets: Tensor,
+    starts: Sequence[Gaussians],
+    iterations: int,
+    relocation: Relocation | None = None,
+    rates: LearningRates | None = None,
 ) -> list[Fit]:
     """Fit as many Gaussians to each of some small images on the CPU, as `fastgs.fitting.fit.fit` would.
 
@@ -29,7 +33,9 @@ def fit_small(
         targets: (B, C, H, W) float32 images in [0, 1], of at most `fastgs.render.cpu_kernels.MOST_CHANNELS` channels.
         starts: K Gaussians for each image, K at least 1, on its canvas.
         iterations: Number of steps, from 0 up.
-        relocation: Relocation of the Gaussians of one image, whose generator serves all images alike.
+        relocation: Relocation of the Gaussians of one image, whose generator each image finds in the same state; by
+            default none is moved.
+        rates: Learning rates; by default those for this number of steps.
 
     Returns:
         The fits; the seconds of their histories are shares of those of all.
@@ -39,7 +45,7 @@ def fit_small(
     """
     if not torch.isfinite(targets).all():
         raise ValueError("target: holds NaN or infinity")
-    rates = LearningRates.for_iterations(iterations)
+    rates = rates or LearningRates.for_iterations(iterations)
     descent = SmallDescent(targets, starts, rates)
     recorder = _Recorder(descent)
     strategy = None if relocation is None else SmallRelocation(relocation)

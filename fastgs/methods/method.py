@@ -225,8 +225,9 @@ class Method:
     ) -> list[Result]:
         """Place Gaussians on several images, and fit them at once.
 
-        On a CPU each thread has an image for itself, and the results are those of the images alone. Elsewhere all take
-        their steps together, see `fastgs.fitting.batch`, and results differ by rounding, which a fit carries on.
+        On a CPU each thread has images for itself, which take their steps together where they are small, and the
+        results are those of the images alone, to the bit. Elsewhere all take their steps together, see
+        `fastgs.fitting.batch`, and results differ by rounding, which a fit carries on.
 
         Args:
             images: Images (C, H, W) in [0, 1], with the same C.
