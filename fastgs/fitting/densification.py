@@ -228,7 +228,7 @@ def leave(target: Tensor, descent: Descent) -> Edit:
 def settle(
     means: Tensor, target: Tensor, gaussians: Gaussians, keep: Tensor, structure: Structure | None = None
 ) -> Gaussians:
-    """Make Gaussians in place of those that go, with attributes as heuristics give them.
+    """Make Gaussians in place of those that go, with attributes as heuristics give them; values are not checked.
 
     Args:
         means: (M, 2) their places, x, y in pixels.
@@ -238,7 +238,7 @@ def settle(
         structure: Structure of the target, if it is known already.
     """
     if not len(means):
-        return replace(gaussians, **{name: getattr(gaussians, name)[:0] for name in Attributes._fields})
+        return gaussians.with_tensors(*(getattr(gaussians, name)[:0] for name in Attributes._fields))
     # They are as wide as there is room among all.
     everyone = torch.cat([gaussians.means[keep], means])
     density = _project_at(means, everyone, *target.shape[1:])

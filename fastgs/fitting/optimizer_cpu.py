@@ -137,7 +137,7 @@ class CpuDescent(Descent):
             *self._flat(), rates[0], shares[0],
         )  # fmt: skip
         first = self._base // geometry.BLOCK
-        parts = threads.parts(len(self._layout.spans) - first, PARTS * threads.num_threads())
+        parts = threads.shares(len(self._layout.spans) - first, PARTS)
         threads.run(descend, arguments, [(first + start, first + stop) for start, stop in parts])
         self._drawn = self._kept = self._measured = False
         self._since_split += 1
@@ -197,7 +197,7 @@ class CpuDescent(Descent):
         members = np.concatenate([np.arange(self._base), free]).astype(np.int32)
         state = np.empty((len(fresh), count_blocks(len(members)) * geometry.BLOCK), np.float32)
         arguments = self._state, fresh, members, places[len(kept) :], state
-        threads.run(move, arguments, threads.parts(len(state), PARTS * threads.num_threads()))
+        threads.run(move, arguments, threads.shares(len(state), PARTS))
         self._adopt(state, len(members))
 
     @override
@@ -207,7 +207,7 @@ class CpuDescent(Descent):
                 return Appraisal(self.gaussians(), self.image(), appraiser.target)
             return super().appraise(appraiser)
         self._drawn = self._kept = self._measured = False  # the planes are used for something else
-        return appraiser.draw(self.gaussians(), self._layout, self._planes, self._colors)
+        return appraiser.draw(self._find_gaussians(), self._layout, self._planes, self._colors)
 
     @override
     def finite(self) -> bool:
@@ -215,10 +215,14 @@ class CpuDescent(Descent):
 
     @override
     def gaussians(self) -> Gaussians:
+        return replace(self._find_gaussians())  # which the constructor checks
+
+    def _find_gaussians(self) -> Gaussians:
+        """Return the Gaussians as they are now, whose values are not checked."""
         means, scales = (torch.from_numpy(each[self._base :]) for each in self._means_and_scales())
         rotations = torch.from_numpy(self._rows[4, self._base : self._count].copy())
         colors = torch.from_numpy(self._colors[self._base : self._count].copy())
-        return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend, self._alpha)
+        return Gaussians.unchecked(means, scales, rotations, colors, *self._canvas, self._blend, self._alpha)
 
     def _means_and_scales(self) -> tuple[Floats, Floats]:
         """Return copies, (N, 2) each, the frozen ones included."""

@@ -162,7 +162,7 @@ class _NativeAppraisal(Appraisal):
             else:
                 results.append(task())
 
-        threads.run(work, (), [(0, 0), *threads.parts(len(means), PARTS * threads.num_threads())])
+        threads.run(work, (), [(0, 0), *threads.shares(len(means), PARTS)])
         return torch.from_numpy(removal), results[0]
 
 

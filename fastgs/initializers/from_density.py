@@ -108,7 +108,7 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor, structure: Struc
         structure: Structure of the image, if it is known already.
     """
     rows, columns = _find_pixels(means, image)
-    return gaussians_by_spacing(means, image, (len(means) * density[rows, columns]).rsqrt(), structure)
+    return replace(gaussians_by_spacing(means, image, (len(means) * density[rows, columns]).rsqrt(), structure))
 
 
 def gaussians_in_batch(means: Tensor, images: Tensor, densities: Tensor, counts: Sequence[int]) -> Gaussians:
@@ -156,7 +156,7 @@ def index_images(counts: Sequence[int], device: torch.device) -> Tensor:
 def gaussians_by_spacing(
     means: Tensor, image: Tensor, spacing: Tensor, structure: Structure | None = None, blend: Blend = "normalized"
 ) -> Gaussians:
-    """Return Gaussians at given positions as `gaussians_at` does, where the spacing is known for each.
+    """Return Gaussians at given positions as `gaussians_at` does, with given spacings; values are not checked.
 
     Args:
         means: (K, 2) x, y in pixels.
@@ -169,15 +169,8 @@ def gaussians_by_spacing(
     rows, columns = _find_pixels(means, image)
     here = Structure(*(plane[rows, columns] for plane in structure or Structure.of(image)))
     scales, rotations = _shape(spacing, here)
-    return Gaussians(
-        means=means,
-        scales=scales,
-        rotations=rotations,
-        colors=image[:, rows, columns].T.contiguous(),
-        height=height,
-        width=width,
-        blend=blend,
-    )
+    colors = image[:, rows, columns].T.contiguous()
+    return Gaussians.unchecked(means, scales, rotations, colors, height, width, blend)
 
 
 def _shape(spacing: Tensor, structure: Structure, counts: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
