@@ -285,6 +285,7 @@ class Method:
             most = max(1, min(MOST_TOGETHER, len(images) // (GROUPS * threads.num_threads())))
         return [numbers[n : n + most] for numbers in sizes.values() for n in range(0, len(numbers), most)]
 
+    @threads.reserved()
     def _fit(
         self,
         image: Tensor,
