@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,11 @@ class Gaussians:
     def with_tensors(self, means: Tensor, scales: Tensor, rotations: Tensor, colors: Tensor) -> Gaussians:
         """Return other Gaussians on the same canvas, by the same rule and as little checked as by `unchecked`."""
         return Gaussians.unchecked(means, scales, rotations, colors, self.height, self.width, self.blend, self.alpha)
+
+    def split(self, counts: Sequence[int]) -> list[Gaussians]:
+        """Return copies of the first of these Gaussians, of those that follow, and so on, so many each."""
+        columns = (getattr(self, name).split(counts) for name in _TENSORS)
+        return [self.with_tensors(*(part.clone() for part in parts)) for parts in zip(*columns, strict=True)]
 
     def _check_shape(self, name: str, tensor: Tensor) -> None:
         count, shape = len(self.means), tuple(tensor.shape)

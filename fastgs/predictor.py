@@ -191,11 +191,12 @@ class Predictor:
     ) -> list[Result]:
         """Fit Gaussians to several images at once, which for small ones is faster than one after the other.
 
-        On a CPU each thread has an image for itself, and the results are those of single calls. On a GPU a step takes
-        as long for one image of 64 x 64 pixels as for many: those of one size and kind take their steps together. There
-        each result is that of the image alone but for rounding: PSNRs differ by a hundredth of a dB in fits of up to 60
-        steps; in longer ones, where Gaussians are relocated, by a few tenths either way. The history has its two ends,
-        and its seconds are shares of those of the batch.
+        On a CPU each thread has images for itself; small ones of one size take their steps together, since most of the
+        time of a single one goes by between its steps. The results are those of single calls, and their seconds are
+        shares of those of all. On a GPU a step takes as long for one image of 64 x 64 pixels as for many: those of one
+        size and kind take their steps together. There each result is that of the image alone but for rounding: PSNRs
+        differ by a hundredth of a dB in fits of up to 60 steps; in longer ones, where Gaussians are relocated, by a few
+        tenths either way. The history has its two ends, and its seconds are shares of those of the batch.
 
         Args:
             images: Images of any sizes, as for a call.

@@ -35,6 +35,27 @@ def test_a_batch_gives_what_single_calls_do(crops, blend):
         assert torch.equal(one.image, other.image)
 
 
+def test_images_that_take_their_steps_together_give_what_single_calls_do(crops):
+    """There are several of a size for each thread; events and entries of the history fall between each other."""
+    images = [np.ascontiguousarray(np.roll(crop, shift, 1)) for shift in range(3) for crop in (crops[0], crops[2])]
+    images[2] = np.zeros_like(images[2])
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for init in ("curvature", "gradient"):
+            predictor = fastgs.Predictor(init)
+            alone, together = [predictor(each, 45, 67) for each in images], predictor.batch(images, 45, 67)
+            for one, other in zip(alone, together, strict=True):
+                assert torch.equal(one.image, other.image) and torch.equal(one.gaussians.scales, other.gaussians.scales)
+                history = [(entry.iteration, entry.psnr) for entry in one.history]
+                assert [(entry.iteration, entry.psnr) for entry in other.history] == history
+                # Who keeps one result does not keep the memory of the others.
+                for tensor in (other.image, other.target, other.gaussians.means, other.initial.means):
+                    assert tensor.untyped_storage().nbytes() == 4 * tensor.numel()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_batch_does_not_depend_on_the_number_of_threads(crops):
     before = torch.get_num_threads()
     found = []

@@ -43,18 +43,19 @@ _FIT = (
     ("fastgs.fitting.removal_kernels:gather",
      "(float32[::1], int32[:,::1], float32[:,::1], UniTuple(float32, {factors}), int64, int64, int64, float32[::1], "
      "float32[::1], int64, int64)"),
-    ("fastgs.initializers.filter_kernels:smooth", "(float32[:,::1], float32[::1], float32[:,::1], int64, int64)"),
-    ("fastgs.initializers.filter_kernels:curvature", "(float32[:,:,::1], float32[:,::1], int64, int64)"),
+    ("fastgs.initializers.filter_kernels:smooth", "(float32[:,:,::1], float32[::1], float32[:,:,::1], int64, int64)"),
+    ("fastgs.initializers.filter_kernels:curvature", "(float32[:,:,:,::1], float32[:,:,::1], int64, int64)"),
     ("fastgs.initializers.filter_kernels:structure",
-     "(float32[:,:,::1], float32[:,::1], float32[:,::1], float32[:,::1], int64, int64)"),
+     "(float32[:,:,:,::1], float32[:,:,::1], float32[:,:,::1], float32[:,:,::1], int64, int64)"),
     ("fastgs.initializers.sampling_kernels:count", "(float64[:,::1], float32[:,::1])"),
     ("fastgs.initializers.sampling_kernels:blur_at",
      "(float32[:,::1], float64[::1], float64[::1], float64[:,::1], float32[::1])"),
     ("fastgs.fitting.optimizer_cpu_kernels:move",
      "(float32[:,::1], float32[:,::1], int32[::1], int64[::1], float32[:,::1], int64, int64)"),
     ("fastgs.fitting.optimizer_cpu_kernels:take_steps",  # of small images
-     f"({_ROWS}, int64, int64, int64, float32[::1], float32[:,:,::1], float32[:,:,::1], float64[::1], boolean, "
-     "boolean, int64, " + 5 * "float32[::1], " + "float32[:,::1], float32[:,::1])"),
+     "(float32[:,::1], int32[:,:,::1], int32[:,:,::1], float32[:,:,::1], UniTuple(float32, {channels}), int64[::1], "
+     "int64, int64, int64, int64, float32[::1], float32[:,:,:,::1], float32[:,:,:,::1], float64[:,::1], boolean, "
+     "boolean, boolean, boolean, int64, float32[:,:,::1], float32[:,:,::1], float32[:,::1])"),
 )  # fmt: skip
 
 _CONVOLVE = ("fastgs.codec.restoration_kernels:convolve",

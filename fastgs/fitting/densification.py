@@ -109,6 +109,10 @@ class Relocation:
         events = [LAST * (event + 1) / count for event in range(count)]
         return cls(events, [first * (1 - event / count) for event in range(count)], generator)
 
+    def count(self, event: int, num_gaussians: int) -> int:
+        """Return how many of so many Gaussians move at an event."""
+        return round(self.shares[event] * num_gaussians)
+
     @torch.no_grad()
     def edit(self, event: int, target: Tensor, descent: Descent) -> Edit:
         """Move the Gaussians that do least to where the error is largest."""
@@ -116,7 +120,7 @@ class Relocation:
             self._ground = _Ground(target)
         appraisal = descent.appraise(self._ground.appraise)
         gaussians = appraisal.gaussians
-        count = round(self.shares[event] * len(gaussians))
+        count = self.count(event, len(gaussians))
         draw = plan_places(appraisal, len(gaussians), count, self.generator)
         removal, places = appraisal.removal_errors(draw)
         keep = select_useful(removal, count)
@@ -172,19 +176,19 @@ def error_density(errors: Tensor, num_gaussians: int, side: int = 1) -> Tensor:
     """Return the density of new places: squared errors, blurred by half the mean spacing of K.
 
     Args:
-        errors: (H, W) squared errors, means over square cells.
+        errors: (..., H, W) squared errors, means over square cells.
         num_gaussians: K.
         side: Side of a cell in pixels.
 
     Returns:
-        (H, W) density of cells; it sums to 1, or is uniform where errors say nothing.
+        (..., H, W) densities of cells; each sums to 1, or is uniform where errors say nothing.
     """
-    spacing = (errors.numel() / num_gaussians) ** 0.5
+    spacing = (errors.shape[-2] * errors.shape[-1] / num_gaussians) ** 0.5
     variance = 0.25 * spacing**2 - (CELLS_VARIANCE if side > 1 else 0.0)
     density = smooth(errors, math.sqrt(max(variance, 0.25 * CELLS_VARIANCE)))
-    total = density.sum(dtype=torch.float64)
+    total = density.sum((-2, -1), keepdim=True, dtype=torch.float64)
     # Uniform where nothing is wrong, as with a black image, and where nothing is right any more.
-    return torch.where((total > 0) & (total < math.inf), density.mul_(1 / total), 1.0)
+    return torch.where((total > 0) & (total < math.inf), density.mul_((1 / total).to(density)), 1.0)
 
 
 @torch.no_grad()
@@ -224,7 +228,7 @@ def leave(target: Tensor, descent: Descent) -> Edit:
 def settle(
     means: Tensor, target: Tensor, gaussians: Gaussians, keep: Tensor, structure: Structure | None = None
 ) -> Gaussians:
-    """Make Gaussians in place of those that go, with attributes as heuristics give them.
+    """Make Gaussians in place of those that go, with attributes as heuristics give them; values are not checked.
 
     Args:
         means: (M, 2) their places, x, y in pixels.
@@ -234,7 +238,7 @@ def settle(
         structure: Structure of the target, if it is known already.
     """
     if not len(means):
-        return replace(gaussians, **{name: getattr(gaussians, name)[:0] for name in Attributes._fields})
+        return gaussians.with_tensors(*(getattr(gaussians, name)[:0] for name in Attributes._fields))
     # They are as wide as there is room among all.
     everyone = torch.cat([gaussians.means[keep], means])
     density = _project_at(means, everyone, *target.shape[1:])
@@ -251,17 +255,17 @@ def _project_at(points: Tensor, means: Tensor, height: int, width: int) -> Tenso
 
 
 def select_useful(removal: Tensor, count: int) -> Tensor:
-    """Return an (N,) bool mask of all Gaussians but the `count` whose removal errors, (N,), are the least.
+    """Return a (..., N) bool mask of all Gaussians but the `count` whose removal errors, (..., N), are the least.
 
     Among equal ones, the first go.
     """
     keep = torch.ones_like(removal, dtype=torch.bool)
     if removal.device.type != "cpu":
-        keep[removal.argsort(stable=True)[:count]] = False
+        keep.scatter_(-1, removal.argsort(stable=True)[..., :count], False)
     elif count:
         # To sort 50,000 numbers takes half as long as to render them.
         values, mask = removal.numpy(), keep.numpy()
-        limit = np.partition(values, count - 1)[count - 1]
-        mask[values < limit] = False
-        mask[np.flatnonzero(values == limit)[: count - np.count_nonzero(~mask)]] = False
+        limit = np.partition(values, count - 1)[..., count - 1, None]
+        less, equal = values < limit, values == limit
+        mask &= ~less & ~(equal & (np.cumsum(equal, -1) <= count - less.sum(-1, keepdims=True)))
     return keep

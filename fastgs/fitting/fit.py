@@ -105,14 +105,14 @@ def fit(
         ValueError: The target has the wrong shape or is not finite, or the fit diverged to NaN.
     """
     options = (options or FitOptions()).or_iterations(DEFAULT_ITERATIONS)
-    target = _check_target(target, gaussians)
-    home = gaussians.means.device
-    place = render_device(home, options.backend, None if optimization is None else optimization.top_k)
-    target, gaussians = target.to(place), gaussians.to(place)
-    frozen = None if frozen is None else frozen.to(place)
-    with threads.reserved(1 if target[0].numel() <= MOST_ALONE else None):
+    with threads.reserved(1 if gaussians.height * gaussians.width <= MOST_ALONE else None):
+        target = _check_target(target, gaussians)
+        home = gaussians.means.device
+        place = render_device(home, options.backend, None if optimization is None else optimization.top_k)
+        target, gaussians = target.to(place), gaussians.to(place)
+        frozen = None if frozen is None else frozen.to(place)
         fitted = _fit(target, gaussians, options, optimization, densification, frozen, callback)
-    return replace(fitted, gaussians=fitted.gaussians.to(home), image=fitted.image.to(home))
+        return replace(fitted, gaussians=fitted.gaussians.to(home), image=fitted.image.to(home))
 
 
 def _fit(

@@ -25,7 +25,7 @@ from fastgs.fitting.optimizer_cpu_kernels import descend, move, take_steps
 from fastgs.fitting.parametrization import Relative
 from fastgs.fitting.removal import Appraisal, Appraiser
 from fastgs.gaussians import Gaussians
-from fastgs.metrics.quality import MAX_PSNR, psnr
+from fastgs.metrics.quality import psnr, psnr_of_error
 from fastgs.render import cpu_geometry_kernels as geometry
 from fastgs.render import cpu_kernels as kernels
 from fastgs.render.cpu_arrays import PARTS, count_blocks, count_channels, lay_out, make_planes, split_rows
@@ -72,9 +72,9 @@ class CpuDescent(Descent):
         self._image = torch.empty_like(self._target)
         self._errors = np.empty(height, np.float64)
         # The state begins with the frozen Gaussians, in blocks that no step touches.
-        before = _join(Relative(_fill_block(frozen))) if frozen is not None and len(frozen) else None
+        before = join(Relative(_fill_block(frozen))) if frozen is not None and len(frozen) else None
         self._base = 0 if before is None else before.shape[1]
-        state = _join(variables)
+        state = join(variables)
         self._load(state if before is None else np.concatenate([before, state], axis=1))
 
     def _load(self, state: Floats) -> None:
@@ -123,8 +123,7 @@ class CpuDescent(Descent):
             return psnr(self.image(), self._target)
         if not self._measured:
             self._draw(measure=True)
-        error = float(self._errors.sum()) / self._target.numel()
-        return -10 * math.log10(max(error, 10 ** (-MAX_PSNR / 10))) if math.isfinite(error) else math.nan
+        return psnr_of_error(float(self._errors.sum()) / self._target.numel())
 
     @override
     def step(self, factor: float) -> None:
@@ -138,7 +137,7 @@ class CpuDescent(Descent):
             *self._flat(), rates[0], shares[0],
         )  # fmt: skip
         first = self._base // geometry.BLOCK
-        parts = threads.parts(len(self._layout.spans) - first, PARTS * threads.num_threads())
+        parts = threads.shares(len(self._layout.spans) - first, PARTS)
         threads.run(descend, arguments, [(first + start, first + stop) for start, stop in parts])
         self._drawn = self._kept = self._measured = False
         self._since_split += 1
@@ -154,9 +153,10 @@ class CpuDescent(Descent):
         # One call for all of them: in a small image, calling kernels takes as long as what they do.
         rates, shares = self._plan(factors)
         take_steps(
-            *self._layout[:3], self._colors, self._zeros, self._layout.offsets, self._count, *self._canvas,
-            self._stride, self._planes, self._target.numpy(), self._image.numpy(), self._errors, self._normalized,
-            self._drawn, self._base // geometry.BLOCK, *self._flat(), rates, shares,
+            *(each[None] for each in self._layout[:3]), self._colors[None], self._zeros, self._layout.offsets,
+            self._count, *self._canvas, self._stride, self._planes, self._target.numpy()[None],
+            self._image.numpy()[None], self._errors[None], False, False, self._normalized, self._drawn,
+            self._base // geometry.BLOCK, self._state[None], rates[None], shares,
         )  # fmt: skip
         self._drawn = self._kept = self._measured = False
 
@@ -188,7 +188,7 @@ class CpuDescent(Descent):
     @override
     def edit(self, keep: Tensor, added: Gaussians) -> None:
         # Neighbours in memory are to be neighbours in the image.
-        fresh, kept = np.ascontiguousarray(_join(Relative(added))), self._base + np.flatnonzero(keep.numpy())
+        fresh, kept = np.ascontiguousarray(join(Relative(added))), self._base + np.flatnonzero(keep.numpy())
         x, y = (np.concatenate([self._state[row][kept], fresh[row]]) for row in (-4, -3))
         order = np.argsort(np.floor(y) * self._canvas[1] + x, kind="stable")
         places = np.empty_like(order)
@@ -197,7 +197,7 @@ class CpuDescent(Descent):
         members = np.concatenate([np.arange(self._base), free]).astype(np.int32)
         state = np.empty((len(fresh), count_blocks(len(members)) * geometry.BLOCK), np.float32)
         arguments = self._state, fresh, members, places[len(kept) :], state
-        threads.run(move, arguments, threads.parts(len(state), PARTS * threads.num_threads()))
+        threads.run(move, arguments, threads.shares(len(state), PARTS))
         self._adopt(state, len(members))
 
     @override
@@ -207,7 +207,7 @@ class CpuDescent(Descent):
                 return Appraisal(self.gaussians(), self.image(), appraiser.target)
             return super().appraise(appraiser)
         self._drawn = self._kept = self._measured = False  # the planes are used for something else
-        return appraiser.draw(self.gaussians(), self._layout, self._planes, self._colors)
+        return appraiser.draw(self._find_gaussians(), self._layout, self._planes, self._colors)
 
     @override
     def finite(self) -> bool:
@@ -215,10 +215,14 @@ class CpuDescent(Descent):
 
     @override
     def gaussians(self) -> Gaussians:
+        return replace(self._find_gaussians())  # which the constructor checks
+
+    def _find_gaussians(self) -> Gaussians:
+        """Return the Gaussians as they are now, whose values are not checked."""
         means, scales = (torch.from_numpy(each[self._base :]) for each in self._means_and_scales())
         rotations = torch.from_numpy(self._rows[4, self._base : self._count].copy())
         colors = torch.from_numpy(self._colors[self._base : self._count].copy())
-        return Gaussians(means, scales, rotations, colors, *self._canvas, self._blend, self._alpha)
+        return Gaussians.unchecked(means, scales, rotations, colors, *self._canvas, self._blend, self._alpha)
 
     def _means_and_scales(self) -> tuple[Floats, Floats]:
         """Return copies, (N, 2) each, the frozen ones included."""
@@ -241,7 +245,7 @@ def _fill_block(gaussians: Gaussians) -> Gaussians:
 
 
 @torch.no_grad()
-def _join(variables: Relative) -> Floats:
+def join(variables: Relative) -> Floats:
     """Return the state (S, N) of N Gaussians that have not moved yet.
 
     Its rows are the variables, both averages of Adam, what is fixed, and the shapes of optimizer_cpu_kernels.py.

@@ -88,21 +88,37 @@ def descend(
 
 @jit
 def take_steps(
-    frames, bounds, spans, colors, zeros, offsets, count, height, width, stride, planes, target, image, errors,
-    normalized, is_drawn, first, variables, averages, squares, fixed, shapes, rates, shares,
+    frames, bounds, spans, colors, zeros, offsets, count, height, width, stride, planes, targets, images, errors,
+    keep, measure, normalized, is_drawn, first, states, rates, shares,
 ):  # fmt: skip
-    """Take steps of one image, with all its rows and Gaussians one after the other.
+    """Take steps of each of B images of one size, with all its rows and Gaussians one after the other.
 
-    The arguments are those of `descend_pixels` and `descend`; rates (steps, 4) and shares (steps, 3) have a row for
-    each step, `is_drawn` says that the planes have the gradients for the first one, and the blocks of Gaussians before
-    `first` stay as they are.
+    The arguments are those of `descend_pixels` and `descend`, but there is one of each image: frames (B, F), bounds
+    (B, 3, P), spans (B, blocks, 2), colors (B, P, C), targets and images (B, C, H, W), errors (B, H). The planes serve
+    one image after the other.
+
+    states (B, S, P): variables, averages, squares, fixed and shapes of `descend`, one after the other
+    rates (B, steps, 4) and shares (steps, 3) have a row for each step
+
+    `is_drawn` says that the planes have the gradients for the first step, of a single image; the blocks of Gaussians
+    before `first` stay as they are. If `measure`, the errors become those before the first step; if `keep`, the images
+    are drawn as they are after the last one.
     """
-    for step in range(len(rates)):
-        if step > 0 or not is_drawn:
-            descend_pixels(frames, bounds, spans, colors, zeros, offsets, stride, planes, target, image, errors,
-                           False, False, normalized, 0, height)  # fmt: skip
-        descend(frames, bounds, spans, colors, zeros, count, height, width, stride, planes,
-                variables, averages, squares, fixed, shapes, rates[step], shares[step], first, len(spans))  # fmt: skip
+    channels, steps, room = len(zeros), len(shares), states.shape[2]
+    size = (5 + channels) * room
+    for one in range(len(states)):
+        state = states[one].reshape(-1)
+        variables, averages, squares = state[:size], state[size : 2 * size], state[2 * size : 3 * size]
+        fixed, shapes = state[3 * size : 3 * size + 6 * room], state[3 * size + 6 * room :]
+        for step in range(steps + int(keep)):
+            if step > 0 or not is_drawn:
+                descend_pixels(frames[one], bounds[one], spans[one], colors[one], zeros, offsets, stride, planes,
+                               targets[one], images[one], errors[one], step == steps, measure and step == 0, normalized,
+                               0, height)  # fmt: skip
+            if step < steps:
+                descend(frames[one], bounds[one], spans[one], colors[one], zeros, count, height, width, stride, planes,
+                        variables, averages, squares, fixed, shapes, rates[one, step], shares[step],
+                        first, spans.shape[1])  # fmt: skip
 
 
 @inlined

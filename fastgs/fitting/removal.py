@@ -127,7 +127,7 @@ class Appraiser:
         shape = -(-height // side), -(-width // side)
         memory = self._kept
         if memory is None or memory.errors.shape != shape:
-            memory = _allocate(channels, height, width, shape)
+            memory = _Memory(np.empty(shape, np.float32), allocate_factors(channels, height, width))
         self._kept = memory if sum(each.nbytes for each in memory) <= KEPT_BYTES else None
         colors, stride = _arrays(gaussians)[3] if colors is None else colors, width + cpu_kernels.MARGIN
         drawn = (*layout[:3], colors, count_channels(channels), layout.offsets, stride, planes)
@@ -150,9 +150,7 @@ class _NativeAppraisal(Appraisal):
         results: list[_T] = []
         means, scales, rotations, colors = _arrays(self.gaussians)
         height, width = self.gaussians.height, self.gaussians.width
-        # The square of a Gaussian is one with scales divided by sqrt(2).
-        scales = scales / np.float32(math.sqrt(2))
-        squares = lay_out(means, scales, rotations, [len(means)], [(1.0, 1.0)], height, width)
+        squares = lay_out(means, square(scales), rotations, [len(means)], [(1.0, 1.0)], height, width)
         removal = np.empty(len(means), np.float32)
         zeros = count_channels(colors.shape[1] + kernels.MORE)
         canvas = height, width, width + cpu_kernels.MARGIN
@@ -164,7 +162,7 @@ class _NativeAppraisal(Appraisal):
             else:
                 results.append(task())
 
-        threads.run(work, (), [(0, 0), *threads.parts(len(means), PARTS * threads.num_threads())])
+        threads.run(work, (), [(0, 0), *threads.shares(len(means), PARTS)])
         return torch.from_numpy(removal), results[0]
 
 
@@ -174,11 +172,18 @@ def _arrays(gaussians: Gaussians) -> tuple[NDArray[np.float32], ...]:
     return tuple(each.detach().contiguous().numpy() for each in tensors)
 
 
-def _allocate(channels: int, height: int, width: int, cells: tuple[int, int]) -> _Memory:
+def square(scales: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the scales of the squares of Gaussians with these scales."""
+    smaller: NDArray[np.float32] = scales / np.float32(math.sqrt(2))
+    return smaller
+
+
+def allocate_factors(channels: int, height: int, width: int) -> NDArray[np.float32]:
+    """Return memory for the factors of `removal_kernels.appraise`."""
     per_row = (channels + kernels.MORE) * (width + cpu_kernels.MARGIN)
     factors = np.empty((height + 1) * per_row, np.float32)
     factors[height * per_row :] = 0
-    return _Memory(np.empty(cells, np.float32), factors)
+    return factors
 
 
 @torch.no_grad()

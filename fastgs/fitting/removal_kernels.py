@@ -27,6 +27,7 @@ from fastgs.render.cpu_geometry_kernels import (
     find_chord,
     find_reach,
     place_chord,
+    prepare,
     start_chord,
 )
 from fastgs.render.cpu_kernels import EPS, _count_planes, accumulate, weigh
@@ -181,3 +182,25 @@ def gather(frames, bounds, colors, zeros, height, width, stride, factors, remova
             linear += colors[k, channel] * sums[0, channel]
         total_error = square * sums[0, channels] - TWO * linear + sums[0, channels + 1]
         removal[k] = max(total_error, ZERO)
+
+
+@jit
+def appraise_each(
+    frames, bounds, spans, colors, zeros, more_zeros, offsets, pitches, stride, planes, targets, side,
+    means, scales, rotations, factors, errors, removal,
+):  # fmt: skip
+    """Find the errors of cells and the removal errors in each of B images of one size, one after the other.
+
+    The arguments are those of `appraise` and `gather`, but there is one of each image: frames (B, F), bounds (B, 3, P),
+    spans (B, blocks, 2), colors (B, P, C), targets (B, C, H, W), errors (B, Y, X) and removal (B, N). Means (B, N, 2),
+    scales (B, N, 2) and rotations (B, N) are those of squares. Planes and factors serve one image after the other.
+    """
+    height, width = targets.shape[2], targets.shape[3]
+    of_squares = np.empty_like(frames[0]), np.empty_like(bounds[0]), np.empty_like(spans[0])
+    for one in range(len(targets)):
+        appraise(frames[one], bounds[one], spans[one], colors[one], zeros, offsets, stride, planes, targets[one],
+                 errors[one], factors, side, 0, height)  # fmt: skip
+        prepare(means[one], scales[one], rotations[one], offsets, pitches, height, width, *of_squares,
+                0, spans.shape[1])  # fmt: skip
+        gather(of_squares[0], of_squares[1], colors[one], more_zeros, height, width, stride, factors, removal[one],
+               0, offsets[1])  # fmt: skip

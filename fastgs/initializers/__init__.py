@@ -7,7 +7,7 @@ colours follow from image and density by the one rule in from_density.py, so tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fastgs.runtime.registry import Registry
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastgs.gaussians import Gaussians
 
-__all__ = ["DEFAULT", "INITIALIZERS", "Initializer"]
+__all__ = ["DEFAULT", "INITIALIZERS", "BatchInitializer", "Initializer"]
 
 
 class Initializer(Protocol):
@@ -30,6 +30,21 @@ class Initializer(Protocol):
             image: (C, H, W) float32 in [0, 1].
             num_gaussians: K, from 0 up; exactly as many are made.
             generator: Source of everything random; by default the global one of torch.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchInitializer(Initializer, Protocol):
+    """Initializer that also places Gaussians on many images at once, which for small ones is several times as fast."""
+
+    def batch(self, images: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> list[Gaussians]:
+        """Make Gaussians on the canvas of each image, as if it were alone, to the bit.
+
+        Args:
+            images: (B, C, H, W) float32 in [0, 1].
+            num_gaussians: K of each image, from 0 up.
+            generator: Source of everything random, which each image finds in the same state.
         """
         ...
 

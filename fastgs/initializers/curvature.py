@@ -11,12 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from fastgs.gaussians import Gaussians
 from fastgs.initializers.filters import measure_curvature, mix_with_uniform, smooth
-from fastgs.initializers.from_density import gaussians_from_density
+from fastgs.initializers.from_density import FromDensity
 
 SMOOTHING = 1.0  # standard deviation in pixels of the blur of the norm
 NOISE = 1e-3  # colour range per squared pixel; smaller curvature is rounding, and attracts no Gaussians
@@ -54,6 +52,5 @@ def mixture(per_pixel: float) -> tuple[float, float]:
     return min(1.1, max(0.5, 1.0 - 0.15 * octaves)), min(0.6, max(0.05, 0.05 + 0.1 * octaves))
 
 
-def initialize(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
-    """Return K Gaussians at positions error-diffused from the curvature density (`fastgs.initializers.Initializer`)."""
-    return gaussians_from_density(image, density(image, num_gaussians), num_gaussians, generator)
+# K Gaussians at positions error-diffused from the curvature density.
+initialize = FromDensity(density, densities)

@@ -1,4 +1,4 @@
-"""numba kernels of filters: what operators of torch do plane by plane, in one pass over the rows.
+"""numba kernels of filters: what operators of torch do plane by plane, in one pass over the rows of all planes.
 
 They compute the same numbers, to the bit, where the processor has fused multiply-add, as torch uses it then. A photo of
 64 x 64 pixels takes a tenth of the time of the operators, each of which costs more to call than to do.
@@ -15,23 +15,24 @@ ZERO, TWO, FOUR = np.float32(0), np.float32(2), np.float32(4)
 
 
 @jit
-def smooth(plane, taps, smoothed, start, stop):
-    """Blur rows [start, stop) of a plane along both axes, see `fastgs.initializers.filters.smooth`.
+def smooth(planes, taps, smoothed, start, stop):
+    """Blur rows [start, stop) of planes along both axes, see `fastgs.initializers.filters.smooth`.
 
     Args:
-        plane: (H, W) float32 plane; its borders are repeated.
+        planes: (N, H, W) float32 planes; the borders of each are repeated.
         taps: (2 R + 1,) float32 weights.
-        smoothed: (H, W) result.
-        start: First row.
+        smoothed: (N, H, W) result.
+        start: First row, counted over all planes.
         stop: End of the rows.
     """
-    height, width = plane.shape
+    _, height, width = planes.shape
     radius, whole = len(taps) // 2, width - width % LANES
-    source, result = plane.reshape(-1), smoothed.reshape(-1)
+    source, result = planes.reshape(-1), smoothed.reshape(-1)
     padded, bases = np.empty(width + 2 * radius, np.float32), np.empty(len(taps), np.int64)
     for y in range(start, stop):
+        first = y - y % height  # of the plane
         for tap in range(len(taps)):
-            bases[tap] = min(max(y + tap - radius, 0), height - 1) * width
+            bases[tap] = min(max(y + tap - radius, first), first + height - 1) * width
         for x in range(0, whole, LANES):
             total = splat(ZERO)
             for tap in range(len(taps)):
@@ -81,22 +82,23 @@ def pad_row(plane, y, padded):
         padded[width + 1] = TWO * padded[width] - padded[width - 1]
 
 
-def _curvature(image, squared, start, stop):
+def _curvature(images, squared, start, stop):
     """Compute the squared Frobenius norm of the Hessian over space and channels in rows [start, stop).
 
     Args:
-        image: (C, H, W) float32 image.
-        squared: (H, W) result.
-        start: First row.
+        images: (N, C, H, W) float32 images.
+        squared: (N, H, W) result.
+        start: First row, counted over all images.
         stop: End of the rows.
     """
-    channels, _, width = image.shape
+    _, channels, height, width = images.shape
     above, row, below = np.empty((3, width + 2), np.float32)
-    for y in range(start, stop):
-        out = squared[y]
+    for line in range(start, stop):
+        image, y = line // height, line % height
+        out = squared[image, y]
         out[:] = ZERO
         for channel in range(channels):
-            plane = image[channel]
+            plane = images[image, channel]
             pad_row(plane, y - 1, above)
             pad_row(plane, y, row)
             pad_row(plane, y + 1, below)
@@ -108,24 +110,25 @@ def _curvature(image, squared, start, stop):
                 out[x] += xx * xx + TWO * xy * xy + yy * yy
 
 
-def _structure(image, xx, xy, yy, start, stop):
+def _structure(images, xx, xy, yy, start, stop):
     """Compute the products of the first derivatives, summed over channels, in rows [start, stop).
 
     Args:
-        image: (C, H, W) float32 image.
-        xx: (H, W) squares of the derivatives in x.
-        xy: (H, W) products of both.
-        yy: (H, W) squares of the derivatives in y.
-        start: First row.
+        images: (N, C, H, W) float32 images.
+        xx: (N, H, W) squares of the derivatives in x.
+        xy: (N, H, W) products of both.
+        yy: (N, H, W) squares of the derivatives in y.
+        start: First row, counted over all images.
         stop: End of the rows.
     """
-    channels, _, width = image.shape
+    _, channels, height, width = images.shape
     above, row, below = np.empty((3, width + 2), np.float32)
-    for y in range(start, stop):
-        out_xx, out_xy, out_yy = xx[y], xy[y], yy[y]
+    for line in range(start, stop):
+        image, y = line // height, line % height
+        out_xx, out_xy, out_yy = xx[image, y], xy[image, y], yy[image, y]
         out_xx[:] = out_xy[:] = out_yy[:] = ZERO
         for channel in range(channels):
-            plane = image[channel]
+            plane = images[image, channel]
             pad_row(plane, y - 1, above)
             pad_row(plane, y, row)
             pad_row(plane, y + 1, below)

@@ -84,11 +84,11 @@ def _list(images: Tensor, dimensions: int) -> Tensor:
 
 
 def _run(kernel: Any, images: Tensor, arguments: tuple[Any, ...], *results: Tensor) -> None:
-    """Run a kernel on each of (N, ..., H, W) images, which writes to the (N, H, W) results."""
-    height, width = images.shape[-2:]
-    parts = threads.parts(height, 1 if height * width <= ALONE else PARTS * threads.num_threads())
-    for each in zip(images.contiguous().numpy(), *(result.numpy() for result in results), strict=True):
-        threads.run(kernel, (each[0], *arguments, *each[1:]), parts)
+    """Run a kernel on (N, ..., H, W) images, which writes to the (N, H, W) results."""
+    parts = threads.parts(
+        images.shape[0] * images.shape[-2], 1 if results[0].numel() <= ALONE else PARTS * threads.num_threads()
+    )
+    threads.run(kernel, (images.contiguous().numpy(), *arguments, *(each.numpy() for each in results)), parts)
 
 
 def _repeat_borders(plane: Tensor, borders: tuple[int, int, int, int]) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fastgs.gaussians import MIN_SCALE, Blend, Gaussians
 from fastgs.initializers.filters import measure_structure, smooth
-from fastgs.initializers.sampling import sample
+from fastgs.initializers.sampling import sample, sample_each
 from fastgs.runtime.transfer import send
 
 
@@ -49,6 +49,32 @@ def gaussians_from_density(
     return gaussians_at(sample(density, num_gaussians, generator=generator).to(image.device), image, density)
 
 
+@dataclass(frozen=True)
+class FromDensity:
+    """Initializer by a density, of one image or of many at once (`fastgs.initializers.BatchInitializer`).
+
+    Attributes:
+        density: Callable (image, K) -> (H, W) density of positions; its scale does not matter.
+        densities: Callable (images, counts) -> (B, H, W) densities of (B, C, H, W) images, the same to the bit.
+    """
+
+    density: Callable[[Tensor, int], Tensor]
+    densities: Callable[[Tensor, Sequence[int]], Tensor]
+
+    def __call__(self, image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
+        """Return K Gaussians at positions error-diffused from the density."""
+        return gaussians_from_density(image, self.density(image, num_gaussians), num_gaussians, generator)
+
+    def batch(self, images: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> list[Gaussians]:
+        """Return K Gaussians for each image."""
+        counts = [num_gaussians] * len(images)
+        densities = self.densities(images, counts)
+        densities = densities / densities.sum((1, 2), keepdim=True)
+        means = sample_each(densities, num_gaussians, generator).to(images.device)
+        together = gaussians_in_batch(means.flatten(0, 1), images, densities, counts)
+        return replace(together).split(counts)  # a copy, of which the constructor checks the values
+
+
 class Structure(NamedTuple):
     """Structure tensor of an image, smoothed over a pixel: products of its derivatives, summed over channels.
 
@@ -82,7 +108,7 @@ def gaussians_at(means: Tensor, image: Tensor, density: Tensor, structure: Struc
         structure: Structure of the image, if it is known already.
     """
     rows, columns = _find_pixels(means, image)
-    return gaussians_by_spacing(means, image, (len(means) * density[rows, columns]).rsqrt(), structure)
+    return replace(gaussians_by_spacing(means, image, (len(means) * density[rows, columns]).rsqrt(), structure))
 
 
 def gaussians_in_batch(means: Tensor, images: Tensor, densities: Tensor, counts: Sequence[int]) -> Gaussians:
@@ -99,9 +125,25 @@ def gaussians_in_batch(means: Tensor, images: Tensor, densities: Tensor, counts:
     rows, columns = _find_pixels(means, images)
     image = index_images(counts, means.device)
     number = send(torch.tensor(counts), means.device)[image]
-    spacing = (number * densities[image, rows, columns]).rsqrt()
-    structure = (plane[image, rows, columns] for plane in Structure.of(images))
-    scales, rotations = _shape(spacing, *structure)
+    return gaussians_by_spacing_in_batch(means, images, (number * densities[image, rows, columns]).rsqrt(), counts)
+
+
+def gaussians_by_spacing_in_batch(
+    means: Tensor, images: Tensor, spacing: Tensor, counts: Sequence[int], structure: Structure | None = None
+) -> Gaussians:
+    """Return Gaussians as `gaussians_in_batch` does, where the spacing is known for each.
+
+    Args:
+        means: (N, 2) x, y in pixels.
+        images: (B, C, H, W) images.
+        spacing: (N,) local spacings in pixels.
+        counts: B numbers of Gaussians, with the sum N.
+        structure: Structure of the images, if it is known already.
+    """
+    rows, columns = _find_pixels(means, images)
+    image = index_images(counts, means.device)
+    here = (plane[image, rows, columns] for plane in structure or Structure.of(images))
+    scales, rotations = _shape(spacing, Structure(*here), counts)
     colors = images.permute(0, 2, 3, 1)[image, rows, columns]
     return Gaussians.unchecked(means, scales, rotations, colors, *images.shape[-2:])
 
@@ -114,7 +156,7 @@ def index_images(counts: Sequence[int], device: torch.device) -> Tensor:
 def gaussians_by_spacing(
     means: Tensor, image: Tensor, spacing: Tensor, structure: Structure | None = None, blend: Blend = "normalized"
 ) -> Gaussians:
-    """Return Gaussians at given positions as `gaussians_at` does, where the spacing is known for each.
+    """Return Gaussians at given positions as `gaussians_at` does, with given spacings; values are not checked.
 
     Args:
         means: (K, 2) x, y in pixels.
@@ -125,26 +167,32 @@ def gaussians_by_spacing(
     """
     _, height, width = image.shape
     rows, columns = _find_pixels(means, image)
-    scales, rotations = _shape(spacing, *(plane[rows, columns] for plane in structure or Structure.of(image)))
-    return Gaussians(
-        means=means,
-        scales=scales,
-        rotations=rotations,
-        colors=image[:, rows, columns].T.contiguous(),
-        height=height,
-        width=width,
-        blend=blend,
-    )
+    here = Structure(*(plane[rows, columns] for plane in structure or Structure.of(image)))
+    scales, rotations = _shape(spacing, here)
+    colors = image[:, rows, columns].T.contiguous()
+    return Gaussians.unchecked(means, scales, rotations, colors, height, width, blend)
 
 
-def _shape(spacing: Tensor, xx: Tensor, xy: Tensor, yy: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the scales (K, 2) and rotations (K,) for spacings and the structure at the places of Gaussians, (K,)."""
+def _shape(spacing: Tensor, structure: Structure, counts: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    """Return the scales (K, 2) and rotations (K,) for spacings and the structure at the places of Gaussians, (K,).
+
+    With counts, they are the Gaussians of several images, so many of each.
+    """
+    xx, xy, yy = structure
     spread = torch.sqrt((xx - yy) ** 2 + 4 * xy**2)
     elongation = torch.exp(SHAPE.elongation * spread / (xx + yy + SHAPE.noise**2))
     across = (SHAPE.scale * spacing / elongation).clamp(min=MIN_SCALE)
     along = (SHAPE.scale * spacing * elongation).clamp(min=MIN_SCALE)
-    # The direction of the gradient, across the edge.
-    return torch.stack([across, along], dim=1), 0.5 * torch.atan2(2 * xy, xx - yy)
+    # The direction of the gradient, across the edge. On a CPU, the elements of a tensor that fill no vector are rounded
+    # otherwise than the others, so each image is a call of its own.
+    sides = 2 * xy, xx - yy
+    if counts is None or spacing.is_cuda:
+        angles = torch.atan2(*sides)
+    else:
+        angles = torch.cat(
+            [torch.atan2(*pair) for pair in zip(*(torch.split(side, list(counts)) for side in sides), strict=True)]
+        )
+    return torch.stack([across, along], dim=1), 0.5 * angles
 
 
 def _find_pixels(means: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,27 +54,79 @@ def sample(
     return torch.from_numpy(plan(density, num_gaussians, method, generator)())
 
 
+def sample_each(densities: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Tensor:
+    """Return K positions for each of B densities, by error diffusion, as `sample` alone would draw them.
+
+    Args:
+        densities: (B, H, W) densities, each finite, not negative and not all zero; their scales do not matter.
+        num_gaussians: K, at least 0.
+        generator: Source of everything random, which each density finds in the same state.
+
+    Returns:
+        (B, K, 2) float32 x, y in pixels.
+
+    Raises:
+        ValueError: A density or K is out of range.
+    """
+    masses = _to_masses(densities, num_gaussians)
+    return torch.from_numpy(_draw_each(masses, num_gaussians, _draw_seed(generator)))
+
+
 def plan(
     density: Tensor, num_gaussians: int, method: str = "error_diffusion", generator: torch.Generator | None = None
 ) -> Callable[[], NDArray[np.float32]]:
     """Check the arguments of `sample`, and return a callable that samples, once, without torch, in any thread."""
-    if density.ndim != 2 or not density.numel():
+    if density.ndim != 2:
         raise ValueError(f"density: expected shape (H, W), got {tuple(density.shape)}")
-    if num_gaussians < 0:
-        raise ValueError(f"num_gaussians: must be 0 or more, got {num_gaussians}")
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
-    mass = density.detach().cpu().double().contiguous().numpy()
-    if not (mass.min() >= 0 and 0 < mass.max() < math.inf):  # false for NaN, too
+    mass = _to_masses(density[None], num_gaussians)[0]
+    seed = _draw_seed(generator)
+    return lambda: _draw(mass, num_gaussians, seed, method)
+
+
+def _to_masses(densities: Tensor, num_gaussians: int) -> Positions:
+    """Check the arguments of `sample`, and return (B, H, W) densities as float64."""
+    if not densities.numel():
+        raise ValueError(f"density: expected shape (H, W), got {tuple(densities.shape[1:])}")
+    if num_gaussians < 0:
+        raise ValueError(f"num_gaussians: must be 0 or more, got {num_gaussians}")
+    masses: Positions = densities.detach().cpu().double().contiguous().numpy()
+    most = masses.max((1, 2))
+    if not (masses.min() >= 0 and most.min() > 0 and most.max() < math.inf):  # false for NaN, too
         raise ValueError("density: must be finite, not negative and not all zero")
-    seed = int(torch.randint(2**63 - 1, (), generator=generator))
+    return masses
 
-    def draw() -> NDArray[np.float32]:
-        positions = METHODS[method](mass, num_gaussians, np.random.default_rng(seed))
-        order = np.lexsort((positions[:, 0], np.floor(positions[:, 1])))
-        return positions[order].astype(np.float32)
 
-    return draw
+def _draw_seed(generator: torch.Generator | None) -> int:
+    return int(torch.randint(2**63 - 1, (), generator=generator))
+
+
+def _draw(mass: Positions, count: int, seed: int, method: str) -> NDArray[np.float32]:
+    """Return (K, 2) positions in raster order."""
+    positions = METHODS[method](mass, count, np.random.default_rng(seed))
+    order = np.lexsort((positions[:, 0], np.floor(positions[:, 1])))
+    return positions[order].astype(np.float32)
+
+
+def _draw_each(masses: Positions, count: int, seed: int) -> NDArray[np.float32]:
+    """Return (B, K, 2) positions by error diffusion of (B, H, W) densities, each as by `_draw`, with one stream."""
+    number, height, width = masses.shape
+    random = np.random.default_rng(seed)
+    noise = random.random((height, width))
+    pixels = np.zeros((number, count + height + width + 1), np.int64)
+    found = np.empty(number, np.int64)
+    kernels.diffuse_each(masses, masses.reshape(number, -1).sum(1), count, noise, pixels, found)
+    rest = np.maximum(count - found, 0)
+    _draw_few_of_each(masses, rest, random.random(rest.max(initial=0)), pixels, found)
+    pixels = np.sort(pixels[:, :count], axis=1)
+    positions: NDArray[np.float32] = np.stack([pixels % width, pixels // width], axis=2).astype(
+        np.float32
+    ) + np.float32(0.5)
+    # Those of which some pixels are left out, or drawn twice, go on with the stream in ways of their own.
+    for one in np.flatnonzero((found > count) | (pixels[:, 1:] == pixels[:, :-1]).any(1)):
+        positions[one] = _draw(masses[one], count, seed, "error_diffusion")
+    return positions
 
 
 def _place_in_pixels(pixels: NDArray[np.int64], width: int, random: np.random.Generator) -> Positions:
@@ -137,6 +189,24 @@ def _draw_few(mass: Positions, count: int, random: np.random.Generator) -> NDArr
     return pixels
 
 
+def _draw_few_of_each(
+    masses: Positions,
+    counts: NDArray[np.int64],
+    uniform: Positions,
+    pixels: NDArray[np.int64],
+    found: NDArray[np.int64],
+) -> None:
+    """Write so many pixels of each density, as by `_draw_few` from uniform numbers, behind those that were found."""
+    sums = masses.sum(2)
+    ends = np.cumsum(sums, axis=1)
+    points = uniform * ends[:, -1:]
+    rows = np.minimum((ends[:, None] <= points[..., None]).sum(2), masses.shape[1] - 1)
+    rest = points - (np.take_along_axis(ends, rows, 1) - np.take_along_axis(sums, rows, 1))
+    for mass, count, row, value, line, start in zip(masses, counts, rows, rest, pixels, found, strict=True):
+        if count:
+            kernels.find(mass, row[:count], value[:count], line[start : start + count])
+
+
 METHODS: dict[str, Callable[[Positions, int, np.random.Generator], Positions]] = {
     "multinomial": _draw_multinomial,
     "without_replacement": _draw_without_replacement,
@@ -173,6 +243,16 @@ def project_at(points: Tensor, means: Tensor, height: int, width: int, sigma: fl
     taps = make_taps(sigma * (height * width / len(means)) ** 0.5)
     kernels.blur_at(impulses, taps / len(means), taps, points.detach().cpu().double().numpy(), values)
     return torch.from_numpy(values).to(means.device)
+
+
+def project_each_at(points: Tensor, means: Tensor, height: int, width: int, sigma: float = SIGMA) -> Tensor:
+    """Return (B, M) values of `project_at` for (B, M, 2) points and (B, K, 2) positions, of each image by itself."""
+    number, count, _ = means.shape
+    values = np.empty((number, points.shape[1]), np.float32)
+    taps = make_taps(sigma * (height * width / count) ** 0.5)
+    positions = (each.detach().double().contiguous().numpy() for each in (means, points))
+    kernels.blur_at_each(*positions, taps / count, taps, np.empty((height, width), np.float32), values)
+    return torch.from_numpy(values)
 
 
 def make_taps(sigma: float) -> Positions:

@@ -65,6 +65,24 @@ def diffuse(mass, total, count, noise, errors, top, pixels, found):
 
 
 @jit
+def diffuse_each(masses, totals, count, noise, pixels, found):
+    """Choose pixels in many images, see `diffuse`.
+
+    Args:
+        masses: (B, H, W) float64 densities.
+        totals: (B,) sums of the densities.
+        count: Number of positions in each image.
+        noise: (H, W) float64 numbers, uniform in [0, 1), for each image the same.
+        pixels: (B, P) room for the flat indices of chosen pixels.
+        found: (B,) result: the numbers of chosen pixels.
+    """
+    errors = np.empty(masses.shape[2] + 2)
+    for image in range(len(masses)):
+        errors[:] = 0.0
+        found[image] = diffuse(masses[image], totals[image], count, noise, errors, 0, pixels[image], 0)
+
+
+@jit
 def find(mass, rows, rest, pixels):
     """Find the pixels in which the cumulative sums of their rows exceed some values.
 
@@ -173,3 +191,15 @@ def blur_at(plane, down, across, points, values):
                     part += row[mirror(x - radius + tap, width)] * across[tap]
             total += part * down[radius + offset]
         values[i] = total
+
+
+@jit
+def blur_at_each(means, points, down, across, counts, values):
+    """Count the positions of each image, (B, K, 2) float64, and find (B, M) values as `blur_at` does, for its points.
+
+    The counts, (H, W) float32, are overwritten; the other arguments are those of `blur_at`.
+    """
+    for image in range(len(means)):
+        counts[:] = 0
+        count(means[image], counts)
+        blur_at(counts, down, across, points[image], values[image])

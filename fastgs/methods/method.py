@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fastgs.fitting.batch import fit_batch
-from fastgs.fitting.densification import Densification
-from fastgs.fitting.fit import Callback, Fit, HistoryEntry, fit
+from fastgs.fitting.densification import Densification, Relocation
+from fastgs.fitting.fit import MOST_ALONE, Callback, Fit, HistoryEntry, fit
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.options import FitOptions
+from fastgs.fitting.small import fit_small
 from fastgs.gaussians import Blend, Gaussians
-from fastgs.initializers import Initializer
+from fastgs.initializers import BatchInitializer, Initializer
 from fastgs.io.picture import Picture
 from fastgs.io.resampling import Filter, reduce
 from fastgs.metrics.quality import psnr
 from fastgs.render import Backend, choose
+from fastgs.render.cpu_kernels import MOST_CHANNELS
 from fastgs.runtime import threads
+
+# Small images that a thread fits together, at most, and groups of them for each thread, at least, if there are enough
+# images: more images share what Python does, and more groups end at about the same time.
+MOST_TOGETHER, GROUPS = 32, 2
 
 
 class Trial(NamedTuple):
@@ -217,8 +225,9 @@ class Method:
     ) -> list[Result]:
         """Place Gaussians on several images, and fit them at once.
 
-        On a CPU each thread has an image for itself, and the results are those of the images alone. Elsewhere all take
-        their steps together, see `fastgs.fitting.batch`, and results differ by rounding, which a fit carries on.
+        On a CPU each thread has images for itself, which take their steps together where they are small, and the
+        results are those of the images alone, to the bit. Elsewhere all take their steps together, see
+        `fastgs.fitting.batch`, and results differ by rounding, which a fit carries on.
 
         Args:
             images: Images (C, H, W) in [0, 1], with the same C.
@@ -243,13 +252,40 @@ class Method:
         if choose(device, backend, dtype=images[0].dtype) != "cpu":
             return self._fit_together(images, [place(image) for image in images], num_gaussians, iterations, backend)
         options = FitOptions(iterations, backend=backend)
-        if tuple(self.networks()):  # each forward pass takes all threads
-            placed = [place(image) for image in images]
-            return threads.apply(
-                lambda number: self._fit(images[number], placed[number], options, num_gaussians), range(len(images))
-            )
-        return threads.apply(lambda image: self._fit(image, place(image), options, num_gaussians), images)
+        groups = self._group(images, num_gaussians, iterations)
+        # Each forward pass of networks takes all threads.
+        placed = [place(image) for image in images] if tuple(self.networks()) else None
 
+        def work(group: list[int]) -> list[Result]:
+            members = [images[number] for number in group]
+            if placed is not None:
+                starts = [placed[number] for number in group]
+            elif len(group) > 1 and isinstance(self.initialize, BatchInitializer):
+                starts = self._place_small(self.initialize, members, num_gaussians, seed, alpha)
+            else:
+                starts = [place(image) for image in members]
+            generators = [each.generator for each in starts]
+            if len(group) > 1 and (self.densification is None or _are_alike(generators)):
+                return self._fit_small(members, starts, num_gaussians, iterations)
+            return [
+                self._fit(image, start, options, num_gaussians) for image, start in zip(members, starts, strict=True)
+            ]
+
+        results = dict(zip(chain(*groups), chain(*threads.apply(work, groups)), strict=True))
+        return [results[number] for number in range(len(images))]
+
+    def _group(self, images: Sequence[Tensor], num_gaussians: int, iterations: int) -> list[list[int]]:
+        """Return groups of numbers of images that a thread fits together, of one image where it cannot."""
+        make, most, sizes = self.densification, 1, defaultdict(list)
+        for number, image in enumerate(images):
+            sizes[image.shape].append(number)
+        strategy = None if make is None else make(num_gaussians, images[0][0].numel(), iterations, None)
+        is_small = all(channels <= MOST_CHANNELS and height * width <= MOST_ALONE for channels, height, width in sizes)
+        if is_small and isinstance(strategy, Relocation | None) and all(image.is_cpu for image in images):
+            most = max(1, min(MOST_TOGETHER, len(images) // (GROUPS * threads.num_threads())))
+        return [numbers[n : n + most] for numbers in sizes.values() for n in range(0, len(numbers), most)]
+
+    @threads.reserved()
     def _fit(
         self,
         image: Tensor,
@@ -277,6 +313,34 @@ class Method:
             seconds_init=seconds_init,
             seconds_network=seconds_network,
         )
+
+    def _place_small(
+        self, initialize: BatchInitializer, images: Sequence[Tensor], num_gaussians: int, seed: int, alpha: bool
+    ) -> list[_Placed]:
+        """Place Gaussians on images of one size on the CPU; the generator is one for all."""
+        generator, begin = torch.Generator().manual_seed(int(seed)), time.perf_counter()
+        starts = initialize.batch(torch.stack(list(images)), self.start(num_gaussians), generator)
+        starts = [self._set_rule(start, alpha) for start in starts]
+        seconds = (time.perf_counter() - begin) / len(images)
+        return [_Placed(start, generator, seconds, 0.0) for start in starts]
+
+    def _fit_small(
+        self, images: Sequence[Tensor], placed: Sequence[_Placed], num_gaussians: int, iterations: int
+    ) -> list[Result]:
+        """Fit Gaussians that are placed on images of one size on the CPU, in this thread."""
+        make, generator = self.densification, placed[0].generator
+        strategy = None if make is None else make(num_gaussians, images[0][0].numel(), iterations, generator)
+        assert strategy is None or isinstance(strategy, Relocation)
+        fits = fit_small(torch.stack(list(images)), [start for start, *_ in placed], iterations, strategy)
+        return [
+            Result(fit.gaussians, fit.image.clamp(0, 1), image, start, fit.history, seconds_init, seconds_network)
+            for fit, image, (start, _, seconds_init, seconds_network) in zip(fits, images, placed, strict=True)
+        ]
+
+    def _set_rule(self, gaussians: Gaussians, alpha: bool) -> Gaussians:
+        """Return Gaussians by the rule of this method."""
+        is_so = (gaussians.blend, gaussians.alpha) == (self.blend, alpha)
+        return gaussians if is_so else replace(gaussians, blend=self.blend, alpha=alpha)
 
     def _fit_together(
         self, images: Sequence[Tensor], placed: Sequence[_Placed], num_gaussians: int, iterations: int, backend: Backend
@@ -318,9 +382,7 @@ class Method:
             with nullcontext() if networks else threads.reserved():
                 where = image.to(device) if networks else image
                 placed = self.initialize(where, self.start(num_gaussians), generator)
-            initial = placed.to(device)
-            if (initial.blend, initial.alpha) != (self.blend, alpha):
-                initial = replace(initial, blend=self.blend, alpha=alpha)
+            initial = self._set_rule(placed.to(device), alpha)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds = time.perf_counter() - begin
@@ -362,6 +424,12 @@ class Method:
             frozen=frozen,
             callback=callback,
         )
+
+
+def _are_alike(generators: Sequence[torch.Generator]) -> bool:
+    """Tell whether generators will give the same numbers."""
+    state = generators[0].get_state()
+    return all(each is generators[0] or torch.equal(each.get_state(), state) for each in generators[1:])
 
 
 @contextmanager

@@ -50,8 +50,12 @@ def psnr(image: Tensor, target: Tensor) -> float:
         ValueError: The shapes differ or are not (C, H, W).
     """
     image, target = _clamp(image, target)
-    mse = functional.mse_loss(image, target).item()
-    return -10 * math.log10(max(mse, 10 ** (-MAX_PSNR / 10)))
+    return psnr_of_error(functional.mse_loss(image, target).item())
+
+
+def psnr_of_error(mse: float) -> float:
+    """Return the PSNR in dB for a mean squared error of values in [0, 1], as `psnr` does; NaN if it is not finite."""
+    return -10 * math.log10(max(mse, 10 ** (-MAX_PSNR / 10))) if math.isfinite(mse) else math.nan
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ class _Rasterize(torch.autograd.Function):
         batch = (count_channels(colors.shape[1]), layout.offsets, layout.pitches)
         inputs = (*gaussians, *batch, *images.shape[2:], stride, gradients)
         outputs = [result.numpy() for result in results]
-        parts = threads.parts(count_blocks(len(means)), PARTS * threads.num_threads())
+        parts = threads.shares(count_blocks(len(means)), PARTS)
         if top_k is None:
             threads.run(kernels.backward, (*inputs, *outputs), parts)
         else:

@@ -98,14 +98,17 @@ def make_planes(rows: int, channels: int, stride: int) -> Floats:
 
 
 def split_rows(layout: Layout, count: int, rows: int) -> list[tuple[int, int]]:
-    """Return bands [top, bottom) of the rows of a batch, of about equal cost and several for each thread.
+    """Return bands [top, bottom) of the rows of a batch, of about equal cost and several for each thread of many.
 
     Args:
         layout: Geometry of the batch; its own bands are not used.
         count: Number of Gaussians.
         rows: Number of rows of all images together.
     """
-    edges = np.empty(PARTS * threads.num_threads() + 1, np.int64)
+    number = threads.num_threads()
+    if number == 1:
+        return [(0, rows)]
+    edges = np.empty(PARTS * number + 1, np.int64)
     geometry.bands(layout.frames, layout.bounds, count, np.zeros(rows + 1), edges)
     return [(int(top), int(bottom)) for top, bottom in pairwise(edges) if top < bottom]
 
@@ -132,7 +135,7 @@ def lay_out(
     threads.run(
         geometry.prepare,
         (means, scales, rotations, layout.offsets, layout.pitches, height, width, *layout[:3]),
-        threads.parts(blocks, 2 * threads.num_threads()),
+        threads.shares(blocks, 2),
     )
     return layout._replace(bands=split_rows(layout, len(means), len(counts) * height))
 

@@ -282,7 +282,8 @@ def descend_pixels(
                 if normalized:
                     of_weight[x] -= gradient * value
             planes[start + width : start + stride] = ZERO
-        errors[row] = error
+        if measure:
+            errors[row] = error
 
 
 @jit

@@ -105,6 +105,12 @@ def parts(count: int, number: int) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in pairwise(edges) if start < stop]
 
 
+def shares(count: int, number: int) -> list[tuple[int, int]]:
+    """Split [0, count) into so many intervals for each thread of kernels, or into one if there is one thread."""
+    threads = num_threads()
+    return parts(count, number * threads if threads > 1 else 1)
+
+
 def run(kernel: Callable[..., None], shared: tuple[Any, ...], parts: list[tuple[int, int]]) -> None:
     """Call `kernel(*shared, start, stop)` for every part, in this thread and in the pool.
 

@@ -271,3 +271,17 @@ def test_fit_of_a_photo_reaches_its_psnr_floor(name, top, left, count, floor):
     result = fit(target, start(target, count), FitOptions(100))
     assert len(result.gaussians) == count
     assert result.history[-1].psnr > floor
+
+
+def test_operators_of_torch_around_the_steps_have_one_thread(target, gaussians, monkeypatch):
+    """Others would wait for work on the cores that kernels need, and one that another program keeps off its core."""
+    counts, isfinite = [], torch.isfinite
+    monkeypatch.setattr(torch, "isfinite", lambda values: counts.append(torch.get_num_threads()) or isfinite(values))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit(target, gaussians, FitOptions(1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert counts == [1]

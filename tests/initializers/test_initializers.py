@@ -7,7 +7,7 @@ import torch
 from pretended import pretended_device, waits
 from seeds import seeded
 
-from fastgs.initializers import DEFAULT, INITIALIZERS, curvature, gradient, saliency
+from fastgs.initializers import DEFAULT, INITIALIZERS, BatchInitializer, curvature, gradient, saliency
 from fastgs.initializers.filters import first_derivatives, second_derivatives, smooth
 from fastgs.initializers.from_density import gaussians_at, gaussians_in_batch
 
@@ -170,6 +170,18 @@ def test_filters_are_exact_on_polynomials():
     assert blurred.sum().item() == pytest.approx(1)
     assert (blurred[7, 9] / blurred[7, 7]).item() == pytest.approx(math.exp(-2), rel=1e-5)
     torch.testing.assert_close(smooth(torch.full((1, 3), 0.5), 2.5), torch.full((1, 3), 0.5))
+
+
+@pytest.mark.parametrize("count", [1, 40, 700])
+def test_images_at_once_get_what_single_ones_do(count):
+    """To the bit, also where pixels are drawn twice, and where more are found than were asked for."""
+    initialize = INITIALIZERS[DEFAULT]
+    assert isinstance(initialize, BatchInitializer)
+    images = torch.stack([make_noise(24, 31) ** power for power in range(1, 6)] + [torch.zeros(3, 24, 31)])
+    for image, found in zip(images, initialize.batch(images, count, seeded()), strict=True):
+        wanted = initialize(image, count, seeded())
+        for name in ("means", "scales", "rotations", "colors"):
+            assert torch.equal(getattr(found, name), getattr(wanted, name))
 
 
 def test_batch_is_treated_like_its_images():
