@@ -186,7 +186,7 @@ def _find_cost(scene, symbols, rule, colors, memory):
     Args:
         scene: Numerator, weight, target and importance, see `sweep`, without the Gaussian.
         symbols: (5 + C,) symbols; those of the colour do not matter.
-        rule: Units (5 + C,), tables (5 + C, S) and bases (5 + C,) of bits, bits of flags (2,), largest symbol and price.
+        rule: Units (5 + C,), tables (5 + C, S) and bases (5 + C,) of bits, bits of flags (2,), largest symbol, price.
         colors: (C,) symbols of the best colour; filled.
         memory: Values (5 + P,) and sums (2 + P,) of the trial, which are overwritten, and zeros.
     """
@@ -268,9 +268,9 @@ def _move_two(scene, symbols, rule, least, best, colors, around, memory):
 
     The arguments are those of `_move_one`, which has filled `around` and has found no move that lowers the cost.
 
-    Nearby, the cost is about a parabola. The costs of the moves of each symbol alone tell its slopes and its curvatures h,
-    and the cost of two moves together differs from what these add up to by sqrt(h1 h2) at most: where that is not enough,
-    there is no need for a trial.
+    Nearby, the cost is about a parabola. The costs of the moves of each symbol alone tell its slopes and curvatures h,
+    and what two moves together cost differs from what these add up to by sqrt(h1 h2) at most: where that is not enough,
+    no trial is needed.
     """
     steps, _, _, _, middle, _ = rule
     canvas, before = scene[1].shape, least
