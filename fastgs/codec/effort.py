@@ -33,7 +33,7 @@ EFFORTS = {
     2: Effort(90, 2),
     3: Effort(130, 3),
     4: Effort(200, 4),
-    5: Effort(350, 7),
+    5: Effort(350, 5),
     6: Effort(500, 7, 2),
     7: Effort(1000, 8, 8, True),
     8: Effort(1000, 8, 8, True, starts=2),

@@ -178,14 +178,21 @@ def _bits_of(bits, bases, column, symbol):
 
 
 @jit
-def _find_cost(
-    numerator, weight, target, importance, symbols, steps, bits, bases, flags, middle, price, values, sums, colors,
-    zeros,
-):  # fmt: skip
+def _find_cost(scene, symbols, rule, colors, memory):
     """Return error plus price of a Gaussian with the best of all colours, which is written to `colors` (C,).
 
     The error is the difference that the Gaussian makes to the squared error.
+
+    Args:
+        scene: Numerator, weight, target and importance, see `sweep`, without the Gaussian.
+        symbols: (5 + C,) symbols; those of the colour do not matter.
+        rule: Units (5 + C,), tables (5 + C, S) and bases (5 + C,) of bits, bits of flags (2,), largest symbol, price.
+        colors: (C,) symbols of the best colour; filled.
+        memory: Values (5 + P,) and sums (2 + P,) of the trial, which are overwritten, and zeros.
     """
+    numerator, weight, target, importance = scene
+    steps, bits, bases, flags, middle, price = rule
+    values, sums, zeros = memory
     for column in range(COLOR):
         values[column] = symbols[column] * steps[column]
     _sum_trial(numerator, weight, target, importance, values, sums, zeros)
@@ -225,11 +232,82 @@ def _is_allowed(symbols, column, steps, canvas, middle):
 
 
 @jit
+def _move_one(scene, symbols, rule, least, best, colors, around, memory):
+    """Move a Gaussian along each of its symbols where that lowers its cost, and return the cost.
+
+    Args:
+        scene: As of `_find_cost`, and so are `rule` and `memory`.
+        symbols: (5 + C,) symbols; those of place and shape are updated.
+        rule: See `scene`.
+        least: Cost before.
+        best: (C,) symbols of the best colour; updated.
+        colors: (C,) symbols of the colours of trials; overwritten.
+        around: (5, 2) costs with each symbol one less and one more, infinite where that is not allowed; filled.
+        memory: See `scene`.
+    """
+    steps, _, _, _, middle, _ = rule
+    canvas = scene[1].shape
+    for column in range(COLOR):
+        for side in range(2):
+            direction = 2 * side - 1
+            symbols[column] += direction
+            around[column, side] = math.inf
+            if _is_allowed(symbols, column, steps, canvas, middle):
+                cost = around[column, side] = _find_cost(scene, symbols, rule, colors, memory)
+                if cost < least:
+                    least = cost
+                    best[:] = colors
+                    break
+            symbols[column] -= direction
+    return least
+
+
+@jit
+def _move_two(scene, symbols, rule, least, best, colors, around, memory):
+    """Move a Gaussian along those two of its symbols whose moves together lower its cost most, and return the cost.
+
+    The arguments are those of `_move_one`, which has filled `around` and has found no move that lowers the cost.
+
+    Nearby, the cost is about a parabola. The costs of the moves of each symbol alone tell its slopes and curvatures h,
+    and what two moves together cost differs from what these add up to by sqrt(h1 h2) at most: where that is not enough,
+    no trial is needed.
+    """
+    steps, _, _, _, middle, _ = rule
+    canvas, before = scene[1].shape, least
+    found = (0, 0, 0, 0)
+    for first in range(COLOR):
+        for second in range(first + 1, COLOR):
+            curvatures = (around[first].sum() - 2 * before) * (around[second].sum() - 2 * before)
+            if not math.isfinite(curvatures):
+                continue
+            most = math.sqrt(curvatures)
+            for one in range(2):
+                for two in range(2):
+                    if around[first, one] + around[second, two] - before - most >= least:
+                        continue
+                    symbols[first] += 2 * one - 1
+                    symbols[second] += 2 * two - 1
+                    if _is_allowed(symbols, first, steps, canvas, middle) and _is_allowed(
+                        symbols, second, steps, canvas, middle
+                    ):
+                        cost = _find_cost(scene, symbols, rule, colors, memory)
+                        if cost < least:
+                            least = cost
+                            best[:] = colors
+                            found = (first, 2 * one - 1, second, 2 * two - 1)
+                    symbols[first] -= 2 * one - 1
+                    symbols[second] -= 2 * two - 1
+    symbols[found[0]] += found[1]
+    symbols[found[2]] += found[3]
+    return least
+
+
+@jit
 def sweep(
     numerator, weight, target, importance, symbols, steps, layers, bits, bases, rows, flags, middle, place, price,
     worth, order, alive, zeros,
 ):  # fmt: skip
-    """Move each Gaussian once along each of its symbols where error plus price falls; drop those not worth their bits.
+    """Move each Gaussian by one along its symbols where error plus price falls; drop those not worth their bits.
 
     Args:
         numerator: (P, H, W) weighted sum of the colours of all Gaussians, with planes of 0 behind the C channels;
@@ -253,45 +331,22 @@ def sweep(
         alive: (K,) mask of the Gaussians that are in the image; updated.
         zeros: Zeros, one for each channel of a group, from `split_channels`.
     """
-    columns, canvas = symbols.shape[1], weight.shape
+    columns = symbols.shape[1]
     values, sums = np.zeros(COLOR + len(target)), np.zeros(PULL + len(target))
+    scene, memory = (numerator, weight, target, importance), (values, sums, zeros)
     colors, best = np.zeros(columns - COLOR, np.int64), np.zeros(columns - COLOR, np.int64)
+    around = np.empty((COLOR, 2))
     for k in order:
         moved, unit, flag_bits = symbols[k], steps[layers[k]], flags[layers[k]]
         column_bits, base = bits[rows[k]], bases[rows[k]]
         for column in range(columns):
             values[column] = moved[column] * unit[column]
         add(numerator, weight, values, -1.0, zeros)
-        least = _find_cost(
-            numerator,
-            weight,
-            target,
-            importance,
-            moved,
-            unit,
-            column_bits,
-            base,
-            flag_bits,
-            middle,
-            price,
-            values,
-            sums,
-            best,
-            zeros,
-        )
-        for column in range(COLOR):
-            for direction in (-1, 1):
-                moved[column] += direction
-                if _is_allowed(moved, column, unit, canvas, middle):
-                    cost = _find_cost(
-                        numerator, weight, target, importance, moved, unit, column_bits, base, flag_bits, middle, price,
-                        values, sums, colors, zeros,
-                    )  # fmt: skip
-                    if cost < least:
-                        least = cost
-                        best[:] = colors
-                        break
-                moved[column] -= direction
+        rule = (unit, column_bits, base, flag_bits, middle, price)
+        before = _find_cost(scene, moved, rule, best, memory)
+        least = _move_one(scene, moved, rule, before, best, colors, around, memory)
+        if least == before:
+            least = _move_two(scene, moved, rule, before, best, colors, around, memory)
         moved[COLOR:] = best
         written = _count_bits(moved, column_bits, base, flag_bits, place)
         if price * (written - place) - least < worth * written:

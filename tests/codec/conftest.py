@@ -23,4 +23,4 @@ def fitted(astronaut, seeded):
     from fastgs.initializers import INITIALIZERS
 
     start = INITIALIZERS["curvature"](astronaut, 400, seeded())
-    return fit(astronaut, start, FitOptions(150), densification=relocation(start)).gaussians
+    return fit(astronaut, start, FitOptions(150), densification=relocation(start, seeded())).gaussians

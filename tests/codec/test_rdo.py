@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ import torch
 from layer_data import STEPS, dequantize
 
 from fastgs.codec import rdo_kernels
-from fastgs.codec.channels import Channels
+from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.layer import bit_breakdown, encode_layers
 from fastgs.codec.prices import price_by_model
-from fastgs.codec.rdo import PRICE, layer_steps, search
+from fastgs.codec.rdo import PRICE, Search, layer_steps, search
 from fastgs.codec.symbol_models import LATEST
 from fastgs.codec.symbols import COLOR, Layer
 from fastgs.fitting.fit import fit
@@ -191,6 +191,60 @@ def test_sweep_reduces_the_error_of_moved_symbols():
         sweep_one(symbols, number, target, np.zeros((1, 8, 1025)), 0.0)
         assert np.square(make_sums(symbols)[2] - target).sum() < 0.4 * before
         assert (symbols[:, COLOR:] == exact[:, COLOR:]).all()
+
+
+def test_sweep_moves_two_symbols_together():
+    """Along a thin Gaussian that lies diagonally; each step of one coordinate alone is a step across it."""
+    exact = np.array([[60, 24, 25, 0, 0, 5, 0, 0], [60, 24, 10, 0, 14, 60, 2, 0]])
+    target = make_sums(exact)[2]
+
+    def move(right, down):
+        moved = exact.copy()
+        moved[1, :2] += right, down
+        return moved
+
+    def measure(right, down):
+        return np.square(make_sums(move(right, down))[2] - target).sum()
+
+    assert measure(1, 1) < measure(2, 2) < min(measure(1, 2), measure(3, 2), measure(2, 1), measure(2, 3))
+    symbols = move(2, 2)
+    sweep_one(symbols, 1, target, np.zeros((1, 8, 1025)), 0.0)
+    assert (symbols == exact).all()
+
+
+def test_the_best_move_of_two_symbols_is_found_by_few_trials(photo, fit_channels):
+    """It is the best of all forty, but where the cost is far from a parabola."""
+    planes, gaussians = fit_channels(RGB)
+    searching = Search(planes, gaussians)
+    searching.run(6)
+    numerator, weight, target = searching._numerator, searching._weight, searching._goal
+    scene, memory = (numerator, weight, target, None), (np.zeros(8), np.zeros(5), ZEROS)
+    colors, best, around = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros((COLOR, 2))
+    tables, bases, flags = np.zeros((8, 1025)), np.zeros(8, np.int64), np.array([np.inf, 0.0])
+    same = []
+    for number in range(len(gaussians)):
+        unit = searching._units[searching._layers[number]]
+        symbols = searching._symbols[number].copy()
+        rule = (unit, tables, bases, flags, 512, 0.0)
+        rdo_kernels.add(numerator, weight, symbols * unit, -1.0, ZEROS)
+
+        def measure(moved, rule=rule, unit=unit):
+            allowed = (rdo_kernels._is_allowed(moved, each, unit, weight.shape, 512) for each in range(COLOR))
+            return rdo_kernels._find_cost(scene, moved, rule, colors, memory) if all(allowed) else math.inf
+
+        before = measure(symbols)
+        rest = symbols.copy()
+        if rdo_kernels._move_one(scene, rest, rule, before, best, colors, around, memory) == before < math.inf:
+            costs = [
+                measure(symbols + one * np.eye(8, dtype=np.int64)[first] + two * np.eye(8, dtype=np.int64)[second])
+                for first, second in combinations(range(COLOR), 2)
+                for one, two in product((-1, 1), repeat=2)
+            ]
+            found = rdo_kernels._move_two(scene, rest, rule, before, best, colors, around, memory)
+            assert found == pytest.approx(measure(rest))
+            same.append(found == pytest.approx(min(before, *costs)))
+        rdo_kernels.add(numerator, weight, searching._symbols[number] * unit, 1.0, ZEROS)
+    assert len(same) > 30 and np.mean(same) > 0.95
 
 
 def test_rounding_keeps_positions_on_a_wide_canvas():
