@@ -236,14 +236,14 @@ def _move_one(scene, symbols, rule, least, best, colors, around, memory):
     """Move a Gaussian along each of its symbols where that lowers its cost, and return the cost.
 
     Args:
-        scene: As of `_find_cost`, and so are `rule` and `memory`.
+        scene: Sums and target, see `_find_cost`.
         symbols: (5 + C,) symbols; those of place and shape are updated.
-        rule: See `scene`.
+        rule: Units and prices, see `_find_cost`.
         least: Cost before.
         best: (C,) symbols of the best colour; updated.
         colors: (C,) symbols of the colours of trials; overwritten.
         around: (5, 2) costs with each symbol one less and one more, infinite where that is not allowed; filled.
-        memory: See `scene`.
+        memory: Memory of trials, see `_find_cost`.
     """
     steps, _, _, _, middle, _ = rule
     canvas = scene[1].shape
