@@ -97,7 +97,7 @@ def test_photo_enters_each_file_once_on_its_way_to_the_output(tmp_path: Path) ->
         "distributed/fit.py",
         "predictor.py",
         "methods/method.py",
-        "initializers/curvature.py",
+        "initializers/from_density.py",
         "fitting/fit.py",
         "io/writing.py",
     ]

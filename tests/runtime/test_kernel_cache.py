@@ -86,7 +86,7 @@ from fastgs.render.cpu_kernels import _count_planes
 print(_count_planes(3), "numba.np.arraymath" in sys.modules)
 if sys.argv[1:]:
     from fastgs.initializers.filter_kernels import smooth
-    lines, smoothed = np.ones((5, 9), np.float32), np.zeros((5, 9), np.float32)
+    lines, smoothed = np.ones((1, 5, 9), np.float32), np.zeros((1, 5, 9), np.float32)
     smooth(lines, np.full(3, 1 / 3, np.float32), smoothed, 0, 5)
     print(bool(np.allclose(smoothed, 1)), "numba.np.arraymath" in sys.modules)
 """
