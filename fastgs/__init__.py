@@ -16,7 +16,7 @@ else:
     _MODULES = {
         "Gaussians": "fastgs.gaussians",
         "Predictor": "fastgs.predictor",
-        "Result": "fastgs.methods.method",
+        "Result": "fastgs.methods.result",
         "render": "fastgs.render.dispatch",
         "render_batch": "fastgs.render.dispatch",
     }

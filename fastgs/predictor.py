@@ -23,7 +23,8 @@ from fastgs.io.weights import format_of
 from fastgs.methods import LEARNED, WEIGHTS
 from fastgs.methods.arguments import AUTO, Auto, check_arguments, check_init, check_wish
 from fastgs.methods.fastgs import make_method
-from fastgs.methods.method import Method, Result
+from fastgs.methods.method import Method
+from fastgs.methods.result import Result
 from fastgs.methods.wish import fit_to_psnr
 from fastgs.methods.zoom import ZOOM, ZOOM_FORMAT, fit_enlarged
 from fastgs.render import Backend, has_triton, render_device

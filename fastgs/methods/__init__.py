@@ -11,9 +11,11 @@ from fastgs.runtime.registry import Registry
 __all__ = ["COUNT_WEIGHTS", "LEARNED", "METHODS", "WEIGHTS", "ZOOM_WEIGHTS", "Method", "Result"]
 
 if TYPE_CHECKING:
-    from fastgs.methods.method import Method, Result
+    from fastgs.methods.method import Method
+    from fastgs.methods.result import Result
 else:
-    __getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(("Method", "Result"), "fastgs.methods.method"))
+    _MODULES = {"Method": "fastgs.methods.method", "Result": "fastgs.methods.result"}
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)
 
 LEARNED = "learned"  # name of the initializer that is the networks
 WEIGHTS = "base"  # weights that it has unless others are named

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgs.io.version import installed_version
-from fastgs.methods.method import Result
+from fastgs.methods.result import Result
 
 Record = dict[str, Any]
 

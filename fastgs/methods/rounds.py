@@ -9,7 +9,7 @@ import torch
 from fastgs.fitting.fit import Callback, HistoryEntry, fit
 from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.options import FitOptions
-from fastgs.methods.method import Result
+from fastgs.methods.result import Result
 from fastgs.methods.steering import Resizing
 
 RATE = 0.3  # rates of a round relative to those of a fit

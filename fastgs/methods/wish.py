@@ -24,7 +24,8 @@ from fastgs.methods.arguments import AUTO, LEAST_ITERATIONS, check_wish
 from fastgs.methods.count_features import ImageFeatures
 from fastgs.methods.count_model import SHARES, CountModel, State, load_model, most_gaussians
 from fastgs.methods.fastgs import CURVATURE
-from fastgs.methods.method import Method, Result, Trial
+from fastgs.methods.method import Method
+from fastgs.methods.result import Result, Trial
 from fastgs.methods.rounds import settle
 from fastgs.methods.steering import Steering, WrongStartError
 

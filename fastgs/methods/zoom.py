@@ -19,7 +19,7 @@ from torch import Tensor
 from fastgs.fitting.fit import Callback
 from fastgs.fitting.options import FitOptions
 from fastgs.io.resampling import Filter, interpolate, make_consistent
-from fastgs.methods.method import Result
+from fastgs.methods.result import Result
 
 if TYPE_CHECKING:
     from fastgs.models.zoom import ZoomNetwork
