@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastgs.codec import rdo_kernels
+from fastgs.codec import rdo_image_kernels, rdo_kernels
 from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.layer import MAX_SYMBOL
 from fastgs.codec.mixing import find_mixing, to_basis
@@ -146,7 +146,7 @@ class Search:
         self.canvas = canvas = gaussians.height, gaussians.width
         self._symbols, self._middle = _round_to_symbols(rows, self._units[self._layers], canvas)
         image = np.einsum("ij,jhw->ihw", transform, target.detach().cpu().double().numpy())
-        planes, self._zeros = rdo_kernels.split_channels(channels.count)
+        planes, self._zeros = rdo_image_kernels.split_channels(channels.count)
         self._goal = np.zeros((planes, *canvas), np.float32)
         self._goal[: channels.count] = image
         self._numerator, self._weight = np.zeros_like(self._goal), np.zeros_like(self._goal[0])
@@ -235,7 +235,7 @@ class Search:
         self._numerator[:], self._weight[:] = 0, 0
         rows = (self._symbols * self._units[self._layers])[self._alive]
         for row in np.pad(rows, [(0, 0), (0, COLOR + len(self._goal) - rows.shape[1])]):
-            rdo_kernels.add(self._numerator, self._weight, row, 1.0, self._zeros)
+            rdo_image_kernels.add(self._numerator, self._weight, row, 1.0, self._zeros)
         error = self._goal - self._numerator / (self._weight + EPS)
         squares = np.square(error, dtype=np.float64)
         self._error = float((squares if self._importance is None else squares * self._importance).sum())

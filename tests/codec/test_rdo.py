@@ -9,7 +9,7 @@ import pytest
 import torch
 from layer_data import STEPS, dequantize
 
-from fastgs.codec import rdo_kernels
+from fastgs.codec import rdo_image_kernels, rdo_kernels
 from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.layer import bit_breakdown, encode_layers
 from fastgs.codec.prices import price_by_model
@@ -150,7 +150,7 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch, m
 
 
 CANVAS, UNITS = (24, 60), STEPS.columns()[None]
-_, ZEROS = rdo_kernels.split_channels(3)
+_, ZEROS = rdo_image_kernels.split_channels(3)
 EXACT = [
     [12, 20, 16, 3, 0, 30, 2, 0],
     [40, 8, 14, 0, 4, 10, 0, 3],
@@ -164,7 +164,7 @@ def make_sums(symbols):
     """Return numerator and weight of all Gaussians, with which a sweep starts, and their image."""
     numerator, weight = np.zeros((3, *CANVAS), np.float32), np.zeros(CANVAS, np.float32)
     for row in symbols * UNITS:
-        rdo_kernels.add(numerator, weight, row, 1.0, ZEROS)
+        rdo_image_kernels.add(numerator, weight, row, 1.0, ZEROS)
     return numerator, weight, numerator / (weight + np.float32(EPSILON))
 
 
@@ -226,7 +226,7 @@ def test_the_best_move_of_two_symbols_is_found_by_few_trials(photo, fit_channels
         unit = searching._units[searching._layers[number]]
         symbols = searching._symbols[number].copy()
         rule = (unit, tables, bases, flags, 512, 0.0)
-        rdo_kernels.add(numerator, weight, symbols * unit, -1.0, ZEROS)
+        rdo_image_kernels.add(numerator, weight, symbols * unit, -1.0, ZEROS)
 
         def measure(moved, rule=rule, unit=unit):
             allowed = (rdo_kernels._is_allowed(moved, each, unit, weight.shape, 512) for each in range(COLOR))
@@ -243,7 +243,7 @@ def test_the_best_move_of_two_symbols_is_found_by_few_trials(photo, fit_channels
             found = rdo_kernels._move_two(scene, rest, rule, before, best, colors, around, memory)
             assert found == pytest.approx(measure(rest))
             same.append(found == pytest.approx(min(before, *costs)))
-        rdo_kernels.add(numerator, weight, searching._symbols[number] * unit, 1.0, ZEROS)
+        rdo_image_kernels.add(numerator, weight, searching._symbols[number] * unit, 1.0, ZEROS)
     assert len(same) > 30 and np.mean(same) > 0.95
 
 
