@@ -10,6 +10,8 @@ endif
 VENV ?= .venv
 BIN = $(VENV)/$(SCRIPTS)
 UV = $(BIN)/python -m uv
+# Two processes share the tests: most of them use one core.
+PYTEST = $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 .PHONY: demo test test-fast lint docs test-oldest test-newest constraints clean
 
@@ -18,11 +20,11 @@ demo: $(VENV)/installed
 	@echo "Open output/demo/coffee.png (the reconstruction) and output/demo/coffee-plots.png (what happened)."
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Without the tests that are marked as slow: for use while editing.
 test-fast: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -38,12 +40,12 @@ docs: $(VENV)/installed-docs
 test-oldest: VENV = .venv-oldest
 test-oldest: uv
 	$(UV) pip install --python $(BIN)/python --resolution lowest-direct --editable '.[dev]'
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-newest: VENV = .venv-newest
 test-newest: uv
 	$(UV) pip install --python $(BIN)/python --upgrade --editable '.[dev]'
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # constraints.txt anew, for all Pythons and systems, from the environment that `make test` and `make docs` have used:
 # change what is installed there, run both, then this.

@@ -85,7 +85,7 @@ WORTH = 0.6
 # The last sweeps count less for bits: finer symbols, at coarser steps, for the same number of Gaussians.
 LAST = 3  # one sweep in so many
 LAST_SHARE = 0.3  # of the price
-RENEWED = 2  # sweeps for which prices of the learned model are kept, but for the first
+RENEWED = 3  # sweeps for which prices of the learned model are kept, as to find them takes as long as a sweep
 CONTEXT_BITS = 1.7  # bits of a Gaussian that contexts save
 
 MIDDLE = 512  # largest symbol by magnitude, except for positions, unless steps are too fine for that
@@ -154,8 +154,7 @@ class Search:
         self._generator = np.random.default_rng(0)  # of the order of Gaussians: the same file every time
         self._position_bits = _price_position(image[0].size, self._units[self._layers])
         self.price, self.bits, self._worth = price, 0.0, worth
-        # Symbols of Gaussians that come from a search have prices that hold for two sweeps at once.
-        self._number = 0 if math.isinf(price) else RENEWED
+        self._number = 0
         self._rebuild()
 
     @property
@@ -224,7 +223,7 @@ class Search:
             return price_by_histograms(
                 *(self._symbols, self._layers, self._alive, len(self._units), self._middle, self.channels)
             )
-        if self._number < 2 or self._number % RENEWED == 0:  # it takes as long as a sweep
+        if self._number % RENEWED == 0:
             self._prices = price_by_model(
                 *(self._symbols, self._layers, self._alive, self._steps, self._weight.shape, self._model)
             )
