@@ -39,7 +39,7 @@ EFFORTS = {
     8: Effort(1000, 8, 8, True, starts=2),
     9: Effort(1000, 8, 8, True, starts=4),
 }
-DEFAULT_EFFORT = 5
+DEFAULT_EFFORT = 4
 
 
 def check_effort(effort: int) -> None:

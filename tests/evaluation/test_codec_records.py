@@ -8,6 +8,7 @@ import torch
 from evaluating import CODEC_GRID, load, repeatable, run, save, tables
 
 from fastgs.codec import SCHEMES, Encoded, Frame, register_scheme
+from fastgs.codec.effort import DEFAULT_EFFORT
 from fastgs.codec.frame import CODES, write_frame
 from fastgs.evaluation.codecs import formats
 from fastgs.evaluation.codecs.records import CodecRecord
@@ -198,7 +199,7 @@ def test_efforts_are_recorded_beside_the_default(photos, tmp_path, capsys):
     assert run(*given, "--effort", "1") == 0
     records = [(each["codec"], each["effort"], each["encoder"], each["bpp_target"]) for each in load(output)]
     version = installed_version()
-    default, quick = f"fastgs {version}, effort 5", f"fastgs {version}, effort 1"
+    default, quick = f"fastgs {version}, effort {DEFAULT_EFFORT}", f"fastgs {version}, effort 1"
     assert [each for each in records if each[0] == "fastgs"] == [
         *(("fastgs", None, default, rate) for rate in (2, 4)),
         *(("fastgs", 1, quick, rate) for rate in (2, 4)),
