@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,6 +46,17 @@ class RestorationNetwork(nn.Module):
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)  # several times faster on CPUs
+
+    def load_exported(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the weights of a file of weights.
+
+        Raises:
+            ValueError: They are of a network of another size.
+        """
+        shapes = {name: tuple(parameter.shape) for name, parameter in self.named_parameters()}
+        if shapes != {name: array.shape for name, array in arrays.items()}:
+            raise ValueError("the weights are those of a network of another size")
+        self.load_state_dict({name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()})
 
     def forward(self, planes: Tensor) -> Tensor:
         """Map (B, planes, H, W) planes of even sides to (B, 3, H, W) corrections."""

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from fastgs.codec.restoration import FORMAT, GRAY, PLANES, VERSION
 from fastgs.definition import CHANNELS
-from fastgs.io.weights import write_pair
+from fastgs.io.checkpoints import read_arrays
+from fastgs.io.weights import find_weights, write_pair
 from fastgs.models.restoration import RestorationNetwork
 from fastgs.training.base import TrainedStage
 from fastgs.training.pairs import PairBatch, PairDataModule
@@ -22,7 +23,11 @@ class RestorationStage(TrainedStage):
     Args:
         width: Number of channels of the layers.
         blocks: Number of residual blocks.
+        weights: Path, or name in checkpoints/, of trained weights to begin with; None begins at random.
         learning_rate, weight_decay, warmup_steps: Arguments of `TrainedStage`.
+
+    Raises:
+        ValueError: An argument is out of range; one line that begins with the argument.
     """
 
     DATA = PairDataModule
@@ -31,6 +36,7 @@ class RestorationStage(TrainedStage):
         self,
         width: int = 30,
         blocks: int = 2,
+        weights: str | None = None,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         warmup_steps: int = 100,
@@ -38,6 +44,12 @@ class RestorationStage(TrainedStage):
         super().__init__(learning_rate, weight_decay, warmup_steps)
         self.save_hyperparameters()
         self.network = RestorationNetwork(PLANES, width, blocks)
+        if weights is not None:
+            try:
+                arrays = read_arrays(find_weights(weights), FORMAT, VERSION, "network of restoration")
+                self.network.load_exported(arrays)
+            except (ValueError, FileNotFoundError) as error:
+                raise ValueError(f"model.weights: {error}") from error
 
     @override
     def export(self, path: Path, training: dict[str, Any]) -> None:

@@ -62,6 +62,10 @@ def test_run_improves_and_is_repeated_exactly(tmp_path, pairs):
     assert info["training"]["metrics"]["val/gain"] > 0
     arrays = read_arrays(tmp_path / "one" / "weights.safetensors", FORMAT, VERSION, "network of restoration")
     assert all(each.dtype == np.float16 for each in arrays.values())
+    more = ("--trainer.callbacks=null", f"--model.weights={tmp_path}/one/weights", "--model.learning_rate=1e-9")
+    assert main(arguments(tmp_path / "more", pairs, *more)) == 0
+    again = json.loads((tmp_path / "more" / "weights.json").read_text())
+    assert again["training"]["metrics"]["val/gain"] == pytest.approx(info["training"]["metrics"]["val/gain"], abs=1e-3)
 
 
 def test_samples_are_crops_of_drawings_and_photos(pairs):
@@ -95,6 +99,12 @@ def test_damaged_files_are_named(tmp_path, pairs):
         (["--data.photos={files}"], "data.train: "),
         (["--model.width=8"], "width: must be a multiple of 6, got 8"),
         (["--model.blocks=0"], "blocks: must be at least 1, got 0"),
+        (
+            ["--model.weights=missing"],
+            "model.weights: missing: no such weights; give a path, or a name in checkpoints/",
+        ),
+        (["--model.weights=count"], "describes no network of restoration"),
+        (["--model.weights=restoration"], "model.weights: the weights are those of a network of another size"),
     ],
 )
 def test_wrong_arguments_are_one_line(tmp_path, pairs, capsys, options, message):
