@@ -101,7 +101,10 @@ def encoder(photo: Path) -> Iterator[Row]:
 
 
 def many_images(_photo: Path) -> Iterator[Row]:
-    """Yield the time of folders of small photos, of each side."""
+    """Yield the time of a folder of small photos by default, and of folders whose runs are short, of each side."""
+    record, side = folders.measure_usual(2, folders.REPEATS), folders.USUAL_SIDE
+    what = f"{record['photos']} photos of {side} x {side} by default with two workers"
+    yield Row(what, record["ratio"], "one worker", folders.GOAL)
     for side in folders.SIDES:
         record = folders.measure_side(side, 2, folders.REPEATS)
         what = f"{record['photos']} photos of {side} x {side} with two workers"

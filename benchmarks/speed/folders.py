@@ -3,9 +3,10 @@
     python -m benchmarks.speed.folders [--sides N ...] [--workers N] [--repeats N] [--output FILE.json]
     python -m benchmarks.speed.folders PHOTOS
 
-The photos are crops of the sample of the repository, of each side in turn, or the images of a folder as they are. There
-are 24 crops of 256 x 256 with K = 4000, and as many pixels and Gaussians of smaller ones, 384 of 64 x 64 with K = 250,
-so that fits and not the start of the commands take the time.
+The photos are crops of the sample of the repository, or the images of a folder as they are. First, 24 crops of
+192 x 192 are fitted as the command does by default. Then, for each side in turn, there are 24 crops of 256 x 256 with
+K = 4000, and as many pixels and Gaussians of smaller ones, 384 of 64 x 64 with K = 250; in these runs of a few seconds
+the start of the commands counts.
 
 What to expect: one thread fits images of up to 192 x 192 (`MOST_ALONE` in fastgs/fitting/fit.py), so two workers take
 little more than half of the time of one there. Larger images are fitted by all threads, by rows. One worker uses all
@@ -38,6 +39,7 @@ from fastgs.io.images import load_image, save_image
 COUNT, SIDE = 24, 256  # crops of the largest side, in pixels
 SIDES = (64, 128, 192, SIDE)
 SMALLEST = 32  # 1536 crops
+USUAL_SIDE = 192  # of the crops that are fitted by the settings that the command has by default
 NUM_GAUSSIANS, ITERATIONS = 4000, 200  # of that side
 REPEATS = 3
 REPORTS = {"report.json", "jobs.jsonl"}  # which have times
@@ -65,10 +67,14 @@ def cut_photos(folder: Path, count: int, side: int) -> list[Path]:
     return paths
 
 
-def predict(photos: Sequence[Path], num_gaussians: int, workers: int, threads: int | None, output: Path) -> float:
+def predict(
+    photos: Sequence[Path], num_gaussians: int | None, workers: int, threads: int | None, output: Path
+) -> float:
     """Run the command, with all threads or so many, and return its seconds from start to end."""
     command = [sys.executable, "-m", "fastgs", "predict", *map(str, photos), "--output", str(output)]
-    command += ["--num-gaussians", str(num_gaussians), "--iterations", str(ITERATIONS), "--workers", str(workers)]
+    command += ["--workers", str(workers)]
+    if num_gaussians is not None:
+        command += ["--num-gaussians", str(num_gaussians), "--iterations", str(ITERATIONS)]
     environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -80,6 +86,14 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in REPORTS}
 
 
+def measure_usual(workers: int, repeats: int) -> dict[str, Any]:
+    """Return the record of COUNT small crops with the settings that the command has by default."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        record = measure(cut_photos(folder, COUNT, USUAL_SIDE), None, workers, repeats, folder)
+    return {"side": USUAL_SIDE, **record}
+
+
 def measure_side(side: int, workers: int, repeats: int) -> dict[str, Any]:
     """Return the record of crops of a side, with the goal that two workers have."""
     count, num_gaussians = scale(side)
@@ -89,8 +103,13 @@ def measure_side(side: int, workers: int, repeats: int) -> dict[str, Any]:
     return {"side": side, **record}
 
 
-def measure(photos: Sequence[Path], num_gaussians: int, workers: int, repeats: int, folder: Path) -> dict[str, Any]:
-    """Return the record: seconds with one and with several workers, and their ratios; outputs go to a folder."""
+def measure(
+    photos: Sequence[Path], num_gaussians: int | None, workers: int, repeats: int, folder: Path
+) -> dict[str, Any]:
+    """Return the record: seconds with one and with several workers, and their ratios; outputs go to a folder.
+
+    No number of Gaussians stands for all settings that the command has by default.
+    """
     cases = {"several": (workers, None), "one": (1, None), "one_thread": (1, 1)}
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(1 + repeats):
@@ -131,6 +150,9 @@ def main() -> None:
             parser.error(f"argument --sides: must be from {SMALLEST} to {largest}, got {side}")
     records = []
     if arguments.photos is None:
+        if arguments.sides is None:
+            records.append(measure_usual(arguments.workers, arguments.repeats))
+            print(records[-1], flush=True)
         for side in sides:
             records.append(measure_side(side, arguments.workers, arguments.repeats))
             print(records[-1], flush=True)

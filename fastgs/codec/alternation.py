@@ -1,7 +1,7 @@
 """Search and fit in turns, so that the continuous fit makes up for what rounding to symbols has cost.
 
 A search moves one Gaussian by one symbol at a time, and a gradient moves all Gaussians at once by less than a symbol.
-Each ends where it cannot go on and the other one can: after two sweeps a few steps of the fit, which begin at what the
+Each ends where it cannot go on and the other one can: after three sweeps a few steps of the fit, which begin at what the
 symbols stand for, find the directions that many Gaussians must take together, and the next search rounds anew. What is
 not worth its bits has gone by then, and the others have moved into its place. benchmarks/LOG.md, section
 "Alternation", has what it is worth.
@@ -20,7 +20,7 @@ from fastgs.fitting.fit import fit
 from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.options import FitOptions
 
-SWEEPS = 2  # of each search
+SWEEPS = 3  # of each search
 STEPS = 20  # of each fit
 RATE = 0.1  # rates of these fits, in units of those of the fit before them
 GROWTH = 1.055  # of the file in the last search, where bits cost less

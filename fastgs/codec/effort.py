@@ -14,7 +14,7 @@ class Effort:
     Attributes:
         iterations: Number of steps of a fit.
         sweeps: Number of times that the search of symbols moves each Gaussian.
-        rounds: Number of searches of two sweeps, each with a short fit behind it, before that search.
+        rounds: Number of searches of three sweeps, each with a short fit behind it, before that search.
         refits: True if a photo whose Gaussians are mostly not worth their bits is fitted again with more of them.
         starts: Number of random seeds, each with fits and files of its own, the best of which is kept. Each but the
             first begins with as many Gaussians as the one before has found to be right.
@@ -37,7 +37,7 @@ EFFORTS = {
     6: Effort(500, 7, 2),
     7: Effort(1000, 8, 8, True),
     8: Effort(1000, 8, 8, True, starts=2),
-    9: Effort(1000, 8, 8, True, starts=4),
+    9: Effort(1000, 12, 12, True, starts=4),
 }
 DEFAULT_EFFORT = 4
 

@@ -113,6 +113,9 @@ def test_workers_on_a_folder_are_measured(tmp_path, monkeypatch):
     assert (record["side"], record["photos"], record["num_gaussians"]) == (32, 4, 20)
     assert (record["workers"], record["same_files"]) == (2, True)
     assert record["ratio"] > 0 and record["met"] == (record["ratio"] <= folders.GOAL)
+    monkeypatch.setattr(folders, "USUAL_SIDE", 32)
+    usual = folders.measure_usual(workers=2, repeats=1)
+    assert (usual["side"], usual["photos"], usual["num_gaussians"], usual["same_files"]) == (32, 4, None, True)
 
 
 def test_smaller_crops_have_as_many_pixels_and_gaussians(tmp_path, monkeypatch):
