@@ -8,7 +8,7 @@ from fastgs.definition import CHANNELS
 
 # Weights in checkpoints/ by the number of the network in a file. Files need them for ever: another network has another
 # number.
-MODELS = {1: "restoration"}
+MODELS = {1: "restoration", 2: "restoration2"}
 LATEST = max(MODELS)
 
 GAIN_UNIT = 1 / 64

@@ -11,7 +11,7 @@ from fastgs.codec import decode, decode_arrays, decode_image, encode, read_frame
 from fastgs.codec.fastgs import Fastgs
 from fastgs.codec.frame import write_frame
 from fastgs.codec.restoration import Corrected, add, choose, correct, draw, draw_planes, prepare
-from fastgs.codec.restoration_entry import GAIN_UNIT, MOST_GAIN, Restoration
+from fastgs.codec.restoration_entry import GAIN_UNIT, MODELS, MOST_GAIN, Restoration
 from fastgs.io.checkpoints import CHECKPOINTS, read_arrays
 from fastgs.metrics.quality import psnr
 from fastgs.models.restoration import RestorationNetwork
@@ -131,9 +131,17 @@ def test_cut_files_are_drawn_as_they_are(installed):
     assert np.array_equal(decode_image(data).numpy(), draw(arrays, Restoration(1, (64, 64, 64))))
 
 
-def test_shipped_network_is_small():
-    """At most 50,000 numbers, in 200 KB."""
-    path = CHECKPOINTS / "restoration.safetensors"
-    arrays = read_arrays(path, restoration.FORMAT, restoration.VERSION, "network of restoration")
-    assert sum(each.size for each in arrays.values()) <= 50_000
+@pytest.mark.parametrize(("number", "name"), MODELS.items())
+def test_numbers_stand_for_shipped_networks(random_gaussians, number, name):
+    """Each has at most 50,000 weights, in 200 KB, and is what files of its number are restored by."""
+    path = CHECKPOINTS / f"{name}.safetensors"
+    weights = read_arrays(path, restoration.FORMAT, restoration.VERSION, "network of restoration")
+    assert sum(each.size for each in weights.values()) <= 50_000
     assert path.stat().st_size <= 200_000
+    network = RestorationNetwork().requires_grad_(False)
+    network.load_exported(weights)
+    arrays = random_gaussians(60, 32, 48).arrays()
+    correction = network(torch.from_numpy(draw_planes(arrays))[None])[0]
+    restored = draw(arrays, Restoration(number, (64, 32, 0))) - render(decode_like(arrays)).numpy()
+    wanted = correction.numpy() * np.array([1, 0.5, 0], np.float32)[:, None, None]
+    np.testing.assert_allclose(restored, wanted, atol=1e-5)
