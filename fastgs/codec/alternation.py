@@ -1,9 +1,9 @@
 """Search and fit in turns, so that the continuous fit makes up for what rounding to symbols has cost.
 
 A search moves one Gaussian by one symbol at a time, and a gradient moves all Gaussians at once by less than a symbol.
-Each ends where it cannot go on and the other one can: after three sweeps a few steps of the fit, which begin at what the
-symbols stand for, find the directions that many Gaussians must take together, and the next search rounds anew. What is
-not worth its bits has gone by then, and the others have moved into its place. benchmarks/LOG.md, section
+Each ends where it cannot go on and the other one can: after three sweeps a few steps of the fit, which begin at what
+the symbols stand for, find the directions that many Gaussians must take together, and the next search rounds anew. What
+is not worth its bits has gone by then, and the others have moved into its place. benchmarks/LOG.md, section
 "Alternation", has what it is worth.
 """
 

@@ -11,7 +11,7 @@ from fastgs.codec import decode, decode_arrays, decode_image, encode, read_frame
 from fastgs.codec.fastgs import Fastgs
 from fastgs.codec.frame import write_frame
 from fastgs.codec.restoration import Corrected, add, choose, correct, draw, draw_planes, prepare
-from fastgs.codec.restoration_entry import GAIN_UNIT, MODELS, MOST_GAIN, Restoration
+from fastgs.codec.restoration_entry import GAIN_UNIT, LATEST, MODELS, MOST_GAIN, Restoration
 from fastgs.io.checkpoints import CHECKPOINTS, read_arrays
 from fastgs.metrics.quality import psnr
 from fastgs.models.restoration import RestorationNetwork
@@ -85,7 +85,7 @@ def test_gains_are_those_of_least_squares(installed, random_gaussians):
     corrected = drawn, correction = correct(arrays)
     for gains in ((0.25, 1.0, 2.5), (0.0, 0.5, 0.0)):
         image = drawn + np.float32(gains)[:, None, None] * correction
-        assert choose(corrected, image) == Restoration(1, tuple(round(gain / GAIN_UNIT) for gain in gains))
+        assert choose(corrected, image) == Restoration(LATEST, tuple(round(gain / GAIN_UNIT) for gain in gains))
     assert choose(corrected, drawn) is None  # nothing is missing
     assert choose(corrected, drawn - correction) is None  # the network makes it worse
     assert choose(corrected, drawn + 9 * correction).gains == (MOST_GAIN,) * 3
