@@ -39,12 +39,12 @@ def test_restoration_takes_five_bytes():
 def test_entries_of_version_3_are_checked():
     with pytest.raises(ValueError, match="restoration: is for files of RGB, not of 1 channel"):
         Frame("fastgs", 3, 5, [], channels=Channels(1), restoration=Restoration(1, (1, 1, 1)))
-    with pytest.raises(ValueError, match="model: expected one of 1, got 2"):
-        Restoration(2, (1, 1, 1))
+    with pytest.raises(ValueError, match="model: expected one of 1, 2, got 3"):
+        Restoration(3, (1, 1, 1))
     with pytest.raises(ValueError, match=r"gains: expected 3 numbers from 0 to 255, got \(1, 1, 256\)"):
         Restoration(1, (1, 1, 256))
     header = MAGIC + bytes([3, 0, 2, 9, 1, 1, 1, 3, 5, 0])
-    with pytest.raises(FormatError, match="is restored by network 9, and this fastgs has 1; update fastgs"):
+    with pytest.raises(FormatError, match="is restored by network 9, and this fastgs has 1, 2; update fastgs"):
         read_frame(header + (zlib.crc32(header) & 0xFFFF).to_bytes(2, "little"))
     header = MAGIC + bytes([3, 0, 4, 9, 3, 5, 0])
     with pytest.raises(FormatError, match="is coded by model 9 of symbols, and this fastgs has 1; update fastgs"):
