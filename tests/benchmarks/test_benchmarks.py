@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fastgs.codec.effort import DEFAULT_EFFORT
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -209,14 +211,19 @@ def test_efforts_are_measured(tmp_path, monkeypatch):
     from benchmarks.speed import encoding
 
     photo, output = FOLDER.parent / "assets" / "coffee.png", tmp_path / "efforts.json"
-    options = ("--bpp", "2", "1", "--efforts", "5", "1", "--size", "48")
+    options = ("--bpp", "2", "1", "--efforts", str(DEFAULT_EFFORT), "1", "--size", "48")
     monkeypatch.setattr(sys, "argv", ["encoding.py", str(photo), *options, "--output", str(output)])
     encoding.main()
     content = json.loads(output.read_text(encoding="utf-8"))
-    assert content["settings"] == {"photos": ["coffee.png"], "size": 48, "reference": 5}
+    assert content["settings"] == {"photos": ["coffee.png"], "size": 48, "reference": DEFAULT_EFFORT}
     records = content["records"]
-    assert [(record["bpp"], record["effort"]) for record in records] == [(1, 1), (1, 5), (2, 1), (2, 5)]
+    assert [(record["bpp"], record["effort"]) for record in records] == [
+        *((1, 1), (1, DEFAULT_EFFORT)),
+        *((2, 1), (2, DEFAULT_EFFORT)),
+    ]
+    usual = {record["bpp"]: record["cpu_seconds"] for record in records if record["effort"] == DEFAULT_EFFORT}
     for record in records:
         assert 0.97 * record["target_bytes"] <= record["bytes"] <= record["target_bytes"]
         assert record["psnr"] <= record["psnr_at_target"] < record["psnr"] + 0.3
-        assert record["time_ratio"] < 1 or record["effort"] == 5
+        assert record["cpu_seconds"] > 0
+        assert record["time_ratio"] == pytest.approx(record["cpu_seconds"] / usual[record["bpp"]], abs=1e-3)

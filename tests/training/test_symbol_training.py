@@ -33,7 +33,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     for name, pixels in {"a": data.coffee()[:96, :130], "b": data.coffee()[-97:, -128:]}.items():
         image = load_image(Image.fromarray(pixels))
-        (folder / f"{name}.fgs").write_bytes(Fastgs(restores=False).encode(image, 500, iterations=20).data)
+        (folder / f"{name}.fgs").write_bytes(Fastgs(effort=5, restores=False).encode(image, 500, iterations=20).data)
     return folder
 
 
