@@ -36,6 +36,7 @@ import fastgs
 from benchmarks.environment import run, write_results
 from benchmarks.speed.rasterizer import SAMPLE
 from fastgs.io.finding import find_images
+from fastgs.io.images import ImageError
 from fastgs.runtime import pool
 
 Pixels = NDArray[np.uint8]
@@ -57,7 +58,10 @@ def read_photos(places: Sequence[str | Path]) -> list[Pixels]:
 
 
 def cut(photos: Sequence[Pixels], count: int, side: int, seed: int = 0) -> list[Pixels]:
-    """Return random square crops of the photos."""
+    """Return random square crops of the photos; raise ImageError if one is smaller."""
+    least = min(min(photo.shape[:2]) for photo in photos)
+    if least < side:
+        raise ImageError(f"photos: crops have {side} pixels a side, and one photo only {least}; name larger photos")
     random, crops = np.random.default_rng(seed), []
     for number in range(count):
         photo = photos[number % len(photos)]

@@ -132,6 +132,20 @@ def test_smaller_crops_have_as_many_pixels_and_gaussians(tmp_path, monkeypatch):
     assert all(not one.equal(other) for number, one in enumerate(images) for other in images[:number])
 
 
+def test_photos_smaller_than_crops_are_one_line(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from benchmarks.environment import run
+    from benchmarks.speed import million
+
+    output = tmp_path / "million.json"
+    monkeypatch.setattr(sys, "argv", ["million.py", "--output", str(output)])  # the sample has 400 rows
+    with pytest.raises(
+        SystemExit, match="^million.py: error: photos: crops have 512 pixels a side, and one photo only"
+    ):
+        run(million.main)
+    assert not output.exists()
+
+
 @pytest.mark.slow
 def test_throughput_is_measured_and_told(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(FOLDER.parent)
