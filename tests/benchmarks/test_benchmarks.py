@@ -140,7 +140,7 @@ def test_photos_smaller_than_crops_are_one_line(monkeypatch, tmp_path):
     output = tmp_path / "million.json"
     monkeypatch.setattr(sys, "argv", ["million.py", "--output", str(output)])  # the sample has 400 rows
     with pytest.raises(
-        SystemExit, match="^million.py: error: photos: crops have 512 pixels a side, and one photo only"
+        SystemExit, match=r"^million\.py: error: photos: crops have 512 pixels a side, and one photo only"
     ):
         run(million.main)
     assert not output.exists()
