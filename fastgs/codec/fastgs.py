@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastgs.codec.coarse import complete
 from fastgs.codec.cut_layer import decode_cut_layers
 from fastgs.codec.effort import DEFAULT_EFFORT, EFFORTS, check_effort
-from fastgs.codec.frame import Frame, read_frame, write_frame
+from fastgs.codec.frame import Frame, write_frame
 from fastgs.codec.layer import bit_breakdown, decode_layers
 from fastgs.codec.scheme import Encoded
 from fastgs.codec.symbols import dequantize
@@ -69,17 +69,20 @@ class Fastgs:
         """Fit an image and write it."""
         from fastgs.codec import fastgs_encoder  # deferred: brings in torch, which decoders do without
         from fastgs.fitting.loss_functions import MSE
+        from fastgs.gaussians import Gaussians
 
         importance = find_importance(image) if self.tune == "ssim" else None
         effort = EFFORTS[self.effort] if iterations is None else replace(EFFORTS[self.effort], iterations=iterations)
         files, history = fastgs_encoder.encode(
             image, num_gaussians, alpha, effort, seed, target_bytes, callback, self.restores, importance
         )
-        fitting = [data for data in files if target_bytes is None or len(data) <= target_bytes] or files[:1]
-        candidates = []
-        for data in fitting:
-            frame = read_frame(data)
-            candidates.append(Encoded(data, self.decode(frame).to(image.device), history, None, frame.restoration))
+        fitting = [each for each in files if target_bytes is None or len(each.data) <= target_bytes] or files[:1]
+        candidates = [
+            Encoded(
+                each.data, Gaussians.from_arrays(each.gaussians).to(image.device), history, None, each.frame.restoration
+            )
+            for each in fitting
+        ]
         if len(candidates) == 1:
             return candidates[0]
         loss = MSE if importance is None else WeightedSquaredError(importance)

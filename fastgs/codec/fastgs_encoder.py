@@ -10,16 +10,17 @@ from torch import Tensor
 from fastgs.codec.alternation import alternate
 from fastgs.codec.channels import Channels
 from fastgs.codec.effort import Effort
-from fastgs.codec.filling import MIDDLE, USUAL, Start, fill, write_found
-from fastgs.codec.frame import read_frame, write_frame
+from fastgs.codec.filling import MIDDLE, USUAL, Start, estimate_size, fill
+from fastgs.codec.frame import Frame, read_frame, write_frame
 from fastgs.codec.layer import decode_layers, encode_layers, most_gaussians
 from fastgs.codec.rdo import Search
 from fastgs.codec.restoration import choose, correct
 from fastgs.codec.restoration_entry import RESTORATION_BYTES
 from fastgs.codec.sizing import Sizing
 from fastgs.codec.symbol_models import LATEST
-from fastgs.codec.symbols import dequantize
+from fastgs.codec.symbols import Layer, dequantize
 from fastgs.codec.tuning import WeightedSquaredError
+from fastgs.definition import GaussianArrays
 from fastgs.fitting.densification import Densification, Relocation
 from fastgs.fitting.fit import Callback, HistoryEntry
 from fastgs.fitting.optimizer import LearningRates
@@ -39,7 +40,7 @@ STEEPNESS = 0.25
 # more in a short one.
 SKETCH_SWEEPS = 2
 SKETCH_WORTH = 0.45  # of the price; Gaussians that are dropped then would be made up for by too many others
-GROWTH = 1.11
+GROWTH = 1.13
 GROWTH_OF_SHORT = 5.0  # over the number of steps
 
 RESTORATION_ROOM = 1 + RESTORATION_BYTES  # of a file, with the flag
@@ -62,7 +63,7 @@ def encode(
     callback: Callback | None,
     restores: bool = True,
     importance: Tensor | None = None,
-) -> tuple[list[bytes], list[HistoryEntry]]:
+) -> tuple[list[Written], list[HistoryEntry]]:
     """Fit an image and write it, once or several times; the arguments are those of `Scheme.encode`.
 
     With `restores`, files of RGB ask for restoration where that helps. `importance` has (H, W) factors of the squared
@@ -82,8 +83,46 @@ def encode(
         encoding.run((seed + start) % 2**64)
     files = encoding.files
     if restores:
-        files = [add_restoration(data, image) for data in files]
-    return sorted(files, key=len), encoding.history
+        files = [written.restore(image) for written in files]
+    return sorted(files, key=lambda written: len(written.data)), encoding.history
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file of this encoder, and what a decoder reads in it.
+
+    Attributes:
+        frame: Frame of the file.
+        data: Bytes of the file.
+        layers: Layers of symbols.
+    """
+
+    frame: Frame
+    data: bytes
+    layers: list[Layer]
+
+    @classmethod
+    def read(cls, data: bytes) -> Written:
+        """Read the symbols of a file."""
+        frame = read_frame(data)
+        return cls(frame, data, decode_layers(frame.layers, _canvas(frame), frame.channels, frame.symbols))
+
+    @property
+    def gaussians(self) -> GaussianArrays:
+        """Return the Gaussians of the file."""
+        return dequantize(self.layers, *_canvas(self.frame), self.frame.channels)
+
+    def restore(self, image: Tensor) -> Written:
+        """Return the file with restoration if that brings it nearer to the (3, H, W) image, or else as it is."""
+        restoration = choose(correct(self.gaussians), image.cpu().numpy())
+        if restoration is None:
+            return self
+        frame = replace(self.frame, restoration=restoration)
+        return replace(self, frame=frame, data=write_frame(frame))
+
+
+def _canvas(frame: Frame) -> tuple[int, int]:
+    return frame.height, frame.width
 
 
 @dataclass
@@ -106,7 +145,7 @@ class _Encoding:
     callback: Callback | None
     importance: Tensor | None
     aim: int | None
-    files: list[bytes] = field(default_factory=list)
+    files: list[Written] = field(default_factory=list)
     history: list[HistoryEntry] = field(default_factory=list)
 
     def run(self, seed: int) -> None:
@@ -122,9 +161,10 @@ class _Encoding:
                 self.aim = round(MORE * self.aim)
                 continue
             data = fill(self.image, near or start, wanted, effort.sweeps, model, self.importance)
-            self.files.append(data)
-            if _is_unlikely(data):
-                self.files.append(fill(self.image, near or start, wanted, effort.sweeps, None, self.importance))
+            self.files.append(Written.read(data))
+            if _is_unlikely(self.files[-1]):
+                other = fill(self.image, near or start, wanted, effort.sweeps, None, self.importance)
+                self.files.append(Written.read(other))
             if self.aim is None or wanted is None:
                 break
             if len(data) <= wanted:
@@ -170,7 +210,7 @@ def fit(
     def measure(gaussians: Gaussians) -> int:
         return round(
             (GROWTH + GROWTH_OF_SHORT / max(1, iterations))
-            * len(_sketch(image, gaussians, coarseness, _choose_model(image, alpha), importance))
+            * _sketch(image, gaussians, coarseness, _choose_model(image, alpha), importance)
         )
 
     def densify(count: int, pixels: int, steps: int, generator: torch.Generator | None) -> Densification:
@@ -188,12 +228,12 @@ def fit(
 
 def _sketch(
     image: Tensor, gaussians: Gaussians, coarseness: float, model: int | None, importance: Tensor | None
-) -> bytes:
-    """Return the file that Gaussians on their way would have after a short search."""
+) -> int:
+    """Return the bytes of the file that Gaussians on their way would have after a short search, about."""
     factors = None if importance is None else importance.cpu().numpy()
     searching = Search(image, gaussians, coarseness, model, SKETCH_WORTH, factors)
     searching.run(SKETCH_SWEEPS)
-    return write_found(searching, model)
+    return estimate_size(searching)
 
 
 def _rates(iterations: int) -> LearningRates:
@@ -216,19 +256,9 @@ def _choose_model(image: Tensor, alpha: bool) -> int | None:
     return LATEST if Channels(len(image), alpha).are_rgb else None
 
 
-def _is_unlikely(data: bytes) -> bool:
+def _is_unlikely(written: Written) -> bool:
     """Tell whether models that are fitted to each layer would take fewer bytes than the learned one in a file."""
-    frame = read_frame(data)
+    frame = written.frame
     if frame.symbols is None:
         return False
-    canvas = frame.height, frame.width
-    layers = decode_layers(frame.layers, canvas, model=frame.symbols)
-    return sum(map(len, encode_layers(layers, canvas))) < sum(map(len, frame.layers))
-
-
-def add_restoration(data: bytes, image: Tensor) -> bytes:
-    """Return a file that asks for restoration if that brings it nearer to the (3, H, W) image, or else as it is."""
-    frame = read_frame(data)
-    canvas = frame.height, frame.width
-    gaussians = dequantize(decode_layers(frame.layers, canvas, model=frame.symbols), *canvas)
-    return write_frame(replace(frame, restoration=choose(correct(gaussians), image.cpu().numpy())))
+    return sum(map(len, encode_layers(written.layers, _canvas(frame)))) < sum(map(len, frame.layers))

@@ -31,7 +31,9 @@ NEAR = (0.98, 1.01)  # shares of the bytes
 FILLED = (0.997, 0.9985)  # share that is enough then, and the one that is aimed at
 REFINEMENTS = 3
 SHARES = (0.03, 1.5)  # bounds of the factor of the price
-BYTES_OF_PRICE = -0.008  # share of the bytes that e times the price spares, about
+# The size of a file falls about in proportion to the root of the price: by so many bytes from 0 to 1, as a share of the
+# file, and by so many more where Gaussians are dropped, in proportion to their share.
+BYTES_OF_ROOT, BYTES_OF_LOSING = 0.03, 0.15
 # Bits that a Gaussian costs less where steps are twice as coarse, about; one more for each channel. A search that drops
 # this share of the Gaussians, or more, spares twice as many, as coarser steps leave fewer.
 BITS_OF_COARSENESS = 2.5
@@ -157,19 +159,20 @@ def _refine(searching: Search, sweeps: int, size: int, target_bytes: int, model:
         target_bytes: Size that is wanted at most.
         model: Number of the learned model of symbols.
     """
-    known = {math.log(LAST_SHARE): size}
-    place, slope = math.log(LAST_SHARE), BYTES_OF_PRICE * target_bytes
+    known = {math.sqrt(LAST_SHARE): size}
+    root = math.sqrt(LAST_SHARE)
+    slope = -(BYTES_OF_ROOT + BYTES_OF_LOSING * searching.lost) * target_bytes
     for _ in range(REFINEMENTS):
-        if FILLED[0] * target_bytes <= known[place] <= target_bytes:
+        if FILLED[0] * target_bytes <= known[root] <= target_bytes:
             return
-        wanted = place + (FILLED[1] * target_bytes - known[place]) / slope
-        before, place = place, min(max(wanted, math.log(SHARES[0])), math.log(SHARES[1]))
-        if place in known:
+        wanted = root + (FILLED[1] * target_bytes - known[root]) / slope
+        before, root = root, min(max(wanted, math.sqrt(SHARES[0])), math.sqrt(SHARES[1]))
+        if root in known:
             return
-        data = _finish(searching, sweeps, math.exp(place), model)
+        data = _finish(searching, sweeps, root**2, model)
         yield data
-        known[place] = len(data)
-        slope = min(0.3 * slope, (known[place] - known[before]) / (place - before))
+        known[root] = len(data)
+        slope = min(0.3 * slope, (known[root] - known[before]) / (root - before))
 
 
 def write_found(searching: Search, model: int | None) -> bytes:

@@ -26,11 +26,11 @@ from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.layer import MAX_SYMBOL
 from fastgs.codec.mixing import find_mixing, to_basis
 from fastgs.codec.prices import Prices, price_by_histograms, price_by_model
+from fastgs.codec.rdo_image_kernels import Scene
 from fastgs.codec.symbols import AREA, COLOR, Layer, Steps, dequantize, values
 from fastgs.gaussians import CHANNELS, MIN_SCALE, Gaussians
 from fastgs.metrics.quality import psnr
 from fastgs.render import render
-from fastgs.render.cpu_kernels import EPS
 
 Symbols = NDArray[np.int64]
 
@@ -138,7 +138,6 @@ class Search:
         self._mixing = find_mixing(gaussians) if channels.are_mixed else None
         transform = channels.basis if self._mixing is None else np.linalg.inv(to_basis(self._mixing)).T
         rows = _take_values(gaussians, transform)
-        self._importance = importance
         self._model, self._layers = model, _assign_layers(rows[:, AREA])
         error_factor = 10 ** (STEPS.by_error * (STEPS.psnr - psnr(render(gaussians), target)) / 20)
         self._steps = layer_steps(rows[:, AREA], self._layers, coarseness, error_factor, channels)
@@ -146,15 +145,13 @@ class Search:
         self.canvas = canvas = gaussians.height, gaussians.width
         self._symbols, self._middle = _round_to_symbols(rows, self._units[self._layers], canvas)
         image = np.einsum("ij,jhw->ihw", transform, target.detach().cpu().double().numpy())
-        planes, self._zeros = rdo_image_kernels.split_channels(channels.count)
-        self._goal = np.zeros((planes, *canvas), np.float32)
-        self._goal[: channels.count] = image
-        self._numerator, self._weight = np.zeros_like(self._goal), np.zeros_like(self._goal[0])
+        self._scene = Scene.make(image, importance)
         self._alive = np.ones(len(rows), bool)
         self._generator = np.random.default_rng(0)  # of the order of Gaussians: the same file every time
         self._position_bits = _price_position(image[0].size, self._units[self._layers])
         self.price, self.bits, self._worth = price, 0.0, worth
         self._number = 0
+        self._prices: Prices | None = None  # of the learned model, until they are out of date
         self._rebuild()
 
     @property
@@ -183,8 +180,9 @@ class Search:
 
     def copy(self) -> Search:
         """Return a search at the same place, which goes on by itself."""
+        self._find_prices()  # the same ones for all copies
         other = copy(self)
-        for name in ("_symbols", "_numerator", "_weight", "_alive"):
+        for name in ("_symbols", "_scene", "_alive"):
             setattr(other, name, getattr(self, name).copy())
         other._generator = deepcopy(self._generator)
         return other
@@ -210,11 +208,13 @@ class Search:
         # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.
         self.price = min(self.price, float(PRICE * self._error / total))
         rdo_kernels.sweep(
-            *(self._numerator, self._weight, self._goal, self._importance, self._symbols, self._units, self._layers),
-            *(prices.symbols, prices.bases, prices.rows, prices.flags, self._middle, self._position_bits),
-            *(share * self.price, self._worth * self.price, order, self._alive, self._zeros),
+            *(self._scene, self._symbols, self._units, self._layers),
+            *(prices.symbols, prices.bases, prices.rows, prices.flags),
+            *(self._middle, self._position_bits, share * self.price, self._worth * self.price, order, self._alive),
         )
         self._number += 1
+        if self._number % RENEWED == 0:
+            self._prices = None
         self._rebuild()
 
     def _find_prices(self) -> Prices:
@@ -223,21 +223,18 @@ class Search:
             return price_by_histograms(
                 *(self._symbols, self._layers, self._alive, len(self._units), self._middle, self.channels)
             )
-        if self._number % RENEWED == 0:
+        if self._prices is None:
             self._prices = price_by_model(
-                *(self._symbols, self._layers, self._alive, self._steps, self._weight.shape, self._model)
+                *(self._symbols, self._layers, self._alive, self._steps, self.canvas, self._model)
             )
         return self._prices
 
     def _rebuild(self) -> None:
         """Sum Gaussians anew, free of the rounding errors of many updates, and measure the squared error."""
-        self._numerator[:], self._weight[:] = 0, 0
         rows = (self._symbols * self._units[self._layers])[self._alive]
-        for row in np.pad(rows, [(0, 0), (0, COLOR + len(self._goal) - rows.shape[1])]):
-            rdo_image_kernels.add(self._numerator, self._weight, row, 1.0, self._zeros)
-        error = self._goal - self._numerator / (self._weight + EPS)
-        squares = np.square(error, dtype=np.float64)
-        self._error = float((squares if self._importance is None else squares * self._importance).sum())
+        rows = np.pad(rows, [(0, 0), (0, COLOR + self._scene.size[2] - rows.shape[1])])
+        rdo_image_kernels.clear(self._scene)
+        self._error = rdo_image_kernels.add_all(self._scene, rows)
 
 
 def count_last(sweeps: int) -> int:

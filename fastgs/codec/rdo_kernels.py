@@ -32,18 +32,17 @@ def _find_cost(scene, symbols, rule, colors, memory):
     The error is the difference that the Gaussian makes to the squared error.
 
     Args:
-        scene: Numerator, weight, target and importance, see `sweep`, without the Gaussian.
+        scene: Sums of the image without the Gaussian.
         symbols: (5 + C,) symbols; those of the colour do not matter.
         rule: Units (5 + C,), tables (5 + C, S) and bases (5 + C,) of bits, bits of flags (2,), largest symbol, price.
         colors: (C,) symbols of the best colour; filled.
-        memory: Values (5 + P,) and sums (2 + P,) of the trial, which are overwritten, and zeros.
+        memory: Values (5 + P,) and sums (2 + P,) of the trial, which are overwritten.
     """
-    numerator, weight, target, importance = scene
     steps, bits, bases, flags, middle, price = rule
-    values, sums, zeros = memory
+    values, sums = memory
     for column in range(COLOR):
         values[column] = symbols[column] * steps[column]
-    sum_trial(numerator, weight, target, importance, values, sums, zeros)
+    sum_trial(scene, values, sums)
     total = sums[REST]
     for column in range(AREA, COLOR):
         total += price * _bits_of(bits, bases, column, symbols[column])
@@ -84,7 +83,7 @@ def _move_one(scene, symbols, rule, least, best, colors, around, memory):
     """Move a Gaussian along each of its symbols where that lowers its cost, and return the cost.
 
     Args:
-        scene: Sums and target, see `_find_cost`.
+        scene: Sums, see `_find_cost`.
         symbols: (5 + C,) symbols; those of place and shape are updated.
         rule: Units and prices, see `_find_cost`.
         least: Cost before.
@@ -94,13 +93,13 @@ def _move_one(scene, symbols, rule, least, best, colors, around, memory):
         memory: Memory of trials, see `_find_cost`.
     """
     steps, _, _, _, middle, _ = rule
-    canvas = scene[1].shape
+    height, width, _ = scene.size
     for column in range(COLOR):
         for side in range(2):
             direction = 2 * side - 1
             symbols[column] += direction
             around[column, side] = math.inf
-            if _is_allowed(symbols, column, steps, canvas, middle):
+            if _is_allowed(symbols, column, steps, (height, width), middle):
                 cost = around[column, side] = _find_cost(scene, symbols, rule, colors, memory)
                 if cost < least:
                     least = cost
@@ -121,7 +120,7 @@ def _move_two(scene, symbols, rule, least, best, colors, around, memory):
     no trial is needed.
     """
     steps, _, _, _, middle, _ = rule
-    canvas, before = scene[1].shape, least
+    before, (height, width, _) = least, scene.size
     found = (0, 0, 0, 0)
     for first in range(COLOR):
         for second in range(first + 1, COLOR):
@@ -135,8 +134,8 @@ def _move_two(scene, symbols, rule, least, best, colors, around, memory):
                         continue
                     symbols[first] += 2 * one - 1
                     symbols[second] += 2 * two - 1
-                    if _is_allowed(symbols, first, steps, canvas, middle) and _is_allowed(
-                        symbols, second, steps, canvas, middle
+                    if _is_allowed(symbols, first, steps, (height, width), middle) and _is_allowed(
+                        symbols, second, steps, (height, width), middle
                     ):
                         cost = _find_cost(scene, symbols, rule, colors, memory)
                         if cost < least:
@@ -152,17 +151,12 @@ def _move_two(scene, symbols, rule, least, best, colors, around, memory):
 
 @jit
 def sweep(
-    numerator, weight, target, importance, symbols, steps, layers, bits, bases, rows, flags, middle, place, price,
-    worth, order, alive, zeros,
+    scene, symbols, steps, layers, bits, bases, rows, flags, middle, place, price, worth, order, alive,
 ):  # fmt: skip
     """Move each Gaussian by one along its symbols where error plus price falls; drop those not worth their bits.
 
     Args:
-        numerator: (P, H, W) weighted sum of the colours of all Gaussians, with planes of 0 behind the C channels;
-            updated.
-        weight: (H, W) sum of their weights; updated.
-        target: (P, H, W) image in the basis of colours, with planes of 0 behind the C channels.
-        importance: (H, W) factor of the squared error of each pixel; None for 1.
+        scene: Sums of the image, see rdo_image_kernels.py; updated.
         symbols: (K, 5 + C) symbols; updated.
         steps: (L, 5 + C) units of the symbols of each layer.
         layers: (K,) number of the layer of each Gaussian.
@@ -177,11 +171,10 @@ def sweep(
         worth: Squared error that each bit of a Gaussian must save for the Gaussian to stay.
         order: Indices of the Gaussians, in the order in which they are moved.
         alive: (K,) mask of the Gaussians that are in the image; updated.
-        zeros: Zeros, one for each channel of a group, from `split_channels` of rdo_image_kernels.py.
     """
     columns = symbols.shape[1]
-    values, sums = np.zeros(COLOR + len(target)), np.zeros(PULL + len(target))
-    scene, memory = (numerator, weight, target, importance), (values, sums, zeros)
+    channels = scene.size[2]
+    values, sums = memory = np.zeros(COLOR + channels), np.zeros(PULL + channels)
     colors, best = np.zeros(columns - COLOR, np.int64), np.zeros(columns - COLOR, np.int64)
     around = np.empty((COLOR, 2))
     for k in order:
@@ -189,7 +182,7 @@ def sweep(
         column_bits, base = bits[rows[k]], bases[rows[k]]
         for column in range(columns):
             values[column] = moved[column] * unit[column]
-        add(numerator, weight, values, -1.0, zeros)
+        add(scene, values, -1.0)
         rule = (unit, column_bits, base, flag_bits, middle, price)
         before = _find_cost(scene, moved, rule, best, memory)
         least = _move_one(scene, moved, rule, before, best, colors, around, memory)
@@ -202,7 +195,7 @@ def sweep(
             continue
         for column in range(columns):
             values[column] = moved[column] * unit[column]
-        add(numerator, weight, values, 1.0, zeros)
+        add(scene, values, 1.0)
 
 
 @jit

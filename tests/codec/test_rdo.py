@@ -14,6 +14,7 @@ from fastgs.codec.channels import RGB, Channels
 from fastgs.codec.layer import bit_breakdown, encode_layers
 from fastgs.codec.prices import price_by_model
 from fastgs.codec.rdo import PRICE, Search, layer_steps, search
+from fastgs.codec.rdo_image_kernels import GOALS, WEIGHT, WIDE, Scene
 from fastgs.codec.symbol_models import LATEST
 from fastgs.codec.symbols import COLOR, Layer
 from fastgs.fitting.fit import fit
@@ -142,7 +143,7 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch, m
     """The price of a bit is `PRICE` times error over bits, and these bits are about those of the file."""
     prices = []
     sweep = rdo_kernels.sweep
-    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[13]) or sweep(*arguments))
+    monkeypatch.setattr(rdo_kernels, "sweep", lambda *arguments: prices.append(arguments[10]) or sweep(*arguments))
     search(astronaut, fitted, sweeps=2, model=model)
     rounded = search(astronaut, fitted, sweeps=0)
     bits = PRICE * rounded.error / prices[0]
@@ -150,7 +151,6 @@ def test_search_estimates_the_bits_of_the_file(astronaut, fitted, monkeypatch, m
 
 
 CANVAS, UNITS = (24, 60), STEPS.columns()[None]
-_, ZEROS = rdo_image_kernels.split_channels(3)
 EXACT = [
     [12, 20, 16, 3, 0, 30, 2, 0],
     [40, 8, 14, 0, 4, 10, 0, 3],
@@ -160,43 +160,98 @@ EXACT = [
 ]
 
 
-def make_sums(symbols):
-    """Return numerator and weight of all Gaussians, with which a sweep starts, and their image."""
-    numerator, weight = np.zeros((3, *CANVAS), np.float32), np.zeros(CANVAS, np.float32)
-    for row in symbols * UNITS:
-        rdo_image_kernels.add(numerator, weight, row, 1.0, ZEROS)
-    return numerator, weight, numerator / (weight + np.float32(EPSILON))
+def make_scene(symbols, target=np.zeros((3, *CANVAS))):
+    """Return the scene of all Gaussians, with which a sweep starts."""
+    scene = Scene.make(target)
+    rdo_image_kernels.add_all(scene, symbols * UNITS)
+    return scene
+
+
+def draw(scene):
+    """Return the (C, H, W) image of a scene."""
+    height, width, channels = scene.size
+    vectors = scene.pixels.reshape(height, -1, GOALS + 2 * channels, WIDE).transpose(2, 0, 1, 3)
+    planes = vectors.reshape(GOALS + 2 * channels, height, -1)[:, :, :width]
+    return planes[GOALS : GOALS + channels] - planes[GOALS + channels :] / planes[WEIGHT]
 
 
 def sweep_one(symbols, number, target, bits, price):
     """Move one of the Gaussians ten times."""
-    numerator, weight, _ = make_sums(symbols)
     layers, alive = np.zeros(len(symbols), np.int64), np.ones(len(symbols), bool)
     order = np.full(10, number)
     flags, bases = np.array([[np.inf, 0.0]]), np.zeros((1, 8), np.int64)  # none
     rdo_kernels.sweep(
-        *(numerator, weight, target, None, symbols, UNITS, layers, bits, bases, layers, flags),
-        *(512, 0.0, price, 0.0, order, alive, ZEROS),
+        *(make_scene(symbols, target), symbols, UNITS, layers, bits, bases, layers, flags),
+        *(512, 0.0, price, 0.0, order, alive),
     )
+
+
+@pytest.mark.parametrize("importance", [None, np.random.default_rng(1).random(CANVAS).astype(np.float32)])
+@pytest.mark.parametrize("count", [1, 3, 11])
+def test_trial_tells_the_error_of_a_gaussian_of_any_colour(count, importance):
+    """What a trial tells, and the error of the scene with the Gaussian, are those of an image drawn elsewhere."""
+    rng = np.random.default_rng(0)
+    target, colors = rng.random((count, *CANVAS)), rng.random((len(EXACT), count)) - 0.2
+    symbols = np.array(EXACT)[:, :COLOR]
+    shapes = symbols * UNITS[:, :COLOR]
+    scene = Scene.make(target, importance)
+    planes = scene.size[2]
+    rows = np.pad(np.concatenate([shapes, colors], 1), [(0, 0), (0, planes - count)])
+    factors = np.ones(CANVAS) if importance is None else importance
+
+    def measure(gaussians):
+        weights = np.stack([draw_weight(row) for row in gaussians])
+        image = np.einsum("khw,kc->chw", weights, gaussians[:, COLOR : COLOR + count]) / (weights.sum(0) + EPSILON)
+        return float((factors * np.square(image - target)).sum())
+
+    assert rdo_image_kernels.add_all(scene, rows) == pytest.approx(measure(rows), rel=1e-5)
+    for number, row in enumerate(rows):
+        others = np.delete(rows, number, 0)
+        rdo_image_kernels.add(scene, row, -1.0)
+        sums = np.zeros(rdo_image_kernels.PULL + planes)
+        rdo_image_kernels.sum_trial(scene, row, sums)
+        square, rest, pull = np.split(sums, [1, 2])
+        color = row[COLOR:]
+        told = rest + (square * color**2 - 2 * color * pull).sum()
+        assert told == pytest.approx(measure(rows) - measure(others), rel=1e-3, abs=1e-4)
+        rdo_image_kernels.add(scene, row, 1.0)
+    again = rdo_image_kernels.add_all(scene, rows[:0])
+    assert again == pytest.approx(measure(rows), rel=1e-4)
+
+
+def draw_weight(row):
+    """Return the (H, W) weights of a Gaussian of values (5 + C,), by the reference rasterizer."""
+    area, u, v = row[2:COLOR]
+    ratio = math.hypot(u, v)
+    gaussian = Gaussians(
+        means=torch.tensor(row[None, :2]).float(),
+        scales=torch.tensor([[math.exp((area + ratio) / 2), math.exp((area - ratio) / 2)]]),
+        rotations=torch.tensor([0.5 * math.atan2(v, u)]),
+        colors=torch.ones(1, 1),
+        height=CANVAS[0],
+        width=CANVAS[1],
+        blend="sum",
+    )
+    return render(gaussian)[0].numpy()
 
 
 def test_sweep_reduces_the_error_of_moved_symbols():
     """Bits are free, the symbol is off by two in either direction, in any column, anywhere on a wide canvas."""
     exact = np.array(EXACT)
-    target = make_sums(exact)[2]
+    target = draw(make_scene(exact))
     for number, column, away in product(range(len(exact)), range(COLOR), (-2, 2)):
         symbols = exact.copy()
         symbols[number, column] += away
-        before = np.square(make_sums(symbols)[2] - target).sum()
+        before = np.square(draw(make_scene(symbols)) - target).sum()
         sweep_one(symbols, number, target, np.zeros((1, 8, 1025)), 0.0)
-        assert np.square(make_sums(symbols)[2] - target).sum() < 0.4 * before
+        assert np.square(draw(make_scene(symbols)) - target).sum() < 0.4 * before
         assert (symbols[:, COLOR:] == exact[:, COLOR:]).all()
 
 
 def test_sweep_moves_two_symbols_together():
     """Along a thin Gaussian that lies diagonally; each step of one coordinate alone is a step across it."""
     exact = np.array([[60, 24, 25, 0, 0, 5, 0, 0], [60, 24, 10, 0, 14, 60, 2, 0]])
-    target = make_sums(exact)[2]
+    target = draw(make_scene(exact))
 
     def move(right, down):
         moved = exact.copy()
@@ -204,7 +259,7 @@ def test_sweep_moves_two_symbols_together():
         return moved
 
     def measure(right, down):
-        return np.square(make_sums(move(right, down))[2] - target).sum()
+        return np.square(draw(make_scene(move(right, down))) - target).sum()
 
     assert measure(1, 1) < measure(2, 2) < min(measure(1, 2), measure(3, 2), measure(2, 1), measure(2, 3))
     symbols = move(2, 2)
@@ -217,8 +272,7 @@ def test_the_best_move_of_two_symbols_is_found_by_few_trials(photo, fit_channels
     planes, gaussians = fit_channels(RGB)
     searching = Search(planes, gaussians)
     searching.run(6)
-    numerator, weight, target = searching._numerator, searching._weight, searching._goal
-    scene, memory = (numerator, weight, target, None), (np.zeros(8), np.zeros(5), ZEROS)
+    scene, memory = searching._scene, (np.zeros(8), np.zeros(5))
     colors, best, around = np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros((COLOR, 2))
     tables, bases, flags = np.zeros((8, 1025)), np.zeros(8, np.int64), np.array([np.inf, 0.0])
     same = []
@@ -226,10 +280,10 @@ def test_the_best_move_of_two_symbols_is_found_by_few_trials(photo, fit_channels
         unit = searching._units[searching._layers[number]]
         symbols = searching._symbols[number].copy()
         rule = (unit, tables, bases, flags, 512, 0.0)
-        rdo_image_kernels.add(numerator, weight, symbols * unit, -1.0, ZEROS)
+        rdo_image_kernels.add(scene, symbols * unit, -1.0)
 
         def measure(moved, rule=rule, unit=unit):
-            allowed = (rdo_kernels._is_allowed(moved, each, unit, weight.shape, 512) for each in range(COLOR))
+            allowed = (rdo_kernels._is_allowed(moved, each, unit, scene.size[:2], 512) for each in range(COLOR))
             return rdo_kernels._find_cost(scene, moved, rule, colors, memory) if all(allowed) else math.inf
 
         before = measure(symbols)
@@ -243,7 +297,7 @@ def test_the_best_move_of_two_symbols_is_found_by_few_trials(photo, fit_channels
             found = rdo_kernels._move_two(scene, rest, rule, before, best, colors, around, memory)
             assert found == pytest.approx(measure(rest))
             same.append(found == pytest.approx(min(before, *costs)))
-        rdo_image_kernels.add(numerator, weight, searching._symbols[number] * unit, 1.0, ZEROS)
+        rdo_image_kernels.add(scene, searching._symbols[number] * unit, 1.0)
     assert len(same) > 30 and np.mean(same) > 0.95
 
 
@@ -258,7 +312,7 @@ def test_sweep_finds_cheaper_colours_beside_the_best(cheap):
     symbols, bits = np.array(EXACT[:1]), np.ones((1, 8, 1025))
     for column in range(COLOR, 8):
         bits[0, column, 512 + EXACT[0][column] + cheap] = 0
-    sweep_one(symbols, 0, make_sums(symbols)[2], bits, 1e3)
+    sweep_one(symbols, 0, draw(make_scene(symbols)), bits, 1e3)
     assert (symbols[0, COLOR:] - EXACT[0][COLOR:]).tolist() == [cheap] * 3
 
 
