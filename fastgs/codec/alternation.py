@@ -63,7 +63,7 @@ def alternate(
             break
         coarseness, price = start.coarseness, searching.price
         if target_bytes is not None:
-            size, wanted = GROWTH * estimate_size(searching), MIDDLE * target_bytes
+            size, wanted = GROWTH * estimate_size(searching.bits), MIDDLE * target_bytes
             coarseness = min(COARSEST, max(FINEST, coarseness * math.exp(find_step(searching, size, wanted))))
             if coarseness < LEAST and ends:
                 return None

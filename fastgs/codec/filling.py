@@ -60,9 +60,9 @@ class Start:
         return Search(image, self.gaussians, self.coarseness, model, importance=factors, price=self.price)
 
 
-def estimate_size(searching: Search) -> int:
-    """Return the bytes of the file at the end of a search that is on its way, about."""
-    return round(PROBED * searching.bits / 8)
+def estimate_size(bits: float) -> int:
+    """Return the bytes of the file at the end of a search whose symbols have so many bits before one of its sweeps."""
+    return round(PROBED * bits / 8)
 
 
 def find_step(searching: Search, size: float, wanted: float) -> float:
@@ -104,7 +104,7 @@ def fill(
     for trial in range(TRIALS):
         searching = replace(start, coarseness=coarseness).search(image, model, importance)
         searching.run(min(PROBE, usual))
-        size = estimate_size(searching)
+        size = estimate_size(searching.bits)
         if trial >= probes or 1 / FAR <= size / (target_bytes or size) <= FAR:
             searching.run(usual - PROBE)
             data = _finish(searching, sweeps, LAST_SHARE, model)

@@ -187,6 +187,12 @@ class Search:
         other._generator = deepcopy(self._generator)
         return other
 
+    def count_bits(self) -> float:
+        """Return the bits of the symbols, about."""
+        spared = CONTEXT_BITS if self._model is None else 0.0
+        bits = self._find_prices().sum(self._symbols, self._layers, self._alive)
+        return float(bits + self._alive.sum() * (self._position_bits - spared))
+
     def run(self, sweeps: int, share: float = 1.0) -> None:
         """Move each Gaussian a number of times.
 
@@ -199,10 +205,7 @@ class Search:
                 self._sweep(share)
 
     def _sweep(self, share: float) -> None:
-        spared = CONTEXT_BITS if self._model is None else 0.0
-        prices = self._find_prices()
-        total = prices.sum(self._symbols, self._layers, self._alive)
-        total += self._alive.sum() * (self._position_bits - spared)
+        prices, total = self._find_prices(), self.count_bits()
         self.bits = total
         order = self._generator.permutation(np.flatnonzero(self._alive))
         # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.

@@ -31,7 +31,7 @@ from fastgs.definition import CUTOFF
 from fastgs.render.cpu_geometry_kernels import HALF, ONE, SLACK, TWO, WIDE, ZERO
 from fastgs.render.cpu_kernels import EPS, weigh
 from fastgs.runtime.jit import inlined, jit
-from fastgs.runtime.simd import LANES, fma, horizontal_sum, join, lane_index, load_wide, splat, splat_like
+from fastgs.runtime.simd import LANES, fma, horizontal_sum, join, lane_index, load_wide, splat, splat_like, store
 from fastgs.runtime.simd_math import maximum
 from fastgs.runtime.simd_tuples import dot, fma_each, horizontal_sum_each, load_each, splat_each_like, store_each
 
@@ -88,7 +88,7 @@ class Scene(NamedTuple):
             padded = np.pad(planes, [(0, 0), (0, 0), (0, across * WIDE - width)])
             padded = padded.reshape(-1, height, across, WIDE).transpose(1, 2, 0, 3)
             pixels[:, :, first : first + len(planes)] = padded
-        room = height * across + across + 1  # a row that is listed is as long as the longest one
+        room = height * across + across + LANES  # a row that is listed is as long as the longest one
         vectors = np.empty(room, np.int64), np.empty(room, np.float32), np.empty(room, np.float32)
         scene = cls(_align(pixels.ravel()), (height, width, channels), zeros, vectors)
         clear(scene)
@@ -138,7 +138,7 @@ def _make_frame(area, u, v):
 def _list_vectors(scene, values):
     """List the vectors of pixels that a Gaussian covers; return their number, and how u and v grow from lane to lane.
 
-    With one list for all rows, the loops over pixels have no branch at the end of each row, which no processor foresees.
+    With one list of all rows, the loops over pixels have no branch at the end of each, which no processor foresees.
 
     Args:
         scene: Scene, whose `vectors` are filled.
@@ -152,6 +152,7 @@ def _list_vectors(scene, values):
     top, bottom = int(max(y - reach + ONE, ZERO)), int(max(min(y + reach + ONE, np.float32(height)), ZERO))
     longest = min(int(min(TWO * (half + SLACK), np.float32(width))) // WIDE + 2, across)
     count, per_reach = 0, ONE / reach
+    u_steps, v_steps = splat(np.float32(WIDE) * ux) * lane_index(), splat(np.float32(WIDE) * vx) * lane_index()
     for row in range(top, bottom):
         dy = np.float32(row) - y
         share = dy * per_reach
@@ -160,13 +161,11 @@ def _list_vectors(scene, values):
         end = (int(min(max(center + chord + ONE, ZERO), np.float32(width))) + WIDE - 1) // WIDE
         dx = np.float32(first * WIDE) - x
         place, u, v = (row * across + first) * per_vector, ux * dx + uy * dy, vx * dx + vy * dy
-        for each in range(longest):  # those that are too many are overwritten
-            step = np.float32(each * WIDE)
-            places[count + each], us[count + each], vs[count + each] = (
-                place + each * per_vector,
-                u + step * ux,
-                v + step * vx,
-            )
+        for begin in range(0, longest, LANES):  # those that are too many are overwritten
+            store(us, count + begin, splat(u + np.float32(begin * WIDE) * ux) + u_steps)
+            store(vs, count + begin, splat(v + np.float32(begin * WIDE) * vx) + v_steps)
+        for each in range(longest):
+            places[count + each] = place + each * per_vector
         count += max(end - first, 0)
     return count, ux, vx
 

@@ -174,7 +174,8 @@ def sweep(
     """
     columns = symbols.shape[1]
     channels = scene.size[2]
-    values, sums = memory = np.zeros(COLOR + channels), np.zeros(PULL + channels)
+    values = np.zeros(COLOR + channels)
+    memory = values, np.zeros(PULL + channels)
     colors, best = np.zeros(columns - COLOR, np.int64), np.zeros(columns - COLOR, np.int64)
     around = np.empty((COLOR, 2))
     for k in order:

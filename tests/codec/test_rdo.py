@@ -160,9 +160,9 @@ EXACT = [
 ]
 
 
-def make_scene(symbols, target=np.zeros((3, *CANVAS))):
-    """Return the scene of all Gaussians, with which a sweep starts."""
-    scene = Scene.make(target)
+def make_scene(symbols, target=None):
+    """Return the scene of all Gaussians, with which a sweep starts; by default of a black target."""
+    scene = Scene.make(np.zeros((3, *CANVAS)) if target is None else target)
     rdo_image_kernels.add_all(scene, symbols * UNITS)
     return scene
 
@@ -189,7 +189,7 @@ def sweep_one(symbols, number, target, bits, price):
 @pytest.mark.parametrize("importance", [None, np.random.default_rng(1).random(CANVAS).astype(np.float32)])
 @pytest.mark.parametrize("count", [1, 3, 11])
 def test_trial_tells_the_error_of_a_gaussian_of_any_colour(count, importance):
-    """What a trial tells, and the error of the scene with the Gaussian, are those of an image drawn elsewhere."""
+    """Trials and scenes tell the squared errors of images that the reference draws."""
     rng = np.random.default_rng(0)
     target, colors = rng.random((count, *CANVAS)), rng.random((len(EXACT), count)) - 0.2
     symbols = np.array(EXACT)[:, :COLOR]
