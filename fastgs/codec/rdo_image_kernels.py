@@ -82,30 +82,32 @@ class Scene(NamedTuple):
         count, height, width = target.shape
         channels, zeros = split_channels(count)
         across = -(-width // WIDE)
-        pixels = np.zeros((height, across, GOALS + 2 * channels, WIDE), np.float32)
-        factors = np.ones((1, height, width)) if importance is None else importance[None]
+        shape = height, across, GOALS + 2 * channels, WIDE
+        pixels = _allocate(math.prod(shape))
+        vectors_of_rows = pixels.reshape(shape)
+        factors = np.ones((1, height, width), np.float32) if importance is None else importance[None]
         for first, planes in ((IMPORTANCE, factors), (GOALS, target)):
-            padded = np.pad(planes, [(0, 0), (0, 0), (0, across * WIDE - width)])
-            padded = padded.reshape(-1, height, across, WIDE).transpose(1, 2, 0, 3)
-            pixels[:, :, first : first + len(planes)] = padded
-        room = height * across + across + LANES  # a row that is listed is as long as the longest one
+            for number, plane in enumerate(planes, first):
+                padded = np.pad(plane, [(0, 0), (0, across * WIDE - width)])
+                vectors_of_rows[:, :, number] = padded.reshape(height, across, WIDE)
+        room = height * across + across + LANES  # rows are listed as if they were as long as the longest one
         vectors = np.empty(room, np.int64), np.empty(room, np.float32), np.empty(room, np.float32)
-        scene = cls(_align(pixels.ravel()), (height, width, channels), zeros, vectors)
+        scene = cls(pixels, (height, width, channels), zeros, vectors)
         clear(scene)
         return scene
 
     def copy(self) -> Scene:
         """Return a scene of the same sums, which shares the memory of `vectors`."""
-        return self._replace(pixels=_align(self.pixels))
+        pixels = _allocate(len(self.pixels))
+        pixels[:] = self.pixels
+        return self._replace(pixels=pixels)
 
 
-def _align(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a copy in memory where each vector lies in one line of the cache."""
-    memory = np.empty(len(values) + WIDE, np.float32)
+def _allocate(count: int) -> NDArray[np.float32]:
+    """Return zeros whose vectors each lie in one line of the cache."""
+    memory = np.zeros(count + WIDE, np.float32)
     first = -memory.ctypes.data // memory.itemsize % WIDE
-    aligned = memory[first : first + len(values)]
-    aligned[:] = values
-    return aligned
+    return memory[first : first + count]
 
 
 @jit
