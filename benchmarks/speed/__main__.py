@@ -104,11 +104,11 @@ def many_images(_photo: Path) -> Iterator[Row]:
     """Yield the time of a folder of small photos by default, and of folders whose runs are short, of each side."""
     record, side = folders.measure_usual(2, folders.REPEATS), folders.USUAL_SIDE
     what = f"{record['photos']} photos of {side} x {side} by default with two workers"
-    yield Row(what, record["ratio"], "one worker", folders.GOAL)
+    yield Row(what, record["ratio"], "one worker, one thread", folders.GOAL)
     for side in folders.SIDES:
         record = folders.measure_side(side, 2, folders.REPEATS)
         what = f"{record['photos']} photos of {side} x {side} with two workers"
-        yield Row(what, record["ratio"], "one worker", folders.GOAL)
+        yield Row(what, record["ratio"], "one worker, one thread", folders.GOAL)
 
 
 def large_image(photo: Path) -> Iterator[Row]:

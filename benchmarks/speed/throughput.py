@@ -201,7 +201,7 @@ def measure(photos: Sequence[Pixels], count: int, repeats: int, folder: Path) ->
     """
     images = cut(photos, count, SIDE)
     files = save(images, folder / "small")
-    one_by_one, in_command = "Predictor, one by one", "fastgs predict --workers 1"
+    one_by_one, in_command = "Predictor, one by one", "fastgs predict --workers 1 --batch 1"
     ways = [
         _Way(one_by_one, one_by_one, count, lambda: time_call(fit_one_by_one, images)),
         _Way(f"Predictor, {WORKERS} processes", one_by_one, count, lambda: time_processes(images)),
@@ -214,7 +214,7 @@ def measure(photos: Sequence[Pixels], count: int, repeats: int, folder: Path) ->
             ways.append(
                 _Way(f"Predictor, {side} x {side}, {name}", first, len(others), partial(time_call, work, others))
             )
-    for options in ("--workers 1", f"--workers {WORKERS}", f"--workers 1 --batch {BATCH}"):
+    for options in ("--workers 1 --batch 1", "--workers 1", f"--workers {WORKERS}", f"--workers 1 --batch {BATCH}"):
         run_it = partial(time_command, options.split(), files, folder / "out")
         ways.append(_Way(f"fastgs predict {options}", in_command, count, run_it))
     times: dict[str, list[Times]] = {way.name: [] for way in ways}

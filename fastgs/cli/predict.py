@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
@@ -76,7 +77,8 @@ def declare(parser: Parser) -> None:
     add_tile(parser)
     add_workers(parser)
     batch = "fit N images at once, which is faster for small ones: each in a thread, on a GPU in the same steps"
-    add("--batch", type=int, default=1, metavar="N", help=f"{batch} (default: 1)")
+    usual = "small ones as it fits on a CPU, with the same results; 1 on a GPU"
+    add("--batch", type=int, metavar="N", help=f"{batch} (default: {usual})")
     add_job(parser, ["safetensors", "tar"])
     add("--plots", action="store_true", help="also write STEM-plots.png, one figure of what happened")
     add("--html", action="store_true", help="also write STEM.html, a page that draws the Gaussians at any zoom")
@@ -120,7 +122,7 @@ def _predict(parser: Parser, arguments: argparse.Namespace) -> int:
         _list_settings(arguments, networks),
         "stack" if arguments.stack else None,
         report=True,
-        batches=Batches(arguments.batch, partial(_prepare, arguments)) if arguments.batch > 1 else None,
+        batches=_choose_batches(parser, arguments),
     )
 
 
@@ -136,9 +138,24 @@ def _names_file(arguments: argparse.Namespace) -> bool:
     return PurePosixPath(arguments.output).suffix == ".safetensors"
 
 
-def _prepare(arguments: argparse.Namespace, sources: list[Source]) -> None:
-    """Fit several images at once."""
-    call("fastgs.cli.predicting:prepare", arguments, sources)
+def _choose_batches(parser: Parser, arguments: argparse.Namespace) -> Batches | None:
+    """Return how several images are fitted at once; None if each is fitted by itself."""
+    if arguments.batch is not None:
+        return Batches(partial(_prepare, arguments), arguments.batch) if arguments.batch > 1 else None
+    is_single = any(getattr(arguments, name) != parser.get_default(name) for name in SINGLE_OPTIONS)
+    if is_single or arguments.num_gaussians == AUTO or arguments.tile is not None:
+        return None
+    if arguments.backend not in ("auto", "cpu") or has_gpu(arguments.backend):
+        return None
+    return Batches(partial(_prepare, arguments))
+
+
+def _prepare(arguments: argparse.Namespace, sources: list[Source]) -> Collection[Source]:
+    """Fit several images at once, and return those that were."""
+    if len(sources) == 1:
+        return ()
+    found: Collection[Source] = call("fastgs.cli.predicting:prepare", arguments, sources)
+    return found
 
 
 def _plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Job:
@@ -184,9 +201,10 @@ def _check_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("argument --background: not allowed with argument --stack, which keeps alpha as a channel")
     if arguments.shards is not None and arguments.shard_kind == "safetensors" and (arguments.plots or arguments.html):
         parser.error("argument --shards: holds Gaussians alone; pictures and pages go to --shard-kind tar")
-    if arguments.batch < 1:
-        parser.error(f"argument --batch: must be at least 1, got {arguments.batch}")
-    for option in SINGLE_OPTIONS if arguments.batch > 1 else ():
+    batch = 1 if arguments.batch is None else arguments.batch
+    if batch < 1:
+        parser.error(f"argument --batch: must be at least 1, got {batch}")
+    for option in SINGLE_OPTIONS if batch > 1 else ():
         if getattr(arguments, option) != parser.get_default(option):
             parser.error(f"argument --batch: not allowed with argument --{option.replace('_', '-')}")
     for option in ("resume", "shard", "shards"):

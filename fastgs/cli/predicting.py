@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastgs.cli.console import Parser, fit_progress
 from fastgs.cli.work import Done, Job
+from fastgs.cli.workers import count_pixels
 from fastgs.distributed.fit import Fit, load_predictor
+from fastgs.fitting.fit import MOST_ALONE
 from fastgs.fitting.options import FIT_OPTIONS
 from fastgs.io.checkpoints import sha256_of
 from fastgs.io.picture import Picture, read_picture
@@ -41,18 +44,31 @@ def check_networks(parser: Parser, arguments: argparse.Namespace) -> list[str]:
 _results: dict[Source, Result] = {}
 
 
-def prepare(arguments: argparse.Namespace, sources: list[Source]) -> None:
-    """Fit those of several images that can be read; the others are reported when they are planned."""
+def prepare(arguments: argparse.Namespace, sources: list[Source]) -> Collection[Source]:
+    """Fit those of several images that can be read, and return them; the others are reported when they are planned.
+
+    Without `--batch` they are those that a CPU is faster with when it fits several.
+    """
     _results.clear()
+    if arguments.batch is None:
+        sources = [each for each in sources if _is_small(each, arguments.size)]
+    if len(sources) == 1:
+        return ()
     pictures: dict[Source, Picture] = {}
     for source in sources:
         with suppress(ImageError, OSError):
             pictures[source] = _read([source], arguments).picture
-    if not pictures:
-        return
-    predictor = load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
-    options = {name: getattr(arguments, name) for name in ("num_gaussians", "iterations", "seed", "blend", "backend")}
-    _results.update(zip(pictures, predictor.batch(list(pictures.values()), **options), strict=True))
+    if pictures:
+        predictor = load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
+        names = ("num_gaussians", "iterations", "seed", "blend", "backend")
+        options = {name: getattr(arguments, name) for name in names}
+        _results.update(zip(pictures, predictor.batch(list(pictures.values()), **options), strict=True))
+    return pictures
+
+
+def _is_small(source: Source, size: int | None) -> bool:
+    """Tell whether one thread fits an image, whose shorter side is scaled to a size, if there is one."""
+    return 0 < (count_pixels(source) if size is None else size**2) <= MOST_ALONE
 
 
 def plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Job:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 import shutil
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing, contextmanager, redirect_stderr
@@ -25,7 +26,7 @@ from fastgs.cli.console import (
 from fastgs.cli.images import list_sources, make_place
 from fastgs.cli.results import Results
 from fastgs.cli.tasks import Tasks
-from fastgs.cli.work import Batches, Item, Plan, Result, Work
+from fastgs.cli.work import SECONDS_PER_BATCH, Batches, Item, Plan, Result, Work
 from fastgs.io.files import exclusive
 from fastgs.io.places import Place
 from fastgs.jobs.journal import Journal, OtherSettingsError, Part
@@ -177,13 +178,7 @@ def process_files(
                     engine = outcomes
                 with batch_progress(len(items)) as show:
                     _process_apart(apart, work, results, workers, engine, show)
-            tasks = Tasks(rest, 1, 1 if batches is None else batches.size)
-            while tasks:
-                task = tasks.popleft()
-                work.prepare(task)
-                for item in task:
-                    label = item.label + results.describe_pace(len(items))
-                    results.add(item, work.run(item._replace(label=label), results.written))
+            _process_here(rest, work, results, len(items))
         finally:
             results.flush()
     if len(items) >= MANY:
@@ -206,6 +201,20 @@ def _make_items(
     return items
 
 
+def _process_here(items: Sequence[Item], work: Work, results: Results, total: int) -> None:
+    """Process items of a run of so many in this process."""
+    tasks = Tasks(items, 1, 1) if work.batches is None else Tasks(items, 1, work.batches.size, SECONDS_PER_BATCH)
+    while tasks:
+        task, found, begin = tasks.popleft(), list[Result](), time.perf_counter()
+        work.prepare(task)
+        for item in task:
+            label = item.label + results.describe_pace(total)
+            found.append(work.run(item._replace(label=label), results.written))
+            results.add(item, found[-1])
+        seconds = (time.perf_counter() - begin) / len(task)
+        tasks.done(task, [each._replace(seconds=seconds) for each in found])
+
+
 def _process_apart(
     items: Sequence[Item],
     work: Work,
@@ -215,7 +224,8 @@ def _process_apart(
     show: Callable[[float, str], None],
 ) -> None:
     """Process items in other processes; those on which a process dies come again, alone, when the others are done."""
-    count, tasks = 0, Tasks(items, workers, None if work.batches is None else work.batches.size)
+    count, batches = 0, work.batches
+    tasks = Tasks(items, workers) if batches is None else Tasks(items, workers, batches.size, SECONDS_PER_BATCH)
     for attempt in range(1, TRIES + 1):
         died: list[Item] = []
         with closing(engine(tasks, work.run_quietly, workers)) as ended:

@@ -21,12 +21,15 @@ class Tasks:
         items: The items, in order.
         workers: Number of processes.
         size: Number of items of each task, which are done together; by default it follows from their time.
+        seconds: Time of a task then.
     """
 
-    def __init__(self, items: Iterable[Item], workers: int, size: int | None = None) -> None:
+    def __init__(
+        self, items: Iterable[Item], workers: int, size: int | None = None, seconds: float = SECONDS_PER_TASK
+    ) -> None:
         self._items = deque(items)
         self._workers = workers
-        self._fixed = size
+        self._fixed, self._seconds = size, seconds
         self._size = 1
 
     def __len__(self) -> int:
@@ -42,4 +45,4 @@ class Tasks:
         """Take note of the results of the first items of a task; the other ones come next."""
         self._items.extendleft(reversed(task[len(results) :]))
         seconds = sum(each.seconds for each in results) / len(results)
-        self._size = max(1, min(MOST, int(SECONDS_PER_TASK / max(seconds, 1e-6))))
+        self._size = max(1, min(MOST, int(self._seconds / max(seconds, 1e-6))))

@@ -51,7 +51,7 @@ def check_tile_usage(parser: Parser, arguments: argparse.Namespace) -> None:
         for name in WHOLE:
             if getattr(arguments, name):
                 parser.error(f"argument --tile: not allowed with argument --{name.replace('_', '-')}")
-        if arguments.batch > 1:
+        if (arguments.batch or 1) > 1:
             parser.error("argument --tile: not allowed with argument --batch")
         if arguments.num_gaussians == AUTO:
             parser.error(f"argument --tile: not allowed with --num-gaussians {AUTO}")
@@ -91,7 +91,7 @@ def choose_tile(arguments: argparse.Namespace, source: Source) -> int | None:
         return int(arguments.tile)
     if source.is_remote or is_url(arguments.output):
         return None
-    if any(getattr(arguments, name) for name in WHOLE) or arguments.batch > 1 or arguments.num_gaussians == AUTO:
+    if any(getattr(arguments, name) for name in WHOLE) or (arguments.batch or 1) > 1 or arguments.num_gaussians == AUTO:
         return None
     if (arguments.init or DEFAULT) not in INITS:
         return None

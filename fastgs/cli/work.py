@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,8 @@ class Job(NamedTuple):
 
 # Seconds after which a process reports what it has done; what it does meanwhile is lost if it is killed.
 SECONDS_PER_TASK = 0.05
+# The same where several images are worked on at once, of which it takes some to gain by that.
+SECONDS_PER_BATCH = 0.5
 
 # Input files, label for the progress bar -> work on them. It is picklable where several processes may work.
 Plan = Callable[[list[Source], str], Job]
@@ -55,12 +57,13 @@ class Batches(NamedTuple):
     """Work on several images at once, before each of them is planned by itself.
 
     Attributes:
-        size: Number of images.
-        prepare: Callable that does it, and leaves the results where the plan finds them; picklable like a plan.
+        prepare: Callable that does it for images that it is of use for, leaves the results where the plan finds them,
+            and returns these images; picklable like a plan.
+        size: Number of images; None for as many as take `SECONDS_PER_BATCH`, if the results do not depend on it.
     """
 
-    size: int
-    prepare: Callable[[list[Source]], None]
+    prepare: Callable[[list[Source]], Collection[Source]]
+    size: int | None = None
 
 
 class Item(NamedTuple):
@@ -164,27 +167,46 @@ class Work:
     def run_quietly(self, items: list[Item]) -> list[Result]:
         """Do the work on items that cannot meet others; what is to be said is in the results.
 
-        Without batches, there are results of the first ones alone if they take more than `SECONDS_PER_TASK`.
+        Unless batches have a size, there are results of the first ones alone if they take more than `SECONDS_PER_TASK`,
+        and of those that were prepared.
         """
-        self.prepare(items)
+        prepared, share = self.prepare(items)
         begin = now = time.perf_counter()
         results: list[Result] = []
         for item in items:
-            if results and self.batches is None and now - begin > SECONDS_PER_TASK:
+            is_prepared = item.number in prepared
+            if results and self.can_stop and not is_prepared and now - begin > SECONDS_PER_TASK:
                 break
             with redirect_stderr(io.StringIO()) as said, showing_warnings():
                 result = self.run(item, {})
             before, now = now, time.perf_counter()
-            results.append(result._replace(said=said.getvalue(), seconds=now - before))
+            seconds = now - before + is_prepared * share
+            results.append(result._replace(said=said.getvalue(), seconds=seconds))
         return results
 
-    def prepare(self, items: list[Item]) -> None:
+    @property
+    def can_stop(self) -> bool:
+        """Tell whether the items of a task are independent, so that others may do a part of them."""
+        return self.batches is None or self.batches.size is None
+
+    def prepare(self, items: list[Item]) -> tuple[set[int], float]:
         """Do what is done for several items at once, unless all of them were done before.
 
-        It is done for all of them even if some were, since results depend on each other by rounding.
+        Batches of a given size are done for all of them even if some were, since there results depend on each other by
+        rounding.
+
+        Returns:
+            The numbers of the items that are prepared, and the seconds that each has taken.
         """
-        if self.batches is not None and any(self._look_up(item)[1] is None for item in items):
-            self.batches.prepare([source for item in items for source in item.sources])
+        begin = time.perf_counter()
+        if self.batches is not None:
+            missing = [item for item in items if self._look_up(item)[1] is None]
+            chosen = missing if self.batches.size is None else items
+            if missing:
+                found = self.batches.prepare([source for item in chosen for source in item.sources])
+                numbers = {item.number for item in chosen if item.sources[0] in found}
+                return numbers, (time.perf_counter() - begin) / max(1, len(numbers))
+        return set(), 0.0
 
     def _look_up(self, item: Item) -> tuple[str | None, Line | None]:
         """Return the SHA-256 of an item, and the line of a journal by which it was done before."""

@@ -58,7 +58,7 @@ def choose_workers(
     """
     workers = min(threads.num_threads(), len(sources) // IMAGES_PER_WORKER)
     looked_at = MOST_REMOTE if any(each.is_remote for each in sources) else MOST
-    pixels = [_count_pixels(each) for each in sources[:: -(-len(sources) // looked_at) or 1]]
+    pixels = [count_pixels(each) for each in sources[:: -(-len(sources) // looked_at) or 1]]
     memory = available_memory()
     if workers > 1 and memory is not None:
         fitted = round((max(pixels) if size is None else size**2) * zoom**2)
@@ -90,7 +90,7 @@ def has_driver() -> bool:
     return True
 
 
-def _count_pixels(source: Source) -> int:
+def count_pixels(source: Source) -> int:
     """Return the number of pixels of an image by its header; 0 if it is not an image that can be read."""
     path = Path(source.location)
     try:

@@ -173,8 +173,8 @@ def test_throughput_is_measured_and_told(tmp_path, monkeypatch):
         monkeypatch.setattr(throughput, name, value)
     content = measure(throughput, "--images", "6", "--repeats", "1")
     ratios = {record["way"]: record["ratio"] for record in content["records"]}
-    firsts = ["Predictor, one by one", "Predictor, 16 x 16, one by one", "fastgs predict --workers 1"]
-    assert len(ratios) == 8 and [ratios[name] for name in firsts] == [1.0, 1.0, 1.0]
+    firsts = ["Predictor, one by one", "Predictor, 16 x 16, one by one", "fastgs predict --workers 1 --batch 1"]
+    assert len(ratios) == 9 and [ratios[name] for name in firsts] == [1.0, 1.0, 1.0]
     assert "| fastgs predict --workers 2 | 1 | 1.00 | 1000.0 | – |" in throughput_tables.small_table(content).markdown()
     for name, value in {"SIDE": 64, "NUM_GAUSSIANS": 50, "ITERATIONS": 2, "IMAGES": 2}.items():
         monkeypatch.setattr(million, name, value)

@@ -393,20 +393,38 @@ def test_wrong_shards_are_one_line(album, out, run_cli, error_line, options, mes
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batch", [(), ("--batch", 4)])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_batches_give_the_files_of_single_images(album, out, tmp_path, run_cli, workers):
+def test_batches_give_the_files_of_single_images(album, out, tmp_path, run_cli, workers, batch):
     Image.fromarray(data.coffee()[:30, :20]).save(album / "other.png")  # of another size
     (album / "bad.png").write_bytes(b"no image")
     options = ("-k", 30, "--iterations", 20, "--workers", workers, "-o")
-    assert run_cli("predict", album, *options, tmp_path / "single") == 1
-    assert run_cli("predict", album, *options, out, "--batch", 4) == 1
+    assert run_cli("predict", album, *options, tmp_path / "single", "--batch", 1) == 1
+    assert run_cli("predict", album, *options, out, *batch) == 1
     found, wanted = read_report(out), read_report(tmp_path / "single")
     assert [each["image"] for each in found] == [each["image"] for each in wanted] and len(found) == 5
     before = read_files(out)
     assert before == read_files(tmp_path / "single")
     (out / "photo002.png").unlink()
-    assert run_cli("predict", album, *options, out, "--batch", 4, "--resume") == 1
+    assert run_cli("predict", album, *options, out, *batch, "--resume") == 1
     assert read_files(out) == before
+
+
+@pytest.mark.slow
+def test_small_images_are_fitted_together_by_default(album, out, run_cli, monkeypatch):
+    sizes, batch = [], fastgs.Predictor.batch
+
+    def count(self, images, *arguments, **options):
+        sizes.append(len(images))
+        return batch(self, images, *arguments, **options)
+
+    monkeypatch.setattr(fastgs.Predictor, "batch", count)
+    Image.fromarray(data.coffee()[:200, :200]).save(album / "large.png")
+    options = ("-k", 30, "--iterations", 20, "--workers", 1, "-o", out)
+    assert run_cli("predict", album, *options) == 0
+    assert sum(sizes) == len(read_report(out)) - 2  # all but the first one, which tells the time, and the large one
+    sizes.clear()
+    assert run_cli("predict", album, *options, "--seconds", 5) == 0 and not sizes  # all cores for each
 
 
 @pytest.mark.parametrize(
