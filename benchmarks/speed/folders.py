@@ -8,7 +8,7 @@ The photos are crops of the sample of the repository, or the images of a folder 
 K = 4000, and as many pixels and Gaussians of smaller ones, 384 of 64 x 64 with K = 250; in these runs of a few seconds
 the start of the commands counts.
 
-What to expect: one worker uses all cores, too. Of images of up to 192 x 192 pixels (`MOST_ALONE` in fastgs/fitting/fit.py)
+What to expect: one worker uses all cores, too. Of images of up to 192 x 192 pixels (`MOST_ALONE` in fitting/fit.py)
 it fits several at once, each by one thread; larger ones are shared by rows. So the unit is one worker with one thread,
 and the ratio to one worker with all threads is recorded beside it: what a process more brings where one is not idle.
 
