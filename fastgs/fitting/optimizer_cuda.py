@@ -9,7 +9,8 @@ every pixel. The host only launches them, and sets the factors of the rates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -51,19 +52,24 @@ class CudaDescent(Descent):
 
     Args:
         variables: Variables at their start, of at least one Gaussian.
-        target: (C, H, W) image, C at most `fastgs.render.cuda.MOST_CHANNELS`.
+        target: (C, H, W) image, C at most `fastgs.render.cuda.MOST_CHANNELS`; or, with counts, (B, C, H, W).
         rates: Learning rates.
+        counts: Numbers of the Gaussians of B images, which the variables have one after the other; None for one image.
     """
 
-    def __init__(self, variables: Relative, target: Tensor, rates: LearningRates) -> None:
+    def __init__(
+        self, variables: Relative, target: Tensor, rates: LearningRates, counts: Sequence[int] | None = None
+    ) -> None:
         self._variables = variables
         self._target = target.contiguous()
-        self._rates = rates
-        self._color_unit: float | None = None
-        self._canvas, self._blend = variables.canvas, variables.blend
-        channels, height, width = target.shape
-        self._image = target.new_empty(1, channels, height, width)
-        self._in_pixels = target.new_empty(1, channels + 1, height, width)
+        self._targets = self._target[None] if counts is None else self._target
+        self._rates, self._counts = rates, counts
+        self._canvas, self._blend, self._alpha = variables.canvas, variables.blend, variables.alpha
+        batch, channels, height, width = self._targets.shape
+        self._images = target.new_empty(batch, channels, height, width)
+        self._in_pixels = target.new_empty(batch, channels + 1, height, width)
+        # Root mean square errors of the first images, of none yet.
+        self._units, self._has_units = torch.ones(batch, device=target.device), False
         self._state = torch.zeros(bin_kernels.STATES.value, dtype=torch.int32, device=target.device)
         self._table = [1.0] * BATCH  # what `_factors` holds
         self._factors = torch.ones(BATCH, device=target.device)
@@ -85,16 +91,19 @@ class CudaDescent(Descent):
             self._scales = scales.clone()
             self._rows = cuda.prepare(means, scales, rotations, colors)
         variables.free = {}  # they are in `_free` now
-        self._layout = cuda.lay_out((len(scales),), ((1.0, 1.0),), *self._canvas, self._target.device)
+        counts = (len(scales),) if self._counts is None else tuple(self._counts)
+        self._layout = cuda.lay_out(counts, ((1.0, 1.0),) * len(counts), *self._canvas, self._target.device)
         self._bins, self._slices = cuda.empty_bins(self._layout), self._make_slices(0)
         self._fill()
 
     def _make_slices(self, room: int) -> cuda.Slices:
-        number = len(self._scales)
-        shape = cuda.choose_shape(self._image[0, 0].numel() / number)
-        items, bases = (self._state.new_empty(size) for size in (room, number))
+        items, bases = (self._state.new_empty(size) for size in (room, len(self._scales)))
         partials = self._rows.new_empty(room, kernels.SUMS.value)
-        return cuda.Slices(items, bases, partials, SLICE, LONGEST * shape.lanes)
+        return cuda.Slices(items, bases, partials, SLICE, LONGEST * self._shape.lanes)
+
+    @property
+    def _shape(self) -> cuda.Shape:
+        return cuda.choose_shape(self._images.numel() / self._images.shape[1] / len(self._scales))
 
     def _fill(self) -> None:
         """Share out the memory of the bins by today's need, fill them, and render."""
@@ -120,24 +129,22 @@ class CudaDescent(Descent):
 
     def _render(self) -> None:
         cuda.draw(
-            self._rows, len(self._target), self._bins, self._layout, self._blend == "normalized",
-            self._image, self._in_pixels, self._target, self._state,
+            self._rows, self._images.shape[1], self._bins, self._layout, self._blend == "normalized",
+            self._images, self._in_pixels, self._targets, self._state,
         )  # fmt: skip
 
     def _iterate(self) -> None:
         """Launch an iteration."""
-        assert self._color_unit is not None
-        number, (height, width) = len(self._scales), self._canvas
-        shape = cuda.choose_shape(height * width / number)
+        number, shape = len(self._scales), self._shape
         cuda.sum_slices(self._rows, self._layout, self._in_pixels, self._slices, self._state)
         descend[(triton.cdiv(number, shape.gaussians),)](
             self._free, self._averages, self._squares, *self._fixed, self._scales, self._rows,
             self._layout.images, self._layout.pitches, self._in_pixels,
             self._bins.starts, self._bins.counts, self._bins.bins, self._state,
             self._slices.items, self._slices.bases, len(self._slices.items), self._slices.partials,
-            self._factors, self._weights,
-            *self._rates.steps(self._color_unit).values(), number, height, width, *self._layout.tiles,
-            CHANNELS=len(self._target), LAST=len(self._weights), BATCH=BATCH,
+            self._units, self._factors, self._weights,
+            *self._rates.steps(1.0).values(), number, *self._canvas, *self._layout.tiles,
+            CHANNELS=self._images.shape[1], LAST=len(self._weights), BATCH=BATCH,
             SLICE=self._slices.pixels, LIMIT=self._slices.limit,
             GAUSSIANS=shape.gaussians, LANES=shape.lanes, num_warps=shape.warps,
         )  # fmt: skip
@@ -167,12 +174,12 @@ class CudaDescent(Descent):
     @override
     @torch.no_grad()
     def image(self) -> Tensor:
-        # The next steps overwrite it.
+        # The next steps overwrite it. With counts, it is (B, C, H, W).
         while True:
             self._launch()
             if self._seen:
                 self._unseen = []
-                return self._image[0]
+                return self._images[0] if self._counts is None else self._images
             full, _, images, *_ = self._state.tolist()
             self._seen = not full
             if full:
@@ -190,8 +197,9 @@ class CudaDescent(Descent):
     @torch.no_grad()
     def step(self, factor: float) -> None:
         # Does not wait for the step to be done; it may not even begin before there is a batch of steps.
-        if self._color_unit is None:
-            self._color_unit = (self.image() - self._target).square().mean().sqrt().item()
+        if not self._has_units:
+            self._units.copy_((self.image() - self._targets).square().mean((1, 2, 3)).sqrt())
+            self._has_units = True
         self._queue.append(factor)
         if len(self._queue) == BATCH:
             self._launch()
@@ -204,7 +212,7 @@ class CudaDescent(Descent):
         if len(gone) == len(added):
             self._replace(gone, Relative(added))
             return
-        offsets, log_scales, rotations, colors = self._free.T.split([2, 2, 1, len(self._target)], dim=1)  # type: ignore[no-untyped-call]
+        offsets, log_scales, rotations, colors = self._free.T.split([2, 2, 1, self._images.shape[1]], dim=1)  # type: ignore[no-untyped-call]
         free = offsets, log_scales, rotations[:, 0], colors
         self._variables.free = dict(zip(Relative.NAMES, free, strict=True))
         self._variables.edit(keep, added)
@@ -233,10 +241,15 @@ class CudaDescent(Descent):
 
     @override
     def gaussians(self) -> Gaussians:
+        return replace(self.unchecked())  # which the constructor checks
+
+    def unchecked(self) -> Gaussians:
+        """Return the Gaussians as they are now, whose values are not checked."""
         self.image()  # all steps have been taken
         first = bin_kernels.COLOR.value
-        means, colors = (self._rows[:-1, a:b].clone() for a, b in ((0, 2), (first, first + len(self._target))))
-        return Gaussians(means, self._scales.clone(), self._free[4].clone(), colors, *self._canvas, self._blend)
+        means, colors = (self._rows[:-1, a:b].clone() for a, b in ((0, 2), (first, first + self._images.shape[1])))
+        shapes = self._scales.clone(), self._free[4].clone()
+        return Gaussians.unchecked(means, *shapes, colors, *self._canvas, self._blend, self._alpha)
 
 
 def _join(variables: Relative) -> Tensor:

@@ -55,7 +55,7 @@ def _scale(
 def descend(
     variables, averages, squares, start, turns, floors, scales, rows, images, pitches, gradients,
     starts, counts, bins, state, items, bases, room, partials,
-    factors, weights, rate_offsets, rate_scales, rate_rotations, rate_colors,
+    units, factors, weights, rate_offsets, rate_scales, rate_rotations, rate_colors,
     number, height, width, tiles_y, tiles_x,
     CHANNELS: tl.constexpr, LAST: tl.constexpr, BATCH: tl.constexpr, SLICE: tl.constexpr, LIMIT: tl.constexpr,
     GAUSSIANS: tl.constexpr, LANES: tl.constexpr,
@@ -67,6 +67,7 @@ def descend(
     scales (N, 2), rows (N + 1, ROW): the Gaussians, read and written
     images, pitches, gradients, starts, counts, bins, state, items, bases, room, partials: as in
     `fastgs.render.cuda_bin_kernels`
+    units (B,): units of the steps of colours, of each image
     factors (BATCH,): factors of the learning rates, that of step i at place i modulo BATCH
     weights (LAST, 4): share, rest, share_squared and rest_squared of each step, from `fastgs.fitting.adam.weights`;
     those of the last row hold for all later steps
@@ -90,6 +91,7 @@ def descend(
     share, rest = tl.load(row_of_weights), tl.load(row_of_weights + 1)
     share_squared, rest_squared = tl.load(row_of_weights + 2), tl.load(row_of_weights + 3)
     now = tl.load(factors + taken % BATCH)
+    rate_colors *= tl.load(units + image)
     along, across = tl.load(turns + 2 * index, mask, 1.0), tl.load(turns + 2 * index + 1, mask, 0.0)
     row = index
     u = _adam(

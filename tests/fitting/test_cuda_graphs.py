@@ -13,7 +13,7 @@ from fastgs.fitting.optimizer import LearningRates
 from fastgs.fitting.parametrization import Relative
 
 skip_without_kernels()
-from fastgs.fitting import optimizer_cuda  # noqa: E402
+from fastgs.fitting import batch_cuda, optimizer_cuda  # noqa: E402
 from fastgs.render import cuda_bin_kernels, cuda_kernels  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
@@ -95,6 +95,20 @@ def test_edits_that_keep_k_keep_the_graphs(graphs):
     descent.step(1.0)
     assert len(descent.gaussians()) == 4
     assert len(graphs) == 4
+
+
+def test_a_batch_has_the_graphs_of_one_image(graphs):
+    """All images are in the launches of one; what moves in one of them changes nothing in them."""
+    starts, targets = zip(*(gaussians_and_target(count, 8, 8, seed=count) for count in (2, 3)), strict=True)
+    descent = batch_cuda.KernelBatch(targets, starts, LearningRates())
+    first = list(graphs)
+    for number in range(2):
+        for _ in range(11):
+            descent.step(1.0)
+        keep = torch.arange(5, device=targets[0].device) != 4 * number
+        descent.edit(keep, gaussians_and_target(1, 8, 8, seed=9)[0])
+    assert [len(each) for each in descent.each()] == [2, 3]
+    assert graphs == first and [len(each.first) for each in graphs] == [4, 40]
 
 
 def test_graphs_are_captured_once_without_emptying_caches(monkeypatch):

@@ -63,7 +63,7 @@ def variants():
         kinds = floats("scales rows") | batch | floats("gradients in_means in_scales in_rotations in_colors")
         yield cuda_kernels.backward, kinds | numbers("number height width"), {"CHANNELS": channels, **shape}, warps
         kinds = floats("variables averages squares start turns floors scales rows") | batch | floats("gradients")
-        kinds |= bins | items | room | floats("partials factors weights")
+        kinds |= bins | items | room | floats("partials units factors weights")
         kinds |= numbers("rate_offsets rate_scales rate_rotations rate_colors", "fp32")
         constants = {"CHANNELS": channels, "LAST": 1024, "BATCH": 10, **cut}
         yield optimizer_cuda_kernels.descend, kinds | sizes, constants, warps
