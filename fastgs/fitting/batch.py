@@ -1,9 +1,9 @@
 """Fits of many small images at once, each image with its own K and size.
 
-On a CPU each thread takes an image for itself. On a GPU there is one descent over the Gaussians of all: a step for one
-image of 32 x 32 pixels is mostly overhead; a step for a thousand of one size takes as many launches. Images of several
-sizes are rendered as a ragged batch (see `fastgs.render`), and moved by Adam of torch. The gradients of one image do not
-depend on the others, Adam works by element, and colours move in units of their own image's error; so each image is
+On a CPU each thread takes an image for itself. On a GPU there is one descent over the Gaussians of all: a step for an
+image of 32 x 32 pixels is mostly overhead; a step for a thousand of one size takes as many launches. Those of several
+sizes are rendered as a ragged batch (see `fastgs.render`), and moved by Adam of torch. The gradients of one image do
+not depend on the others, Adam works by element, and colours move in units of their own image's error; so each image is
 fitted as if it were alone.
 """
 
