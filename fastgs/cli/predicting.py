@@ -7,6 +7,7 @@ from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fastgs.cli.console import Parser, fit_progress
 from fastgs.cli.work import Done, Job
@@ -40,8 +41,20 @@ def check_networks(parser: Parser, arguments: argparse.Namespace) -> list[str]:
         parser.error(f"argument {option}: {error}")
 
 
-# Results of images that were fitted at once, until the plan of each takes its own.
-_results: dict[Source, Result] = {}
+class _Prepared(NamedTuple):
+    """An image that was fitted with others.
+
+    Attributes:
+        source: Picture.
+        result: Result of the fit.
+    """
+
+    source: _Input
+    result: Result
+
+
+# Images that were fitted at once, until the plan of each takes its own.
+_prepared: dict[Source, _Prepared] = {}
 
 
 def prepare(arguments: argparse.Namespace, sources: list[Source]) -> Collection[Source]:
@@ -49,21 +62,22 @@ def prepare(arguments: argparse.Namespace, sources: list[Source]) -> Collection[
 
     Without `--batch` they are those that a CPU is faster with when it fits several.
     """
-    _results.clear()
+    _prepared.clear()
     if arguments.batch is None:
         sources = [each for each in sources if _is_small(each, arguments.size)]
     if len(sources) == 1:
         return ()
-    pictures: dict[Source, Picture] = {}
+    inputs: dict[Source, _Input] = {}
     for source in sources:
         with suppress(ImageError, OSError):
-            pictures[source] = _read([source], arguments).picture
-    if pictures:
+            inputs[source] = _read([source], arguments)
+    if inputs:
         predictor = load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
         names = ("num_gaussians", "iterations", "seed", "blend", "backend")
         options = {name: getattr(arguments, name) for name in names}
-        _results.update(zip(pictures, predictor.batch(list(pictures.values()), **options), strict=True))
-    return pictures
+        results = predictor.batch([each.picture for each in inputs.values()], **options)
+        _prepared.update(zip(inputs, map(_Prepared, inputs.values(), results), strict=True))
+    return inputs
 
 
 def _is_small(source: Source, size: int | None) -> bool:
@@ -76,12 +90,13 @@ def plan(arguments: argparse.Namespace, sources: list[Source], label: str) -> Jo
     taken = ("num_gaussians", "seed", "zoom", "blend", *FIT_OPTIONS)  # the picture has its size and background already
     options = {name: getattr(arguments, name) for name in taken}
     fit = Fit(init=arguments.init, weights=arguments.weights, zoom_weights=arguments.zoom_weights, **options)
-    source = _read(sources, arguments)
+    prepared = _prepared.pop(sources[0], None)
+    source = _read(sources, arguments) if prepared is None else prepared.source
     outputs = _name_outputs(source, arguments)
 
     def run(folder: Path) -> Done:
         with fit_progress(label, arguments.iterations, arguments.seconds) as callback:
-            result = _results.pop(sources[0], None) or fit.fit(source.picture, callback)
+            result = fit.fit(source.picture, callback) if prepared is None else prepared.result
             record = describe(
                 result,
                 image=str(sources[0]),
