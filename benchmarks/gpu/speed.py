@@ -178,7 +178,7 @@ def shaped_iteration(case: Scene, shape: cuda.Shape) -> tuple[Work, Tensor]:
         with chosen:
             descent._iterate()
 
-    return work, descent._image
+    return work, descent._images
 
 
 def difference(found: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> float:
