@@ -60,7 +60,8 @@ _prepared: dict[Source, _Prepared] = {}
 def prepare(arguments: argparse.Namespace, sources: list[Source]) -> Collection[Source]:
     """Fit those of several images that can be read, and return them; the others are reported when they are planned.
 
-    Without `--batch` they are those that a CPU is faster with when it fits several.
+    Without `--batch` they are those that a CPU is faster with when it fits several. If one cannot be fitted, none is; it
+    tells what is wrong when it is fitted alone.
     """
     _prepared.clear()
     if arguments.batch is None:
@@ -75,9 +76,10 @@ def prepare(arguments: argparse.Namespace, sources: list[Source]) -> Collection[
         predictor = load_predictor(arguments.init, arguments.weights, arguments.zoom_weights)
         names = ("num_gaussians", "iterations", "seed", "blend", "backend")
         options = {name: getattr(arguments, name) for name in names}
-        results = predictor.batch([each.picture for each in inputs.values()], **options)
-        _prepared.update(zip(inputs, map(_Prepared, inputs.values(), results), strict=True))
-    return inputs
+        with suppress(ValueError, MemoryError, RuntimeError):
+            results = predictor.batch([each.picture for each in inputs.values()], **options)
+            _prepared.update(zip(inputs, map(_Prepared, inputs.values(), results), strict=True))
+    return _prepared.keys()
 
 
 def _is_small(source: Source, size: int | None) -> bool:

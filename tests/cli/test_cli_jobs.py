@@ -411,6 +411,20 @@ def test_batches_give_the_files_of_single_images(album, out, tmp_path, run_cli, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("error", [ValueError("target: holds NaN"), MemoryError()])
+def test_images_that_cannot_be_fitted_together_are_fitted_alone(album, out, tmp_path, run_cli, monkeypatch, error):
+    options = ("-k", 30, "--iterations", 20, "--workers", 1, "-o")
+    assert run_cli("predict", album, *options, tmp_path / "single", "--batch", 1) == 0
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(fastgs.Predictor, "batch", fail)
+    assert run_cli("predict", album, *options, out) == 0
+    assert read_files(out) == read_files(tmp_path / "single")
+
+
+@pytest.mark.slow
 def test_small_images_are_fitted_together_by_default(album, out, run_cli, monkeypatch):
     sizes, batch = [], fastgs.Predictor.batch
 
