@@ -60,8 +60,8 @@ _prepared: dict[Source, _Prepared] = {}
 def prepare(arguments: argparse.Namespace, sources: list[Source]) -> Collection[Source]:
     """Fit those of several images that can be read, and return them; the others are reported when they are planned.
 
-    Without `--batch` they are those that a CPU is faster with when it fits several. If one cannot be fitted, none is; it
-    tells what is wrong when it is fitted alone.
+    Without `--batch` they are those that a CPU is faster with when it fits several. If one cannot be fitted, none is:
+    it tells what is wrong when it is fitted alone.
     """
     _prepared.clear()
     if arguments.batch is None:

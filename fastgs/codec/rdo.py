@@ -180,7 +180,8 @@ class Search:
 
     def copy(self) -> Search:
         """Return a search at the same place, which goes on by itself."""
-        self._find_prices()  # the same ones for all copies
+        if self._model is not None:
+            self._find_prices()  # the same ones for all copies
         other = copy(self)
         for name in ("_symbols", "_scene", "_alive"):
             setattr(other, name, getattr(self, name).copy())
@@ -189,8 +190,11 @@ class Search:
 
     def count_bits(self) -> float:
         """Return the bits of the symbols, about."""
+        return self._sum_bits(self._find_prices())
+
+    def _sum_bits(self, prices: Prices) -> float:
         spared = CONTEXT_BITS if self._model is None else 0.0
-        bits = self._find_prices().sum(self._symbols, self._layers, self._alive)
+        bits = prices.sum(self._symbols, self._layers, self._alive)
         return float(bits + self._alive.sum() * (self._position_bits - spared))
 
     def run(self, sweeps: int, share: float = 1.0) -> None:
@@ -205,8 +209,8 @@ class Search:
                 self._sweep(share)
 
     def _sweep(self, share: float) -> None:
-        prices, total = self._find_prices(), self.count_bits()
-        self.bits = total
+        prices = self._find_prices()
+        self.bits = total = self._sum_bits(prices)
         order = self._generator.permutation(np.flatnonzero(self._alive))
         # It never rises: Gaussians that are dropped leave more error to fewer bits, so others would follow.
         self.price = min(self.price, float(PRICE * self._error / total))
