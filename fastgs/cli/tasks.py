@@ -14,7 +14,7 @@ class Tasks:
     """Queue of tasks, for `fastgs.runtime.pool.outcomes`.
 
     To hand over an image takes about a millisecond, which is a quarter of the fit of a small one. So a task has as many
-    items as take `SECONDS_PER_TASK`, by those that were done last; the first one has one. What a process had no time
+    items as take its time, by those that were done last; the first one has one. What a process had no time
     for comes back, so that neither a large image behind small ones nor a process that is killed holds up many.
 
     Args:

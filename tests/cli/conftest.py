@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cli_data import QUICK_ENCODE
+from cli_data import QUICK_ENCODE, make_photos
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +41,9 @@ def fgs_file(photo_file, encoded) -> Path:
     path = photo_file.with_suffix(".fgs")
     path.write_bytes(encoded["fastgs"])
     return path
+
+
+@pytest.fixture
+def album(tmp_path) -> Path:
+    """Return a folder of four small photos."""
+    return make_photos(tmp_path / "album", 4)

@@ -9,51 +9,22 @@ import tarfile
 from pathlib import Path
 
 import fsspec
-import numpy as np
 import pytest
 import torch
-from cli_data import read_report
-from PIL import Image
+from cli_data import make_photos, read_files, read_report
 from processes import PATIENCE, python, start, wait_until
-from skimage import data
 
 import fastgs
 import fastgs.codec
 import fastgs.data
-from fastgs.cli import processing
 from fastgs.io.checkpoints import CHECKPOINTS
 
 TINY = ("-k", "20", "--iterations", "4", "--workers", "1")
 
 
-def make_photos(folder: Path, count: int, side: int = 24) -> Path:
-    """Write crops of a photo, all different, as PNG."""
-    folder.mkdir(exist_ok=True)
-    photo = data.coffee()
-    for number in range(count):
-        top, left = 7 * (number % 40), 9 * (number // 40)
-        crop = np.ascontiguousarray(photo[top : top + side, left : left + side])
-        Image.fromarray(crop).save(folder / f"photo{number:03d}.png")
-    return folder
-
-
-def read_files(folder: Path) -> dict[str, bytes]:
-    """Return all files by name, but for those that hold times."""
-    return {
-        path.name: path.read_bytes()
-        for path in folder.iterdir()
-        if path.is_file() and not path.suffix.startswith(".json")
-    }
-
-
 def read_journal(folder: Path, name: str = "jobs.jsonl") -> list[dict]:
     """Return the lines of a journal without its head."""
     return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()[1:]]
-
-
-@pytest.fixture
-def album(tmp_path) -> Path:
-    return make_photos(tmp_path / "album", 4)
 
 
 # Resuming
@@ -388,69 +359,3 @@ def test_shards_at_a_url_and_of_parts(album, out, tmp_path, run_cli):
 def test_wrong_shards_are_one_line(album, out, run_cli, error_line, options, message):
     assert run_cli("predict", album, *TINY, *options, "-o", out) == 2
     assert error_line().startswith(f"fastgs predict: error: argument {message}") and not out.exists()
-
-
-# Batches
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("batch", [(), ("--batch", 4)])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_batches_give_the_files_of_single_images(album, out, tmp_path, run_cli, workers, batch):
-    Image.fromarray(data.coffee()[:30, :20]).save(album / "other.png")  # of another size
-    (album / "bad.png").write_bytes(b"no image")
-    options = ("-k", 30, "--iterations", 20, "--workers", workers, "-o")
-    assert run_cli("predict", album, *options, tmp_path / "single", "--batch", 1) == 1
-    assert run_cli("predict", album, *options, out, *batch) == 1
-    found, wanted = read_report(out), read_report(tmp_path / "single")
-    assert [each["image"] for each in found] == [each["image"] for each in wanted] and len(found) == 5
-    before = read_files(out)
-    assert before == read_files(tmp_path / "single")
-    (out / "photo002.png").unlink()
-    assert run_cli("predict", album, *options, out, *batch, "--resume") == 1
-    assert read_files(out) == before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("error", [ValueError("target: holds NaN"), MemoryError()])
-def test_images_that_cannot_be_fitted_together_are_fitted_alone(album, out, tmp_path, run_cli, monkeypatch, error):
-    options = ("-k", 30, "--iterations", 20, "--workers", 1, "-o")
-    assert run_cli("predict", album, *options, tmp_path / "single", "--batch", 1) == 0
-
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(fastgs.Predictor, "batch", fail)
-    assert run_cli("predict", album, *options, out) == 0
-    assert read_files(out) == read_files(tmp_path / "single")
-
-
-@pytest.mark.slow
-def test_small_images_are_fitted_together_by_default(album, out, run_cli, monkeypatch):
-    sizes, batch = [], fastgs.Predictor.batch
-
-    def count(self, images, *arguments, **options):
-        sizes.append(len(images))
-        return batch(self, images, *arguments, **options)
-
-    monkeypatch.setattr(fastgs.Predictor, "batch", count)
-    monkeypatch.setattr(processing, "SECONDS_PER_BATCH", 600.0)  # however long the first image takes
-    Image.fromarray(data.coffee()[:200, :200]).save(album / "large.png")
-    options = ("-k", 30, "--iterations", 20, "--workers", 1, "-o", out)
-    assert run_cli("predict", album, *options) == 0
-    assert sizes == [len(read_report(out)) - 1]  # all but the large one, which comes first
-    sizes.clear()
-    assert run_cli("predict", album, *options, "--seconds", 5) == 0 and not sizes  # all cores for each
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--batch", "0"), "must be at least 1, got 0"),
-        (("--batch", "4", "--seconds", "3"), "not allowed with argument --seconds"),
-        (("--batch", "4", "--loss", "l1"), "not allowed with argument --loss"),
-    ],
-)
-def test_wrong_batch_is_one_line(album, out, run_cli, error_line, options, message):
-    assert run_cli("predict", album, *options, "-o", out) == 2
-    assert error_line() == f"fastgs predict: error: argument --batch: {message}" and not out.exists()
