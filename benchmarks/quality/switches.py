@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from typing_extensions import override
 
-from fastgs.fitting.covariance import axes, covariances
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.options import FitOptions
-from fastgs.fitting.parametrization import Attributes, Parametrization
 from fastgs.io.images import load_image
 from fastgs.methods import METHODS, Method, fast_2dgs, gaussianimage, gaussianimage_plus
 from fastgs.metrics.quality import ms_ssim
@@ -31,29 +28,10 @@ def _optimize(method: Method, **changes: object) -> Method:
     return replace(method, optimization=replace(method.optimization, **changes))  # type: ignore[arg-type]
 
 
-class _CountsTwice(Parametrization):
-    """Variables whose gradient has the mixed entry of covariances twice.
-
-    So has that of the published kernels of GaussianImage: the chain rule through Sigma_12 = Sigma_21 is applied to the
-    derivative in both of them, and its result doubled once more. The preset takes the right gradient.
-    """
-
-    @override
-    def attributes(self) -> Attributes:
-        means, scales, rotations, colors = super().attributes()
-        xx, xy, yy = covariances(scales, rotations).unbind(1)
-        return Attributes(means, *axes(torch.stack([xx, 2 * xy - xy.detach(), yy], dim=1)), colors)
-
-
-class _Cholesky(_CountsTwice, gaussianimage.Cholesky):
-    pass
-
-
-class _RotationScale(_CountsTwice, gaussianimage.RotationScale):
-    pass
-
-
-GAUSSIANIMAGE = {"gaussianimage-cholesky": _Cholesky, "gaussianimage-rs": _RotationScale}
+EXACT = {
+    "gaussianimage-cholesky": gaussianimage.ExactCholesky,
+    "gaussianimage-rs": gaussianimage.ExactRotationScale,
+}
 
 
 def _adan(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -85,8 +63,8 @@ def switches(name: str) -> dict[str, Method]:
                 count, generator, halves=True
             ),
         )
-    elif name in GAUSSIANIMAGE:
-        found["mixed entry of covariances counted twice"] = _optimize(method, parametrization=GAUSSIANIMAGE[name])
+    elif name in EXACT:
+        found["true gradient of covariances"] = _optimize(method, parametrization=EXACT[name])
         found["Adan with epsilon 1e-12, not 1e-8"] = _optimize(method, optimizer=_adan)
     elif name == "image-gs-gradient":
         found["all Gaussians blended"] = _optimize(method, top_k=None)

@@ -8,8 +8,8 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,6 +129,7 @@ class Work:
     inputs: set[tuple[int, int]]
     failures: Failures
     is_journaled: bool
+    _looked_up: dict[int, tuple[str | None, Line | None]] = field(default_factory=dict, init=False, repr=False)
 
     def run(self, item: Item, written: Mapping[str, str]) -> Result:
         """Do the work on an item; what fails is said on stderr.
@@ -138,8 +139,12 @@ class Work:
             written: Names of the files that the run has written so far, with the input of each.
         """
         failures = self.failures.empty()
-        with reporting(item.subject, failures):
-            digest, line = self._look_up(item)
+        with ExitStack() as stack:
+            stack.enter_context(reporting(item.subject, failures))
+            for each in item.sources:
+                stack.callback(each.forget)
+            known = self._looked_up.pop(item.number) if item.number in self._looked_up else None
+            digest, line = known or self._look_up(item)
             if line is not None:
                 return Result(line, is_kept=True)
             job = self.plan(item.sources, item.label)
@@ -199,8 +204,10 @@ class Work:
             The numbers of the items that are prepared, and the seconds that each has taken.
         """
         begin = time.perf_counter()
+        self._looked_up.clear()
         if self.batches is not None:
-            missing = [item for item in items if self._look_up(item)[1] is None]
+            self._looked_up.update((item.number, self._look_up(item)) for item in items)
+            missing = [item for item in items if self._looked_up[item.number][1] is None]
             chosen = missing if self.batches.size is None else items
             if missing:
                 found = self.batches.prepare([source for item in chosen for source in item.sources])
@@ -210,7 +217,7 @@ class Work:
 
     def _look_up(self, item: Item) -> tuple[str | None, Line | None]:
         """Return the SHA-256 of an item, and the line of a journal by which it was done before."""
-        digest = join_digests([each.sha256() for each in item.sources]) if self.is_journaled else None
+        digest = join_digests([each.sha256(keep=True) for each in item.sources]) if self.is_journaled else None
         done = (line for line in item.lines if is_done(line, digest, self.place, item.is_packed))
         return digest, next(done, None)
 

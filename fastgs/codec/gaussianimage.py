@@ -35,6 +35,7 @@ from fastgs.methods.gaussianimage import (
     Cholesky,
     adan,
     constant,
+    count_twice,
     halving,
     to_canvas,
 )
@@ -62,7 +63,7 @@ class QuantizedCholesky(Quantized, Cholesky):
     def assemble(variables: Mapping[str, Tensor], canvas: tuple[int, int]) -> Attributes:
         first, mixed, second = (variables["cholesky"] + variables["cholesky"].new_tensor(BOUND)).unbind(1)
         matrices = torch.stack([first * first, first * mixed, mixed * mixed + second * second], dim=1)
-        return Attributes(to_canvas(variables["means"], canvas), *axes(matrices), variables["colors"])
+        return Attributes(to_canvas(variables["means"], canvas), *axes(count_twice(matrices)), variables["colors"])
 
 
 SCHEME = Baseline(

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 
 from fastgs.io.files import atomic_write, make_folders
 
+# Protocols of stores of objects, in which a file appears once it is whole; on a disk behind a URL it needs another name
+# until then.
+STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "hf", "memory"})
+
 
 class Written(NamedTuple):
     """A file that was written.
@@ -48,6 +52,12 @@ def open_location(location: str) -> tuple[Any, str]:
     except ValueError as error:
         raise ValueError(f"{location}: cannot be opened ({error}); check the part before ://") from error
     return system, path
+
+
+def _is_store(system: Any) -> bool:
+    """Tell whether a file system is a store of objects."""
+    names = system.protocol
+    return not STORES.isdisjoint([names] if isinstance(names, str) else names)
 
 
 def explain(error: Exception) -> str:
@@ -107,8 +117,12 @@ class Place:
             return made
         system, path = self._store
         try:
-            system.makedirs(path, exist_ok=True)
-            system.ls(path)
+            # A store of objects has no folders, and might make a bucket of a name that is misspelt.
+            if not _is_store(system):
+                system.makedirs(path, exist_ok=True)
+            trial = f"{path}/.fastgs-{os.getpid()}"
+            system.pipe_file(trial, b"")
+            system.rm_file(trial)
         except FileNotFoundError as error:
             raise OSError(None, "no such bucket or folder; make it first, or check the name") from error
         except Exception as error:
@@ -156,9 +170,11 @@ class Place:
             return
         system, path = self._store
         try:
-            # An object of a store appears once it is whole; a disk behind a URL needs a name of its own meanwhile.
-            system.pipe_file(f"{path}/.{name}.part", data)
-            system.mv(f"{path}/.{name}.part", f"{path}/{name}")
+            if _is_store(system):
+                system.pipe_file(f"{path}/{name}", data)
+            else:
+                system.pipe_file(f"{path}/.{name}.part", data)
+                system.mv(f"{path}/.{name}.part", f"{path}/{name}")
         except Exception as error:
             raise OSError(None, explain(error)) from error
 

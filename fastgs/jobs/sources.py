@@ -63,29 +63,38 @@ class Source:
         Raises:
             ImageError: It cannot be read; the message is one line that begins with the name.
         """
+        if "_content" in self.__dict__:
+            return self._content
         try:
-            with _open(self.location) as file:
-                if not self.member:
-                    data: bytes = file.read()
-                    return data
-                file.seek(self.offset)
-                data = file.read(self.size)
+            data = _read(self.location, self.offset, self.offset + self.size if self.member else None)
         except FileNotFoundError as error:
             raise ImageError(f"{self}: no such file; check the name") from error
         except ImageError:
             raise
         except Exception as error:  # the libraries of stores raise exceptions of all kinds
             raise ImageError(f"{self}: cannot be read ({explain(error)}); check the path") from error
-        if len(data) != self.size:
+        if self.member and len(data) != self.size:
             raise ImageError(f"{self}: is cut short, {len(data)} of {self.size} bytes; get a whole copy of the archive")
         return data
 
-    def sha256(self) -> str | None:
-        """Return the SHA-256 of the content in hexadecimal; None if it cannot be read, which reading will explain."""
+    def sha256(self, keep: bool = False) -> str | None:
+        """Return the SHA-256 of the content in hexadecimal; None if it cannot be read, which reading will explain.
+
+        Args:
+            keep: True to keep the content until `forget`, unless it is a local file, so that it is transferred once.
+        """
         try:
-            return hashlib.sha256(self.read_bytes()).hexdigest()
+            return hashlib.sha256(self._content if keep and self.is_remote else self.read_bytes()).hexdigest()
         except ImageError:
             return None
+
+    def forget(self) -> None:
+        """Free the content, if it is kept."""
+        self.__dict__.pop("_content", None)
+
+    @cached_property
+    def _content(self) -> bytes:
+        return self.read_bytes()
 
     @contextmanager
     def local(self) -> Iterator[Path]:
@@ -216,6 +225,17 @@ def _open(location: str) -> IO[Any]:
     system, path = open_location(location)
     file: IO[Any] = system.open(path, "rb")
     return file
+
+
+def _read(location: str, start: int, stop: int | None) -> bytes:
+    """Return bytes of a file or URL; to its end if there is no stop."""
+    if is_url(location):
+        system, path = open_location(location)
+        data: bytes = system.cat_file(path, start=start or None, end=stop)  # in one request
+        return data
+    with open(location, "rb") as file:
+        file.seek(start)
+        return file.read() if stop is None else file.read(stop - start)
 
 
 def _is_hidden(name: str) -> bool:

@@ -1,8 +1,10 @@
 """GaussianImage (Zhang et al., ECCV 2024, arXiv 2403.08551): random Gaussians that add up, and a long run of Adan.
 
 Constants are those of github.com/Xinjie-Q/GaussianImage: gaussianimage_cholesky.py, gaussianimage_rs.py and train.py.
-Its kernel cuts a Gaussian off at 3 standard deviations or a weight of 1/255; this rasterizer fades it out between 3 and
-3.5.
+Its kernel (github.com/XingtongGe/gsplat) cuts a Gaussian off at 3 standard deviations or a weight of 1/255; this
+rasterizer fades it out between 3 and 3.5. Of a covariance, the kernel counts the gradient of the mixed entry twice. So
+do the presets, as the published results were made with it, and it is better where Gaussians are small
+(benchmarks/LOG.md, "Published lengths"); `ExactCholesky` and `ExactRotationScale` take the true gradient.
 """
 
 from __future__ import annotations
@@ -44,6 +46,12 @@ def to_canvas(variables: Tensor, canvas: tuple[int, int]) -> Tensor:
     return variables.new_tensor([width / 2, height / 2]) * (torch.tanh(variables) + 1)
 
 
+def count_twice(matrices: Tensor) -> Tensor:
+    """Return symmetric matrices (K, 3), entries xx, xy, yy, as they are, but with twice the gradient of xy."""
+    xx, xy, yy = matrices.unbind(1)
+    return torch.stack([xx, 2 * xy - xy.detach(), yy], dim=1)
+
+
 class Cholesky(Parametrization):
     """Covariances `Sigma = L L^T`, where L is lower triangular with entries `v + BOUND`; centres by tanh."""
 
@@ -64,8 +72,20 @@ class Cholesky(Parametrization):
     @override
     def attributes(self) -> Attributes:
         variables = self.free["cholesky"]
-        scales, rotations = axes(_squared(variables + variables.new_tensor(BOUND)))
+        scales, rotations = axes(self._drawn(_squared(variables + variables.new_tensor(BOUND))))
         return Attributes(to_canvas(self.free["means"], self.canvas), scales, rotations, self.free["colors"])
+
+    def _drawn(self, matrices: Tensor) -> Tensor:
+        """Return the same covariances, (K, 3), with the gradient that the kernel gives them."""
+        return count_twice(matrices)
+
+
+class ExactCholesky(Cholesky):
+    """Variables of `Cholesky` with the true gradient."""
+
+    @override
+    def _drawn(self, matrices: Tensor) -> Tensor:
+        return matrices
 
 
 class RotationScale(Parametrization):
@@ -86,18 +106,27 @@ class RotationScale(Parametrization):
 
     @override
     def attributes(self) -> Attributes:
-        return Attributes(
-            to_canvas(self.free["means"], self.canvas),
-            self._scales_of(self.free["scales"]),
-            math.tau * torch.sigmoid(self.free["rotations"]),
-            self.free["colors"],
-        )
+        scales, rotations = self._scales_of(self.free["scales"]), math.tau * torch.sigmoid(self.free["rotations"])
+        scales, rotations = axes(self._drawn(covariances(scales, rotations)))
+        return Attributes(to_canvas(self.free["means"], self.canvas), scales, rotations, self.free["colors"])
+
+    def _drawn(self, matrices: Tensor) -> Tensor:
+        """Return the same covariances, (K, 3), with the gradient that the kernel gives them."""
+        return count_twice(matrices)
 
     def _variables_of(self, scales: Tensor) -> Tensor:
         return scales - SCALE_BOUND
 
     def _scales_of(self, variables: Tensor) -> Tensor:
         return (variables + SCALE_BOUND).abs().clamp(min=SMALLEST)
+
+
+class ExactRotationScale(RotationScale):
+    """Variables of `RotationScale` with the true gradient."""
+
+    @override
+    def _drawn(self, matrices: Tensor) -> Tensor:
+        return matrices
 
 
 def _squared(factor: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.gaussians import Gaussians
 from fastgs.initializers import gradient
 from fastgs.initializers.sampling import sample
-from fastgs.methods.gaussianimage import ITERATIONS, RATE, RotationScale, adan, constant, halving
+from fastgs.methods.gaussianimage import ITERATIONS, RATE, RotationScale, adan, constant, count_twice, halving
 from fastgs.methods.method import Method
 
 HALVED_EVERY = 10_000  # steps after which the rates are halved; gaussianimage_rs.py, where GaussianImage has 20,000
@@ -41,7 +41,11 @@ Triangles = NDArray[np.float64]  # (T, 3, 2)
 
 
 class ClampedScale(RotationScale):
-    """Variables of `RotationScale`, but for scales `max(v, SMALLEST_SCALE)`."""
+    """Variables of `RotationScale`, but for scales `max(v, SMALLEST_SCALE)`.
+
+    The kernel (submodules/gsplat) is that of GaussianImage, but with twice the gradient of the mixed entry of conics,
+    which are the inverse covariances, where that has twice the gradient of the mixed entry of covariances.
+    """
 
     @override
     def _variables_of(self, scales: Tensor) -> Tensor:
@@ -51,6 +55,16 @@ class ClampedScale(RotationScale):
     def _scales_of(self, variables: Tensor) -> Tensor:
         # Not `clamp`, whose gradient at the bound, where many start, depends on the version of PyTorch.
         return torch.where(variables < SMALLEST_SCALE, SMALLEST_SCALE, variables)
+
+    @override
+    def _drawn(self, matrices: Tensor) -> Tensor:
+        return _invert(count_twice(_invert(matrices)))
+
+
+def _invert(matrices: Tensor) -> Tensor:
+    """Return the inverse symmetric matrices, (K, 3), entries xx, xy, yy."""
+    xx, xy, yy = matrices.unbind(1)
+    return torch.stack([yy, -xy, xx], dim=1) / (xx * yy - xy * xy)[:, None]
 
 
 def _place_on_border(height: int, width: int, spacing: float) -> Triangles:

@@ -251,11 +251,27 @@ def test_outputs_at_a_url_are_those_of_a_folder(album, out, tmp_path, run_cli):
     assert sorted(path.name for path in (tmp_path / "store").iterdir()) == sorted(path.name for path in out.iterdir())
 
 
+def test_a_bucket_is_read_once_and_has_no_folders(album, out, run_cli, monkeypatch):
+    """As a store of objects has it: a folder is there once something is in it, and to make one may make a bucket."""
+    store, paths = fsspec.filesystem("memory"), []
+    for path in album.iterdir():
+        store.pipe_file(f"/photos/{path.name}", path.read_bytes())
+    read = store.cat_file
+    monkeypatch.setattr(store, "cat_file", lambda path, **options: paths.append(path) or read(path, **options))
+    monkeypatch.setattr(store, "makedirs", None)
+    assert run_cli("predict", album, *TINY, "-o", out) == 0
+    assert run_cli("predict", "memory://photos", *TINY, "-o", "memory://results/here/there") == 0
+    assert sorted(paths) == [f"/photos/photo00{number}.png" for number in range(4)]
+    found = {Path(path).name: read(path) for path in store.ls("/results/here/there", detail=False)}
+    assert sorted(found) == sorted(path.name for path in out.iterdir())
+    assert all(found[name] == data for name, data in read_files(out).items())
+
+
 def test_a_bucket_that_is_not_there_is_one_line(album, run_cli, error_line, monkeypatch):
     def refuse(*arguments, **options):
         raise FileNotFoundError("The specified bucket does not exist")
 
-    monkeypatch.setattr(fsspec.filesystem("memory"), "makedirs", refuse)
+    monkeypatch.setattr(fsspec.filesystem("memory"), "pipe_file", refuse)
     assert run_cli("encode", album, *TINY, "-o", "memory://nowhere/x") == 2
     line = error_line()
     assert line.startswith(

@@ -137,7 +137,7 @@ def test_a_bucket_that_is_not_there_is_said(monkeypatch):
     def refuse(*arguments, **options):
         raise FileNotFoundError("The specified bucket does not exist")
 
-    monkeypatch.setattr(fsspec.filesystem("memory"), "makedirs", refuse)
+    monkeypatch.setattr(fsspec.filesystem("memory"), "pipe_file", refuse)
     with pytest.raises(OSError) as caught:  # noqa: PT011
         Place("memory://nowhere").make()
     assert "no such bucket" in caught.value.strerror

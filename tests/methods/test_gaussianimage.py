@@ -39,7 +39,53 @@ def test_rotation_and_scale_are_as_published():
         variables.free["rotations"].fill_(0.4)
     _, scales, rotations, _ = variables.attributes()
     torch.testing.assert_close(scales, torch.tensor([[1.2, 1.0]]).double())
-    torch.testing.assert_close(rotations, torch.tensor([2 * math.pi / (1 + math.exp(-0.4))]).double())
+    # An ellipse is the same after half a turn.
+    expected = torch.tensor([2 * math.pi / (1 + math.exp(-0.4))]).double()
+    torch.testing.assert_close(rotations.remainder(math.pi), expected.remainder(math.pi))
+
+
+def gradients_of_mix(parametrization, weights):
+    """Return the gradient of `weights · (xx, xy, yy)`, entries of the covariances that are drawn, in each variable."""
+    variables = parametrization(some_gaussians(4))
+    _, scales, rotations, _ = variables.attributes()
+    (covariance.covariances(scales, rotations) @ torch.tensor(weights).double()).sum().backward()
+    return variables, {name: each.grad for name, each in variables.free.items() if each.grad is not None}
+
+
+def test_gradient_of_the_cholesky_factor_is_that_of_the_public_kernel():
+    variables, gradients = gradients_of_mix(gaussianimage.Cholesky, (0.3, -0.7, 0.4))
+    first, mixed, second = (variables.free["cholesky"].detach() + torch.tensor([0.5, 0.0, 0.5])).unbind(1)
+    # As in project_gaussians_2d_backward_kernel, where the derivative in xy is that in both entries of the matrix.
+    expected = [
+        2 * first * 0.3 + 2 * -0.7 * mixed,
+        2 * first * -0.7 + 2 * mixed * 0.4,
+        2 * second * 0.4,
+    ]
+    torch.testing.assert_close(gradients["cholesky"], torch.stack(expected, dim=1))
+
+
+@pytest.mark.parametrize(
+    ("published", "exact"),
+    [
+        (gaussianimage.Cholesky, gaussianimage.ExactCholesky),
+        (gaussianimage.RotationScale, gaussianimage.ExactRotationScale),
+    ],
+)
+def test_presets_count_the_mixed_entry_twice(published, exact):
+    _, gradients = gradients_of_mix(published, (0.3, -0.7, 0.4))
+    variables, twice = gradients_of_mix(exact, (0.3, -1.4, 0.4))
+    assert gradients.keys() == twice.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, twice[name])
+
+    # And nothing but that: the gradient of the exact variables is that of what is drawn.
+    def drawn(*values):
+        for name, value in zip(variables.NAMES, values, strict=True):
+            variables.free[name] = value
+        _, scales, rotations, _ = variables.attributes()
+        return covariance.covariances(scales, rotations)
+
+    assert torch.autograd.gradcheck(drawn, [each.detach().requires_grad_() for each in variables.free.values()])
 
 
 @pytest.mark.parametrize("name", ["gaussianimage-cholesky", "gaussianimage-rs"])

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from method_data import HEIGHT, WIDTH, canvas, photo
+from method_data import HEIGHT, WIDTH, canvas, photo, some_gaussians
 from seeds import seeded
 
+from fastgs.fitting.covariance import covariances
 from fastgs.methods import instant_gi
 from fastgs.render import rasterize
 
@@ -19,12 +20,29 @@ def image():
 
 
 def test_clamped_scales_are_as_published():
-    variables = instant_gi.ClampedScale(canvas(scales=torch.tensor([[0.5, 2.0]])))
+    variables = instant_gi.ClampedScale(canvas(scales=torch.tensor([[2.0, 0.5]]), rotations=torch.zeros(1)))
     variables.attributes().scales.sum().backward()
-    assert torch.equal(variables.free["scales"].grad, torch.ones(1, 2))
+    torch.testing.assert_close(variables.free["scales"].grad, torch.ones(1, 2))  # not 0 at the bound
     with torch.no_grad():
-        variables.free["scales"].copy_(torch.tensor([[0.2, 3.0]]))
-    assert torch.equal(variables.attributes().scales, torch.tensor([[0.5, 3.0]]))
+        variables.free["scales"].copy_(torch.tensor([[3.0, 0.2]]))
+    torch.testing.assert_close(variables.attributes().scales, torch.tensor([[3.0, 0.5]]))
+
+
+def test_mixed_entry_of_conics_counts_twice():
+    def gradients(parametrization, weights):
+        variables = parametrization(some_gaussians(4))
+        _, scales, rotations, _ = variables.attributes()
+        (covariances(1 / scales, rotations) @ torch.tensor(weights).double()).sum().backward()
+        return {name: each.grad for name, each in variables.free.items() if each.grad is not None}
+
+    class Exact(instant_gi.ClampedScale):
+        def _drawn(self, matrices):
+            return matrices
+
+    published, twice = gradients(instant_gi.ClampedScale, (0.3, -0.7, 0.4)), gradients(Exact, (0.3, -1.4, 0.4))
+    assert published.keys() == twice.keys() == {"scales", "rotations"}
+    for name, gradient in published.items():
+        torch.testing.assert_close(gradient, twice[name])
 
 
 def test_ellipse_of_a_triangle_is_the_least_squares_conic():
