@@ -7,7 +7,8 @@ import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from fastgs.cli.console import FAILED, Parser, download_progress, say_error
+from fastgs.cli.console import FAILED, Parser, say_error
+from fastgs.cli.progress import download_progress
 from fastgs.data.dataset import DATA_FOLDER, Dataset, Part
 from fastgs.data.datasets import DATASETS
 from fastgs.data.fetch import DownloadError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastgs.cli.coding import output_folder
-from fastgs.cli.console import Parser, fit_progress, wrong_argument
+from fastgs.cli.console import Parser, wrong_argument
 from fastgs.cli.images import (
     add_background,
     add_images,
@@ -24,6 +24,7 @@ from fastgs.cli.images import (
 )
 from fastgs.cli.kernels import compile_fit
 from fastgs.cli.processing import process_images
+from fastgs.cli.progress import fit_progress
 from fastgs.cli.weights import digest_weights
 from fastgs.cli.work import Done, Job
 from fastgs.cli.workers import add_workers, check_workers, choose_workers

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from fastgs.cli.console import Failures, Parser, announce, batch_progress, reporting
+from fastgs.cli.console import Failures, Parser, announce, reporting
+from fastgs.cli.progress import batch_progress
 from fastgs.evaluation.harness import Monitor
 from fastgs.evaluation.records import Record, load_records
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from fastgs.cli.console import Parser, fit_progress
+from fastgs.cli.console import Parser
+from fastgs.cli.progress import fit_progress
 from fastgs.cli.work import Done, Job
 from fastgs.cli.workers import count_pixels
 from fastgs.distributed.fit import Fit, load_predictor

@@ -15,15 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastgs.cli.console import (
-    FAILED,
-    Failures,
-    Parser,
-    batch_progress,
-    identities,
-    say_error,
-)
+from fastgs.cli.console import FAILED, Failures, Parser, identities, say_error
 from fastgs.cli.images import list_sources, make_place
+from fastgs.cli.progress import batch_progress
 from fastgs.cli.results import Results
 from fastgs.cli.tasks import Tasks
 from fastgs.cli.work import SECONDS_PER_BATCH, Batches, Item, Plan, Result, Work

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from statistics import fmean
 
-from fastgs.cli.console import FAILED, Failures, Parser, announce, batch_progress, make_folder, reporting, say_error
+from fastgs.cli.console import FAILED, Failures, Parser, announce, make_folder, reporting, say_error
 from fastgs.cli.download import locate
+from fastgs.cli.progress import batch_progress
 from fastgs.splats.making import Progress, check_folder, make
 from fastgs.splats.shards import Settings
 from fastgs.splats.sources import Source, find_sources, listing

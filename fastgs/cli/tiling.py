@@ -12,7 +12,8 @@ from threading import Event, Thread
 
 from PIL import Image
 
-from fastgs.cli.console import Parser, batch_progress, one_line, wrong_argument
+from fastgs.cli.console import Parser, one_line, wrong_argument
+from fastgs.cli.progress import batch_progress
 from fastgs.cli.work import Done, Job
 from fastgs.cli.workers import LIBRARIES, PER_FILE_PIXEL, PER_GAUSSIAN, PER_PIXEL, PER_TILE_PIXEL, TILE
 from fastgs.fitting.options import DEFAULT_ITERATIONS

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastgs.cli.coding import FGS, GAUSSIANS, read_fgs, read_safetensors
-from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, fit_progress, identities, reporting
+from fastgs.cli.console import FAILED, Failures, Parser, announce, check_outputs, identities, reporting
+from fastgs.cli.progress import fit_progress
 from fastgs.cli.serving import serve
 from fastgs.codec import SCHEMES, decode_arrays, read_frame
 from fastgs.codec.frame import MAGIC

@@ -252,7 +252,7 @@ def test_outputs_at_a_url_are_those_of_a_folder(album, out, tmp_path, run_cli):
 
 
 def test_a_bucket_is_read_once_and_has_no_folders(album, out, run_cli, monkeypatch):
-    """As a store of objects has it: a folder is there once something is in it, and to make one may make a bucket."""
+    # In a store of objects, a folder is there once something is in it, and to make one may make a bucket.
     store, paths = fsspec.filesystem("memory"), []
     for path in album.iterdir():
         store.pipe_file(f"/photos/{path.name}", path.read_bytes())
