@@ -28,6 +28,7 @@ SECTIONS = {
     "rasterizer": ("speed", "rasterizer"),
     "roofline": ("roofline", "roofline"),
     "fit": ("fits", "fits"),
+    "batches": ("batches", "batches"),
     "networks": ("networks", "networks"),
     "training": ("networks", "training"),
     "launch_shapes": ("speed", "launch_shapes"),

@@ -41,6 +41,7 @@ class Plan:
         counts: K of these.
         iterations: Number of iterations of the longest fit.
         lengths: Numbers of iterations of the fits whose PSNR is recorded.
+        batches: Sides in pixels, K and number of images that are fitted at once.
         crops: Number of crops in a batch of training.
         crop: Side of the crops in pixels.
         training_steps: Number of steps of training that are timed.
@@ -58,6 +59,7 @@ class Plan:
     counts: tuple[int, ...]
     iterations: int
     lengths: tuple[int, ...]
+    batches: tuple[tuple[int, int, int], ...]
     crops: int
     crop: int
     training_steps: int
@@ -76,6 +78,7 @@ FULL = Plan(
     counts=(10_000, 50_000),
     iterations=400,
     lengths=(20, 100, 200),
+    batches=((64, 128, 1_000), (128, 512, 250), (256, 2_000, 64)),
     crops=16,
     crop=256,
     training_steps=10,
@@ -94,6 +97,7 @@ TOY = Plan(
     counts=(12,),
     iterations=4,
     lengths=(2,),
+    batches=((16, 8, 2),),
     crops=2,
     crop=16,
     training_steps=1,

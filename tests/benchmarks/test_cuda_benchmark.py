@@ -14,7 +14,17 @@ from optional import skip_without_kernels
 skip_without_kernels()
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = ["correctness", "rasterizer", "roofline", "fit", "networks", "training", "launch_shapes", "gsplat"]
+SECTIONS = [
+    "correctness",
+    "rasterizer",
+    "roofline",
+    "fit",
+    "batches",
+    "networks",
+    "training",
+    "launch_shapes",
+    "gsplat",
+]
 
 
 def run(*arguments, **options):
@@ -67,6 +77,7 @@ def test_all_sections_run_in_the_interpreter(tmp_path, run_here, capsys):
     assert timed < {(each["size"], each["num_gaussians"]) for each in records["fit"] if "size" in each}
     (pairs,) = (each for each in records["roofline"] if "needed_pairs" in each)
     assert 0 < pairs["needed_pairs"] <= pairs["backward_pairs"] <= min(pairs["forward_pairs"], pairs["issued_pairs"])
+    assert all(each["images_per_second"] > 0 for each in records["batches"])
     assert sum(each["fastest"] for each in records["launch_shapes"]) == 3
 
 
