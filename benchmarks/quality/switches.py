@@ -8,6 +8,10 @@ Writes PSNR and MS-SSIM of each photo to the screen; benchmarks/LOG.md ("Publish
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -71,6 +75,9 @@ def switches(name: str) -> dict[str, Method]:
     return found
 
 
+CACHE, OWN = "NUMBA_CACHE_DIR", "FASTGS_SWITCHES"
+
+
 def main() -> None:
     """Fit every photo by every variant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,12 +86,23 @@ def main() -> None:
     parser.add_argument("--num-gaussians", type=int, default=10_000)
     parser.add_argument("--iterations", type=int, default=1_000)
     parser.add_argument("--size", type=int, help="as for fastgs evaluate (default: whole photos)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset", action="store_true", help="fit by the preset alone")
+    parser.add_argument("--edge", action="store_true", help="let Gaussians end at a weight of 1/255, and not fade out")
     arguments = parser.parse_args()
+    if arguments.edge and OWN not in os.environ:  # other kernels than those of all other programs
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "benchmarks.quality.switches", *sys.argv[1:]]
+            sys.exit(subprocess.run(command, env={**os.environ, CACHE: folder, OWN: "1"}, check=False).returncode)
+    if arguments.edge:
+        from benchmarks.quality import edge_kernels  # imports the kernels, whose folder is known by now
+
+        edge_kernels.replace_weights()
     for path in arguments.photos:
         image = load_image(path, arguments.size)
         for name in arguments.methods:
-            for text, method in switches(name).items():
-                result = method(image, arguments.num_gaussians, FitOptions(arguments.iterations), seed=0)
+            for text, method in list(switches(name).items())[: 1 if arguments.preset else None]:
+                result = method(image, arguments.num_gaussians, FitOptions(arguments.iterations), seed=arguments.seed)
                 similarity = ms_ssim(result.image, image)
                 known = "" if similarity is None else f", MS-SSIM {similarity:.4f}"
                 print(f"{path.name}: {name}, {text}: {result.psnr_init:.2f} to {result.psnr:.2f} dB{known}", flush=True)
