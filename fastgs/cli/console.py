@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from typing_extensions import override
 
 from fastgs.io.files import make_folders
+from fastgs.io.places import is_url
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
@@ -127,6 +128,13 @@ def showing_compilation() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+def local(text: str) -> Path:
+    """Return the path of an option of argparse that takes no URL."""
+    if is_url(text):
+        raise argparse.ArgumentTypeError(f"expected a path on this machine, got {text}; predict and encode take URLs")
+    return Path(text)
 
 
 def identities(paths: Iterable[Path]) -> set[tuple[int, int]]:

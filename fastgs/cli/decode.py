@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fastgs.cli.coding import GAUSSIANS, output_folder, read_fgs, read_safetensors
-from fastgs.cli.console import Failures, Parser
+from fastgs.cli.console import Failures, Parser, local
 from fastgs.cli.kernels import compile_drawing
 from fastgs.cli.processing import process_files
 from fastgs.cli.results import Results
@@ -44,8 +44,9 @@ def declare(parser: Parser) -> None:
         "restored at the size of their canvas only. Large TIFF is written in strips, which takes little memory."
     )
     add = parser.add_argument
-    add("files", nargs="+", type=Path, metavar="FILE", help=".fgs files, or .safetensors files of `fastgs predict`")
-    add("-o", "--output", type=Path, required=True, metavar="PATH", help="the image to write, such as FILE.png, for "
+    files = ".fgs files, or .safetensors files of `fastgs predict`"
+    add("files", nargs="+", type=local, metavar="FILE", help=files)
+    add("-o", "--output", type=local, required=True, metavar="PATH", help="the image to write, such as FILE.png, for "
         "one file; or a folder, for STEM.png of each file")  # fmt: skip
     add("--scale", type=float, default=1.0, metavar="S", help="factor of both sides of the canvas (default: 1)")
     bits = "bits per sample: 8, 16, or 32 for TIFF in floating point (default: 8)"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from fastgs.cli.console import FAILED, Parser, say_error
+from fastgs.cli.console import FAILED, Parser, local, say_error
 from fastgs.cli.progress import download_progress
 from fastgs.data.dataset import DATA_FOLDER, Dataset, Part
 from fastgs.data.datasets import DATASETS
@@ -24,7 +24,8 @@ def declare(parser: Parser) -> None:
     add = parser.add_argument
     add("dataset", choices=list(DATASETS), metavar="DATASET", help=f"one of {', '.join(DATASETS)}")
     add("--split", choices=[*splits, ALL], default=ALL, help=f"part to fetch, for {_having(splits)} (default: {ALL})")
-    add("--output", type=Path, default=DATA_FOLDER, metavar="DIR", help=f"folder to write to (default: {DATA_FOLDER})")
+    output = f"folder to write to (default: {DATA_FOLDER})"
+    add("--output", type=local, default=DATA_FOLDER, metavar="DIR", help=output)
     add("--url", metavar="URL", help="folder of a mirror that has the files (default: the official one)")
     add("--keep-archive", action="store_true", help="keep archives once their images are extracted")
     parser.set_defaults(run=lambda arguments: _download(parser, arguments))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
-from fastgs.cli.console import Parser, wrong_argument
+from fastgs.cli.console import Parser, local, wrong_argument
 from fastgs.cli.images import add_seed
 from fastgs.data.datasets import image_folders
 from fastgs.evaluation.codecs.coders import check_codec, codec_names, has_efforts
@@ -59,8 +58,8 @@ def declare(parser: Parser) -> None:
     sizes.add_argument("--size", type=int, metavar="N", help=shorter)
     sizes.add_argument("--full-size", action="store_true", help="keep the size of the images")
     add_seed(parser)
-    add("--output", type=Path, required=True, metavar="FILE", help="JSON file of the records")
-    add("--pictures", type=Path, metavar="DIR", help="folder for targets and reconstructions (default: none "
+    add("--output", type=local, required=True, metavar="FILE", help="JSON file of the records")
+    add("--pictures", type=local, metavar="DIR", help="folder for targets and reconstructions (default: none "
         "are kept)")  # fmt: skip
     add("--workers", type=int, default=1, metavar="N", help="number of processes; with more than 1, seconds do not "
         "measure speed (default: 1)")  # fmt: skip

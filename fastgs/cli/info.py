@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from itertools import accumulate, pairwise
-from pathlib import Path
 from typing import Any
 
 from fastgs.cli.coding import read_fgs
-from fastgs.cli.console import FAILED, Failures, Parser, reporting, write
+from fastgs.cli.console import FAILED, Failures, Parser, local, reporting, write
 from fastgs.codec import SCHEMES, decode_arrays, read_frame
 from fastgs.codec.frame import MAGIC
 from fastgs.codec.restoration_entry import GAIN_UNIT
@@ -18,7 +17,7 @@ from fastgs.codec.restoration_entry import GAIN_UNIT
 def declare(parser: Parser) -> None:
     """Declare the options of the subcommand."""
     parser.description = "Tell what is in a .fgs file, and how many of its bytes each attribute of the Gaussians takes."
-    parser.add_argument("file", type=Path, metavar="FILE", help="a .fgs file")
+    parser.add_argument("file", type=local, metavar="FILE", help="a .fgs file")
     parser.add_argument("--json", action="store_true", help="as JSON, with the bits of each attribute")
     parser.set_defaults(run=lambda arguments: _print_info(parser, arguments))
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import get_args
 
-from fastgs.cli.console import Parser, wrong_argument
+from fastgs.cli.console import Parser, local, wrong_argument
 from fastgs.splats.kinds import Split
 
 
@@ -18,12 +17,12 @@ def declare(parser: Parser) -> None:
         "them from the codes, and there is one for the pixels. Records that the file has already are not made again."
     )
     add = parser.add_argument
-    add("dataset", type=Path, metavar="DIR", help="written by `fastgs splats make`")
-    add("--autoencoders", nargs="+", type=Path, default=[], metavar="WEIGHTS", help="exported by train.py, named by "
+    add("dataset", type=local, metavar="DIR", help="written by `fastgs splats make`")
+    add("--autoencoders", nargs="+", type=local, default=[], metavar="WEIGHTS", help="exported by train.py, named by "
         "file, or by folder where that is called weights (default: none)")  # fmt: skip
     add("--split", choices=get_args(Split), default="test", help="images to measure on (default: test)")
-    add("--output", type=Path, required=True, metavar="FILE", help="JSON file of the records")
-    add("--pictures", type=Path, metavar="DIR", help="folder for DATASET-SPLIT.png: originals, fits, and what each "
+    add("--output", type=local, required=True, metavar="FILE", help="JSON file of the records")
+    add("--pictures", type=local, metavar="DIR", help="folder for DATASET-SPLIT.png: originals, fits, and what each "
         "autoencoder makes of them (default: none)")  # fmt: skip
     add("--images", type=int, default=8, metavar="N", help="rows of that picture (default: 8)")
     parser.set_defaults(run=lambda arguments: _evaluate(parser, arguments))

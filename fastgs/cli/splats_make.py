@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
-from fastgs.cli.console import Parser, wrong_argument
+from fastgs.cli.console import Parser, local, wrong_argument
 from fastgs.cli.images import add_seed
 from fastgs.data.datasets import DATASETS
 from fastgs.fitting.options import FitOptions
@@ -37,7 +36,7 @@ def declare(parser: Parser) -> None:
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: one per core)")
     add("--shard-size", type=int, default=SHARD_SIZE, metavar="N", help="images per file; a run that was broken off "
         f"continues after the last complete file (default: {SHARD_SIZE})")  # fmt: skip
-    add("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    add("--output", type=local, required=True, metavar="DIR", help="folder to write to")
     parser.set_defaults(run=lambda arguments: _make(parser, arguments))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastgs.cli.console import FAILED, Failures, Parser, make_folder, reporting, write
+from fastgs.cli.console import FAILED, Failures, Parser, local, make_folder, reporting, write
 from fastgs.evaluation.autoencoders import plots as autoencoder_plots
 from fastgs.evaluation.autoencoders import tables as autoencoder_tables
 from fastgs.evaluation.autoencoders.records import AutoencoderRecord
@@ -59,12 +59,13 @@ def declare(parser: Parser) -> None:
         "hold the same run, the later one counts. The rates of the first codec are compared with the others'."
     )
     add = parser.add_argument
-    add("files", nargs="+", type=Path, metavar="FILE", help="written by `fastgs evaluate` or `fastgs splats evaluate`")
+    files = "written by `fastgs evaluate` or `fastgs splats evaluate`"
+    add("files", nargs="+", type=local, metavar="FILE", help=files)
     output = "folder for table.md and figures: of methods psnr-iterations, psnr-seconds, psnr-gaussians, published if "
     output += "fits are as long as in papers, and errors if pictures were kept; of codecs psnr-bpp and, for images of "
     output += "at least 176 pixels, ms-ssim-bpp; of enlargements details, if pictures were kept; of autoencoders "
     output += "psnr-latent and ssim-latent (default: the table goes to the screen)"
-    add("--output", type=Path, metavar="DIR", help=output)
+    add("--output", type=local, metavar="DIR", help=output)
     add("--figures", choices=FORMATS, default="png", help="format of the figures; pdf and svg are made of lines, for "
         "print (default: png)")  # fmt: skip
     parser.set_defaults(run=lambda arguments: _run(parser, arguments))

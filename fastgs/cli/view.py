@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fastgs.cli.console import Parser, make_folder, wrong_argument
+from fastgs.cli.console import Parser, local, make_folder, wrong_argument
 from fastgs.fitting.options import DEFAULT_ITERATIONS, FitOptions
 from fastgs.methods.arguments import check_arguments
 from fastgs.runtime.lazy import call
@@ -22,9 +22,10 @@ def declare(parser: Parser) -> None:
     )
     add = parser.add_argument
     files = ".fgs files, .safetensors files of Gaussians, images, which are fitted first, or folders of these"
-    add("files", nargs="+", metavar="FILE", help=files)
-    add("-o", "--output", type=Path, metavar="PAGE", help="HTML file to write (default: open the page in the browser)")
-    add("--original", type=Path, metavar="PATH", help="image to compare a file of Gaussians with; or a folder of "
+    add("files", nargs="+", type=local, metavar="FILE", help=files)
+    output = "HTML file to write (default: open the page in the browser)"
+    add("-o", "--output", type=local, metavar="PAGE", help=output)
+    add("--original", type=local, metavar="PATH", help="image to compare a file of Gaussians with; or a folder of "
         "images with the names of the files")  # fmt: skip
     count = "how many Gaussians for an image (default: 10000)"
     add("-k", "--num-gaussians", type=int, default=10_000, metavar="K", help=count)

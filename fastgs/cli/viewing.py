@@ -25,7 +25,7 @@ def view(parser: Parser, arguments: argparse.Namespace) -> int:
     failures = Failures(parser)
     paths: list[Path] = []
     for each in arguments.files:
-        with reporting(Path(each), failures):
+        with reporting(each, failures):
             paths += find_images(each, PICTURE_SUFFIXES | {FGS, GAUSSIANS})
     pictures: list[PagePicture] = []
     for path in paths:

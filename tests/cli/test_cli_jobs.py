@@ -267,6 +267,26 @@ def test_a_bucket_is_read_once_and_has_no_folders(album, out, run_cli, monkeypat
     assert all(found[name] == data for name, data in read_files(out).items())
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("decode", "s3://b/a.fgs", "-o", "a.png"),
+        ("decode", "a.fgs", "b.fgs", "-o", "s3://b/a"),
+        ("info", "s3://b/a.fgs"),
+        ("view", "s3://b/a.fgs"),
+        ("view", "a.fgs", "-o", "s3://b/a"),
+        ("table", "s3://b/a.json"),
+        ("evaluate", "a.png", "-k", "9", "--output", "s3://b/a.json"),
+    ],
+)
+def test_commands_that_take_no_urls_say_so(command, tmp_path, monkeypatch, run_cli, error_line):
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(*command) == 2
+    url = next(each for each in command if "://" in each)
+    assert error_line().endswith(f": expected a path on this machine, got {url}; predict and encode take URLs")
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_bucket_that_is_not_there_is_one_line(album, run_cli, error_line, monkeypatch):
     def refuse(*arguments, **options):
         raise FileNotFoundError("The specified bucket does not exist")
