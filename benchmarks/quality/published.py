@@ -47,8 +47,9 @@ CUTS = {
 
 # What lies behind the largest distance from a paper; benchmarks/LOG.md, section "Published lengths".
 CAUSE = (
-    "gaussianimage-cholesky falls behind its paper where Gaussians are small: the public kernels count the gradient of "
-    "the mixed entry of covariances twice, and the preset does not (`python -m benchmarks.quality.switches`)."
+    "The presets of GaussianImage count the gradient of the mixed entry of covariances twice, as the public kernels do; "
+    "with the true one (`python -m benchmarks.quality.switches`) they are worse where Gaussians are small; LOG.md has by "
+    "how much."
 )
 
 Cells = dict[Configuration, list[MethodRecord]]
