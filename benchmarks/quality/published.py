@@ -45,11 +45,11 @@ CUTS = {
     ("image-gs-gradient", 50_000): {1: 31.12, 2: 33.08, 5: 34.12, 10: 36.19},
 }
 
-# What lies behind the largest distance from a paper; benchmarks/LOG.md, section "Published lengths".
+# What the presets have from the public code, and not from the paper; benchmarks/LOG.md, section "Published lengths".
 CAUSE = (
-    "The presets of GaussianImage count the gradient of the mixed entry of covariances twice, as the public kernels do; "
-    "with the true one (`python -m benchmarks.quality.switches`) they are worse where Gaussians are small; LOG.md has by "
-    "how much."
+    "The presets of GaussianImage count the gradient of the mixed entry of covariances twice, as the public kernels do. "
+    "With the true one (`python -m benchmarks.quality.switches`) they are worse where Gaussians are small: LOG.md has "
+    "by how much."
 )
 
 Cells = dict[Configuration, list[MethodRecord]]
