@@ -47,7 +47,7 @@ CUTS = {
 
 # What the presets have from the public code, and not from the paper; benchmarks/LOG.md, section "Published lengths".
 CAUSE = (
-    "The presets of GaussianImage count the gradient of the mixed entry of covariances twice, as the public kernels do. "
+    "The presets of GaussianImage count the gradient of the mixed entry of covariances twice, as public kernels do. "
     "With the true one (`python -m benchmarks.quality.switches`) they are worse where Gaussians are small: LOG.md has "
     "by how much."
 )
