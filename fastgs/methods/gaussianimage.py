@@ -52,7 +52,15 @@ def count_twice(matrices: Tensor) -> Tensor:
     return torch.stack([xx, 2 * xy - xy.detach(), yy], dim=1)
 
 
-class Cholesky(Parametrization):
+class _Ellipses(Parametrization):
+    """Variables of covariance matrices."""
+
+    def _drawn(self, matrices: Tensor) -> Tensor:
+        """Return the same covariances, (K, 3), with the gradient that the kernel gives them."""
+        return count_twice(matrices)
+
+
+class Cholesky(_Ellipses):
     """Covariances `Sigma = L L^T`, where L is lower triangular with entries `v + BOUND`; centres by tanh."""
 
     NAMES = ("means", "cholesky", "colors")
@@ -75,10 +83,6 @@ class Cholesky(Parametrization):
         scales, rotations = axes(self._drawn(_squared(variables + variables.new_tensor(BOUND))))
         return Attributes(to_canvas(self.free["means"], self.canvas), scales, rotations, self.free["colors"])
 
-    def _drawn(self, matrices: Tensor) -> Tensor:
-        """Return the same covariances, (K, 3), with the gradient that the kernel gives them."""
-        return count_twice(matrices)
-
 
 class ExactCholesky(Cholesky):
     """Variables of `Cholesky` with the true gradient."""
@@ -88,7 +92,7 @@ class ExactCholesky(Cholesky):
         return matrices
 
 
-class RotationScale(Parametrization):
+class RotationScale(_Ellipses):
     """Scales `|v + SCALE_BOUND|`, rotations `2 pi sigmoid(v)`, centres by tanh."""
 
     NAMES = ("means", "scales", "rotations", "colors")
@@ -109,10 +113,6 @@ class RotationScale(Parametrization):
         scales, rotations = self._scales_of(self.free["scales"]), math.tau * torch.sigmoid(self.free["rotations"])
         scales, rotations = axes(self._drawn(covariances(scales, rotations)))
         return Attributes(to_canvas(self.free["means"], self.canvas), scales, rotations, self.free["colors"])
-
-    def _drawn(self, matrices: Tensor) -> Tensor:
-        """Return the same covariances, (K, 3), with the gradient that the kernel gives them."""
-        return count_twice(matrices)
 
     def _variables_of(self, scales: Tensor) -> Tensor:
         return scales - SCALE_BOUND
