@@ -5,6 +5,7 @@ import skimage.data
 import torch
 from seeds import seeded
 
+from fastgs.fitting.covariance import covariances
 from fastgs.fitting.fit import fit
 from fastgs.fitting.options import FitOptions
 from fastgs.gaussians import Gaussians
@@ -25,6 +26,18 @@ def some_gaussians(count=20, blend="sum", seed=0):
     means = uniform[:, :2] * torch.tensor([WIDTH, HEIGHT])
     scales, rotations = 0.6 + 4 * uniform[:, 2:4], 6 * uniform[:, 4] - 3
     return Gaussians(means, scales, rotations, uniform[:, 5:] - 0.2, HEIGHT, WIDTH, blend)
+
+
+def gradients_of_mix(parametrization, weights, inverse=False):
+    """Return variables of four Gaussians, and the gradients of `weights · (xx, xy, yy)` by their names.
+
+    The entries are those of the covariances that are drawn, or of their inverses.
+    """
+    variables = parametrization(some_gaussians(4))
+    _, scales, rotations, _ = variables.attributes()
+    matrices = covariances(1 / scales if inverse else scales, rotations)
+    (matrices @ torch.tensor(weights).double()).sum().backward()
+    return variables, {name: each.grad for name, each in variables.free.items() if each.grad is not None}
 
 
 def canvas(blend="sum", **tensors):

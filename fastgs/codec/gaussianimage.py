@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -27,7 +26,6 @@ from fastgs.fitting.loss_functions import CLAMPED_MSE
 from fastgs.fitting.optimizer import OptimizationConfig
 from fastgs.fitting.parametrization import Attributes
 from fastgs.methods.gaussianimage import (
-    BOUND,
     CHOLESKY,
     HALVED_EVERY,
     ITERATIONS,
@@ -37,6 +35,7 @@ from fastgs.methods.gaussianimage import (
     constant,
     count_twice,
     halving,
+    square_factor,
     to_canvas,
 )
 
@@ -61,9 +60,8 @@ class QuantizedCholesky(Quantized, Cholesky):
     @staticmethod
     @override
     def assemble(variables: Mapping[str, Tensor], canvas: tuple[int, int]) -> Attributes:
-        first, mixed, second = (variables["cholesky"] + variables["cholesky"].new_tensor(BOUND)).unbind(1)
-        matrices = torch.stack([first * first, first * mixed, mixed * mixed + second * second], dim=1)
-        return Attributes(to_canvas(variables["means"], canvas), *axes(count_twice(matrices)), variables["colors"])
+        matrices = count_twice(square_factor(variables["cholesky"]))
+        return Attributes(to_canvas(variables["means"], canvas), *axes(matrices), variables["colors"])
 
 
 SCHEME = Baseline(

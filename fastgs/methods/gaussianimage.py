@@ -80,7 +80,7 @@ class Cholesky(_Ellipses):
     @override
     def attributes(self) -> Attributes:
         variables = self.free["cholesky"]
-        scales, rotations = axes(self._drawn(_squared(variables + variables.new_tensor(BOUND))))
+        scales, rotations = axes(self._drawn(square_factor(variables)))
         return Attributes(to_canvas(self.free["means"], self.canvas), scales, rotations, self.free["colors"])
 
 
@@ -129,9 +129,9 @@ class ExactRotationScale(RotationScale):
         return matrices
 
 
-def _squared(factor: Tensor) -> Tensor:
-    """Return L L^T, (K, 3), for entries 11, 21, 22 of L."""
-    first, mixed, second = factor.unbind(1)
+def square_factor(variables: Tensor) -> Tensor:
+    """Return covariances L L^T, (K, 3), for variables (K, 3) of the entries 11, 21, 22 of L."""
+    first, mixed, second = (variables + variables.new_tensor(BOUND)).unbind(1)
     return torch.stack([first * first, first * mixed, mixed * mixed + second * second], dim=1)
 
 
@@ -156,7 +156,7 @@ def halving(every: int) -> Callable[[float, Sequence[float]], float]:
 def random_cholesky(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:
     """Draw centres and colours uniformly, and variables of the Cholesky factor uniformly in [0, 1]."""
     means, colors, factor = _draw_uniform(image, num_gaussians, generator)
-    return _make_gaussians(image, means, *axes(_squared(factor + factor.new_tensor(BOUND))), colors)
+    return _make_gaussians(image, means, *axes(square_factor(factor)), colors)
 
 
 def random_rotation_scale(image: Tensor, num_gaussians: int, generator: torch.Generator | None = None) -> Gaussians:

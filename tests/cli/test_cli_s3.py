@@ -1,6 +1,6 @@
 """Jobs of many images in buckets, by the real command, against a server that speaks the protocol of S3.
 
-They run where `pip install s3fs 'moto[s3,server]'` was given; test_cli_jobs.py has a store in memory for all machines.
+They run where `pip install s3fs 'moto[s3,server]'` was given; test_cli_places.py has a store in memory everywhere.
 """
 
 import logging

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from method_data import HEIGHT, WIDTH, Still, canvas, counts_over_a_run, photo, some_gaussians
+from method_data import HEIGHT, WIDTH, Still, canvas, counts_over_a_run, gradients_of_mix, photo, some_gaussians
 from seeds import seeded
 from torch.nn import functional
 
@@ -42,14 +42,6 @@ def test_rotation_and_scale_are_as_published():
     # An ellipse is the same after half a turn.
     expected = torch.tensor([2 * math.pi / (1 + math.exp(-0.4))]).double()
     torch.testing.assert_close(rotations.remainder(math.pi), expected.remainder(math.pi))
-
-
-def gradients_of_mix(parametrization, weights):
-    """Return the gradient of `weights · (xx, xy, yy)`, entries of the covariances that are drawn, in each variable."""
-    variables = parametrization(some_gaussians(4))
-    _, scales, rotations, _ = variables.attributes()
-    (covariance.covariances(scales, rotations) @ torch.tensor(weights).double()).sum().backward()
-    return variables, {name: each.grad for name, each in variables.free.items() if each.grad is not None}
 
 
 def test_gradient_of_the_cholesky_factor_is_that_of_the_public_kernel():
