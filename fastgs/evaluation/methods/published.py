@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -29,6 +29,9 @@ class Configuration(NamedTuple):
     num_gaussians: int
     iterations: int
     size: int | None
+
+
+Cells = Mapping[Configuration, Sequence[MethodRecord]]
 
 
 class Estimate(NamedTuple):
@@ -77,11 +80,11 @@ def configurations(methods: Iterable[str] | None = None) -> list[Configuration]:
 def estimate_mean(psnrs: Mapping[str, float], reference: Mapping[str, float]) -> Estimate:
     """Estimate a mean over images from those that were measured: the mean difference from a reference that knows all.
 
-    What is easy for one method is easy for the other, so the difference varies less than the PSNR does.
+    What is easy for one fit is easy for the other, so the difference varies less than the PSNR does.
 
     Args:
         psnrs: PSNR in dB of each image that was measured, at least one.
-        reference: PSNR in dB of another method, of all images.
+        reference: PSNR in dB of other fits, of all images.
     """
     common = [image for image in psnrs if image in reference]
     if len(common) < len(psnrs) or len(psnrs) == len(reference):
@@ -91,6 +94,32 @@ def estimate_mean(psnrs: Mapping[str, float], reference: Mapping[str, float]) ->
     # The images are all that there are: the more of them are measured, the less is left to err about.
     error = None if count == 1 else stdev(differences) * math.sqrt((1 - count / total) / count)
     return Estimate(fmean(reference.values()) + fmean(differences), error, count, total)
+
+
+def estimate_configuration(cells: Cells, cell: Configuration) -> Estimate:
+    """Estimate the mean PSNR of a configuration over all images that were fitted by any.
+
+    The reference is the same method after fewer iterations, the most that it fitted most images with, or this project
+    where it fitted more images: the shorter fit differs from the longer one by much the same on every image.
+
+    Args:
+        cells: Records by configuration.
+        cell: One of them.
+    """
+    lengths = sorted({each.iterations for each in cells if each.iterations < cell.iterations}, reverse=True)
+    candidates = [*(cell._replace(iterations=each) for each in lengths), reference_of(cell)]
+    references = [psnr_by_image(cells.get(each, [])) for each in candidates]
+    return estimate_mean(psnr_by_image(cells[cell]), max(references, key=len))
+
+
+def reference_of(cell: Configuration) -> Configuration:
+    """Return the fits by this project at the same K and size."""
+    return Configuration(OURS, cell.num_gaussians, OURS_ITERATIONS, cell.size)
+
+
+def by_configuration(records: Iterable[MethodRecord]) -> dict[Configuration, list[MethodRecord]]:
+    """Return the records of each configuration, those with a budget of iterations."""
+    return group_by([each for each in records if each.budget.iterations is not None], configuration_of)
 
 
 def configuration_of(record: MethodRecord) -> Configuration:

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 from fastgs.evaluation.figures import Style, finish_panels, make_panels, set_ticks, set_title, style
 from fastgs.evaluation.methods.curves import mean_curve
 from fastgs.evaluation.methods.published import (
-    OURS,
-    OURS_ITERATIONS,
-    Configuration,
-    configuration_of,
-    estimate_mean,
-    psnr_by_image,
+    by_configuration,
+    estimate_configuration,
     published_results,
+    reference_of,
 )
 from fastgs.evaluation.methods.records import MethodRecord
-from fastgs.evaluation.tables import group_by
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,15 +32,14 @@ def plot_published(records: Sequence[MethodRecord]) -> Figure | None:
     Returns:
         The figure; None if nothing was fitted at the length of a paper.
     """
-    cells = group_by([record for record in records if record.budget.iterations is not None], configuration_of)
+    cells = by_configuration(records)
     reported = {cell: each for cell, each in published_results().items() if cell in cells}
     if not reported:
         return None
     counts = sorted({cell.num_gaussians for cell in reported})
-    ours = {count: Configuration(OURS, count, OURS_ITERATIONS, records[0].size) for count in counts}
-    references = {count: psnr_by_image(cells.get(cell, [])) for count, cell in ours.items()}
-    shown = [*(cell for cell in ours.values() if cell in cells), *reported]
-    means = {cell: estimate_mean(psnr_by_image(cells[cell]), references[cell.num_gaussians]).psnr for cell in shown}
+    ours = dict.fromkeys(map(reference_of, reported))
+    shown = [*(cell for cell in ours if cell in cells), *reported]
+    means = {cell: estimate_configuration(cells, cell).psnr for cell in shown}
     names = list(dict.fromkeys(cell.method for cell in shown))
 
     figure, (over_counts, *over_seconds) = make_panels(1 + len(counts))

@@ -8,12 +8,12 @@ from statistics import fmean
 
 from fastgs.evaluation.methods.published import (
     OURS,
-    OURS_ITERATIONS,
+    Cells,
     Configuration,
-    configuration_of,
-    estimate_mean,
-    psnr_by_image,
+    by_configuration,
+    estimate_configuration,
     published_results,
+    reference_of,
 )
 from fastgs.evaluation.methods.records import Budget, MethodRecord
 from fastgs.evaluation.tables import IMAGE_MEASURES, MISSING, Grid, Measure, Table, group_by
@@ -118,7 +118,7 @@ def published_table(records: Sequence[MethodRecord]) -> Table | None:
     Args:
         records: Records of one size.
     """
-    cells = group_by([record for record in records if record.budget.iterations is not None], configuration_of)
+    cells = by_configuration(records)
     reported = published_results()
     found = [each for each in reported if each in cells]
     if not found:
@@ -126,30 +126,30 @@ def published_table(records: Sequence[MethodRecord]) -> Table | None:
     measures = [measure for measure in MEASURES if measure.is_known(records)]
     rows: list[list[str]] = []
     for count in sorted({each.num_gaussians for each in found}):
-        ours = Configuration(OURS, count, OURS_ITERATIONS, records[0].size)
         rivals = [each for each in found if each.num_gaussians == count]
+        ours = reference_of(rivals[0])
         for each in [*([ours] if ours in cells else []), *rivals]:
-            rows.append(_format_row(each, cells[each], cells.get(ours, []), measures, reported.get(each)))
+            rows.append(_format_row(cells, each, measures, reported.get(each)))
     headings = ["K", "method", "iterations", "images", *(SHORT[measure.field] for measure in measures)]
     headings += ["mean of all", "published", "in", "paper", "parameters", "MB"]
     side = "of full size" if records[0].size is None else f"at {records[0].size} × {records[0].size}"
     title = f"Published results, photos {side}; PSNR in dB; the mean of all is estimated from those that were fitted"
     notes = [
-        f"The mean of all images is that of {OURS} over all that it has fitted, plus the mean difference from it over "
-        "the images that both have fitted, with its standard error. Published means are over the 24 photos of Kodak."
+        f"The mean of all images is that of the same method after fewer iterations, or of {OURS} where it has fitted "
+        "more images, plus the mean difference from it over the images that both have fitted, with its standard error. "
+        "Published means are over the 24 photos of Kodak."
     ]
     return Table(title, headings, rows, "rlrr" + "r" * (len(measures) + 2) + "llrr", notes)
 
 
 def _format_row(
+    cells: Cells,
     cell: Configuration,
-    members: Sequence[MethodRecord],
-    ours: Sequence[MethodRecord],
     measures: Sequence[Measure],
     reported: Published | None,
 ) -> list[str]:
     """Return the texts of one configuration."""
-    estimate = estimate_mean(psnr_by_image(members), psnr_by_image(ours))
+    members, estimate = cells[cell], estimate_configuration(cells, cell)
     published = [MISSING, "", ""] if reported is None else [f"{reported.psnr:.2f}", reported.time, reported.source]
     return [
         f"{cell.num_gaussians:,}",
