@@ -2,19 +2,11 @@
 
 import math
 from statistics import fmean, stdev
-from types import SimpleNamespace
 
 import pytest
 from evaluating import load, run, save
 
-from fastgs.evaluation.methods.published import (
-    OURS,
-    Configuration,
-    configurations,
-    estimate_configuration,
-    estimate_mean,
-    published_results,
-)
+from fastgs.evaluation.methods.published import OURS, configurations, estimate_mean, published_results
 from fastgs.methods import METHODS
 from fastgs.methods.published import PUBLISHED, Published
 
@@ -57,32 +49,6 @@ def test_estimate_of_a_mean_has_its_closed_form():
     # Where all are measured, or others than those of the reference, nothing is estimated.
     assert str(estimate_mean({name: 1.0 for name in "abcd"}, reference)) == "1.00"
     assert str(estimate_mean({"a": 1.0, "e": 3.0}, reference)) == "2.00"
-
-
-def test_reference_of_an_estimate_is_the_longest_of_the_fits_of_most_images():
-    psnrs = {
-        (OURS, 500): {"a": 40.0, "b": 42.0, "c": 47.0},
-        (PEER, 50): {"a": 20.0, "b": 21.0, "c": 25.0},
-        (PEER, 100): {"a": 29.0, "b": 30.0, "c": 37.0},
-        (PEER, 200): {"a": 30.0, "b": 31.0},
-        (PEER, 400): {"a": 31.0, "b": 32.5},
-        (PEER, 800): {"a": 35.0},
-    }
-    cells = {
-        Configuration(method, 30, iterations, None): [SimpleNamespace(sha256=key, psnr=each[key]) for key in each]
-        for (method, iterations), each in psnrs.items()
-    }
-
-    def estimate(iterations):
-        return estimate_configuration(cells, Configuration(PEER, 30, iterations, None)).psnr
-
-    assert estimate(400) == fmean([29, 30, 37]) + fmean([31 - 29, 32.5 - 30])
-    for short in (50, 100):
-        del cells[Configuration(PEER, 30, short, None)]
-    assert estimate(400) == fmean([40, 42, 47]) + fmean([31 - 40, 32.5 - 42])
-    del cells[Configuration(OURS, 30, 500, None)]
-    assert estimate(800) == fmean([31, 32.5]) + 35 - 31
-    assert estimate(200) == fmean([30, 31])
 
 
 def test_preset_says_how_long_it_takes_and_goes_on(photos, tmp_path, capsys):

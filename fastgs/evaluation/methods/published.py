@@ -80,11 +80,11 @@ def configurations(methods: Iterable[str] | None = None) -> list[Configuration]:
 def estimate_mean(psnrs: Mapping[str, float], reference: Mapping[str, float]) -> Estimate:
     """Estimate a mean over images from those that were measured: the mean difference from a reference that knows all.
 
-    What is easy for one fit is easy for the other, so the difference varies less than the PSNR does.
+    What is easy for one method is easy for the other, so the difference varies less than the PSNR does.
 
     Args:
         psnrs: PSNR in dB of each image that was measured, at least one.
-        reference: PSNR in dB of other fits, of all images.
+        reference: PSNR in dB of another method, of all images.
     """
     common = [image for image in psnrs if image in reference]
     if len(common) < len(psnrs) or len(psnrs) == len(reference):
@@ -97,19 +97,13 @@ def estimate_mean(psnrs: Mapping[str, float], reference: Mapping[str, float]) ->
 
 
 def estimate_configuration(cells: Cells, cell: Configuration) -> Estimate:
-    """Estimate the mean PSNR of a configuration over all images that were fitted by any.
-
-    The reference is the same method after fewer iterations, the most that it fitted most images with, or this project
-    where it fitted more images: the shorter fit differs from the longer one by much the same on every image.
+    """Estimate the mean PSNR of a configuration over all images that this project has fitted at the same K and size.
 
     Args:
         cells: Records by configuration.
         cell: One of them.
     """
-    lengths = sorted({each.iterations for each in cells if each.iterations < cell.iterations}, reverse=True)
-    candidates = [*(cell._replace(iterations=each) for each in lengths), reference_of(cell)]
-    references = [psnr_by_image(cells.get(each, [])) for each in candidates]
-    return estimate_mean(psnr_by_image(cells[cell]), max(references, key=len))
+    return estimate_mean(psnr_by_image(cells[cell]), psnr_by_image(cells.get(reference_of(cell), [])))
 
 
 def reference_of(cell: Configuration) -> Configuration:

@@ -135,9 +135,8 @@ def published_table(records: Sequence[MethodRecord]) -> Table | None:
     side = "of full size" if records[0].size is None else f"at {records[0].size} × {records[0].size}"
     title = f"Published results, photos {side}; PSNR in dB; the mean of all is estimated from those that were fitted"
     notes = [
-        f"The mean of all images is that of the same method after fewer iterations, or of {OURS} where it has fitted "
-        "more images, plus the mean difference from it over the images that both have fitted, with its standard error. "
-        "Published means are over the 24 photos of Kodak."
+        f"The mean of all images is that of {OURS} over all that it has fitted, plus the mean difference from it over "
+        "the images that both have fitted, with its standard error. Published means are over the 24 photos of Kodak."
     ]
     return Table(title, headings, rows, "rlrr" + "r" * (len(measures) + 2) + "llrr", notes)
 
