@@ -6,47 +6,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from damage import damage
 from layer_data import KINDS, dequantize, sample_file
 
 from fastgs.codec.channels import RGB, Channels
-from fastgs.codec.frame import MAGIC, VERSION, FormatError, read_frame, write_frame
+from fastgs.codec.frame import FormatError, read_frame, write_frame
 from fastgs.codec.layer import decode_layers
 from fastgs.codec.restoration_entry import Restoration
-
-
-def mutate(data: bytes, rng: np.random.Generator) -> bytes:
-    """Change, insert, delete or overwrite a few bytes."""
-    changed = bytearray(data)
-    for _ in range(rng.integers(1, 6)):
-        place = int(rng.integers(0, len(changed) + 1))
-        kind = rng.integers(0, 4)
-        if kind == 0:
-            changed[place : place + 1] = rng.bytes(1)
-        elif kind == 1:
-            changed[place:place] = rng.bytes(int(rng.integers(1, 9)))
-        elif kind == 2:
-            del changed[place : place + int(rng.integers(1, 9))]
-        else:
-            changed[place : place + 4] = bytes([rng.choice([0, 127, 255])]) * 4
-    return bytes(changed)
-
-
-def damage(data: bytes, kind: int, rng: np.random.Generator) -> bytes:
-    """Damage a file in one of several ways; from kind 4 on, all checksums are right."""
-    if kind == 0:
-        return mutate(data, rng)
-    if kind == 1:
-        return data[: rng.integers(0, len(data))]
-    if kind == 2:
-        return rng.bytes(int(rng.integers(0, 300)))
-    if kind == 3:
-        return MAGIC + bytes([rng.integers(1, VERSION + 1)]) + rng.bytes(int(rng.integers(0, 300)))
-    frame = read_frame(data)
-    layers = [mutate(layer, rng) if rng.random() < 0.5 else layer for layer in frame.layers]
-    if kind == 4:
-        layers[rng.integers(len(layers))] = rng.bytes(int(rng.integers(0, 300)))
-    side = rng.choice([1, 60, 65535], 2).tolist()
-    return write_frame(replace(frame, height=side[0], width=side[1], layers=layers, whole=True, cut=b""))
 
 
 def sample_file_of_version_3(seed: int) -> bytes:
@@ -111,5 +77,5 @@ def test_damaged_files_take_little_memory(channels, learned):
     ("channels", "learned"), [(RGB, True), *((channels, False) for channels in (RGB, *KINDS.values()))], ids=str
 )
 def test_very_many_damaged_files_decode_or_raise_format_error(channels, learned):
-    count = 10_000 if channels == RGB and not learned else 1_000
+    count = 7_000 if channels == RGB and not learned else 1_000
     assert decode_damaged(count, seed=1, channels=channels, learned=learned) > 0.1 * count

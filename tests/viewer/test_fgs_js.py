@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_files import KINDS, LEARNED, damage, make_file, to_learned
+from damage import damage
+from made_files import KINDS, LEARNED, make_file, to_learned
 from node_reader import VIEWER, find_reason_to_skip, read_array, read_files, run_node
 from processes import PATIENCE
 
