@@ -9,7 +9,7 @@ import lightning
 from typing_extensions import override
 
 from fastgs.data.folder import ImageFolder, check_at_least, collate
-from fastgs.data.loader import EpochLoader, make_loader, make_sampler
+from fastgs.data.loader import EpochLoader, make_evaluation_loader, make_training_loader
 from fastgs.data.sampler import Uneven
 from fastgs.io.images import ImageError
 
@@ -98,17 +98,9 @@ class FolderDataModule(lightning.LightningDataModule):
 
     @override
     def train_dataloader(self) -> EpochLoader:
-        dataset = self.datasets["train"]
-        sampler = make_sampler(self.trainer, dataset, shuffle=True, seed=self.seed, uneven="drop", repeat=self.repeat)
-        if len(sampler) < self.batch_size:
-            raise ValueError(
-                f"data.batch_size: {self.batch_size} is more than the {len(sampler)} images that an epoch has for each "
-                f"device ({len(dataset)} images x data.repeat {self.repeat} / {sampler.num_replicas} devices); lower "
-                "it or raise data.repeat"
-            )
-        collate = self._collate("train")
-        return make_loader(
-            self.trainer, dataset, sampler, self.batch_size, collate, train=True, num_workers=self.num_workers
+        dataset, collate = self.datasets["train"], self._collate("train")
+        return make_training_loader(
+            self.trainer, dataset, self.batch_size, collate, self.seed, self.repeat, self.num_workers
         )
 
     @override
@@ -152,10 +144,8 @@ class FolderDataModule(lightning.LightningDataModule):
 
     def _make_evaluation_loader(self, name: str, uneven: Uneven) -> EpochLoader:
         """Return a loader of the images of data.NAME in order."""
-        dataset = self.datasets[name]
-        sampler = make_sampler(self.trainer, dataset, shuffle=False, seed=self.seed, uneven=uneven)
-        collate = self._collate(name)
-        return make_loader(self.trainer, dataset, sampler, self.val_batch_size, collate, num_workers=self.num_workers)
+        dataset, collate = self.datasets[name], self._collate(name)
+        return make_evaluation_loader(self.trainer, dataset, self.val_batch_size, collate, uneven, self.num_workers)
 
     def _collate(self, name: str) -> Callable[..., Any]:
         """Return the function that makes batches of the samples of data.NAME."""

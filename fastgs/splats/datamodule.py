@@ -6,7 +6,7 @@ import lightning
 from typing_extensions import override
 
 from fastgs.data.folder import check_at_least
-from fastgs.data.loader import EpochLoader, make_loader, make_sampler
+from fastgs.data.loader import EpochLoader, make_evaluation_loader, make_training_loader
 from fastgs.splats.channels import Parameters
 from fastgs.splats.dataset import SplatDataset, collate_splats
 from fastgs.splats.index import Split
@@ -72,25 +72,12 @@ class SplatDataModule(lightning.LightningDataModule):
 
     @override
     def train_dataloader(self) -> EpochLoader:
-        dataset = self.datasets["train"]
-        sampler = make_sampler(self.trainer, dataset, shuffle=True, seed=self.seed, uneven="drop")
-        if len(sampler) < self.batch_size:
-            raise ValueError(
-                f"data.batch_size: {self.batch_size} is more than the {len(sampler)} training images that there are "
-                "for each device; lower it"
-            )
-        return make_loader(self.trainer, dataset, sampler, self.batch_size, collate_splats, train=True)
+        return make_training_loader(self.trainer, self.datasets["train"], self.batch_size, collate_splats, self.seed)
 
     @override
     def val_dataloader(self) -> EpochLoader:
-        return self._make_evaluation_loader("val")
+        return make_evaluation_loader(self.trainer, self.datasets["val"], self.val_batch_size, collate_splats)
 
     @override
     def test_dataloader(self) -> EpochLoader:
-        return self._make_evaluation_loader("test")
-
-    def _make_evaluation_loader(self, split: Split) -> EpochLoader:
-        """Return a loader of the images of a split in order."""
-        dataset = self.datasets[split]
-        sampler = make_sampler(self.trainer, dataset, shuffle=False, seed=self.seed, uneven="repeat")
-        return make_loader(self.trainer, dataset, sampler, self.val_batch_size, collate_splats)
+        return make_evaluation_loader(self.trainer, self.datasets["test"], self.val_batch_size, collate_splats)

@@ -17,7 +17,7 @@ from typing_extensions import override
 from fastgs.codec import FormatError, decode_arrays
 from fastgs.codec.restoration import FOLD, GRAY, draw_planes
 from fastgs.data.folder import check_at_least
-from fastgs.data.loader import EpochLoader, make_loader, make_sampler
+from fastgs.data.loader import EpochLoader, make_evaluation_loader, make_training_loader
 from fastgs.data.symmetry import turn_image
 from fastgs.definition import CHANNELS
 from fastgs.io.images import ImageError, find_images, load_image
@@ -180,16 +180,15 @@ class PairDataModule(lightning.LightningDataModule):
 
     @override
     def train_dataloader(self) -> EpochLoader:
-        dataset = self.datasets["train"]
-        sampler = make_sampler(self.trainer, dataset, shuffle=True, seed=self.seed, uneven="drop", repeat=self.repeat)
-        return make_loader(self.trainer, dataset, sampler, self.batch_size, collate, train=True)
+        return make_training_loader(
+            self.trainer, self.datasets["train"], self.batch_size, collate, self.seed, self.repeat
+        )
 
     @override
     def val_dataloader(self) -> EpochLoader | list[Any]:
         if "val" not in self.datasets:
             return []
-        sampler = make_sampler(self.trainer, self.datasets["val"], shuffle=False, seed=self.seed, uneven="repeat")
-        return make_loader(self.trainer, self.datasets["val"], sampler, 1, collate)
+        return make_evaluation_loader(self.trainer, self.datasets["val"], 1, collate)
 
 
 def collate(samples: Sequence[Sample]) -> PairBatch:

@@ -22,7 +22,7 @@ from fastgs.codec.surroundings_kernels import UNIT
 from fastgs.codec.symbol_model import GROUPS, make_tables
 from fastgs.codec.symbols import AREA, Layer, X, Y
 from fastgs.data.folder import check_at_least
-from fastgs.data.loader import EpochLoader, make_loader, make_sampler
+from fastgs.data.loader import EpochLoader, make_evaluation_loader, make_training_loader
 
 Folders = str | list[str]
 Arrays = dict[str, NDArray[Any]]
@@ -133,21 +133,13 @@ class SymbolDataModule(lightning.LightningDataModule):
 
     @override
     def train_dataloader(self) -> EpochLoader:
-        dataset = self.datasets["train"]
-        sampler = make_sampler(self.trainer, dataset, shuffle=True, seed=self.seed, uneven="drop")
-        if len(sampler) < self.batch_size:
-            raise ValueError(
-                f"data.batch_size: {self.batch_size} is more than the {len(sampler)} Gaussians that there are for each "
-                "device; lower it"
-            )
-        return make_loader(self.trainer, dataset, sampler, self.batch_size, _keep, train=True)
+        return make_training_loader(self.trainer, self.datasets["train"], self.batch_size, _keep, self.seed)
 
     @override
     def val_dataloader(self) -> EpochLoader | list[Any]:
         if "val" not in self.datasets:
             return []
-        sampler = make_sampler(self.trainer, self.datasets["val"], shuffle=False, seed=self.seed, uneven="repeat")
-        return make_loader(self.trainer, self.datasets["val"], sampler, self.batch_size, _keep)
+        return make_evaluation_loader(self.trainer, self.datasets["val"], self.batch_size, _keep)
 
 
 def _keep(batch: SymbolBatch) -> SymbolBatch:

@@ -149,7 +149,7 @@ def test_unreadable_file_is_named_once_and_replaced(folder, caplog):
         ({"train": "nowhere"}, "data.train: nowhere: no such folder; "),
         ({"train": ["images", "empty"]}, "data.train: empty: holds no image; "),
         ({"train": "images", "val": "nowhere"}, "data.val: nowhere: no such folder; "),
-        ({"train": "images"}, "data.batch_size: 16 is more than the 10 images"),
+        ({"train": "images"}, "data.batch_size: 16 is more than the 10 samples"),
         ({"crop": 0}, "data.crop: must be at least 1, got 0"),
         ({"crop": 64, "size": 32}, "data.crop: 64 pixels do not fit"),
         ({"seed": -1}, "data.seed: must be at least 0, got -1"),

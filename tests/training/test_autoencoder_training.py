@@ -155,7 +155,12 @@ def gridless(tmp_path_factory):
         ("conv", "--data.folder=nowhere", 1, "data.folder: nowhere/index.json: no such file; make the dataset with"),
         ("anchored", "--data.folder={gridless}", 1, "data.folder: {gridless}: has no 'anchored' parameters"),
         ("conv", "--data.folder={gridless}", 1, "data.folder: num_gaussians: 31 cells make no grid"),
-        ("conv", "--data.batch_size=9", 1, "data.batch_size: 9 is more than the 8 training images"),
+        (
+            "conv",
+            "--data.batch_size=9",
+            1,
+            "data.batch_size: 9 is more than the 8 samples",
+        ),
         ("conv", "--data.val_batch_size=0", 1, "data.val_batch_size: must be at least 1, got 0"),
         ("conv", "--data.parameters=polar", 2, "data: fastgs.splats.SplatDataModule: parameters: expected"),
         ("conv", "--data.crop=8", 2, "data: fastgs.splats.SplatDataModule: there is no setting crop"),

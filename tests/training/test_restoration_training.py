@@ -93,6 +93,7 @@ def test_damaged_files_are_named(tmp_path, pairs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--data.batch_size=99"], "data.batch_size: 99 is more than the "),
         (["--data.crop=31"], "data.crop: must be an even number, got 31"),
         (["--data.photos=null"], "data.photos: no folder is given; name one, or a list of folders"),
         (["--data.train={photos}"], "photos: no .fgs files; fastgs encode writes them"),

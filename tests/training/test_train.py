@@ -315,7 +315,7 @@ def test_bad_checkpoint_is_refused(position, images, tmp_path, read_error, conte
         ("position", "--data.train=nowhere", 1, "data.train: nowhere: no such folder"),
         ("position", "--data.train={tmp}", 1, "data.train: {tmp}: holds no image"),
         ("position", "--data.crop=64", 1, "data.crop: 64 pixels do not fit"),
-        ("position", "--data.batch_size=9", 1, "data.batch_size: 9 is more than the 4 images"),
+        ("position", "--data.batch_size=9", 1, "data.batch_size: 9 is more than the 4 samples"),
         ("position", "--trainer.accelerator=cuda --trainer.devices=99", 1, ""),
         ("position", "--trainer.default_root_dir={tmp}/file", 1, "{tmp}/file"),
         ("position", "--config=nowhere.yaml", 2, "config: File does not exist"),
