@@ -102,7 +102,7 @@ def test_fit_lands_on_the_wish_at_little_cost(target):
     assert torch.allclose(rendered, result.image, atol=1e-5)
     assert result.psnr == pytest.approx(psnr(rendered, crop()), abs=0.01)
     steps = [entry.iteration for entry in result.history]
-    assert steps == sorted(set(steps)) and steps[-1] > 0.9 * 200
+    assert steps == sorted(set(steps)) and steps[-1] >= 0.9 * 200  # the last look
 
 
 @pytest.mark.parametrize("blend", ["normalized", "sum"])
