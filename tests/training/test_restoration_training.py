@@ -41,7 +41,7 @@ def arguments(folder, pairs, *more):
         *("--data.crop=48", "--data.batch_size=4", "--data.repeat=40", "--trainer.max_epochs=4"),
         *("--trainer.check_val_every_n_epoch=4", "--trainer.enable_model_summary=false", "--trainer.precision=32"),
         *(
-            "--model.width=6",
+            "--model.width=12",
             "--model.blocks=1",
             "--model.warmup_steps=2",
             "--model.learning_rate=1e-3",
@@ -57,7 +57,7 @@ def test_run_improves_and_is_repeated_exactly(tmp_path, pairs):
     first, second = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("one", "two"))
     assert first == second
     info = json.loads((tmp_path / "one" / "weights.json").read_text())
-    assert info["network"] == {"planes": 6, "width": 6, "blocks": 1}
+    assert info["network"] == {"planes": 6, "width": 12, "blocks": 1}
     assert (info["training"]["stage"], info["training"]["steps"]) == ("RestorationStage", 80)
     assert info["training"]["metrics"]["val/gain"] > 0
     arrays = read_arrays(tmp_path / "one" / "weights.safetensors", FORMAT, VERSION, "network of restoration")
