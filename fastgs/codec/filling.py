@@ -97,15 +97,15 @@ def fill(
     """
     coarseness = start.coarseness
     best: bytes | None = None
-    # Steps between these give the right size, as their files are too large and too small; sizes where they are known.
-    finer, coarser = (FINEST, 0), (COARSEST, 0)
     usual = sweeps - count_last(sweeps)
     probes = PROBES if target_bytes is not None and usual > PROBE else 0
+    bracket = _Bracket(target_bytes or 0)
     for trial in range(TRIALS):
         searching = replace(start, coarseness=coarseness).search(image, model, importance)
         searching.run(min(PROBE, usual))
         size = estimate_size(searching.bits)
-        if trial >= probes or 1 / FAR <= size / (target_bytes or size) <= FAR:
+        ended = trial >= probes or 1 / FAR <= size / (target_bytes or size) <= FAR
+        if ended:
             searching.run(usual - PROBE)
             data = _finish(searching, sweeps, LAST_SHARE, model)
             if target_bytes is None:
@@ -116,25 +116,58 @@ def fill(
                     best = _choose_fuller(best, refined, target_bytes)
             if FULL * target_bytes <= len(best) <= target_bytes:
                 break
-        assert target_bytes is not None
-        if size > target_bytes:
-            finer = coarseness, size
+        bracket.narrow(coarseness, size, ended)
+        if ended and size > bracket.wanted and bracket.estimated:
+            coarseness = bracket.coarser[0]  # the estimate may be too low, as this file is larger than it tells
+        elif not bracket.narrow_enough:
+            coarseness = bracket.divide(coarseness, find_step(searching, size, MIDDLE * bracket.wanted))
+        elif best is not None:
+            break
         else:
-            coarser = coarseness, size
-        if coarser[0] < NEXT * finer[0]:
-            if best is not None:
-                break
             probes = 0  # the last steps that are tried are tried to their end
-            continue
-        wanted, bracket = MIDDLE * target_bytes, math.log(coarser[0] / finer[0])
-        if finer[1] and coarser[1]:
-            share = math.log(finer[1] / wanted) / math.log(finer[1] / coarser[1])
-        else:
-            share = (math.log(coarseness / finer[0]) + find_step(searching, size, wanted)) / bracket
-        share = min(1 - INSIDE * (coarser[1] > 0), max(INSIDE * (finer[1] > 0), share))
-        coarseness = finer[0] * math.exp(share * bracket)
     assert best is not None
     return best
+
+
+@dataclass
+class _Bracket:
+    """Factors of the steps between which a file has the size that is wanted.
+
+    Attributes:
+        wanted: Size in bytes.
+        finer: Factor of steps whose file is too large, and its size; 0 where that is not known.
+        coarser: Factor of steps whose file is small enough, and its size; 0 where that is not known.
+        estimated: Whether the size of the coarser ones is an estimate.
+    """
+
+    wanted: int
+    finer: tuple[float, int] = (FINEST, 0)
+    coarser: tuple[float, int] = (COARSEST, 0)
+    estimated: bool = False
+
+    @property
+    def narrow_enough(self) -> bool:
+        """Whether no other factor is tried between the two."""
+        return self.coarser[0] < NEXT * self.finer[0]
+
+    def narrow(self, coarseness: float, size: int, known: bool) -> None:
+        """Take in the size of a file, or an estimate of it if it is not known."""
+        if size <= self.wanted:
+            self.coarser, self.estimated = (coarseness, size), not known
+            return
+        self.finer = coarseness, size
+        if self.estimated and coarseness == self.coarser[0]:
+            self.coarser, self.estimated = (COARSEST, 0), False
+
+    def divide(self, coarseness: float, step: float) -> float:
+        """Return the factor to try next: where the sizes of both ends point, or a step from the last one."""
+        bracket = math.log(self.coarser[0] / self.finer[0])
+        if self.finer[1] and self.coarser[1]:
+            share = math.log(self.finer[1] / (MIDDLE * self.wanted)) / math.log(self.finer[1] / self.coarser[1])
+        else:
+            share = (math.log(coarseness / self.finer[0]) + step) / bracket
+        share = min(1 - INSIDE * (self.coarser[1] > 0), max(INSIDE * (self.finer[1] > 0), share))
+        return self.finer[0] * math.exp(share * bracket)
 
 
 def _choose_fuller(best: bytes | None, data: bytes, target_bytes: int) -> bytes:

@@ -69,6 +69,14 @@ def test_steps_that_are_far_off_are_not_searched_to_the_end(monkeypatch, fitted)
     assert steps.tried[0] == 1.0 not in [coarseness for coarseness, _ in steps.ended]
 
 
+@pytest.mark.parametrize("low", [0.8, 0.85, 0.9, 0.95])
+@pytest.mark.parametrize("cost", [4_100, 4_200, 4_300, 4_400])
+def test_estimates_that_are_too_low_end_in_no_file_that_is_too_large(monkeypatch, fitted, cost, low):
+    size = size_by(cost)
+    FakeSearch(monkeypatch, size, counted=lambda *of: (low if of[0] > 1 else 1) * size(*of))
+    assert 0.97 * 4_000 <= len(fill(None, Start(fitted, 1.0), 4_000, 10)) <= 4_000
+
+
 @pytest.mark.parametrize(("cost", "size"), [(2_000, 2_600), (8_000, 7_400)])
 def test_steps_at_their_bounds_give_the_nearest_size(monkeypatch, fitted, cost, size):
     steps = FakeSearch(monkeypatch, size_by(cost))
