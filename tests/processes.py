@@ -34,6 +34,15 @@ def interruptible():
         signal.signal(signal.SIGINT, before)
 
 
+def exit_code(process: subprocess.Popen) -> int:
+    """Return the exit code that a shell tells: 128 and the signal where one has ended the process.
+
+    `python -m` ends itself by SIGINT, whatever the exit code, where an interruption met code that `exec` ran of a string
+    (CPython's unhandled_keyboard_interrupt stays set), as numba and named tuples have it.
+    """
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
 def wait_until(condition) -> None:
     """Return as soon as a condition holds.
 

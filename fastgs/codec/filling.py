@@ -147,7 +147,7 @@ class _Bracket:
 
     @property
     def narrow_enough(self) -> bool:
-        """Whether no other factor is tried between the two."""
+        """Tell whether no other factor is tried between the two."""
         return self.coarser[0] < NEXT * self.finer[0]
 
     def narrow(self, coarseness: float, size: int, known: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cli_data import QUICK, read_report
 from PIL import Image
-from processes import PATIENCE, alive, children, python, start, wait_until
+from processes import PATIENCE, alive, children, exit_code, python, start, wait_until
 from skimage import data
 
 from fastgs.cli import workers
@@ -186,7 +186,7 @@ def test_an_interruption_ends_all_and_leaves_nothing_half_written(album, tmp_pat
         else:
             process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert exit_code(process) == 130
     assert stderr.splitlines()[-1] == "fastgs: interrupted" and "Traceback" not in stderr
     assert not out.exists() and not any(map(alive, processes))
 

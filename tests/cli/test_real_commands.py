@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_data import QUICK, ROOT, make_bad_files, read_report
-from processes import PATIENCE, python, start, wait_until
+from processes import PATIENCE, exit_code, python, start, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def test_infer_leaves_nothing_when_interrupted(photo_file, out):
         time.sleep(1)  # until the fit runs; on a slow machine, the interrupt comes before it
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert exit_code(process) == 130
     assert stderr == "fastgs: interrupted\n"
     assert not out.exists()
 
