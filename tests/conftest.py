@@ -5,6 +5,7 @@ be chosen before Triton is first imported.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def wide_programs(monkeypatch):
+    """Give much work to few programs in Triton's interpreter, whose time is that of their instructions."""
+    cuda = sys.modules.get("fastgs.render.cuda")
+    if cuda is not None and not torch.cuda.is_available():
+        monkeypatch.setattr(cuda, "choose_shape", lambda pixels: cuda.Shape(16, 64, 1))
+        monkeypatch.setattr(cuda, "MOST_SLICERS", 2)
 
 
 @pytest.fixture(scope="module")

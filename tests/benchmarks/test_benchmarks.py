@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,7 +106,16 @@ def test_startup_measures_commands_in_units_of_imports(monkeypatch):
 def test_workers_on_a_folder_are_measured(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(FOLDER.parent)
     from benchmarks.speed import folders
+    from fastgs.cli.main import main
 
+    def run_here(command, **_):
+        assert command[:3] == [sys.executable, "-m", "fastgs"]
+        workers = command.index("--workers") + 1
+        asked.append(command[workers])
+        assert main([*command[3:workers], "1", *command[workers + 1 :]]) == 0  # processes take seconds to start
+
+    asked = []
+    monkeypatch.setattr(folders, "subprocess", SimpleNamespace(run=run_here))
     for name, value in {"COUNT": 4, "SIDE": 32, "NUM_GAUSSIANS": 20, "ITERATIONS": 1}.items():
         monkeypatch.setattr(folders, name, value)
     output = tmp_path / "folders.json"
@@ -118,6 +128,7 @@ def test_workers_on_a_folder_are_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "USUAL_SIDE", 32)
     usual = folders.measure_usual(workers=2, repeats=1)
     assert (usual["side"], usual["photos"], usual["num_gaussians"], usual["same_files"]) == (32, 4, None, True)
+    assert asked == 4 * ["2", "1", "1"]
 
 
 def test_smaller_crops_have_as_many_pixels_and_gaussians(tmp_path, monkeypatch):

@@ -57,7 +57,9 @@ def run_here(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
-def test_all_sections_run_in_the_interpreter(tmp_path, run_here, capsys):
+def test_all_sections_run_in_the_interpreter(tmp_path, run_here, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setattr("benchmarks.gpu.speed.BATCH", 2)  # steps of a graph; without one, those that are timed at once
     output = tmp_path / "new" / "cuda.json"
     assert run_here("--interpret", "--seed", 0, "--output", output) == 0, capsys.readouterr().out[-3000:]
     content = json.loads(output.read_text())
