@@ -37,8 +37,8 @@ def interruptible():
 def exit_code(process: subprocess.Popen) -> int:
     """Return the exit code that a shell tells: 128 and the signal where one has ended the process.
 
-    `python -m` ends itself by SIGINT, whatever the exit code, where an interruption met code that `exec` ran of a string
-    (CPython's unhandled_keyboard_interrupt stays set), as numba and named tuples have it.
+    `python -m` ends itself by SIGINT, whatever the exit code, where an interruption met a string that `exec` ran, as
+    numba and named tuples do (CPython's unhandled_keyboard_interrupt stays set).
     """
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 

@@ -15,15 +15,15 @@ from fastgs.cli import processing
 def test_batches_give_the_files_of_single_images(album, out, tmp_path, run_cli, workers, batch):
     Image.fromarray(data.coffee()[:30, :20]).save(album / "other.png")  # of another size
     (album / "bad.png").write_bytes(b"no image")
-    options = ("-k", 30, "--iterations", 20, "--workers", workers, "-o")
-    assert run_cli("predict", album, *options, tmp_path / "single", "--batch", 1) == 1
-    assert run_cli("predict", album, *options, out, *batch) == 1
+    options = ("-k", 30, "--iterations", 20, "--workers")
+    assert run_cli("predict", album, *options, 1, "-o", tmp_path / "single", "--batch", 1) == 1
+    assert run_cli("predict", album, *options, workers, "-o", out, *batch) == 1
     found, wanted = read_report(out), read_report(tmp_path / "single")
     assert [each["image"] for each in found] == [each["image"] for each in wanted] and len(found) == 5
     before = read_files(out)
     assert before == read_files(tmp_path / "single")
     (out / "photo002.png").unlink()
-    assert run_cli("predict", album, *options, out, *batch, "--resume") == 1
+    assert run_cli("predict", album, *options, workers, "-o", out, *batch, "--resume") == 1
     assert read_files(out) == before
 
 

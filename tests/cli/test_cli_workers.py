@@ -56,7 +56,7 @@ def without_times(text: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("command", "options", "counts"),
     [
-        ("predict", ["-k", 400, "--iterations", 12], (1, 3)),
+        ("predict", ["-k", 400, "--iterations", 12], (1, 2)),
         (
             "predict",
             ["-k", 100, "--iterations", 2, "--init", "learned"],

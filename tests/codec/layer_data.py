@@ -1,7 +1,7 @@
 """Layers of symbols for the tests of files."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,7 @@ def random_layer(count: int, canvas=CANVAS, steps=STEPS, seed=0) -> Layer:
     return Layer(symbols.astype(np.int32), steps)
 
 
+@cache
 def sample_file(seed=0, count=60, channels=RGB, model=None) -> bytes:
     """Make a file of three layers, coded by a learned model if its number is given."""
     rng = np.random.default_rng(seed)
