@@ -53,6 +53,8 @@ _RANGES = {
     "gain": _Range(-_MAX_GAIN, _MAX_GAIN, 1.0),
 }
 
+_BOUNDS = least_of(np.arange(_RANGES["reach"].high + 1))[0]  # largest magnitude of the residuals of each reach
+
 # For each class, (gains, widths): the number of the width that results from a gain and a width.
 _WIDTHS_OF_CLASSES = [
     (np.arange(len(_WIDTHS)) + np.arange(-_MAX_GAIN, _MAX_GAIN + 1)[:, None] * (each - 1)).clip(0, len(_WIDTHS) - 1)
@@ -163,43 +165,48 @@ def fit_model(
         contexts: Kinds of contexts, each with the (N,) classes of the symbols; 1 where there are no neighbours.
         before: Model of the same column in the layer before.
     """
-    best, least = before, np.inf
     center = int(np.sort(symbols)[len(symbols) // 2]) if len(symbols) else before.center
-    for share in range(0, 17, 2):
-        predicted = np.where(known, replace(before, center=center, share=share).predict(means), center)
-        model, bits = _fit_residuals(symbols - predicted, contexts, center, share, before)
-        if bits < least:
-            best, least = model, bits
-    return best
-
-
-def _fit_residuals(
-    residuals: IntArray, contexts: Mapping[int, NDArray[np.int8]], center: int, share: int, before: Model
-) -> tuple[Model, float]:
-    """Return the cheapest model with a given centre and share, and the bits that it and the residuals take."""
-    magnitude = int(np.abs(residuals).max(initial=0))
-    reach = int(np.searchsorted(least_of(np.arange(_RANGES["reach"].high + 1))[0], magnitude))
-    bank, bound = _residual_bits(reach), _bound_residuals(reach)
-    values = {"center": center + _MAX_CENTER, "share": share, "reach": reach}
-    fixed = sum(float(_price_values(name, before)[value]) for name, value in values.items())
-    # (gains, widths, tails) bits of these parameters.
+    kinds = list(contexts)
+    # (contexts, gains, widths, tails) bits of these parameters.
     prices = (
-        _price_values("gain", before)[:, None, None]
+        _price_values("context", before)[kinds][:, None, None, None]
+        + _price_values("gain", before)[:, None, None]
         + _price_values("width", before)[:, None]
         + _price_values("tail", before)
     )
+    rows = np.stack([contexts[kind] for kind in kinds]).astype(np.int64) + CLASSES * np.arange(len(kinds))[:, None]
     best, least = before, np.inf
-    for context, of_class in contexts.items():
-        place = (residuals + bound) + (2 * bound + 1) * of_class.astype(np.int64)
-        counts = np.bincount(place, minlength=CLASSES * (2 * bound + 1)).reshape(CLASSES, -1)
-        used = np.flatnonzero(counts.sum(0))
-        costs = (counts[:, used] @ bank[:, used].T).reshape(CLASSES, len(_WIDTHS), _TAILS)
-        total = prices + sum(cost[widths] for cost, widths in zip(costs, _WIDTHS_OF_CLASSES, strict=True))
-        gain, width, tail = map(int, np.unravel_index(np.argmin(total), total.shape))
-        bits = fixed + float(_price_values("context", before)[context] + total[gain, width, tail])
+    for share in range(0, 17, 2):
+        predicted = np.where(known, replace(before, center=center, share=share).predict(means), center)
+        residuals = symbols - predicted
+        reach = int(np.searchsorted(_BOUNDS, np.abs(residuals).max(initial=0)))
+        total = prices + _count_bits(residuals, rows, reach)
+        kind, gain, width, tail = map(int, np.unravel_index(np.argmin(total), total.shape))
+        values = {"center": center + _MAX_CENTER, "share": share, "reach": reach}
+        bits = float(sum(_price_values(name, before)[value] for name, value in values.items()))
+        bits += float(total[kind, gain, width, tail])
         if bits < least:
-            best, least = Model(center, share, width, tail, reach, context, gain - _MAX_GAIN), bits
-    return best, least
+            best, least = Model(center, share, width, tail, reach, kinds[kind], gain - _MAX_GAIN), bits
+    return best
+
+
+def _count_bits(residuals: IntArray, rows: IntArray, reach: int) -> NDArray[np.float64]:
+    """Return the (contexts, gains, widths, tails) bits that residuals take.
+
+    Args:
+        residuals: (N,) residuals.
+        rows: (contexts, N) classes of the residuals, and `CLASSES` more for each context before.
+        reach: Half octave of the bound of the residuals.
+    """
+    values = residuals + _BOUNDS[reach]
+    present = np.bincount(values, minlength=1) > 0
+    used = np.flatnonzero(present)
+    ranks = np.cumsum(present) - 1
+    counts = np.bincount((ranks[values] + len(used) * rows).ravel(), minlength=len(rows) * CLASSES * len(used))
+    costs = counts.reshape(len(rows) * CLASSES, len(used)).astype(np.float64) @ _residual_bits(reach)[:, used].T
+    costs = costs.reshape(len(rows), CLASSES, len(_WIDTHS), _TAILS)
+    total: NDArray[np.float64] = sum(costs[:, each][:, widths] for each, widths in enumerate(_WIDTHS_OF_CLASSES))
+    return total
 
 
 def _price_values(name: str, before: Model) -> NDArray[np.float64]:
@@ -210,17 +217,12 @@ def _price_values(name: str, before: Model) -> NDArray[np.float64]:
     return table.bits[start : start + values.high - values.low + 1]
 
 
-def _bound_residuals(reach: int) -> int:
-    """Return the largest magnitude of a residual."""
-    return int(least_of(np.array([reach]))[0][0])
-
-
 @lru_cache(maxsize=128)
 def _residual_table(width: int, tail: int, reach: int) -> Table:
-    return bell(_WIDTHS[min(max(width, 0), len(_WIDTHS) - 1)], tail, _bound_residuals(reach))
+    return bell(_WIDTHS[min(max(width, 0), len(_WIDTHS) - 1)], tail, int(_BOUNDS[reach]))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _residual_bits(reach: int) -> NDArray[np.float64]:
     """Return the (widths * tails, residuals) bits of every residual under every distribution."""
     tables = [_residual_table(width, tail, reach) for width in range(len(_WIDTHS)) for tail in range(_TAILS)]
