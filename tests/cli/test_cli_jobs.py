@@ -137,12 +137,12 @@ def test_the_end_of_a_long_run_names_the_failures(tmp_path, out, run_cli, capsys
 
 # Kills
 
-KILLS = int(os.environ.get("FASTGS_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("FASTGS_TEST_KILLS", "3"))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_kills_lose_nothing_and_repeat_nothing(tmp_path):
+def test_kills_lose_nothing_and_repeat_nothing(tmp_path, run_cli):
     """FASTGS_TEST_KILLS=50 for the long form."""
     draw = random.Random(KILLS)
     album = make_photos(tmp_path / "album", 200 if KILLS > 10 else 40)
@@ -162,7 +162,7 @@ def test_kills_lose_nothing_and_repeat_nothing(tmp_path):
             process.communicate(timeout=PATIENCE)
     done = python(*command)
     assert done.returncode == 0, done.stderr
-    assert python("-m", "fastgs", "predict", album, *TINY, "-o", plain).returncode == 0
+    assert run_cli("predict", album, *TINY, "-o", plain) == 0
     assert read_files(out) == read_files(plain)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in plain.iterdir())
     photos = sorted(map(str, album.iterdir()))

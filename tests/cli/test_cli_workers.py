@@ -27,7 +27,7 @@ def album(tmp_path_factory) -> Path:
     """Return a folder of five photos and, in the middle, a file that is no image and one whose stem is taken."""
     folder = tmp_path_factory.mktemp("album")
     for number in range(PHOTOS):
-        part = data.coffee()[30 * number : 30 * number + 210, 60:280]
+        part = data.coffee()[30 * number : 30 * number + 130, 60:200]
         Image.fromarray(np.ascontiguousarray(part)).save(folder / f"photo{number}.png")
     (folder / "photo1a.png").write_text("no image", encoding="utf-8")
     Image.fromarray(data.coffee()[:40, :50]).save(folder / "photo2.webp")

@@ -183,7 +183,7 @@ def test_one_gaussian_over_the_canvas_is_in_every_tile():
     ("blend", "channels"), [("normalized", 3), ("sum", 3), ("normalized", 1), ("sum", 2), ("normalized", 4)]
 )
 def test_cuda_descent_matches_autograd(blend, channels):
-    gaussians, target = gaussians_and_target(20, 13, 18, blend=blend, channels=channels)
+    gaussians, target = gaussians_and_target(12, 9, 14, blend=blend, channels=channels)
     # One schedule begins without memory and soon reaches its longest, the other is constant.
     for memory in (BetaSchedule(1, 0.5, 1.7), BetaSchedule(2.5, 0, 5)):
         rates = LearningRates(gradient_betas=memory)
