@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgs.codec.contexts import CLASSES, FRACTION
-from fastgs.codec.entropy import Decoder, Encoder, IntArray, Table, bell, least_of
+from fastgs.codec.entropy import BOUNDS, Decoder, Encoder, IntArray, Table, bell
 from fastgs.codec.frame import FormatError
 
 # Kinds of contexts: the spread of the neighbours' symbols, the symbol of the first column, or the density of the
@@ -48,12 +48,10 @@ _RANGES = {
     "share": _Range(0, 16, 2.0),
     "width": _Range(0, len(_WIDTHS) - 1, 2.0),
     "tail": _Range(0, _TAILS - 1, 0.75),
-    "reach": _Range(0, 30, 2.0),
+    "reach": _Range(0, len(BOUNDS) - 1, 2.0),
     "context": _Range(0, 2, 0.5),
     "gain": _Range(-_MAX_GAIN, _MAX_GAIN, 1.0),
 }
-
-_BOUNDS = least_of(np.arange(_RANGES["reach"].high + 1))[0]  # largest magnitude of the residuals of each reach
 
 # For each class, (gains, widths): the number of the width that results from a gain and a width.
 _WIDTHS_OF_CLASSES = [
@@ -179,7 +177,7 @@ def fit_model(
     for share in range(0, 17, 2):
         predicted = np.where(known, replace(before, center=center, share=share).predict(means), center)
         residuals = symbols - predicted
-        reach = int(np.searchsorted(_BOUNDS, np.abs(residuals).max(initial=0)))
+        reach = int(np.searchsorted(BOUNDS, np.abs(residuals).max(initial=0)))
         total = prices + _count_bits(residuals, rows, reach)
         kind, gain, width, tail = map(int, np.unravel_index(np.argmin(total), total.shape))
         values = {"center": center + _MAX_CENTER, "share": share, "reach": reach}
@@ -198,7 +196,7 @@ def _count_bits(residuals: IntArray, rows: IntArray, reach: int) -> NDArray[np.f
         rows: (contexts, N) classes of the residuals, and `CLASSES` more for each context before.
         reach: Half octave of the bound of the residuals.
     """
-    values = residuals + _BOUNDS[reach]
+    values = residuals + BOUNDS[reach]
     present = np.bincount(values, minlength=1) > 0
     used = np.flatnonzero(present)
     ranks = np.cumsum(present) - 1
@@ -219,7 +217,7 @@ def _price_values(name: str, before: Model) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=128)
 def _residual_table(width: int, tail: int, reach: int) -> Table:
-    return bell(_WIDTHS[min(max(width, 0), len(_WIDTHS) - 1)], tail, int(_BOUNDS[reach]))
+    return bell(_WIDTHS[min(max(width, 0), len(_WIDTHS) - 1)], tail, int(BOUNDS[reach]))
 
 
 @lru_cache(maxsize=16)

@@ -267,6 +267,9 @@ def least_of(magnitudes: IntArray) -> tuple[IntArray, IntArray]:
     return np.where(magnitudes < 2, magnitudes, (2 | magnitudes & 1) << lengths), lengths
 
 
+BOUNDS = least_of(np.arange(31))[0]  # largest residual of a column whose reach is this half octave
+
+
 def encode_histogram(symbols: IntArray, alphabet: int) -> bytes:
     """Return the bytes of a column, coded by its own histogram, which is as coarse as makes them fewest.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgs.codec.entropy import Decoder, Encoder, IntArray, bell, least_of
+from fastgs.codec.entropy import BOUNDS, Decoder, Encoder, IntArray, bell
 from fastgs.codec.frame import FormatError
 from fastgs.codec.prefix import UNREAD
 from fastgs.codec.surroundings import Surroundings
@@ -88,7 +88,7 @@ class LearnedAttributes:
 
         begin_layer(self._around, symbols[X], symbols[Y], steps, summaries)
         predict(self._model, self._around, steps, summaries, tell)
-        bounds = least_of(np.arange(_MAX_REACH + 1))[0]
+        bounds = BOUNDS[: _MAX_REACH + 1]
         if max(largest) > bounds[-1]:
             raise UnlikelyError(f"symbols: at most {bounds[-1]} from what the model expects, got {max(largest)}")
         reaches = np.searchsorted(bounds, largest)
@@ -101,7 +101,7 @@ class LearnedAttributes:
     def write(self, encoder: Encoder) -> None:
         """Write the columns."""
         for column, index, mixture in self._parts:
-            bound = find_bound(self._summaries[column].reach)
+            bound = int(BOUNDS[self._summaries[column].reach])
             residuals = self._symbols[column, index] - find_nearest(mixture)
             for part in split(mixture, bound):
                 encoder.each(residuals[part] + bound, make_tables(mixture.take(part), self._model, bound))
@@ -117,7 +117,7 @@ class LearnedAttributes:
         symbols, bits = np.zeros((COLUMNS, len(x)), np.int64), [0.0] * COLUMNS
 
         def tell(column: int, index: IntArray, mixture: Mixture) -> IntArray:
-            begin, bound = decoder.bits, find_bound(self._summaries[column].reach)
+            begin, bound = decoder.bits, int(BOUNDS[self._summaries[column].reach])
             tables = (make_tables(mixture.take(part), self._model, bound) for part in split(mixture, bound))
             residuals = np.concatenate([decoder.each(each) for each in tables])
             if known is not None:
@@ -204,11 +204,6 @@ def predict(
                     *(float(units[column]), summaries[column].center / 16),
                 )
                 around.set_values(level.index, column, tell(column, level.index, mixture))
-
-
-def find_bound(reach: int) -> int:
-    """Return the largest magnitude of a residual."""
-    return int(least_of(np.array([reach]))[0][0])
 
 
 def find_nearest(mixture: Mixture) -> IntArray:

@@ -18,7 +18,7 @@ from fastgs.fitting.options import FitOptions
 from fastgs.io.pixels import ImageWarning
 from fastgs.io.weights import CHECKPOINTS, write_pair
 from fastgs.methods.count_features import REFERENCE, ImageFeatures
-from fastgs.methods.count_model import FORMAT, VERSION, Look, State, load_model, most_gaussians
+from fastgs.methods.count_model import FORMAT, SHARES, VERSION, Look, State, load_model, most_gaussians
 from fastgs.methods.fastgs import CURVATURE
 from fastgs.methods.wish import MOST_WORK, OCTAVE, TOLERANCE, fit_to_psnr
 from fastgs.metrics.quality import psnr
@@ -102,7 +102,7 @@ def test_fit_lands_on_the_wish_at_little_cost(target):
     assert torch.allclose(rendered, result.image, atol=1e-5)
     assert result.psnr == pytest.approx(psnr(rendered, crop()), abs=0.01)
     steps = [entry.iteration for entry in result.history]
-    assert steps == sorted(set(steps)) and steps[-1] >= 0.9 * 200  # the last look
+    assert steps == sorted(set(steps)) and steps[-1] >= SHARES[-1] * 200  # the last look
 
 
 @pytest.mark.parametrize("blend", ["normalized", "sum"])
